@@ -1,0 +1,85 @@
+// Package events holds the schemas of the stream pipeline, the producer and
+// the consumer on Kafka's wire protocol, and the embedded Kafka server.
+package events
+
+import "time"
+
+// The lab's topics.
+const (
+	// TopicPlayback carries PlaybackEvent, keyed by session id.
+	TopicPlayback = "playback"
+	// TopicTitles carries TitleEvent, keyed by title id.
+	TopicTitles = "titles"
+	// TopicFill carries FillEvent, keyed by appliance id.
+	TopicFill = "fill"
+	// TopicMembers carries MemberEvent, keyed by member id.
+	TopicMembers = "members"
+)
+
+// Topics lists every topic with its number of partitions.
+func Topics() map[string]int32 {
+	return map[string]int32{TopicPlayback: 4, TopicTitles: 1, TopicFill: 1, TopicMembers: 1}
+}
+
+// Header is common to all events.
+type Header struct {
+	// ID is the idempotency key: consumers drop one they have seen.
+	ID string `json:"id"`
+	// At is when it happened, by the producer's clock.
+	At time.Time `json:"at"`
+	// Region and Instance produced it.
+	Region   string `json:"region"`
+	Instance string `json:"instance"`
+	TraceID  string `json:"trace_id,omitempty"`
+}
+
+// PlaybackEvent is a report of a player about its session.
+type PlaybackEvent struct {
+	Header
+	// Kind is start, progress, stop or error.
+	Kind      string  `json:"kind"`
+	Session   string  `json:"session"`
+	Sequence  uint64  `json:"sequence"`
+	Member    string  `json:"member"`
+	Title     string  `json:"title"`
+	PositionS float64 `json:"position_s"`
+	Appliance string  `json:"appliance,omitempty"`
+	// Bytes received since the report before.
+	Bytes     uint64  `json:"bytes"`
+	Rung      string  `json:"rung,omitempty"`
+	RebufferS float64 `json:"rebuffer_s,omitempty"`
+	Error     string  `json:"error,omitempty"`
+	ClientIP  string  `json:"client_ip,omitempty"`
+	ISP       string  `json:"isp,omitempty"`
+	Device    string  `json:"device,omitempty"`
+	Country   string  `json:"country,omitempty"`
+}
+
+// TitleEvent says that a title changed state.
+type TitleEvent struct {
+	Header
+	Kind    string `json:"kind"` // "published"
+	Title   string `json:"title"`
+	Version uint64 `json:"version"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+// FillEvent says that an appliance stored, lost or quarantined a file.
+type FillEvent struct {
+	Header
+	Kind      string `json:"kind"` // "stored", "removed", "failed"
+	Appliance string `json:"appliance"`
+	Title     string `json:"title"`
+	Path      string `json:"path"`
+	Bytes     uint64 `json:"bytes"`
+	Source    string `json:"source,omitempty"` // "cache", "tier", "peer"
+	Reason    string `json:"reason,omitempty"`
+}
+
+// MemberEvent says that a member signed up or in.
+type MemberEvent struct {
+	Header
+	Kind   string `json:"kind"` // "signup", "signin"
+	Member string `json:"member"`
+	Plan   string `json:"plan,omitempty"`
+}

@@ -1,0 +1,133 @@
+// Package token signs and checks the lab's tokens: member tokens, admin keys,
+// licences, signed appliance URLs and fill requests.
+//
+// A token is base64url(JSON claims) "." base64url(HMAC-SHA256), keyed by a key
+// derived from the lab's key for the token's audience, so that one made for
+// one audience never verifies for another. It carries lab id, audience and
+// expiry. It is signed, not encrypted: nothing secret goes into it.
+package token
+
+import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/flix-lab/flix/services"
+)
+
+// Audience says what a token is good for.
+type Audience string
+
+// The audiences.
+const (
+	Member    Audience = "member"    // a signed-in member, to the gateway
+	URL       Audience = "url"       // a client, to appliances, for one title
+	Fill      Audience = "fill"      // an appliance, to another
+	License   Audience = "license"   // a streaming licence
+	AdminKey  Audience = "admin"     // the daemon, to admin endpoints
+	S3        Audience = "s3"        // S3 secret key
+	Discharge Audience = "discharge" // proof between gateways of two regions
+)
+
+// Claims are what a token says. Unused fields stay empty.
+type Claims struct {
+	Lab      string   `json:"lab"`
+	Audience Audience `json:"aud"`
+	// Expires is Unix time in seconds; the token is refused from then on.
+	Expires int64  `json:"exp"`
+	Member  string `json:"sub,omitempty"`
+	Plan    string `json:"plan,omitempty"`
+	Country string `json:"cc,omitempty"`
+	Device  string `json:"dev,omitempty"`
+	Session string `json:"sid,omitempty"`
+	Title   string `json:"tt,omitempty"`
+	// Client is the address the token was made for.
+	Client string `json:"ip,omitempty"`
+	// MaxHeight is the tallest video the plan allows, in lines.
+	MaxHeight int `json:"mh,omitempty"`
+	// Trace is the trace id of the play, for correlation.
+	Trace string `json:"tr,omitempty"`
+}
+
+// Key is a lab's root key with the lab's id. It is safe for concurrent use.
+type Key struct {
+	lab  string
+	root []byte
+}
+
+// NewKey wraps the lab's root key; at least 16 bytes.
+func NewKey(lab string, root []byte) (Key, error) {
+	if len(root) < 16 {
+		return Key{}, services.Errorf(services.Invalid, "lab key has %d bytes, want at least 16", len(root))
+	}
+	return Key{lab: lab, root: root}, nil
+}
+
+// Derive returns 32 bytes for an audience, e.g. the S3 secret.
+func (k Key) Derive(aud Audience) []byte {
+	b, err := hkdf.Key(sha256.New, k.root, []byte(k.lab), "flix "+string(aud), 32)
+	if err != nil { // only for absurd lengths
+		panic("token: hkdf: " + err.Error())
+	}
+	return b
+}
+
+// Secret is Derive as text.
+func (k Key) Secret(aud Audience) string { return enc.EncodeToString(k.Derive(aud)) }
+
+// Lab is the id of the lab the key belongs to.
+func (k Key) Lab() string { return k.lab }
+
+var enc = base64.RawURLEncoding
+
+// Sign makes a token for the audience that expires after ttl from now.
+func (k Key) Sign(aud Audience, c Claims, now time.Time, ttl time.Duration) string {
+	c.Lab, c.Audience, c.Expires = k.lab, aud, now.Add(ttl).Unix()
+	body, err := json.Marshal(c)
+	if err != nil { // Claims holds only strings and numbers
+		panic("token: " + err.Error())
+	}
+	p := enc.EncodeToString(body)
+	return p + "." + enc.EncodeToString(k.mac(aud, p))
+}
+
+func (k Key) mac(aud Audience, payload string) []byte {
+	m := hmac.New(sha256.New, k.Derive(aud))
+	m.Write([]byte(payload))
+	return m.Sum(nil)
+}
+
+// Verify checks signature, lab, audience and expiry. Errors are Denied with
+// reason token_malformed, token_forged, token_audience or token_expired.
+func (k Key) Verify(aud Audience, tok string, now time.Time) (Claims, error) {
+	deny := func(reason, msg string) (Claims, error) {
+		return Claims{}, services.Errorf(services.Denied, "%s token: %s", aud, msg).WithReason(reason)
+	}
+	p, sig, ok := strings.Cut(tok, ".")
+	if !ok || len(tok) > 4096 {
+		return deny("token_malformed", "it is not a flix token")
+	}
+	mac, err := enc.DecodeString(sig)
+	if err != nil || !hmac.Equal(mac, k.mac(aud, p)) {
+		return deny("token_forged", "the signature does not match")
+	}
+	body, err := enc.DecodeString(p)
+	if err != nil {
+		return deny("token_malformed", "its payload is not base64url")
+	}
+	var c Claims
+	if err := json.Unmarshal(body, &c); err != nil {
+		return deny("token_malformed", "its payload is not JSON")
+	}
+	if c.Lab != k.lab || c.Audience != aud {
+		return deny("token_audience", "it was made for another lab or audience")
+	}
+	if now.Unix() >= c.Expires {
+		return deny("token_expired", "it has expired")
+	}
+	return c, nil
+}
