@@ -1,0 +1,357 @@
+// Package control is the daemon's API on a unix socket, its client, and the
+// lab's event log. Requests and answers are JSON; long work streams its
+// progress as one JSON object a line. Only the lab's own user is served.
+package control
+
+import (
+	"time"
+
+	"github.com/flix-lab/flix/topology"
+)
+
+// Event is something that happened in a lab.
+type Event struct {
+	Seq uint64    `json:"seq"`
+	At  time.Time `json:"at"`
+	// Kind is a dotted name: "lab.up", "instance.failed", "play.start", "fill.done".
+	Kind string `json:"kind"`
+	// Subject is the instance, region, title or session it is about.
+	Subject string `json:"subject,omitempty"`
+	Text    string `json:"text"`
+	// Data carries what a program would want; its shape belongs to the kind.
+	Data map[string]any `json:"data,omitempty"`
+}
+
+// UpRequest asks the daemon to converge to a topology.
+type UpRequest struct {
+	Topology topology.Topology `json:"topology"`
+	Runtime  string            `json:"runtime"` // "embedded"
+	DryRun   bool              `json:"dry_run,omitempty"`
+}
+
+// RegionState is a region's name and state.
+type RegionState struct {
+	Name string `json:"name"`
+	// State is ready, starting, degraded, down or evacuated.
+	State string `json:"state"`
+}
+
+// Step is a named part of a verb with the time it took.
+type Step struct {
+	Name string  `json:"name"`
+	MS   float64 `json:"ms"`
+}
+
+// Changes counts instances that a converging up added and removed.
+type Changes struct {
+	Added   int `json:"added"`
+	Removed int `json:"removed"`
+}
+
+// UpResult is the JSON of "flix lab up".
+type UpResult struct {
+	Name      string        `json:"name"`
+	Runtime   string        `json:"runtime"`
+	Regions   []RegionState `json:"regions"`
+	Instances int           `json:"instances"`
+	Changes   Changes       `json:"changes"`
+	Steps     []Step        `json:"steps"`
+	// ReadyMS is the time from the start of the command to the moment a title
+	// had played from every region, in milliseconds.
+	ReadyMS float64 `json:"ready_ms"`
+	// RSSBytes is the sum of the proportional set sizes of the lab's processes.
+	RSSBytes int64 `json:"rss_bytes"`
+}
+
+// Plan is the JSON of "flix lab up --dry-run".
+type Plan struct {
+	Name    string   `json:"name"`
+	Runtime string   `json:"runtime"`
+	Regions []string `json:"regions"`
+	// Add and Remove list instances that an up would start and stop.
+	Add    []string `json:"add"`
+	Remove []string `json:"remove"`
+	Budget Budget   `json:"budget"`
+}
+
+// Budget is what a lab needs before it is made.
+type Budget struct {
+	Instances   int   `json:"instances"`
+	Processes   int   `json:"processes"`
+	Ports       int   `json:"ports"`
+	MemoryBytes int64 `json:"memory_bytes"`
+	DiskBytes   int64 `json:"disk_bytes"`
+	// FreeMemoryBytes is what the machine has left.
+	FreeMemoryBytes int64 `json:"free_memory_bytes"`
+}
+
+// Status is the JSON of "flix lab status".
+type Status struct {
+	Name    string         `json:"name" yaml:"name"`
+	Runtime string         `json:"runtime" yaml:"runtime"`
+	Daemon  DaemonStatus   `json:"daemon" yaml:"daemon"`
+	Regions []RegionStatus `json:"regions" yaml:"regions"`
+	// Instances, RSSBytes: totals.
+	Instances int   `json:"instances" yaml:"instances"`
+	RSSBytes  int64 `json:"rss_bytes" yaml:"rss_bytes"`
+}
+
+// DaemonStatus says whether the daemon runs.
+type DaemonStatus struct {
+	State   string    `json:"state" yaml:"state"` // running or dead
+	PID     int       `json:"pid,omitempty" yaml:"pid,omitempty"`
+	Started time.Time `json:"started,omitzero" yaml:"started,omitempty"`
+	Version string    `json:"version,omitempty" yaml:"version,omitempty"`
+}
+
+// RegionStatus is one region.
+type RegionStatus struct {
+	Name  string `json:"name" yaml:"name"`
+	State string `json:"state" yaml:"state"`
+	// Share of the region's own clients that DNS sends to it, 0 to 1.
+	Share     float64          `json:"share" yaml:"share"`
+	Instances []InstanceStatus `json:"instances" yaml:"instances"`
+}
+
+// InstanceStatus is one instance.
+type InstanceStatus struct {
+	Name      string            `json:"name" yaml:"name"`
+	Role      string            `json:"role" yaml:"role"`
+	Zone      string            `json:"zone" yaml:"zone"`
+	State     string            `json:"state" yaml:"state"`
+	Started   time.Time         `json:"started,omitzero" yaml:"started,omitempty"`
+	PID       int               `json:"pid,omitempty" yaml:"pid,omitempty"`
+	Container string            `json:"container,omitempty" yaml:"container,omitempty"`
+	Endpoints map[string]string `json:"endpoints" yaml:"endpoints"`
+	Error     string            `json:"error,omitempty" yaml:"error,omitempty"`
+	Restarts  int               `json:"restarts,omitempty" yaml:"restarts,omitempty"`
+}
+
+// DownRequest ends a lab.
+type DownRequest struct {
+	KeepData bool `json:"keep_data"`
+}
+
+// DownResult is the JSON of "flix lab down".
+type DownResult struct {
+	Name      string  `json:"name"`
+	Processes int     `json:"processes"` // ended
+	Kept      string  `json:"kept,omitempty"`
+	MS        float64 `json:"ms"`
+}
+
+// World is what a client program needs to act as a viewer of the lab.
+type World struct {
+	Lab      string            `json:"lab"`
+	Topology topology.Topology `json:"topology"`
+	// DNS maps a region to its DNS server's address.
+	DNS   map[string]string `json:"dns"`
+	CAPEM []byte            `json:"ca_pem"`
+	// Ports tell the WAN emulation where an address is.
+	Ports []PortRange `json:"ports"`
+}
+
+// PortRange is a range of ports that belongs to one region.
+type PortRange struct {
+	First  int    `json:"first"`
+	Last   int    `json:"last"`
+	Region string `json:"region"`
+}
+
+// FillStatus is the JSON of "flix fill status".
+type FillStatus struct {
+	Appliances []ApplianceFill `json:"appliances"`
+	// UniqueBytes is the sum over regions of the distinct bytes assigned there.
+	UniqueBytes uint64 `json:"unique_bytes"`
+	// OriginEgressBytes is what S3 served for fill, retries included, as S3
+	// counted it.
+	OriginEgressBytes uint64 `json:"origin_egress_bytes"`
+	// OriginEgressRatio is OriginEgressBytes / UniqueBytes; 1.0 is the least.
+	OriginEgressRatio float64 `json:"origin_egress_ratio"`
+}
+
+// ApplianceFill is one appliance's fill.
+type ApplianceFill struct {
+	Name   string `json:"name"`
+	Region string `json:"region"`
+	Site   string `json:"site"`
+	Kind   string `json:"kind"` // isp or exchange
+	// Assigned and Held count files.
+	Assigned      int    `json:"assigned"`
+	Held          int    `json:"held"`
+	AssignedBytes uint64 `json:"assigned_bytes"`
+	HeldBytes     uint64 `json:"held_bytes"`
+	// Bytes filled over the appliance's life, by source.
+	CacheFillBytes uint64  `json:"cache_fill_bytes"` // from S3
+	TierFillBytes  uint64  `json:"tier_fill_bytes"`  // from another site
+	PeerFillBytes  uint64  `json:"peer_fill_bytes"`  // inside the site
+	Percent        float64 `json:"percent"`          // of the assigned bytes
+	Healthy        bool    `json:"healthy"`
+}
+
+// FillRunRequest starts fills.
+type FillRunRequest struct {
+	// Now fills outside the window too.
+	Now bool `json:"now"`
+	// Deep re-reads every stored byte instead of comparing sizes.
+	Deep bool `json:"deep"`
+}
+
+// FillRunResult says what a run set going.
+type FillRunResult struct {
+	Appliances int `json:"appliances"`
+	Orders     int `json:"orders"`
+}
+
+// Title is a title of the catalogue.
+type Title struct {
+	ID        string   `json:"id"`
+	Name      string   `json:"name"`
+	Synopsis  string   `json:"synopsis,omitempty"`
+	Genres    []string `json:"genres,omitempty"`
+	Year      int      `json:"year,omitempty"`
+	Poster    string   `json:"poster,omitempty"`
+	DurationS float64  `json:"duration_s"`
+	Rungs     []Rung   `json:"rungs"`
+	Countries []string `json:"countries"`
+	Live      bool     `json:"live"`
+}
+
+// Rung is one video quality of a title.
+type Rung struct {
+	ID     string `json:"id"`
+	Kbps   int    `json:"kbps"`
+	Width  int    `json:"width"`
+	Height int    `json:"height"`
+}
+
+// Titles is the JSON of "flix title ls" and "flix title search".
+type Titles struct {
+	Titles []Title `json:"titles"`
+}
+
+// AddTitleRequest starts a transcode-and-fill job. The file is read by the
+// daemon, which runs as the same user on the same machine.
+type AddTitleRequest struct {
+	File      string   `json:"file"`
+	Name      string   `json:"name"`
+	ID        string   `json:"id,omitempty"`
+	Synopsis  string   `json:"synopsis,omitempty"`
+	Countries []string `json:"countries,omitempty"`
+}
+
+// Job is a transcode-and-fill job.
+type Job struct {
+	ID      string    `json:"id"`
+	Title   string    `json:"title_id"`
+	Name    string    `json:"name"`
+	State   string    `json:"state"`
+	Percent float64   `json:"percent"`
+	Region  string    `json:"region"`
+	Error   string    `json:"error,omitempty"`
+	Started time.Time `json:"started,omitzero"`
+	Ended   time.Time `json:"ended,omitzero"`
+	Steps   []Step    `json:"steps,omitempty"`
+}
+
+// AddTitleResult is the JSON of "flix title add".
+type AddTitleResult struct {
+	Title Title  `json:"title"`
+	Job   Job    `json:"job"`
+	Steps []Step `json:"steps"`
+	// Appliances that hold the whole title.
+	Appliances int     `json:"appliances"`
+	MS         float64 `json:"ms"`
+}
+
+// FailoverRequest evacuates or restores a region.
+type FailoverRequest struct {
+	Region string `json:"region"`
+	DryRun bool   `json:"dry_run,omitempty"`
+}
+
+// Failover is the report of an evacuation or a failback.
+type Failover struct {
+	ID     string `json:"id"`
+	Verb   string `json:"verb"` // failover or failback
+	Region string `json:"region"`
+	DryRun bool   `json:"dry_run,omitempty"`
+	// State is planned, running, done, failed or rolled_back.
+	State   string    `json:"state"`
+	Started time.Time `json:"started"`
+	Steps   []Step    `json:"steps"`
+	// RTOMS is the time from the start to the last client request that the
+	// region answered, in milliseconds.
+	RTOMS float64 `json:"rto_ms"`
+	// PlaysDuring counts plays tried while it ran, PlaysFailed those that failed.
+	PlaysDuring int `json:"plays_during"`
+	PlaysFailed int `json:"plays_failed"`
+	// RequestsInRegionAfter counts client requests the region answered after it
+	// was declared empty.
+	RequestsInRegionAfter uint64   `json:"requests_in_region_after"`
+	Savers                []Saver  `json:"savers"`
+	Shares                []string `json:"shares,omitempty"`
+	Error                 string   `json:"error,omitempty"`
+	// Capacity explains the capacity check.
+	Capacity Capacity `json:"capacity"`
+}
+
+// Saver is a region that takes the traffic of an evacuated one.
+type Saver struct {
+	Region string   `json:"region"`
+	Share  float64  `json:"share"`
+	Added  []string `json:"added"` // instances started for it
+}
+
+// Capacity is the arithmetic of the capacity check, in requests per second at
+// the gateways.
+type Capacity struct {
+	// Demand is what the leaving region serves now.
+	Demand float64 `json:"demand_rps"`
+	// Used is what the savers serve now, Limit what they can after scaling.
+	Used  float64 `json:"used_rps"`
+	Limit float64 `json:"limit_rps"`
+	Fits  bool    `json:"fits"`
+}
+
+// Trace is the spans of one play.
+type Trace struct {
+	ID    string `json:"trace_id"`
+	Spans []Span `json:"spans"`
+}
+
+// Span is one operation of a trace.
+type Span struct {
+	TraceID       string            `json:"trace_id"`
+	SpanID        string            `json:"span_id"`
+	ParentID      string            `json:"parent_id,omitempty"`
+	Name          string            `json:"name"`
+	Kind          string            `json:"kind"`
+	Instance      string            `json:"instance"`
+	Region        string            `json:"region,omitempty"`
+	StartUnixNano int64             `json:"start_unix_nano"`
+	EndUnixNano   int64             `json:"end_unix_nano"`
+	Error         string            `json:"error,omitempty"`
+	Attributes    map[string]string `json:"attributes,omitempty"`
+}
+
+// Session is a playback session as the pipeline saw it last.
+type Session struct {
+	Session   string    `json:"session"`
+	Title     string    `json:"title"`
+	Member    string    `json:"member"`
+	Region    string    `json:"region"`
+	ISP       string    `json:"isp"`
+	Appliance string    `json:"appliance"`
+	Rung      string    `json:"rung"`
+	PositionS float64   `json:"position_s"`
+	State     string    `json:"state"`
+	Bytes     uint64    `json:"bytes"`
+	RebufferS float64   `json:"rebuffer_s"`
+	Updated   time.Time `json:"updated"`
+}
+
+// InstanceRequest names an instance to stop, start or kill.
+type InstanceRequest struct {
+	Name string `json:"name"`
+}

@@ -1,0 +1,137 @@
+package embedded
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process identifies an operating-system process beyond its pid, so that a pid
+// used again by somebody else is never mistaken for ours.
+type Process struct {
+	PID int `json:"pid"`
+	// StartTicks is field 22 of /proc/PID/stat: clock ticks since boot.
+	StartTicks uint64 `json:"start_ticks"`
+	Exe        string `json:"exe"`
+}
+
+// Identify reads the identity of a live process; ok is false when there is no
+// such process, or only its zombie.
+func Identify(pid int) (p Process, ok bool) {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return Process{}, false
+	}
+	// The command name, in parentheses, may hold anything: fields count from
+	// the last closing one.
+	i := bytes.LastIndexByte(b, ')')
+	if i < 0 {
+		return Process{}, false
+	}
+	f := strings.Fields(string(b[i+1:]))
+	const state, start = 0, 19 // fields 3 and 22
+	if len(f) <= start || f[state] == "Z" || f[state] == "X" {
+		return Process{}, false
+	}
+	ticks, err := strconv.ParseUint(f[start], 10, 64)
+	if err != nil {
+		return Process{}, false
+	}
+	exe, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
+	if err != nil {
+		return Process{}, false
+	}
+	return Process{PID: pid, StartTicks: ticks, Exe: strings.TrimSuffix(exe, " (deleted)")}, true
+}
+
+// Alive says whether the very process is still there.
+func (p Process) Alive() bool {
+	now, ok := Identify(p.PID)
+	return ok && now.StartTicks == p.StartTicks
+}
+
+// Signal sends a signal to the very process, by pidfd; a process that is gone
+// is no error.
+func (p Process) Signal(sig syscall.Signal) error {
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("process %d: %w", p.PID, err)
+	}
+	defer unix.Close(fd)
+	// The descriptor pins the process: if it is ours now, the signal reaches it.
+	if !p.Alive() {
+		return nil
+	}
+	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("process %d: %w", p.PID, err)
+	}
+	return nil
+}
+
+// Find returns the live processes whose arguments hold the given ones in
+// order, side by side, and that belong to this user. It is how a process whose
+// pid a crash kept from the journal is found.
+func Find(args ...string) []Process {
+	dirs, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var out []Process
+	for _, d := range dirs {
+		pid, err := strconv.Atoi(d.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join("/proc", d.Name(), "cmdline"))
+		if err != nil || !holds(strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), args) {
+			continue
+		}
+		var st syscall.Stat_t
+		if syscall.Stat(filepath.Join("/proc", d.Name()), &st) != nil || int(st.Uid) != os.Getuid() {
+			continue
+		}
+		if p, ok := Identify(pid); ok {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func holds(have, want []string) bool {
+	for i := 0; i+len(want) <= len(have); i++ {
+		if slices.Equal(have[i:i+len(want)], want) {
+			return true
+		}
+	}
+	return false
+}
+
+// PSS is the proportional set size of a process in bytes: its private memory
+// and its share of what it shares.
+func PSS(pid int) (int64, error) {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "smaps_rollup"))
+	if err != nil {
+		return 0, fmt.Errorf("memory of process %d: %w", pid, err)
+	}
+	for l := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(l, "Pss:"); ok {
+			kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(v), "kB")), 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("memory of process %d: %w", pid, err)
+			}
+			return kb * 1024, nil
+		}
+	}
+	return 0, fmt.Errorf("memory of process %d: the kernel does not report Pss", pid)
+}

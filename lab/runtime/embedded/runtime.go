@@ -1,0 +1,431 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flix-lab/flix/lab/journal"
+	"github.com/flix-lab/flix/lab/runtime"
+)
+
+// Config of the embedded runtime.
+type Config struct {
+	// Dir is the lab's directory.
+	Dir string
+	// Sockets is the folder of the lab's unix sockets.
+	Sockets string
+	// Exe is the flix executable, Args builds the arguments that run a host,
+	// Env its environment.
+	Exe  string
+	Args func(host, socket string) []string
+	Env  []string
+	// Journal records every process before it is made.
+	Journal *journal.Journal
+}
+
+// Runtime is the daemon's side: it spawns hosts and tells them what to run.
+type Runtime struct {
+	c     Config
+	mu    sync.Mutex
+	world runtime.World
+	hosts map[string]*hostClient
+	// spawn serialises the start of one host.
+	spawn map[string]*sync.Mutex
+	// placed remembers which host an instance runs on.
+	placed map[string]string
+}
+
+var _ runtime.Runtime = (*Runtime)(nil)
+
+// New returns the runtime and re-attaches to hosts that already run.
+func New(c Config) *Runtime {
+	r := &Runtime{c: c, hosts: map[string]*hostClient{}, spawn: map[string]*sync.Mutex{}, placed: map[string]string{}}
+	for _, e := range c.Journal.List(journal.Process) {
+		r.hosts[e.ID] = newHostClient(r.socket(e.ID))
+	}
+	return r
+}
+
+// Name implements runtime.Runtime.
+func (*Runtime) Name() string { return "embedded" }
+
+func (r *Runtime) socket(host string) string { return filepath.Join(r.c.Sockets, "h-"+host+".sock") }
+
+// SetWorld implements runtime.Runtime.
+func (r *Runtime) SetWorld(ctx context.Context, w runtime.World) error {
+	r.mu.Lock()
+	r.world = w
+	hosts := make([]*hostClient, 0, len(r.hosts))
+	for _, h := range r.hosts {
+		hosts = append(hosts, h)
+	}
+	r.mu.Unlock()
+	g, ctx := errgroup.WithContext(ctx)
+	for _, h := range hosts {
+		g.Go(func() error {
+			if err := h.put(ctx, "/world", w); err != nil && !errors.Is(err, errHostGone) {
+				return err
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// Start implements runtime.Runtime.
+func (r *Runtime) Start(ctx context.Context, specs []runtime.Spec) error {
+	byHost := map[string][]runtime.Spec{}
+	for _, s := range specs {
+		byHost[s.Host()] = append(byHost[s.Host()], s)
+	}
+	var g errgroup.Group
+	for host, specs := range byHost {
+		g.Go(func() error {
+			h, err := r.ensure(ctx, host)
+			if err != nil {
+				return err
+			}
+			r.mu.Lock()
+			for _, s := range specs {
+				r.placed[s.ID] = host
+			}
+			r.mu.Unlock()
+			return h.post(ctx, "/start", specs)
+		})
+	}
+	return g.Wait()
+}
+
+// ensure returns the client of a host, spawning it when it is not there.
+func (r *Runtime) ensure(ctx context.Context, host string) (*hostClient, error) {
+	r.mu.Lock()
+	m, ok := r.spawn[host]
+	if !ok {
+		m = &sync.Mutex{}
+		r.spawn[host] = m
+	}
+	world := r.world
+	r.mu.Unlock()
+	m.Lock()
+	defer m.Unlock()
+
+	socket := r.socket(host)
+	h := newHostClient(socket)
+	if _, err := h.list(ctx); err != nil {
+		if err := r.reap(ctx, host); err != nil {
+			return nil, err
+		}
+		if err := r.c.Journal.Put(journal.Process, host, Process{}); err != nil {
+			return nil, err
+		}
+		args := r.c.Args(host, socket)
+		p, err := Spawn(ctx, r.c.Exe, filepath.Join(r.c.Dir, "logs", "host-"+host+".log"), r.c.Env, args...)
+		if err != nil {
+			return nil, fmt.Errorf("host %s: %w", host, err)
+		}
+		if err := r.c.Journal.Put(journal.Process, host, p); err != nil {
+			return nil, err
+		}
+	}
+	if err := h.put(ctx, "/world", world); err != nil {
+		return nil, fmt.Errorf("host %s: %w", host, err)
+	}
+	r.mu.Lock()
+	r.hosts[host] = h
+	r.mu.Unlock()
+	return h, nil
+}
+
+// find returns the live processes of a host: the one in the journal, and any
+// that a crash kept out of it.
+func (r *Runtime) find(host string) []Process {
+	ps := Find(r.c.Args(host, r.socket(host))...)
+	if e, ok := r.c.Journal.Get(journal.Process, host); ok {
+		var p Process
+		if json.Unmarshal(e.Data, &p) == nil && p.PID != 0 && p.Alive() && !slices.Contains(ps, p) {
+			ps = append(ps, p)
+		}
+	}
+	return ps
+}
+
+// reap ends what is left of a host that does not answer.
+func (r *Runtime) reap(ctx context.Context, host string) error {
+	for _, p := range r.find(host) {
+		if err := endProcess(ctx, p); err != nil {
+			return fmt.Errorf("host %s: %w", host, err)
+		}
+	}
+	return nil
+}
+
+// endProcess kills a process and waits until it is gone.
+func endProcess(ctx context.Context, p Process) error {
+	if err := p.Signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	return waitGone(ctx, p)
+}
+
+func waitGone(ctx context.Context, p Process) error {
+	for wait := 500 * time.Microsecond; p.Alive(); wait = min(2*wait, 20*time.Millisecond) {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("process %d does not end: %w", p.PID, ctx.Err())
+		case <-time.After(wait):
+		}
+	}
+	return nil
+}
+
+func (r *Runtime) client(host string) (*hostClient, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h, ok := r.hosts[host]
+	return h, ok
+}
+
+func (r *Runtime) hostOf(ctx context.Context, id string) (string, error) {
+	r.mu.Lock()
+	host, ok := r.placed[id]
+	r.mu.Unlock()
+	if ok {
+		return host, nil
+	}
+	if _, err := r.List(ctx); err != nil {
+		return "", err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.placed[id], nil
+}
+
+// Stop implements runtime.Runtime. A cloud host without instances ends too.
+func (r *Runtime) Stop(ctx context.Context, ids []string, grace time.Duration) error {
+	byHost := map[string][]string{}
+	for _, id := range ids {
+		host, err := r.hostOf(ctx, id)
+		if err != nil {
+			return err
+		}
+		if host != "" {
+			byHost[host] = append(byHost[host], id)
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for host, ids := range byHost {
+		g.Go(func() error {
+			h, ok := r.client(host)
+			if !ok {
+				return nil
+			}
+			if err := h.post(ctx, "/stop", stopRequest{IDs: ids, Grace: grace}); err != nil && !errors.Is(err, errHostGone) {
+				return err
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// EndHost ends a host that has nothing left to run: orderly, then at once.
+func (r *Runtime) EndHost(ctx context.Context, host string) error {
+	if h, ok := r.client(host); ok {
+		// A host that does not answer is ended below.
+		_ = h.post(ctx, "/quit", struct{}{})
+	}
+	for _, p := range r.find(host) {
+		soft, cancel := context.WithTimeout(ctx, stopGrace)
+		err := waitGone(soft, p)
+		cancel()
+		if err != nil {
+			if err := endProcess(ctx, p); err != nil {
+				return err
+			}
+		}
+	}
+	return r.forget(host)
+}
+
+func (r *Runtime) forget(host string) error {
+	r.mu.Lock()
+	delete(r.hosts, host)
+	for id, h := range r.placed {
+		if h == host {
+			delete(r.placed, id)
+		}
+	}
+	r.mu.Unlock()
+	if err := os.Remove(r.socket(host)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("host %s: %w", host, err)
+	}
+	return r.c.Journal.Delete(journal.Process, host)
+}
+
+// Kill implements runtime.Runtime.
+func (r *Runtime) Kill(ctx context.Context, id string) error {
+	host, err := r.hostOf(ctx, id)
+	if err != nil {
+		return err
+	}
+	h, ok := r.client(host)
+	if !ok {
+		return nil
+	}
+	if err := h.post(ctx, "/kill", stopRequest{IDs: []string{id}}); err != nil && !errors.Is(err, errHostGone) {
+		return err
+	}
+	return nil
+}
+
+// List implements runtime.Runtime. A host that is gone lists nothing.
+func (r *Runtime) List(ctx context.Context) ([]runtime.Instance, error) {
+	r.mu.Lock()
+	hosts := make(map[string]*hostClient, len(r.hosts))
+	for n, h := range r.hosts {
+		hosts[n] = h
+	}
+	r.mu.Unlock()
+	var (
+		mu  sync.Mutex
+		out []runtime.Instance
+		g   errgroup.Group
+	)
+	for host, h := range hosts {
+		g.Go(func() error {
+			is, err := h.list(ctx)
+			if errors.Is(err, errHostGone) {
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("host %s: %w", host, err)
+			}
+			mu.Lock()
+			out = append(out, is...)
+			mu.Unlock()
+			r.mu.Lock()
+			for _, i := range is {
+				r.placed[i.Spec.ID] = host
+			}
+			r.mu.Unlock()
+			return nil
+		})
+	}
+	err := g.Wait()
+	slices.SortFunc(out, func(a, b runtime.Instance) int { return strings.Compare(a.Spec.ID, b.Spec.ID) })
+	return out, err
+}
+
+// Remove implements runtime.Runtime: every host is killed by its pidfd.
+func (r *Runtime) Remove(ctx context.Context) error {
+	names := map[string]bool{}
+	for _, e := range r.c.Journal.List(journal.Process) {
+		names[e.ID] = true
+	}
+	var g errgroup.Group
+	for host := range names {
+		g.Go(func() error {
+			if err := r.reap(ctx, host); err != nil {
+				return err
+			}
+			return r.forget(host)
+		})
+	}
+	return g.Wait()
+}
+
+// Hosts lists the hosts the journal knows, and whether each is alive.
+func (r *Runtime) Hosts() map[string]bool {
+	out := map[string]bool{}
+	for _, e := range r.c.Journal.List(journal.Process) {
+		var p Process
+		out[e.ID] = json.Unmarshal(e.Data, &p) == nil && p.PID != 0 && p.Alive()
+	}
+	return out
+}
+
+// Processes implements runtime.Runtime.
+func (r *Runtime) Processes(context.Context) ([]int, error) {
+	var pids []int
+	for _, e := range r.c.Journal.List(journal.Process) {
+		var p Process
+		if json.Unmarshal(e.Data, &p) == nil && p.PID != 0 && p.Alive() {
+			pids = append(pids, p.PID)
+		}
+	}
+	return pids, nil
+}
+
+// errHostGone says that nothing answers on a host's socket.
+var errHostGone = errors.New("the host process is not there")
+
+type hostClient struct{ http *http.Client }
+
+func newHostClient(socket string) *hostClient {
+	return &hostClient{&http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+		DisableKeepAlives: true, // few, small and local: a held connection only leaks
+	}}}
+}
+
+func (h *hostClient) do(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://host"+path, body)
+	if err != nil {
+		return err
+	}
+	resp, err := h.http.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("%w: %w", errHostGone, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= http.StatusBadRequest {
+		b, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
+		return errors.New(strings.TrimSpace(string(b)))
+	}
+	if out == nil {
+		return nil
+	}
+	return json.NewDecoder(resp.Body).Decode(out)
+}
+
+func (h *hostClient) put(ctx context.Context, path string, in any) error {
+	return h.do(ctx, http.MethodPut, path, in, nil)
+}
+
+func (h *hostClient) post(ctx context.Context, path string, in any) error {
+	return h.do(ctx, http.MethodPost, path, in, nil)
+}
+
+func (h *hostClient) list(ctx context.Context) ([]runtime.Instance, error) {
+	var out []runtime.Instance
+	err := h.do(ctx, http.MethodGet, "/instances", nil, &out)
+	return out, err
+}

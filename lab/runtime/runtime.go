@@ -1,0 +1,118 @@
+// Package runtime is the port between the lab and what its instances run on:
+// host processes (embedded) or containers. The declared form of an instance is
+// one JSON value, Spec, the same for both.
+package runtime
+
+import (
+	"context"
+	"time"
+
+	"github.com/flix-lab/flix/topology"
+)
+
+// Spec is everything an instance needs to know to run.
+type Spec struct {
+	topology.Instance
+	// Address it listens on, e.g. "127.0.0.1".
+	Address string `json:"address"`
+	// Port numbers by port name; every name of Instance.Ports has one.
+	PortNumbers map[string]int `json:"port_numbers"`
+	// Dir is the instance's own data directory; it outlives the instance.
+	Dir string `json:"dir"`
+	// Properties at start; they change over the admin endpoint.
+	Properties map[string]string `json:"properties,omitempty"`
+	// Primary marks the SQL node that takes writes at first start.
+	Primary bool `json:"primary,omitempty"`
+	// Status to register with: "UP", or "STARTING" for a dark instance.
+	Status string `json:"status,omitempty"`
+}
+
+// World is what all instances of a lab share. It changes when the lab
+// converges to another topology; running instances take the new value without
+// a restart.
+type World struct {
+	// Lab is the lab's name; ID is unique to this incarnation of it.
+	Lab string `json:"lab"`
+	ID  string `json:"id"`
+	// Topology as compiled.
+	Topology topology.Topology `json:"topology"`
+	// Key is the lab's root key.
+	Key []byte `json:"key"`
+	// CA certificate, and the certificate and key of the lab's edges, in PEM.
+	CAPEM   []byte `json:"ca_pem"`
+	CertPEM []byte `json:"cert_pem"`
+	KeyPEM  []byte `json:"key_pem"`
+	// Registries maps a region to its registry's base URL.
+	Registries map[string]string `json:"registries"`
+	// Ports says which region each range of ports belongs to.
+	Ports []PortRange `json:"ports"`
+}
+
+// PortRange is a range of ports that belongs to one region.
+type PortRange struct {
+	First  int    `json:"first"`
+	Last   int    `json:"last"`
+	Region string `json:"region"`
+}
+
+// RegionOfPort returns the region a port belongs to.
+func (w World) RegionOfPort(port int) (string, bool) {
+	for _, r := range w.Ports {
+		if port >= r.First && port <= r.Last {
+			return r.Region, true
+		}
+	}
+	return "", false
+}
+
+// State of an instance.
+type State string
+
+// The states.
+const (
+	Running State = "running"
+	Stopped State = "stopped" // asked to
+	Failed  State = "failed"  // ended by itself; restarted with back-off
+	Gone    State = "gone"    // its host or container is not there
+)
+
+// Instance is a live instance.
+type Instance struct {
+	Spec    Spec      `json:"spec"`
+	State   State     `json:"state"`
+	Started time.Time `json:"started"`
+	// PID of the process it runs in, or Container its id.
+	PID       int    `json:"pid,omitempty"`
+	Container string `json:"container,omitempty"`
+	Error     string `json:"error,omitempty"`
+	Restarts  int    `json:"restarts,omitempty"`
+}
+
+// Runtime starts and ends instances. Methods are safe for concurrent use.
+//
+// Two instances may or may not share a process: nothing above this port may
+// depend on either.
+type Runtime interface {
+	// Name is "embedded" or "containers".
+	Name() string
+	// SetWorld gives every running host the new world; hosts started later get
+	// it too. Idempotent.
+	SetWorld(ctx context.Context, w World) error
+	// Start brings the instances up and returns when each one's listeners
+	// accept. Idempotent: one that already runs is left alone, whatever its
+	// spec. On error some may be running: Stop or Start again.
+	Start(ctx context.Context, specs []Spec) error
+	// Stop ends instances in order: deregistered, drained within grace, closed.
+	// One that does not run is no error.
+	Stop(ctx context.Context, ids []string, grace time.Duration) error
+	// Kill ends an instance at once: sockets are reset, memory is lost, the
+	// disk stays.
+	Kill(ctx context.Context, id string) error
+	// List returns every instance the runtime knows, running or not.
+	List(ctx context.Context) ([]Instance, error)
+	// Remove ends every process or container of the lab at once and forgets
+	// them. Idempotent; it never touches what the lab did not make.
+	Remove(ctx context.Context) error
+	// Processes lists the operating-system processes of the lab.
+	Processes(ctx context.Context) ([]int, error)
+}
