@@ -148,6 +148,9 @@ func (j *Journal) append(l line) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.f == nil {
+		return fmt.Errorf("journal: %s %s %s: it is open for reading only", l.Op, l.Kind, l.ID)
+	}
 	if _, err := j.f.Write(append(b, '\n')); err != nil {
 		return fmt.Errorf("journal: %s %s %s: %w", l.Op, l.Kind, l.ID, err)
 	}
@@ -182,7 +185,25 @@ func (j *Journal) List(k Kind) []Entry {
 }
 
 // Close closes the file; the journal stays on disk.
-func (j *Journal) Close() error { return j.f.Close() }
+func (j *Journal) Close() error {
+	if j.f == nil {
+		return nil
+	}
+	return j.f.Close()
+}
 
 // Path of the journal in a lab's directory.
 func Path(dir string) string { return filepath.Join(dir, "journal.jsonl") }
+
+// OpenReadOnly reads the journal at path for looking only: Put and Delete fail.
+func OpenReadOnly(path string) (*Journal, error) {
+	live, err := Read(path)
+	if err != nil {
+		return nil, err
+	}
+	j := &Journal{live: make(map[string]Entry, len(live))}
+	for _, e := range live {
+		j.live[key(e.Kind, e.ID)] = e
+	}
+	return j, nil
+}

@@ -21,7 +21,9 @@ type parcel struct {
 type queue struct {
 	path func() Path
 
-	mu    sync.Mutex
+	mu sync.Mutex
+	// limit lowers the path's window, in bytes; 0 does not.
+	limit int
 	items []parcel
 	bytes int
 	// free is when the link has put everything pushed so far on the wire.
@@ -44,17 +46,19 @@ func (q *queue) push(p parcel) bool {
 	path := q.path()
 	now := time.Now()
 	q.mu.Lock()
-	if len(p.data) > 0 && q.bytes >= path.window() {
+	window := path.window()
+	if q.limit > 0 {
+		window = min(window, q.limit)
+	}
+	if len(p.data) > 0 && q.bytes >= window {
 		q.mu.Unlock()
 		return false
 	}
-	if q.free.Before(now) {
+	if path.Rate == 0 || q.free.Before(now) {
 		q.free = now
 	}
 	if path.Rate > 0 {
 		q.free = q.free.Add(time.Duration(float64(len(p.data)) / path.Rate.BytesPerSecond() * float64(time.Second)))
-	} else {
-		q.free = now
 	}
 	p.due = q.free.Add(path.RTT / 2)
 	if p.due.Before(q.last) {

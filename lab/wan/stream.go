@@ -2,7 +2,6 @@ package wan
 
 import (
 	"errors"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -45,15 +44,13 @@ type stream struct {
 	pumping bool
 	// broken is why nothing can be written any more.
 	broken error
-	// failed closes when broken is set.
-	failed chan struct{}
 }
 
 func newStream(raw net.Conn, path func() Path) *stream {
 	s := &stream{
 		raw: raw, in: newQueue(path), out: newQueue(path),
 		rdl: newDeadline(), wdl: newDeadline(),
-		done: make(chan struct{}), failed: make(chan struct{}),
+		done: make(chan struct{}),
 	}
 	go s.receive()
 	return s
@@ -108,10 +105,7 @@ func (s *stream) Read(b []byte) (int, error) {
 				s.in.take(n)
 				return n, nil
 			}
-			if p.err == io.EOF { // stays at the head: every later Read sees it
-				return 0, io.EOF
-			}
-			return 0, p.err
+			return 0, p.err // stays at the head: every later Read sees it
 		}
 		if err := s.rdl.wait(p.due, s.in.pushed, s.done); err != nil {
 			return 0, s.fail("read", err)
@@ -209,9 +203,6 @@ func (s *stream) finish() {
 	if cw, ok := s.raw.(interface{ CloseWrite() error }); ok {
 		_ = cw.CloseWrite() // fails only when the peer is gone: a read says so
 	}
-	if s.closed() { // Close came between and relied on this call
-		_ = s.raw.Close()
-	}
 }
 
 // breakWith records why writing has ended and lets writers know.
@@ -220,7 +211,6 @@ func (s *stream) breakWith(err error) {
 	s.pumping = false
 	if s.broken == nil {
 		s.broken = err
-		close(s.failed)
 	}
 	s.pmu.Unlock()
 	s.out.clear() // wakes a writer that waits for room
@@ -304,3 +294,15 @@ func (s *stream) SetReadDeadline(t time.Time) error { s.rdl.set(t); return nil }
 
 // SetWriteDeadline implements net.Conn.
 func (s *stream) SetWriteDeadline(t time.Time) error { s.wdl.set(t); return nil }
+
+// SetReadBuffer bounds what may wait for the reader, in bytes, both here and
+// in the kernel, so that a slow reader slows its peer.
+func (s *stream) SetReadBuffer(bytes int) error {
+	s.in.mu.Lock()
+	s.in.limit = bytes
+	s.in.mu.Unlock()
+	if rb, ok := s.raw.(interface{ SetReadBuffer(int) error }); ok {
+		return rb.SetReadBuffer(bytes)
+	}
+	return nil
+}

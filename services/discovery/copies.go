@@ -14,8 +14,8 @@ import (
 	"github.com/flix-lab/flix/topology"
 )
 
-// Cache is what the role needs of EVCache: a miss is an error, and an entry
-// may vanish at any time.
+// Cache is what the role needs of EVCache: a miss is an error of kind NotFound,
+// an entry may vanish at any time, and any text is a key.
 type Cache interface {
 	Get(ctx context.Context, key string) ([]byte, error)
 	Set(ctx context.Context, key string, val []byte, ttl time.Duration) error
@@ -30,12 +30,12 @@ const staleFactor = 360
 // store's outage finds it without a second key, and a read costs one round
 // trip. A cache that fails is a miss: it never fails a request.
 type copies struct {
-	cache  Cache
-	fresh  time.Duration
-	get    *resilience.Command[[]byte]
-	set    *resilience.Command[struct{}]
-	reads  *prometheus.CounterVec
-	tel    *telemetry.Telemetry
+	cache Cache
+	fresh time.Duration
+	get   *resilience.Command[[]byte]
+	set   *resilience.Command[struct{}]
+	reads *prometheus.CounterVec
+	tel   *telemetry.Telemetry
 }
 
 // newCopies makes the instance's copies. The cache gets a tenth of the RPC
@@ -106,26 +106,17 @@ func (r *reader[T]) read(ctx context.Context, key string, load func(context.Cont
 	if ok && time.Since(at) < r.copies.fresh {
 		return r.came("cache", answer[T]{value: kept, cached: true}), nil
 	}
-	return r.load(ctx, key, load, func(context.Context) (T, bool) { return kept, ok })
+	return r.load(ctx, key, load, kept, ok)
 }
 
-// refresh answers from the store, else from a copy of any age.
-func (r *reader[T]) refresh(ctx context.Context, key string, load func(context.Context) (T, error)) (answer[T], error) {
-	return r.load(ctx, key, load, func(ctx context.Context) (T, bool) {
-		kept, _, ok := r.lookup(ctx, key)
-		return kept, ok
-	})
-}
-
-func (r *reader[T]) load(ctx context.Context, key string, load func(context.Context) (T, error), kept func(context.Context) (T, bool)) (answer[T], error) {
+func (r *reader[T]) load(ctx context.Context, key string, load func(context.Context) (T, error), kept T, ok bool) (answer[T], error) {
 	stale := false
-	v, err := r.cmd.DoFallback(ctx, load, func(ctx context.Context, cause error) (T, error) {
-		v, ok := kept(ctx)
+	v, err := r.cmd.DoFallback(ctx, load, func(_ context.Context, cause error) (T, error) {
 		if !ok {
-			return v, cause
+			return kept, cause
 		}
 		stale = true
-		return v, nil
+		return kept, nil
 	})
 	switch {
 	case err != nil:

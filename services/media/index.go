@@ -27,6 +27,9 @@ type Track struct {
 	Size   uint64 `json:"size"` // of the whole file, bytes
 	// Init is the initialisation segment (ftyp and moov).
 	Init Segment `json:"init"`
+	// Sidx is the segment index box between Init and the first segment, for
+	// stock DASH players; its size is 0 when the file has none.
+	Sidx Segment `json:"sidx,omitzero"`
 	// Segments are contiguous, aligned over all video tracks, 2 s each but the last.
 	Segments []Segment `json:"segments"`
 }

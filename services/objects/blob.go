@@ -111,7 +111,7 @@ func (d *draft) commit(name string) error { return d.b.root.Rename(d.name, name)
 
 // discard drops a draft that was not committed; harmless after commit.
 func (d *draft) discard() {
-	_ = d.f.Close()              // already closed by seal, or about to vanish
+	_ = d.f.Close()             // already closed by seal, or about to vanish
 	_ = d.b.root.Remove(d.name) // gone after commit; else swept at the next start
 }
 

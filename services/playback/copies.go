@@ -14,8 +14,8 @@ import (
 	"github.com/flix-lab/flix/topology"
 )
 
-// Cache is what the role needs of EVCache: a miss is an error, and an entry
-// may vanish at any time.
+// Cache is what the role needs of EVCache: a miss is an error of kind NotFound,
+// an entry may vanish at any time, and any text is a key.
 type Cache interface {
 	Get(ctx context.Context, key string) ([]byte, error)
 	Set(ctx context.Context, key string, val []byte, ttl time.Duration) error
@@ -30,12 +30,12 @@ const staleFactor = 360
 // store's outage finds it without a second key, and a read costs one round
 // trip. A cache that fails is a miss: it never fails a request.
 type copies struct {
-	cache  Cache
-	fresh  time.Duration
-	get    *resilience.Command[[]byte]
-	set    *resilience.Command[struct{}]
-	reads  *prometheus.CounterVec
-	tel    *telemetry.Telemetry
+	cache Cache
+	fresh time.Duration
+	get   *resilience.Command[[]byte]
+	set   *resilience.Command[struct{}]
+	reads *prometheus.CounterVec
+	tel   *telemetry.Telemetry
 }
 
 // newCopies makes the instance's copies. The cache gets a tenth of the RPC

@@ -37,9 +37,12 @@ func serveRPC(ctx context.Context, name string, srv *grpc.Server, h *health.Serv
 	case <-ctx.Done():
 	}
 	h.Shutdown()
-	hard := time.AfterFunc(grace, srv.Stop)
+	stopped := make(chan struct{})
+	hard := time.AfterFunc(grace, func() { srv.Stop(); close(stopped) })
 	srv.GracefulStop()
-	hard.Stop()
+	if !hard.Stop() {
+		<-stopped
+	}
 	<-done
 	return nil
 }

@@ -135,3 +135,17 @@ func PSS(pid int) (int64, error) {
 	}
 	return 0, fmt.Errorf("memory of process %d: the kernel does not report Pss", pid)
 }
+
+// Argument returns the value that follows a flag in a process's command line,
+// or "".
+func Argument(pid int, flag string) string {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+	if err != nil {
+		return ""
+	}
+	args := strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
+	if i := slices.Index(args, flag); i >= 0 && i+1 < len(args) {
+		return args[i+1]
+	}
+	return ""
+}

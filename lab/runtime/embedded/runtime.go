@@ -151,9 +151,9 @@ func (r *Runtime) ensure(ctx context.Context, host string) (*hostClient, error) 
 	return h, nil
 }
 
-// find returns the live processes of a host: the one in the journal, and any
+// Find returns the live processes of a host: the one in the journal, and any
 // that a crash kept out of it.
-func (r *Runtime) find(host string) []Process {
+func (r *Runtime) Find(host string) []Process {
 	ps := Find(r.c.Args(host, r.socket(host))...)
 	if e, ok := r.c.Journal.Get(journal.Process, host); ok {
 		var p Process
@@ -166,7 +166,7 @@ func (r *Runtime) find(host string) []Process {
 
 // reap ends what is left of a host that does not answer.
 func (r *Runtime) reap(ctx context.Context, host string) error {
-	for _, p := range r.find(host) {
+	for _, p := range r.Find(host) {
 		if err := endProcess(ctx, p); err != nil {
 			return fmt.Errorf("host %s: %w", host, err)
 		}
@@ -179,10 +179,11 @@ func endProcess(ctx context.Context, p Process) error {
 	if err := p.Signal(syscall.SIGKILL); err != nil {
 		return err
 	}
-	return waitGone(ctx, p)
+	return p.WaitGone(ctx)
 }
 
-func waitGone(ctx context.Context, p Process) error {
+// WaitGone waits until the very process is gone or ctx ends.
+func (p Process) WaitGone(ctx context.Context) error {
 	for wait := 500 * time.Microsecond; p.Alive(); wait = min(2*wait, 20*time.Millisecond) {
 		select {
 		case <-ctx.Done():
@@ -249,9 +250,9 @@ func (r *Runtime) EndHost(ctx context.Context, host string) error {
 		// A host that does not answer is ended below.
 		_ = h.post(ctx, "/quit", struct{}{})
 	}
-	for _, p := range r.find(host) {
+	for _, p := range r.Find(host) {
 		soft, cancel := context.WithTimeout(ctx, stopGrace)
-		err := waitGone(soft, p)
+		err := p.WaitGone(soft)
 		cancel()
 		if err != nil {
 			if err := endProcess(ctx, p); err != nil {

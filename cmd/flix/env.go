@@ -1,0 +1,76 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/term"
+
+	"github.com/flix-lab/flix/cmd/flix/render"
+	"github.com/flix-lab/flix/lab"
+)
+
+// Env is the process world: nothing below main touches package os for it.
+type Env struct {
+	Args    []string
+	Getenv  func(string) string
+	Environ []string
+	In      io.Reader
+	Out     io.Writer
+	Err     io.Writer
+	// OutTTY and ErrTTY say whether those are terminals.
+	OutTTY, ErrTTY bool
+	// Width of the terminal in columns; 0 when it is none.
+	Width int
+	// Exe is this executable.
+	Exe     string
+	HomeDir string
+	TempDir string
+}
+
+func osEnv() Env {
+	exe, err := os.Executable()
+	if err != nil {
+		exe = os.Args[0]
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = os.TempDir()
+	}
+	e := Env{
+		Args: os.Args[1:], Getenv: os.Getenv, Environ: os.Environ(),
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		OutTTY: term.IsTerminal(int(os.Stdout.Fd())), ErrTTY: term.IsTerminal(int(os.Stderr.Fd())),
+		Exe: exe, HomeDir: home, TempDir: os.TempDir(),
+	}
+	if w, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
+		e.Width = w
+	}
+	// Any non-empty value turns colour off; some libraries read it as a bool.
+	if os.Getenv("NO_COLOR") != "" {
+		_ = os.Setenv("NO_COLOR", "1") // cannot fail for a constant name
+	}
+	return e
+}
+
+// lab is what package lab needs of the process world.
+func (e Env) lab() lab.Env {
+	state := e.Getenv("XDG_STATE_HOME")
+	if !filepath.IsAbs(state) {
+		state = filepath.Join(e.HomeDir, ".local", "state")
+	}
+	return lab.Env{
+		StateHome: state, RuntimeDir: e.Getenv("XDG_RUNTIME_DIR"), TempDir: e.TempDir,
+		Exe: e.Exe, Environ: e.Environ, Getenv: e.Getenv, Version: version(),
+	}
+}
+
+// out renders data to stdout; errOut messages to stderr.
+func (e Env) out() render.Screen {
+	return render.Screen{W: e.Out, TTY: e.OutTTY, Color: e.OutTTY && e.Getenv("NO_COLOR") == "" && e.Getenv("TERM") != "dumb", Width: e.Width}
+}
+
+func (e Env) errOut() render.Screen {
+	return render.Screen{W: e.Err, TTY: e.ErrTTY, Color: e.ErrTTY && e.Getenv("NO_COLOR") == "" && e.Getenv("TERM") != "dumb", Width: e.Width}
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flix-lab/flix/cmd/flix/render"
+	"github.com/flix-lab/flix/lab"
+	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/services"
+)
+
+type moveOptions struct {
+	verb   string
+	dryRun bool
+	yes    bool
+	out    output
+}
+
+func newFailoverCmd(a *app) *cobra.Command {
+	c := newMoveCmd(a, "failover", "Evacuate a region: its traffic moves to the others")
+	c.Long = `Evacuates a region: plan with a capacity check, more instances in the saving
+regions, gateways that proxy in growing shares, DNS, drain, verify. Canary plays
+run all the while; when one fails the traffic moves back and the command fails.
+Appliances keep serving: the video does not move.`
+	var out output
+	status := &cobra.Command{
+		Use: "status", Short: "Evacuations so far, and the one that runs", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			client, _, err := lab.Connect(cmd.Context(), a.env.lab(), a.name)
+			if err != nil {
+				return err
+			}
+			moves, err := client.FailoverStatus(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if out.machine() {
+				return out.print(a, map[string]any{"evacuations": moves})
+			}
+			s := a.env.out()
+			if len(moves) == 0 {
+				s.Printf("no region was evacuated yet\n")
+				return nil
+			}
+			var rows [][]string
+			for _, m := range moves {
+				started := "-"
+				if !m.Started.IsZero() {
+					started = m.Started.Local().Format("15:04:05")
+				}
+				rows = append(rows, []string{m.ID, m.Verb, m.Region, s.State(m.State), started, render.MS(m.RTOMS), fmt.Sprintf("%d/%d", m.PlaysFailed, m.PlaysDuring)})
+			}
+			return s.Table([]string{"id", "verb", "region", "state", "started", "rto", "failed plays"}, rows)
+		},
+	}
+	out.flag(status, "table", "json", "yaml")
+	c.AddCommand(status)
+	return c
+}
+
+func newFailbackCmd(a *app) *cobra.Command {
+	return newMoveCmd(a, "failback", "Return traffic to an evacuated region")
+}
+
+func newMoveCmd(a *app, verb, short string) *cobra.Command {
+	o := moveOptions{verb: verb}
+	c := &cobra.Command{
+		Use: verb + " REGION", Short: short, Args: cobra.ExactArgs(1), Example: "  flix " + verb + " us-east",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.out.check(); err != nil {
+				return err
+			}
+			return runMove(cmd.Context(), a, o, args[0])
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+			st, err := labStatus(cmd.Context(), a)
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveError
+			}
+			var out []string
+			for _, r := range st.Regions {
+				out = append(out, r.Name)
+			}
+			return out, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
+	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "print the plan and the capacity check, change nothing")
+	c.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask on a terminal")
+	o.out.flag(c, "text", "json")
+	return c
+}
+
+func runMove(ctx context.Context, a *app, o moveOptions, region string) error {
+	client, _, err := lab.Connect(ctx, a.env.lab(), a.name)
+	if err != nil {
+		return err
+	}
+	req := control.FailoverRequest{Region: region, DryRun: o.dryRun}
+	do := client.Failover
+	if o.verb == "failback" {
+		do = client.Failback
+	}
+	msg := a.env.errOut()
+	if !o.dryRun && !o.yes && a.env.OutTTY && a.env.ErrTTY {
+		plan, err := do(ctx, control.FailoverRequest{Region: region, DryRun: true}, nil)
+		if err != nil {
+			return err
+		}
+		msg.Printf("%s\n%s %s? [y/N] ", planText(plan), o.verb, region)
+		line, _ := bufio.NewReader(a.env.In).ReadString('\n') // no answer is no
+		if l := strings.ToLower(strings.TrimSpace(line)); l != "y" && l != "yes" {
+			return services.Errorf(services.Conflict, "nothing was done").WithRemedy("answer y, or pass --yes")
+		}
+	}
+	view := render.NewSteps(msg)
+	rep, err := do(ctx, req, showSteps(view, o.verb))
+	view.Close()
+	if o.out.machine() && rep.Region != "" {
+		if perr := o.out.print(a, rep); perr != nil {
+			return perr
+		}
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	printMove(a, rep)
+	return nil
+}
+
+func planText(r control.Failover) string {
+	var savers []string
+	for _, s := range r.Savers {
+		savers = append(savers, fmt.Sprintf("%s (%.0f %%)", s.Region, s.Share*100))
+	}
+	if len(savers) == 0 {
+		return fmt.Sprintf("%s of %s", r.Verb, r.Region)
+	}
+	return fmt.Sprintf("%s of %s: savers %s; they serve %.1f requests/s, it brings %.1f, together they answer up to %.0f",
+		r.Verb, r.Region, strings.Join(savers, ", "), r.Capacity.Used, r.Capacity.Demand, r.Capacity.Limit)
+}
+
+func printMove(a *app, r control.Failover) {
+	s := a.env.out()
+	if r.DryRun {
+		s.Printf("%s\nnothing was changed\n", planText(r))
+		return
+	}
+	if r.Verb == "failback" {
+		s.Printf("%s serves its own clients again; %d plays during it, %d failed\n", s.Bold(r.Region), r.PlaysDuring, r.PlaysFailed)
+		return
+	}
+	s.Printf("%s is empty: the last client request was answered there after %s (RTO)\n", s.Bold(r.Region), s.Bold(render.MS(r.RTOMS)))
+	s.Printf("plays during it %d, failed %d; client requests in it afterwards %d\n", r.PlaysDuring, r.PlaysFailed, r.RequestsInRegionAfter)
+	s.Printf("%s\n", s.Dim("return its traffic with: flix failback "+r.Region))
+}

@@ -1,0 +1,140 @@
+// Package render turns values into what a person reads: tables, progress,
+// messages. It is the only home of tablewriter, color and lipgloss beside the
+// dashboard. On a terminal it may redraw and colour; off it, it only appends
+// plain lines.
+package render
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/fatih/color"
+	"github.com/olekukonko/tablewriter"
+	"github.com/olekukonko/tablewriter/renderer"
+	"github.com/olekukonko/tablewriter/tw"
+)
+
+// Screen is where output goes.
+type Screen struct {
+	W     io.Writer
+	TTY   bool
+	Color bool
+	// Width in columns; 0 is unknown.
+	Width int
+}
+
+func (s Screen) paint(attrs ...color.Attribute) func(a ...any) string {
+	c := color.New(attrs...)
+	if s.Color {
+		c.EnableColor()
+	} else {
+		c.DisableColor()
+	}
+	return c.SprintFunc()
+}
+
+// Good, Bad, Warn, Dim and Bold colour a word where colours are on.
+func (s Screen) Good(t string) string { return s.paint(color.FgGreen)(t) }
+
+// Bad marks a failure.
+func (s Screen) Bad(t string) string { return s.paint(color.FgRed)(t) }
+
+// Warn marks what needs a look.
+func (s Screen) Warn(t string) string { return s.paint(color.FgYellow)(t) }
+
+// Dim marks what is beside the point.
+func (s Screen) Dim(t string) string { return s.paint(color.Faint)(t) }
+
+// Bold marks what matters.
+func (s Screen) Bold(t string) string { return s.paint(color.Bold)(t) }
+
+// Printf writes a formatted line or part of one.
+func (s Screen) Printf(format string, args ...any) { _, _ = fmt.Fprintf(s.W, format, args...) }
+
+// Error prints what failed, why, and what to do next.
+func (s Screen) Error(msg, reason, remedy string) {
+	s.Printf("%s %s\n", s.Bad("flix:"), msg)
+	if remedy != "" {
+		s.Printf("%s %s\n", s.Dim("  →"), remedy)
+	}
+	_ = reason // for programs: it decides the exit code
+}
+
+// State prints a state as glyph and word, in colour where that is on.
+func (s Screen) State(state string) string {
+	switch state {
+	case "ready", "running", "done", "UP":
+		return s.Good("● " + state)
+	case "degraded", "starting", "evacuated", "stopped", "planned", "queued":
+		return s.Warn("◐ " + state)
+	default:
+		return s.Bad("○ " + state)
+	}
+}
+
+// Table prints rows under a header, columns aligned, without borders.
+func (s Screen) Table(header []string, rows [][]string) error {
+	t := tablewriter.NewTable(s.W,
+		tablewriter.WithRenderer(renderer.NewBlueprint(tw.Rendition{
+			Borders:  tw.BorderNone,
+			Settings: tw.Settings{Separators: tw.SeparatorsNone, Lines: tw.LinesNone},
+		})),
+		tablewriter.WithHeaderAlignment(tw.AlignLeft),
+		tablewriter.WithRowAlignment(tw.AlignLeft),
+		tablewriter.WithHeaderAutoFormat(tw.On),
+		tablewriter.WithRowAutoWrap(tw.WrapNone),
+		tablewriter.WithPadding(tw.Padding{Left: "", Right: "  ", Overwrite: true}),
+	)
+	t.Header(header)
+	if err := t.Bulk(rows); err != nil {
+		return fmt.Errorf("table: %w", err)
+	}
+	return t.Render()
+}
+
+// Bytes prints a number of bytes with a binary unit.
+func Bytes[T ~int64 | ~uint64 | ~int](n T) string {
+	f := float64(n)
+	for _, u := range []string{"B", "KiB", "MiB", "GiB"} {
+		if f < 1024 {
+			if u == "B" {
+				return fmt.Sprintf("%.0f B", f)
+			}
+			return fmt.Sprintf("%.1f %s", f, u)
+		}
+		f /= 1024
+	}
+	return fmt.Sprintf("%.1f TiB", f)
+}
+
+// MS prints milliseconds as a person reads them.
+func MS(ms float64) string {
+	switch {
+	case ms < 10:
+		return fmt.Sprintf("%.1f ms", ms)
+	case ms < 1000:
+		return fmt.Sprintf("%.0f ms", ms)
+	}
+	return fmt.Sprintf("%.2f s", ms/1000)
+}
+
+// Ago prints how long ago something was.
+func Ago(t, now time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	d := now.Sub(t).Round(time.Second)
+	if d < time.Second {
+		return "now"
+	}
+	return d.String()
+}
+
+// Bar draws a progress bar of a width in columns.
+func Bar(percent float64, width int) string {
+	n := int(percent / 100 * float64(width))
+	n = max(0, min(width, n))
+	return strings.Repeat("█", n) + strings.Repeat("░", width-n)
+}

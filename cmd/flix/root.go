@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flix-lab/flix/lab"
+	"github.com/flix-lab/flix/services"
+)
+
+// Exit codes beside those of services.Kind.ExitCode; see "flix help exit-codes".
+const (
+	exitOK          = 0
+	exitInterrupted = 130
+)
+
+// reasonExits give the causes that scripts ask for a code of their own.
+var reasonExits = map[string]int{
+	services.ReasonNoLab:          20,
+	services.ReasonNoTitle:        21,
+	services.ReasonNotLicensed:    22,
+	services.ReasonPlanDevice:     23,
+	services.ReasonPlanResolution: 24,
+	services.ReasonPlanStreams:    25,
+	services.ReasonUnknownISP:     26,
+	services.ReasonNotLive:        27,
+	services.ReasonNoReplica:      28,
+	services.ReasonPlayFailed:     29,
+	services.ReasonNotBuilt:       30,
+	services.ReasonNoFFmpeg:       31,
+}
+
+const exitHelp = `Every command ends with one of these codes:
+
+  0    it did what it was asked
+  1    an internal error: a bug, or a broken store
+  2    the request is wrong: a flag, an argument, a topology file
+  3    no such thing (instance, region, job, trace)
+  4    not allowed
+  5    the state does not permit it now
+  6    something is out of reach; try again
+  7    a limit or budget is used up
+  20   there is no lab of that name
+  21   there is no such title
+  22   the title is not licensed in that country
+  23   the plan does not allow the device
+  24   the plan does not allow the resolution
+  25   the plan's streams are all in use
+  26   there is no such ISP
+  27   the title is not live yet
+  28   no appliance holds the title
+  29   a play failed
+  30   not built yet
+  31   ffmpeg is not on PATH
+  130  interrupted`
+
+// app carries what every command shares.
+type app struct {
+	env  Env
+	name string // --name
+}
+
+func run(parent context.Context, env Env) int {
+	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// The second signal ends the program at once: stop() restores the default.
+	context.AfterFunc(ctx, stop)
+
+	root := newRoot(env)
+	root.SetArgs(env.Args)
+	root.SetIn(env.In)
+	root.SetOut(env.Out)
+	root.SetErr(env.Err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || services.KindOf(err) == services.Unavailable) {
+		env.errOut().Error("interrupted", "", "run the same command again: it goes on from here")
+		return exitInterrupted
+	}
+	return report(env, err)
+}
+
+// report prints an error in the one format there is, and picks the exit code.
+func report(env Env, err error) int {
+	var e *services.Error
+	if !errors.As(err, &e) {
+		e = &services.Error{Kind: services.Internal}
+		if isUsage(err) {
+			e.Kind = services.Invalid
+			e.Remedy = "see flix --help"
+		}
+	}
+	env.errOut().Error(err.Error(), e.Reason, e.Remedy)
+	if code, ok := reasonExits[e.Reason]; ok {
+		return code
+	}
+	return e.Kind.ExitCode()
+}
+
+// usageError marks a wrong command line.
+type usageError struct{ error }
+
+func isUsage(err error) bool {
+	var u usageError
+	return errors.As(err, &u) || strings.HasPrefix(err.Error(), "unknown command") ||
+		strings.HasPrefix(err.Error(), "accepts ") || strings.HasPrefix(err.Error(), "requires ") || strings.Contains(err.Error(), "arg(s)")
+}
+
+func newRoot(env Env) *cobra.Command {
+	a := &app{env: env}
+	root := &cobra.Command{
+		Use:   "flix",
+		Short: "A global-scale streaming lab on one machine",
+		Long: `flix builds a small planet on one machine: regions with zones, an edge gateway,
+application APIs, microservices, data stores, a stream pipeline and an Open
+Connect CDN, with a WAN between them. It plays real video through all of it, and
+breaks it on purpose to measure what viewers feel.`,
+		Example: `  flix lab up --regions 3
+  flix play --title "Harbor Lights"
+  flix fill status
+  flix failover us-east
+  flix lab down`,
+		SilenceUsage: true, SilenceErrors: true,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{errors.New("unknown command " + args[0])}
+			}
+			return cmd.Help()
+		},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.PersistentFlags().StringVar(&a.name, "name", lab.DefaultName, "name of the lab; several labs run side by side")
+	root.PersistentFlags().StringVar(&a.name, "lab", lab.DefaultName, "the same as --name")
+	root.AddGroup(&cobra.Group{ID: "lab", Title: "Lab:"}, &cobra.Group{ID: "watch", Title: "Watch:"}, &cobra.Group{ID: "operate", Title: "Operate:"})
+	add := func(group string, cs ...*cobra.Command) {
+		for _, c := range cs {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add("lab", newLabCmd(a))
+	add("watch", newPlayCmd(a), newTitleCmd(a), newTraceCmd(a), newTopCmd(a), newEventsCmd(a))
+	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a))
+	root.AddCommand(newVersionCmd(a), newDaemonCmd(a), newHostCmd(a), newManCmd(a), &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitHelp})
+	for _, c := range notBuilt() {
+		root.AddCommand(c)
+	}
+	return root
+}
+
+// notBuilt are verbs that are planned: they say so instead of pretending.
+func notBuilt() []*cobra.Command {
+	var out []*cobra.Command
+	for verb, short := range map[string]string{
+		"images":   "Images of the containers runtime",
+		"chaos":    "Faults and experiments",
+		"load":     "Fleets of players",
+		"scale":    "Autoscaling policies",
+		"report":   "Reports of evacuations and experiments",
+		"gateway":  "Routes of the gateway",
+		"registry": "Contents of the registry",
+		"cache":    "EVCache",
+		"command":  "Resilience commands",
+		"steer":    "Steering decisions",
+		"abr":      "Adaptation algorithms",
+		"open":     "Watch in a browser",
+	} {
+		out = append(out, &cobra.Command{
+			Use: verb, Short: short + " (not built yet)", Hidden: true, DisableFlagParsing: true,
+			RunE: func(*cobra.Command, []string) error {
+				return services.Errorf(services.Unavailable, "flix %s is not built yet", verb).WithReason(services.ReasonNotBuilt).WithRemedy("what is built: flix --help")
+			},
+		})
+	}
+	return out
+}
+
+// version of the build, from the module or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && (v == "" || v == "(devel)") {
+			v = "devel-" + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return v
+}

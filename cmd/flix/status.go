@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flix-lab/flix/cmd/flix/render"
+	"github.com/flix-lab/flix/lab"
+	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/services"
+)
+
+// labStatus asks the daemon, or reads the journal when it is dead.
+func labStatus(ctx context.Context, a *app) (control.Status, error) {
+	p, err := lab.PathsOf(a.env.lab(), a.name)
+	if err != nil {
+		return control.Status{}, err
+	}
+	st, err := control.NewClient(p.Socket()).Status(ctx)
+	if errors.Is(err, control.ErrNoDaemon) {
+		return lab.OfflineStatus(ctx, a.env.lab(), p)
+	}
+	return st, err
+}
+
+func newStatusCmd(a *app) *cobra.Command {
+	var (
+		watch bool
+		out   output
+	)
+	c := &cobra.Command{
+		Use: "status", Short: "State of the regions and instances", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			for {
+				st, err := labStatus(cmd.Context(), a)
+				if err != nil {
+					return err
+				}
+				if watch && a.env.OutTTY && !out.machine() {
+					a.env.out().Printf("\x1b[H\x1b[2J")
+				}
+				if err := printStatus(a, out, st); err != nil || !watch {
+					return err
+				}
+				select {
+				case <-cmd.Context().Done():
+					return nil
+				case <-time.After(time.Second):
+				}
+			}
+		},
+	}
+	c.Flags().BoolVarP(&watch, "watch", "w", false, "print it again every second")
+	out.flag(c, "table", "wide", "json", "yaml")
+	return c
+}
+
+func printStatus(a *app, out output, st control.Status) error {
+	if out.machine() {
+		return out.print(a, st)
+	}
+	s := a.env.out()
+	s.Printf("lab %s · %s runtime · daemon %s · %d instances · %s\n", s.Bold(st.Name), st.Runtime, s.State(st.Daemon.State), st.Instances, render.Bytes(st.RSSBytes))
+	if st.Daemon.State != "running" {
+		s.Printf("%s\n", s.Dim("  the daemon is dead, what it started runs on; flix lab up starts a new one"))
+	}
+	now := time.Now()
+	if out.format == "wide" {
+		var rows [][]string
+		for _, r := range st.Regions {
+			for _, i := range r.Instances {
+				where := i.Container
+				if i.PID != 0 {
+					where = strconv.Itoa(i.PID)
+				}
+				rows = append(rows, []string{i.Name, s.State(i.State), where, render.Ago(i.Started, now), endpoints(i.Endpoints)})
+			}
+		}
+		return s.Table([]string{"instance", "state", "pid", "age", "endpoints"}, rows)
+	}
+	var rows [][]string
+	for _, r := range st.Regions {
+		up := 0
+		for _, i := range r.Instances {
+			if i.State == "running" {
+				up++
+			}
+		}
+		rows = append(rows, []string{r.Name, s.State(r.State), fmt.Sprintf("%.0f %%", r.Share*100), fmt.Sprintf("%d/%d", up, len(r.Instances)), missing(r)})
+	}
+	return s.Table([]string{"region", "state", "share", "running", "missing"}, rows)
+}
+
+func missing(r control.RegionStatus) string {
+	var names []string
+	for _, i := range r.Instances {
+		if i.State != "running" {
+			names = append(names, strings.TrimPrefix(i.Name, r.Name+"/"))
+		}
+	}
+	if len(names) > 4 {
+		return strings.Join(names[:4], " ") + fmt.Sprintf(" and %d more", len(names)-4)
+	}
+	return strings.Join(names, " ")
+}
+
+func endpoints(m map[string]string) string {
+	var out []string
+	for n, e := range m {
+		out = append(out, n+"="+e)
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
+
+func newLsCmd(a *app) *cobra.Command {
+	var out output
+	c := &cobra.Command{
+		Use: "ls", Short: "List the labs of this user", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			names, err := lab.Names(a.env.lab())
+			if err != nil {
+				return err
+			}
+			type row struct {
+				Name      string   `json:"name"`
+				Runtime   string   `json:"runtime"`
+				Daemon    string   `json:"daemon"`
+				Regions   []string `json:"regions"`
+				Instances int      `json:"instances"`
+				RSSBytes  int64    `json:"rss_bytes"`
+			}
+			list := []row{}
+			for _, n := range names {
+				st, err := labStatus(cmd.Context(), &app{env: a.env, name: n})
+				r := row{Name: n, Runtime: st.Runtime, Daemon: st.Daemon.State, Instances: st.Instances, RSSBytes: st.RSSBytes, Regions: []string{}}
+				if err != nil {
+					if services.ReasonOf(err) != services.ReasonNoLab {
+						return err
+					}
+					r.Daemon = "half made" // an up was cut short before it wrote its intent
+				}
+				for _, reg := range st.Regions {
+					r.Regions = append(r.Regions, reg.Name)
+				}
+				list = append(list, r)
+			}
+			if out.machine() {
+				return out.print(a, map[string]any{"labs": list})
+			}
+			s := a.env.out()
+			var rows [][]string
+			for _, r := range list {
+				rows = append(rows, []string{r.Name, r.Runtime, s.State(r.Daemon), strings.Join(r.Regions, " "), strconv.Itoa(r.Instances), render.Bytes(r.RSSBytes)})
+			}
+			if len(rows) == 0 {
+				s.Printf("there is no lab; start one: flix lab up --regions 3\n")
+				return nil
+			}
+			return s.Table([]string{"lab", "runtime", "daemon", "regions", "instances", "memory"}, rows)
+		},
+	}
+	out.flag(c, "table", "json", "yaml")
+	return c
+}
+
+func newPortsCmd(a *app) *cobra.Command {
+	var out output
+	c := &cobra.Command{
+		Use: "ports", Short: "Addresses of every instance", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			st, err := labStatus(cmd.Context(), a)
+			if err != nil {
+				return err
+			}
+			type port struct {
+				Instance string `json:"instance"`
+				Port     string `json:"port"`
+				Address  string `json:"address"`
+				State    string `json:"state"`
+			}
+			ports := []port{}
+			for _, r := range st.Regions {
+				for _, i := range r.Instances {
+					for n, e := range i.Endpoints {
+						ports = append(ports, port{i.Name, n, e, i.State})
+					}
+				}
+			}
+			slices.SortFunc(ports, func(a, b port) int { return strings.Compare(a.Instance+a.Port, b.Instance+b.Port) })
+			if out.machine() {
+				return out.print(a, map[string]any{"ports": ports})
+			}
+			s := a.env.out()
+			var rows [][]string
+			for _, p := range ports {
+				rows = append(rows, []string{p.Address, p.Port, p.Instance, s.State(p.State)})
+			}
+			return s.Table([]string{"address", "port", "instance", "state"}, rows)
+		},
+	}
+	out.flag(c, "table", "json", "yaml")
+	return c
+}
+
+func newInstanceCmd(a *app, verb, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: verb + " INSTANCE", Short: short, Args: cobra.ExactArgs(1),
+		Example: "  flix lab " + verb + " us-east/a/license/1",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, _, err := lab.Connect(cmd.Context(), a.env.lab(), a.name)
+			if err != nil {
+				return err
+			}
+			if err := client.Instance(cmd.Context(), verb, args[0]); err != nil {
+				return err
+			}
+			past := map[string]string{"stop": "stopped", "start": "started", "kill": "killed"}[verb]
+			a.env.out().Printf("%s %s\n", args[0], past)
+			return nil
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+			st, err := labStatus(cmd.Context(), a)
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveError
+			}
+			var out []string
+			for _, r := range st.Regions {
+				for _, i := range r.Instances {
+					if strings.HasPrefix(i.Name, prefix) {
+						out = append(out, i.Name)
+					}
+				}
+			}
+			return out, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
+}

@@ -1,0 +1,61 @@
+package evacuate
+
+import (
+	"context"
+	"time"
+
+	"github.com/flix-lab/flix/topology"
+)
+
+// Edge is what a region's gateways have counted.
+type Edge struct {
+	// ClientRequests answered for clients of this region's edge; LastClient is
+	// when the last one was.
+	ClientRequests uint64
+	LastClient     time.Time
+	// Inflight requests now.
+	Inflight int
+	// Gateways that answered the question.
+	Gateways int
+	// BusySeconds is the sum of the time spent on requests, Answered their
+	// number, since the gateways started.
+	BusySeconds float64
+	Answered    uint64
+	// Concurrency is how many requests the region's gateways may have in
+	// flight to one API at once.
+	Concurrency int
+}
+
+// Planet is the lab as an evacuation needs it. Every setter is idempotent, and
+// what it set survives the death of the daemon.
+type Planet interface {
+	Topology() topology.Topology
+	// Evacuated says which regions are empty already.
+	Evacuated() map[string]bool
+	// Healthy says whether every role of a region has an instance that runs;
+	// the text says what is missing.
+	Healthy(ctx context.Context, region string) (bool, string, error)
+	// Edge sums up a region's gateways.
+	Edge(ctx context.Context, region string) (Edge, error)
+	// SetWeight sets the share of its own clients that DNS sends to a region,
+	// at every DNS server of the lab.
+	SetWeight(ctx context.Context, region string, weight float64) error
+	// SetProxy makes a region's gateways send a share of requests to savers.
+	SetProxy(ctx context.Context, region string, share float64, savers []string) error
+	// SetDrain makes a region's gateways close their connections.
+	SetDrain(ctx context.Context, region string, on bool) error
+	// Scale starts n more instances of a role and returns their names once the
+	// registry shows them.
+	Scale(ctx context.Context, region string, role topology.Role, n int) ([]string, error)
+	// Unscale ends what Scale started in all regions.
+	Unscale(ctx context.Context) error
+	// MovePrimary makes a region's SQL node the primary; moved is false when
+	// it was already. Nothing that was committed is lost.
+	MovePrimary(ctx context.Context, to string) (moved bool, err error)
+	// PrimaryRegion holds the SQL primary.
+	PrimaryRegion(ctx context.Context) (string, error)
+	// Play plays a few seconds as a viewer near a region.
+	Play(ctx context.Context, near string) error
+	// SetEvacuated records that a region is empty, or not any more.
+	SetEvacuated(region string, id string) error
+}

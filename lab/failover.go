@@ -1,0 +1,432 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/lab/evacuate"
+	"github.com/flix-lab/flix/lab/runtime"
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/topology"
+)
+
+// Properties of roles that an evacuation sets.
+const (
+	propWeights  = "dns.weights"
+	propEvacuate = "gateway.evacuate"
+	propDrain    = "gateway.drain"
+)
+
+// Failover implements control.Engine.
+func (l *Lab) Failover(ctx context.Context, r control.FailoverRequest, p control.Progress) (control.Failover, error) {
+	return l.move(ctx, "failover", r, p)
+}
+
+// Failback implements control.Engine.
+func (l *Lab) Failback(ctx context.Context, r control.FailoverRequest, p control.Progress) (control.Failover, error) {
+	return l.move(ctx, "failback", r, p)
+}
+
+func (l *Lab) move(ctx context.Context, verb string, r control.FailoverRequest, p control.Progress) (control.Failover, error) {
+	i, err := l.need()
+	if err != nil {
+		return control.Failover{}, err
+	}
+	end, err := l.begin(verb + " " + r.Region)
+	if err != nil {
+		return control.Failover{}, err
+	}
+	defer end()
+	if m := i.Moving; m != nil && !r.DryRun && (m.Region != r.Region || m.Verb != verb) {
+		return control.Failover{}, services.Errorf(services.Conflict, "a %s of %s was cut short", m.Verb, m.Region).WithRemedy("finish it first: flix %s %s", m.Verb, m.Region)
+	}
+	run := &evacuate.Run{Planet: planet{l}, ID: newID(), Progress: func(kind, text string, data map[string]any) {
+		l.log.Add(kind, r.Region, text, data)
+		if p != nil {
+			p(control.Event{At: time.Now().UTC(), Kind: kind, Subject: r.Region, Text: text, Data: data})
+		}
+	}}
+	if !r.DryRun {
+		if err := l.changeIntent(func(i *intent) { i.Moving = &moving{ID: run.ID, Verb: verb, Region: r.Region} }); err != nil {
+			return control.Failover{}, err
+		}
+	}
+	var rep control.Failover
+	if verb == "failover" {
+		rep, err = run.Failover(ctx, r.Region, r.DryRun)
+	} else {
+		rep, err = run.Failback(ctx, r.Region, r.DryRun)
+	}
+	if !r.DryRun {
+		err = errors.Join(err, l.changeIntent(func(i *intent) { i.Moving = nil }), l.keepMove(rep))
+		l.log.Add(verb+"."+rep.State, r.Region, fmt.Sprintf("%s of %s: %s", verb, r.Region, rep.State), nil)
+	}
+	return rep, err
+}
+
+// keepMoves bounds the reports that are kept.
+const keepMoves = 100
+
+func movesPath(dir string) string { return filepath.Join(dir, "evacuations.json") }
+
+func readMoves(dir string) ([]control.Failover, error) {
+	b, err := os.ReadFile(movesPath(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("evacuations: %w", err)
+	}
+	var out []control.Failover
+	if err := json.Unmarshal(b, &out); err != nil {
+		return nil, fmt.Errorf("evacuations: %s is damaged: %w", movesPath(dir), err)
+	}
+	return out, nil
+}
+
+func (l *Lab) keepMove(r control.Failover) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.moves = append(l.moves, r)
+	if n := len(l.moves); n > keepMoves {
+		l.moves = l.moves[n-keepMoves:]
+	}
+	b, err := json.Marshal(l.moves)
+	if err != nil {
+		return fmt.Errorf("evacuations: %w", err)
+	}
+	return writeFile(movesPath(l.paths.Dir), b)
+}
+
+// FailoverStatus implements control.Engine: the reports, oldest first, then
+// the one that is running or was cut short.
+func (l *Lab) FailoverStatus(context.Context) ([]control.Failover, error) {
+	i, err := l.need()
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := append([]control.Failover{}, l.moves...)
+	if m := i.Moving; m != nil {
+		state := "cut short"
+		if strings.HasPrefix(l.busy, m.Verb) {
+			state = "running"
+		}
+		out = append(out, control.Failover{ID: m.ID, Verb: m.Verb, Region: m.Region, State: state, Steps: []control.Step{}, Savers: []control.Saver{}})
+	}
+	return out, nil
+}
+
+// planet is the lab as an evacuation sees it.
+type planet struct{ l *Lab }
+
+var _ evacuate.Planet = planet{}
+
+func (p planet) Topology() topology.Topology { return p.l.current().Topology }
+
+func (p planet) Evacuated() map[string]bool {
+	out := map[string]bool{}
+	for r, id := range p.l.current().Evacuated {
+		out[r] = id != ""
+	}
+	return out
+}
+
+func (p planet) SetEvacuated(region, id string) error {
+	return p.l.changeIntent(func(i *intent) {
+		if i.Evacuated == nil {
+			i.Evacuated = map[string]string{}
+		}
+		i.Evacuated[region] = id
+		if id == "" {
+			delete(i.Evacuated, region)
+		}
+	})
+}
+
+func (p planet) Healthy(ctx context.Context, region string) (bool, string, error) {
+	live, err := p.l.rt.List(ctx)
+	if err != nil {
+		return false, "", err
+	}
+	running := map[topology.Role]bool{}
+	for _, x := range live {
+		if x.Spec.Region == region && x.State == runtime.Running {
+			running[x.Spec.Role] = true
+		}
+	}
+	for _, inst := range p.l.current().instances() {
+		if inst.Region == region && inst.Role != topology.RoleOCA && !running[inst.Role] {
+			return false, fmt.Sprintf("no %s runs in %s", inst.Role, region), nil
+		}
+	}
+	return true, "", nil
+}
+
+// each calls f for every wanted instance of a role, side by side.
+func (l *Lab) each(region string, role topology.Role, f func(runtime.Spec) error) error {
+	i := l.current()
+	var g errgroup.Group
+	for _, inst := range i.instances() {
+		if inst.Region != region || inst.Role != role || i.Stopped[inst.ID] {
+			continue
+		}
+		s, err := l.spec(i, inst)
+		if err != nil {
+			return err
+		}
+		g.Go(func() error { return f(s) })
+	}
+	return g.Wait()
+}
+
+func (p planet) Edge(ctx context.Context, region string) (evacuate.Edge, error) {
+	var sum evacuate.Edge
+	got := make(chan edgeAnswer, 64)
+	err := p.l.each(region, topology.RoleGateway, func(s runtime.Spec) error {
+		var a edgeAnswer
+		if err := p.l.admin(ctx, s, http.MethodGet, "/edge", nil, &a); err != nil {
+			return nil // a gateway that is down answers no client either
+		}
+		got <- a
+		return nil
+	})
+	close(got)
+	for a := range got {
+		sum.Gateways++
+		sum.ClientRequests += a.ClientRequests
+		sum.Inflight += a.Inflight
+		sum.BusySeconds += a.BusySeconds
+		sum.Answered += a.Answered
+		sum.Concurrency += a.Concurrency
+		if at := time.UnixMilli(a.LastClientMS); a.LastClientMS > 0 && at.After(sum.LastClient) {
+			sum.LastClient = at
+		}
+	}
+	return sum, err
+}
+
+// edgeAnswer is what a gateway says at /edge.
+type edgeAnswer struct {
+	ClientRequests uint64  `json:"client_requests"`
+	LastClientMS   int64   `json:"last_client_request_unix_ms"`
+	Inflight       int     `json:"inflight"`
+	BusySeconds    float64 `json:"busy_seconds"`
+	Answered       uint64  `json:"answered"`
+	Concurrency    int     `json:"concurrency"`
+}
+
+func (p planet) SetWeight(ctx context.Context, region string, weight float64) error {
+	weights := map[string]float64{}
+	for r := range p.Evacuated() {
+		weights[r] = 0
+	}
+	weights[region] = weight
+	b, err := json.Marshal(weights)
+	if err != nil {
+		return err
+	}
+	return p.everywhere(func(r string) error { return p.l.setProperty(ctx, r, topology.RoleDNS, propWeights, string(b)) })
+}
+
+// everywhere runs f for every region that is there; one that is down takes
+// what was set when it starts again.
+func (p planet) everywhere(f func(region string) error) error {
+	var errs []error
+	for _, r := range p.Topology().RegionNames() {
+		if err := f(r); err != nil && p.anyRunning(r) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (p planet) anyRunning(region string) bool { return p.l.rt.Hosts()[region] }
+
+func (p planet) SetProxy(ctx context.Context, region string, share float64, savers []string) error {
+	value := ""
+	if share > 0 {
+		b, err := json.Marshal(map[string]any{"share": share, "savers": savers})
+		if err != nil {
+			return err
+		}
+		value = string(b)
+	}
+	return p.set(ctx, region, propEvacuate, value)
+}
+
+func (p planet) SetDrain(ctx context.Context, region string, on bool) error {
+	value := ""
+	if on {
+		value = "on"
+	}
+	return p.set(ctx, region, propDrain, value)
+}
+
+// set sets a gateway property; a region that is down cannot take it and serves
+// nobody either.
+func (p planet) set(ctx context.Context, region, name, value string) error {
+	err := p.l.setProperty(ctx, region, topology.RoleGateway, name, value)
+	if err != nil && !p.anyRunning(region) {
+		return nil
+	}
+	return err
+}
+
+func (p planet) Scale(ctx context.Context, region string, role topology.Role, n int) ([]string, error) {
+	i := p.l.current()
+	r, ok := i.Topology.Region(region)
+	if !ok {
+		return nil, services.Errorf(services.NotFound, "there is no region %q", region)
+	}
+	declared, extra := 0, 0
+	for _, inst := range i.Topology.Instances() {
+		if inst.Region == region && inst.Role == role {
+			declared++
+		}
+	}
+	for _, x := range i.Extra {
+		if x.Region == region && x.Role == role {
+			extra++
+		}
+	}
+	var fresh []topology.Instance
+	for k := extra; k < n; k++ { // what an attempt before this one added counts
+		fresh = append(fresh, topology.NewInstance(r, role, declared+k+1))
+	}
+	if err := p.l.changeIntent(func(i *intent) { i.Extra = append(i.Extra, fresh...) }); err != nil {
+		return nil, err
+	}
+	i = p.l.current()
+	var (
+		specs []runtime.Spec
+		names []string
+	)
+	for _, inst := range i.Extra {
+		if inst.Region != region || inst.Role != role {
+			continue
+		}
+		s, err := p.l.spec(i, inst)
+		if err != nil {
+			return nil, err
+		}
+		specs, names = append(specs, s), append(names, inst.ID)
+	}
+	if err := p.l.rt.SetWorld(ctx, p.l.world(i, mustSpecs(p.l, i))); err != nil {
+		return nil, err
+	}
+	if err := p.l.rt.Start(ctx, specs); err != nil {
+		return nil, err
+	}
+	return names, p.l.registered(ctx, region, names)
+}
+
+// mustSpecs declares what has its ports already.
+func mustSpecs(l *Lab, i *intent) []runtime.Spec {
+	var out []runtime.Spec
+	for _, inst := range i.instances() {
+		if s, err := l.spec(i, inst); err == nil {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// registered waits until a region's registry shows instances as UP.
+func (l *Lab) registered(ctx context.Context, region string, names []string) error {
+	s, err := l.specOf(region, topology.RoleRegistry)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		missing, err := l.unregistered(ctx, s, names)
+		if err == nil && len(missing) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return &services.Error{Kind: services.Unavailable, Msg: fmt.Sprintf("the registry of %s does not show %v as UP", region, missing), Err: err}
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (p planet) Unscale(ctx context.Context) error {
+	extra := p.l.current().Extra
+	if len(extra) == 0 {
+		return nil
+	}
+	ids := make([]string, len(extra))
+	for k, x := range extra {
+		ids[k] = x.ID
+	}
+	if err := p.l.rt.Stop(ctx, ids, stopGrace); err != nil {
+		return err
+	}
+	for _, x := range extra {
+		if err := p.l.ports.release(x); err != nil {
+			return err
+		}
+	}
+	return p.l.changeIntent(func(i *intent) { i.Extra = nil })
+}
+
+func (p planet) PrimaryRegion(ctx context.Context) (string, error) {
+	var errs []error
+	for _, r := range p.Topology().RegionNames() {
+		n, err := p.l.sqlNode(r)
+		if err != nil {
+			return "", err
+		}
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		primary, err := n.Primary(short)
+		cancel()
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if primary {
+			return r, nil
+		}
+	}
+	return "", services.Wrap("no region's SQL node is the primary", errors.Join(errs...))
+}
+
+func (p planet) MovePrimary(ctx context.Context, to string) (bool, error) {
+	from, err := p.PrimaryRegion(ctx)
+	if err != nil {
+		return false, err
+	}
+	if from == to {
+		return false, nil
+	}
+	old, err := p.l.sqlNode(from)
+	if err != nil {
+		return false, err
+	}
+	next, err := p.l.sqlNode(to)
+	if err != nil {
+		return false, err
+	}
+	position, err := old.Fence(ctx)
+	if err != nil {
+		return false, err
+	}
+	return true, next.Promote(ctx, position)
+}
+
+func (p planet) Play(ctx context.Context, near string) error { return p.l.canary(ctx, near) }

@@ -1,0 +1,195 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/lab/runtime"
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
+	"github.com/flix-lab/flix/topology"
+)
+
+// mediaBucket holds published titles; only appliances read it.
+const mediaBucket = "media"
+
+// originalsBucket holds uploads.
+const originalsBucket = "originals"
+
+// askTime bounds one question to a region before the next one is asked.
+const askTime = 2 * time.Second
+
+// anyCacheControl asks the regions' cache controls in order until one answers:
+// each of them knows every appliance.
+func (l *Lab) anyCacheControl(ctx context.Context, ask func(context.Context, cachecontrolpb.CacheControlClient) error) error {
+	i, err := l.need()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, r := range i.Topology.RegionNames() {
+		cc, err := l.cacheControl(r)
+		if err != nil {
+			return err
+		}
+		short, cancel := context.WithTimeout(ctx, askTime)
+		err = ask(short, cc)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", r, err))
+	}
+	return &services.Error{Op: "cache control", Kind: services.Unavailable, Msg: "no region's answers", Err: errors.Join(errs...), Remedy: "bring it up again: flix lab up"}
+}
+
+// FillStatus implements control.Engine.
+func (l *Lab) FillStatus(ctx context.Context) (control.FillStatus, error) {
+	out := control.FillStatus{Appliances: []control.ApplianceFill{}}
+	var rep *cachecontrolpb.FillStatusReply
+	if err := l.anyCacheControl(ctx, func(ctx context.Context, cc cachecontrolpb.CacheControlClient) (err error) {
+		rep, err = cc.FillStatus(ctx, &cachecontrolpb.FillStatusRequest{})
+		return err
+	}); err != nil {
+		return out, err
+	}
+	for _, a := range rep.GetAppliances() {
+		f := control.ApplianceFill{
+			Name: a.GetName(), Region: a.GetRegion(), Site: a.GetSite(), Kind: a.GetKind(),
+			Assigned: int(a.GetAssigned()), Held: int(a.GetHeld()), AssignedBytes: a.GetAssignedBytes(), HeldBytes: a.GetHeldBytes(),
+			CacheFillBytes: a.GetFilled().GetCache(), TierFillBytes: a.GetFilled().GetTier(), PeerFillBytes: a.GetFilled().GetPeer(),
+			Healthy: a.GetHealthy(), Percent: 100,
+		}
+		if f.AssignedBytes > 0 {
+			f.Percent = 100 * float64(f.HeldBytes) / float64(f.AssignedBytes)
+		}
+		out.Appliances = append(out.Appliances, f)
+	}
+	slices.SortFunc(out.Appliances, func(a, b control.ApplianceFill) int { return strings.Compare(a.Name, b.Name) })
+	out.UniqueBytes = rep.GetUniqueBytes()
+	egress, err := l.originEgress(ctx)
+	if err != nil {
+		return out, err
+	}
+	out.OriginEgressBytes = egress
+	if out.UniqueBytes > 0 {
+		out.OriginEgressRatio = float64(egress) / float64(out.UniqueBytes)
+	}
+	return out, nil
+}
+
+// originEgress sums what the object stores say they served for fill.
+func (l *Lab) originEgress(ctx context.Context) (uint64, error) {
+	i, err := l.need()
+	if err != nil {
+		return 0, err
+	}
+	var sum uint64
+	for _, r := range i.Topology.RegionNames() {
+		s, err := l.specOf(r, topology.RoleS3)
+		if services.KindOf(err) == services.NotFound {
+			continue // a region may be declared without one
+		}
+		if err != nil {
+			return 0, err
+		}
+		n, err := l.metric(ctx, s, "s3_egress_bytes_total", `bucket="`+mediaBucket+`"`)
+		if err != nil {
+			return 0, fmt.Errorf("origin egress of %s cannot be read: %w", r, err)
+		}
+		sum += uint64(n)
+	}
+	return sum, nil
+}
+
+// metric reads a counter or gauge off an instance's metrics endpoint: the sum
+// of the series whose labels hold the given text; 0 when there is none yet.
+func (l *Lab) metric(ctx context.Context, s runtime.Spec, name, labels string) (float64, error) {
+	var raw []byte
+	if err := l.admin(ctx, s, http.MethodGet, "/metrics", nil, &raw); err != nil {
+		return 0, err
+	}
+	sum := 0.0
+	for line := range bytes.Lines(raw) {
+		text := strings.TrimSpace(string(line))
+		rest, ok := strings.CutPrefix(text, name)
+		if !ok || rest == "" || (rest[0] != '{' && rest[0] != ' ') || !strings.Contains(rest, labels) {
+			continue
+		}
+		v, err := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: metric %s: %w", s.ID, name, err)
+		}
+		sum += v
+	}
+	return sum, nil
+}
+
+// FillRun implements control.Engine. Every appliance is asked, through the
+// cache control of any region.
+func (l *Lab) FillRun(ctx context.Context, r control.FillRunRequest) (control.FillRunResult, error) {
+	var res control.FillRunResult
+	err := l.anyCacheControl(ctx, func(ctx context.Context, cc cachecontrolpb.CacheControlClient) error {
+		rep, err := cc.FillRun(ctx, &cachecontrolpb.FillRunRequest{Now: r.Now, Deep: r.Deep})
+		res = control.FillRunResult{Appliances: int(rep.GetAppliances()), Orders: int(rep.GetOrders())}
+		return err
+	})
+	if err == nil {
+		l.log.Add("fill.run", l.paths.Name, fmt.Sprintf("%d appliances compare their disks with their plans", res.Appliances), nil)
+	}
+	return res, err
+}
+
+// fillTime bounds the wait for the first fill during an up: a lab is ready
+// before every appliance is full.
+const fillTime = 20 * time.Second
+
+// awaitFill waits until every appliance holds what it is assigned.
+func (l *Lab) awaitFill(ctx context.Context) (string, error) {
+	short, cancel := context.WithTimeout(ctx, fillTime)
+	defer cancel()
+	want := 0
+	for _, i := range l.current().instances() {
+		if i.Role == topology.RoleOCA && !l.current().Stopped[i.ID] {
+			want++
+		}
+	}
+	var st control.FillStatus
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		var err error
+		st, err = l.FillStatus(short)
+		if err == nil && filled(st, want) {
+			return fmt.Sprintf("%d appliances are full, origin egress ratio %.3f", want, st.OriginEgressRatio), nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-short.Done():
+			return fmt.Sprintf("goes on: %d appliances known of %d, see flix fill status", len(st.Appliances), want), nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+func filled(st control.FillStatus, want int) bool {
+	if len(st.Appliances) < want || st.UniqueBytes == 0 {
+		return false
+	}
+	for _, a := range st.Appliances {
+		if a.Held < a.Assigned || a.Assigned == 0 {
+			return false
+		}
+	}
+	return true
+}

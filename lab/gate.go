@@ -1,0 +1,77 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flix-lab/flix/services"
+)
+
+// gateTime bounds the wait for a title to play from every region.
+const gateTime = 30 * time.Second
+
+// gate waits until a title has really played near every region: sign-in,
+// search, licence, steering, segments, checksums.
+func (l *Lab) gate(ctx context.Context, st *steps) error {
+	return st.do(ctx, "ready", func(ctx context.Context) (string, error) {
+		ctx, cancel := context.WithTimeout(ctx, gateTime)
+		defer cancel()
+		regions := l.current().Topology.RegionNames()
+		var (
+			mu    sync.Mutex
+			delay = map[string]float64{}
+		)
+		g, ctx := errgroup.WithContext(ctx)
+		for _, region := range regions {
+			g.Go(func() error {
+				r, err := l.awaitPlay(ctx, region)
+				if err != nil {
+					return fmt.Errorf("no title plays near %s: %w", region, err)
+				}
+				mu.Lock()
+				delay[region] = r.PlayDelayMS
+				mu.Unlock()
+				st.tell("up.note", region, fmt.Sprintf("a title played near %s, answered by %s, play delay %.0f ms", region, r.Region, r.PlayDelayMS))
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return "", err
+		}
+		worst := 0.0
+		for _, d := range delay {
+			worst = max(worst, d)
+		}
+		return fmt.Sprintf("a title played near each of %d regions, play delay at most %.0f ms", len(regions), worst), nil
+	})
+}
+
+// awaitPlay tries until a play succeeds. An answer that will not change by
+// waiting (a denial, a wrong request) ends it at once.
+func (l *Lab) awaitPlay(ctx context.Context, region string) (PlayReport, error) {
+	var last error
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		r, err := l.canaryReport(ctx, region)
+		switch {
+		case err == nil:
+			return r, nil
+		case ctx.Err() == nil:
+			last = err
+		}
+		if k := services.KindOf(err); k == services.Denied && services.ReasonOf(err) != "" && services.ReasonOf(err) != "credentials" {
+			return r, err
+		}
+		select {
+		case <-ctx.Done():
+			if last == nil {
+				last = ctx.Err()
+			}
+			return r, last
+		case <-time.After(wait):
+		}
+	}
+}

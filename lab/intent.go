@@ -1,0 +1,117 @@
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/flix-lab/flix/topology"
+)
+
+// intent is what is wanted of a lab. It is on disk before anything acts on it,
+// so that whatever dies, the next command converges to the same state.
+type intent struct {
+	Name     string            `json:"name"`
+	ID       string            `json:"id"` // of this incarnation
+	Runtime  string            `json:"runtime"`
+	Topology topology.Topology `json:"topology"`
+	// Extra are instances beyond the topology: scaled up for an evacuation.
+	Extra []topology.Instance `json:"extra,omitempty"`
+	// Stopped instances stay down until they are started.
+	Stopped map[string]bool `json:"stopped,omitempty"`
+	// Properties by role, applied to every instance of it in a region:
+	// region → role → name → value.
+	Properties map[string]map[topology.Role]map[string]string `json:"properties,omitempty"`
+	// Evacuated regions, and since which evacuation.
+	Evacuated map[string]string `json:"evacuated,omitempty"`
+	// Moving is the evacuation in progress, for resumption after a crash.
+	Moving *moving `json:"moving,omitempty"`
+}
+
+// moving is an evacuation or failback that has begun.
+type moving struct {
+	ID     string `json:"id"`
+	Verb   string `json:"verb"`
+	Region string `json:"region"`
+}
+
+func intentPath(dir string) string { return filepath.Join(dir, "intent.json") }
+
+// readIntent returns nil when the lab was never up.
+func readIntent(dir string) (*intent, error) {
+	b, err := os.ReadFile(intentPath(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("intent: %w", err)
+	}
+	var i intent
+	if err := json.Unmarshal(b, &i); err != nil {
+		return nil, fmt.Errorf("intent %s is damaged: %w", intentPath(dir), err)
+	}
+	return &i, nil
+}
+
+func (i *intent) write(dir string) error {
+	b, err := json.MarshalIndent(i, "", " ")
+	if err != nil {
+		return fmt.Errorf("intent: %w", err)
+	}
+	return writeFile(intentPath(dir), b)
+}
+
+// writeFile replaces a file as a whole.
+func writeFile(path string, b []byte) error {
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+// clone copies the intent, so that a reader of the old one never sees a change.
+func (i *intent) clone() (*intent, error) {
+	b, err := json.Marshal(i)
+	if err != nil {
+		return nil, fmt.Errorf("intent: %w", err)
+	}
+	next := new(intent)
+	if err := json.Unmarshal(b, next); err != nil {
+		return nil, fmt.Errorf("intent: %w", err)
+	}
+	return next, nil
+}
+
+// instances is everything that is wanted: the topology's, and the extra ones
+// of regions that are still there.
+func (i *intent) instances() []topology.Instance {
+	all := i.Topology.Instances()
+	for _, x := range i.Extra {
+		if _, ok := i.Topology.Region(x.Region); ok {
+			all = append(all, x)
+		}
+	}
+	return all
+}
+
+// setProperty records a property of a role in a region; "" unsets it.
+func (i *intent) setProperty(region string, role topology.Role, name, value string) {
+	if i.Properties == nil {
+		i.Properties = map[string]map[topology.Role]map[string]string{}
+	}
+	if i.Properties[region] == nil {
+		i.Properties[region] = map[topology.Role]map[string]string{}
+	}
+	if i.Properties[region][role] == nil {
+		i.Properties[region][role] = map[string]string{}
+	}
+	if value == "" {
+		delete(i.Properties[region][role], name)
+		return
+	}
+	i.Properties[region][role][name] = value
+}

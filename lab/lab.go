@@ -1,0 +1,304 @@
+package lab
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/lab/journal"
+	"github.com/flix-lab/flix/lab/pki"
+	"github.com/flix-lab/flix/lab/runtime"
+	"github.com/flix-lab/flix/lab/runtime/embedded"
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/token"
+	"github.com/flix-lab/flix/topology"
+)
+
+// Lab is the engine of one lab's daemon; it implements control.Engine. One
+// verb that changes the lab runs at a time; those that read run beside it.
+type Lab struct {
+	env     Env
+	paths   Paths
+	started time.Time
+
+	journal *journal.Journal
+	log     *control.Log
+	ports   *ports
+	rt      *embedded.Runtime
+	remote  *remotes
+
+	// verb is held by the verb that changes the lab; busy names it.
+	verb sync.Mutex
+	busy string
+
+	mu     sync.Mutex // guards what follows
+	intent *intent
+	secret secrets
+	spans  []control.Span
+	moves  []control.Failover
+}
+
+var _ control.Engine = (*Lab)(nil)
+
+// secrets are what only the lab knows.
+type secrets struct {
+	key token.Key
+	raw []byte
+	pki pki.Bundle
+}
+
+// listenAddress is where embedded instances listen.
+const listenAddress = "127.0.0.1"
+
+// open makes the lab's folders and reads what an earlier daemon left.
+func open(env Env, p Paths) (*Lab, error) {
+	if err := p.make(); err != nil {
+		return nil, err
+	}
+	j, err := journal.Open(journal.Path(p.Dir))
+	if err != nil {
+		return nil, err
+	}
+	log, err := control.OpenLog(eventsPath(p))
+	if err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
+	l := &Lab{env: env, paths: p, started: time.Now(), journal: j, log: log}
+	if l.intent, err = readIntent(p.Dir); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
+	if l.ports, err = newPorts(p.Home, p.Name, listenAddress, j); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
+	l.rt = embedded.New(embedded.Config{
+		Dir: p.Dir, Sockets: p.Sockets, Exe: env.Exe, Env: env.Environ, Journal: j,
+		Args: func(host, socket string) []string { return hostArgs(p, host, socket) },
+	})
+	if l.moves, err = readMoves(p.Dir); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
+	if l.intent != nil {
+		if err := l.secrets(l.intent.ID); err != nil {
+			return nil, errors.Join(err, l.close())
+		}
+	}
+	return l, nil
+}
+
+func eventsPath(p Paths) string { return filepath.Join(p.Dir, "events.jsonl") }
+
+func (l *Lab) close() error { return errors.Join(l.journal.Close(), l.log.Close()) }
+
+// Log returns the event log.
+func (l *Lab) Log() *control.Log { return l.log }
+
+// begin takes the lab for a verb that changes it.
+func (l *Lab) begin(verb string) (func(), error) {
+	if !l.verb.TryLock() {
+		l.mu.Lock()
+		busy := l.busy
+		l.mu.Unlock()
+		return nil, services.Errorf(services.Conflict, "lab %s is busy with %q", l.paths.Name, busy).WithRemedy("wait until it is done (flix events -f shows its progress), then run the command again")
+	}
+	l.mu.Lock()
+	l.busy = verb
+	l.mu.Unlock()
+	return l.verb.Unlock, nil
+}
+
+// current returns a copy of the intent's pointer; nil when the lab is not up.
+// The value is replaced as a whole, never changed in place: see setIntent.
+func (l *Lab) current() *intent {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.intent
+}
+
+// need returns the intent, or an error when the lab is not up.
+func (l *Lab) need() (*intent, error) {
+	if i := l.current(); i != nil {
+		return i, nil
+	}
+	return nil, noLab(l.paths.Name)
+}
+
+func noLab(name string) error {
+	return services.Errorf(services.NotFound, "there is no lab %q", name).WithReason(services.ReasonNoLab).WithRemedy("start it: flix lab up --regions 3%s", nameFlag(name))
+}
+
+// DefaultName is the lab that is meant when none is named.
+const DefaultName = "default"
+
+func nameFlag(name string) string {
+	if name == DefaultName {
+		return ""
+	}
+	return " --name " + name
+}
+
+// changeIntent edits a copy of the intent, writes it to disk and makes it the
+// current one.
+func (l *Lab) changeIntent(edit func(*intent)) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next, err := l.intent.clone()
+	if err != nil {
+		return err
+	}
+	edit(next)
+	if err := next.write(l.paths.Dir); err != nil {
+		return err
+	}
+	l.intent = next
+	return nil
+}
+
+// secrets reads the lab's key and certificates, making them first if there
+// are none.
+func (l *Lab) secrets(id string) error {
+	keyPath := filepath.Join(l.paths.Dir, "key")
+	raw, err := os.ReadFile(keyPath)
+	if errors.Is(err, fs.ErrNotExist) {
+		raw = make([]byte, 32)
+		if _, err := rand.Read(raw); err != nil {
+			return fmt.Errorf("lab key: %w", err)
+		}
+		err = writeFile(keyPath, raw)
+	}
+	if err != nil {
+		return fmt.Errorf("lab key: %w", err)
+	}
+	key, err := token.NewKey(id, raw)
+	if err != nil {
+		return err
+	}
+	bundle, err := readPKI(l.paths, l.env)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.secret = secrets{key: key, raw: raw, pki: bundle}
+	l.mu.Unlock()
+	return nil
+}
+
+func readPKI(p Paths, _ Env) (pki.Bundle, error) {
+	dir := filepath.Join(p.Dir, "pki")
+	read := func(name string) []byte {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return nil
+		}
+		return b
+	}
+	b := pki.Bundle{CA: read("ca.pem"), Cert: read("cert.pem"), Key: read("key.pem")}
+	if b.CA != nil && b.Cert != nil && b.Key != nil {
+		return b, nil
+	}
+	b, err := pki.New(p.Name, time.Now())
+	if err != nil {
+		return b, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return b, fmt.Errorf("pki: %w", err)
+	}
+	for name, pem := range map[string][]byte{"ca.pem": b.CA, "cert.pem": b.Cert, "key.pem": b.Key} {
+		if err := writeFile(filepath.Join(dir, name), pem); err != nil {
+			return b, fmt.Errorf("pki: %w", err)
+		}
+	}
+	return b, nil
+}
+
+func newID() string {
+	b := make([]byte, 8)
+	_, _ = rand.Read(b) // never fails: crypto/rand ends the program instead
+	return hex.EncodeToString(b)
+}
+
+// spec declares an instance to the runtime.
+func (l *Lab) spec(i *intent, inst topology.Instance) (runtime.Spec, error) {
+	ports, err := l.ports.of(inst)
+	if err != nil {
+		return runtime.Spec{}, err
+	}
+	props := map[string]string{}
+	for k, v := range i.Properties[inst.Region][inst.Role] {
+		props[k] = v
+	}
+	return runtime.Spec{
+		Instance: inst, Address: listenAddress, PortNumbers: ports,
+		Dir:        filepath.Join(l.paths.Data(), filepath.FromSlash(inst.ID)),
+		Properties: props, Status: "UP",
+		Primary: inst.Role == topology.RoleSQL && inst.Region == i.Topology.Regions[0].Name && inst.Number == 1,
+	}, nil
+}
+
+// addr is the address of an instance's port.
+func addr(s runtime.Spec, port string) string {
+	return net.JoinHostPort(s.Address, strconv.Itoa(s.PortNumbers[port]))
+}
+
+// specs declares every wanted instance.
+func (l *Lab) specs(i *intent) ([]runtime.Spec, error) {
+	var out []runtime.Spec
+	for _, inst := range i.instances() {
+		s, err := l.spec(i, inst)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// world is what all instances of the lab share.
+func (l *Lab) world(i *intent, specs []runtime.Spec) runtime.World {
+	l.mu.Lock()
+	sec := l.secret
+	l.mu.Unlock()
+	w := runtime.World{
+		Lab: i.Name, ID: i.ID, Topology: i.Topology, Key: sec.raw,
+		CAPEM: sec.pki.CA, CertPEM: sec.pki.Cert, KeyPEM: sec.pki.Key,
+		Registries: map[string]string{}, Ports: l.ports.ranges(),
+	}
+	for _, s := range specs {
+		if s.Role == topology.RoleRegistry && s.Number == 1 {
+			w.Registries[s.Region] = "http://" + addr(s, topology.PortHTTP)
+		}
+	}
+	return w
+}
+
+// World implements control.Engine.
+func (l *Lab) World(context.Context) (control.World, error) {
+	i, err := l.need()
+	if err != nil {
+		return control.World{}, err
+	}
+	specs, err := l.specs(i)
+	if err != nil {
+		return control.World{}, err
+	}
+	rw := l.world(i, specs)
+	w := control.World{Lab: i.Name, Topology: i.Topology, DNS: map[string]string{}, CAPEM: rw.CAPEM}
+	for _, r := range rw.Ports {
+		w.Ports = append(w.Ports, control.PortRange(r))
+	}
+	for _, s := range specs {
+		if s.Role == topology.RoleDNS {
+			w.DNS[s.Region] = addr(s, topology.PortClient)
+		}
+	}
+	return w, nil
+}

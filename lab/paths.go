@@ -1,0 +1,116 @@
+package lab
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"syscall"
+
+	"github.com/flix-lab/flix/services"
+)
+
+// Env is what a lab needs of the process world.
+type Env struct {
+	// StateHome is $XDG_STATE_HOME or its default.
+	StateHome string
+	// RuntimeDir is $XDG_RUNTIME_DIR, or empty: a folder in TempDir is used then.
+	RuntimeDir string
+	TempDir    string
+	// Exe is the flix executable, Environ the environment of spawned processes.
+	Exe     string
+	Environ []string
+	// Getenv reads one variable of it.
+	Getenv func(string) string
+	// Version of the build.
+	Version string
+}
+
+// Paths of one lab.
+type Paths struct {
+	Name string
+	// Home holds every lab's folder.
+	Home string
+	// Dir holds everything of this lab but its sockets.
+	Dir string
+	// Sockets is a short path: a unix socket's may have 107 bytes.
+	Sockets string
+}
+
+var nameRule = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
+
+// PathsOf returns the paths of a lab; the name must be a DNS label of at most
+// 32 characters.
+func PathsOf(e Env, name string) (Paths, error) {
+	if !nameRule.MatchString(name) {
+		return Paths{}, services.Errorf(services.Invalid, "--name: %q is not a lab's name", name).WithRemedy("use up to 32 lower-case letters, digits and dashes, e.g. planet-1")
+	}
+	home := filepath.Join(e.StateHome, "flix", "labs")
+	dir := filepath.Join(home, name)
+	sum := sha256.Sum256([]byte(dir))
+	id := hex.EncodeToString(sum[:6])
+	sockets := filepath.Join(e.RuntimeDir, "flix-"+id)
+	if e.RuntimeDir == "" || len(sockets) > 60 {
+		sockets = filepath.Join(e.TempDir, "flix-"+strconv.Itoa(os.Getuid())+"-"+id)
+	}
+	return Paths{Name: name, Home: home, Dir: dir, Sockets: sockets}, nil
+}
+
+// Socket is the daemon's control socket.
+func (p Paths) Socket() string { return filepath.Join(p.Sockets, "daemon.sock") }
+
+// Logs is the folder of log files.
+func (p Paths) Logs() string { return filepath.Join(p.Dir, "logs") }
+
+// Data is the folder of the instances' data.
+func (p Paths) Data() string { return filepath.Join(p.Dir, "data") }
+
+// Exists says whether there is anything of this lab on disk.
+func (p Paths) Exists() bool {
+	_, err := os.Stat(p.Dir)
+	return err == nil
+}
+
+// make creates the lab's folders, private to the user.
+func (p Paths) make() error {
+	for _, d := range []string{p.Dir, p.Logs(), p.Data(), filepath.Join(p.Dir, "run")} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return fmt.Errorf("lab %s: %w", p.Name, err)
+		}
+	}
+	if err := os.Mkdir(p.Sockets, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("lab %s: %w", p.Name, err)
+	}
+	// The folder may lie in a shared one: it must be ours and private.
+	var st syscall.Stat_t
+	if err := syscall.Lstat(p.Sockets, &st); err != nil {
+		return fmt.Errorf("lab %s: %w", p.Name, err)
+	}
+	if int(st.Uid) != os.Getuid() || st.Mode&syscall.S_IFMT != syscall.S_IFDIR || st.Mode&0o077 != 0 {
+		return services.Errorf(services.Denied, "socket folder %s belongs to somebody else or is open to others", p.Sockets).WithRemedy("remove it, or set XDG_RUNTIME_DIR to a private folder")
+	}
+	return nil
+}
+
+// Names lists the labs that have a folder.
+func Names(e Env) ([]string, error) {
+	ds, err := os.ReadDir(filepath.Join(e.StateHome, "flix", "labs"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("labs: %w", err)
+	}
+	var out []string
+	for _, d := range ds {
+		if d.IsDir() && nameRule.MatchString(d.Name()) {
+			out = append(out, d.Name())
+		}
+	}
+	return out, nil
+}

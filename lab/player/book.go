@@ -1,0 +1,178 @@
+package player
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/flix-lab/flix/services/media"
+	"github.com/flix-lab/flix/services/play"
+)
+
+// book keeps the account of a play. The play's goroutine writes; the reporting
+// and the observing one read.
+type book struct {
+	mu sync.Mutex
+	r  Report
+	// dropped counts errors beyond what the report holds.
+	dropped int
+	// last is the appliance that bytes came from last.
+	last play.Appliance
+	rung media.Track
+	// kbpsMS is the sum of kbit/s × ms over the video played.
+	kbpsMS, videoMS float64
+	clock           playout
+	// length of the title.
+	length   time.Duration
+	reported uint64 // bytes told to the play API
+}
+
+func (b *book) with(f func(r *Report)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f(&b.r)
+}
+
+// note books an error.
+func (b *book) note(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.r.Errors) >= maxErrors {
+		b.dropped++
+		return
+	}
+	b.r.Errors = append(b.r.Errors, err.Error())
+}
+
+// begins books where in a title of some length playback begins.
+func (b *book) begins(at, length time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.r.StartPositionS, b.length = at.Seconds(), length
+}
+
+func (b *book) reasked() { b.with(func(r *Report) { r.Reasks++ }) }
+
+func (b *book) licensed(until time.Time) { b.with(func(r *Report) { r.LicenseExpires = until }) }
+
+// served books bytes from an appliance.
+func (b *book) served(a play.Appliance, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.last.Name != "" && b.last.Name != a.Name {
+		b.r.ApplianceSwitches++
+	}
+	b.last = a
+	b.r.Bytes += uint64(n)
+	i := slices.IndexFunc(b.r.Appliances, func(s Served) bool { return s.Name == a.Name })
+	if i < 0 {
+		i = len(b.r.Appliances)
+		b.r.Appliances = append(b.r.Appliances, Served{Name: a.Name, Site: a.Site, Kind: a.Kind})
+	}
+	b.r.Appliances[i].Bytes += uint64(n)
+}
+
+// candidates books a probe: offered in steering's order, ordered by preference.
+func (b *book) candidates(offered, ordered []*source) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	first := len(b.r.Candidates) == 0
+	for _, s := range offered {
+		c := Candidate{Name: s.Name, Site: s.Site, Kind: s.Kind, ConnectMS: millis(s.connect), TLSMS: millis(s.handshake)}
+		if s.probeErr != nil {
+			c.Error = s.probeErr.Error()
+		}
+		c.Chosen = first && s == ordered[0] && s.probeErr == nil
+		if len(b.r.Candidates) < maxErrors {
+			b.r.Candidates = append(b.r.Candidates, c)
+		}
+	}
+}
+
+// buffered books a video segment of a rung, and audio fetched with it, and
+// moves the clock on.
+func (b *book) buffered(rung media.Track, d time.Duration, audioSegments int, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rung.ID != "" && b.rung.ID != rung.ID {
+		b.r.Switches++
+	}
+	b.rung = rung
+	b.r.Segments += 1 + audioSegments
+	b.kbpsMS += float64(rung.Kbps) * millis(d)
+	b.videoMS += millis(d)
+	i := slices.IndexFunc(b.r.Rungs, func(p PlayedRung) bool { return p.ID == rung.ID })
+	if i < 0 {
+		i = len(b.r.Rungs)
+		b.r.Rungs = append(b.r.Rungs, PlayedRung{ID: rung.ID, Kbps: rung.Kbps, Height: rung.Height})
+	}
+	b.r.Rungs[i].Segments++
+	b.clock.add(d, now)
+}
+
+// at returns a copy of the clock as it stands now.
+func (b *book) at(now time.Time) playout {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.clock.advance(now)
+	return b.clock
+}
+
+// trim says that nothing more will be buffered, and that playback ends at a
+// position, somewhere in the last segment.
+func (b *book) trim(end time.Duration, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.clock.advance(now)
+	b.clock.complete = true
+	b.clock.end = max(min(b.clock.end, end), b.clock.pos)
+}
+
+// tell fills a report to the play API with what happened since the last one.
+func (b *book) tell(kind string, now time.Time) play.ReportRequest {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.clock.advance(now)
+	in := play.ReportRequest{
+		Kind: kind, PositionS: b.r.StartPositionS + b.clock.pos.Seconds(), Appliance: b.last.Name,
+		Bytes: b.r.Bytes - b.reported, Rung: b.rung.ID, RebufferS: b.clock.stalled.Seconds(),
+	}
+	b.reported = b.r.Bytes
+	return in
+}
+
+// progress is a snapshot for a live line.
+func (b *book) progress(title string, kbps float64, now time.Time) Progress {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.clock.advance(now)
+	return Progress{
+		Title: title, State: b.clock.state(), PositionS: b.r.StartPositionS + b.clock.pos.Seconds(), DurationS: b.length.Seconds(),
+		BufferS: b.clock.buffer().Seconds(), Rung: b.rung.ID, Kbps: b.rung.Kbps, Height: b.rung.Height, ThroughputKbps: kbps,
+		Appliance: b.last.Name, Site: b.last.Site, Kind: b.last.Kind, Region: b.r.Region, Bytes: b.r.Bytes,
+		Rebuffers: b.clock.rebuffers, Switches: b.r.Switches, ApplianceSwitches: b.r.ApplianceSwitches, Errors: len(b.r.Errors) + b.dropped,
+	}
+}
+
+// close returns the report of the play as it stands.
+func (b *book) close(now time.Time) Report {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.clock.advance(now)
+	r := b.r
+	r.SecondsPlayed = b.clock.pos.Seconds()
+	r.Rebuffers, r.RebufferS, r.RebufferRatio = b.clock.rebuffers, b.clock.stalled.Seconds(), b.clock.rebufferRatio()
+	if b.videoMS > 0 {
+		r.MeanKbps = b.kbpsMS / b.videoMS
+	}
+	// Nothing enters the buffer whose checksum does not match.
+	r.ChecksumOK = r.ChecksumOK && r.Segments > 0
+	slices.SortStableFunc(r.Rungs, func(x, y PlayedRung) int { return x.Kbps - y.Kbps })
+	if b.dropped > 0 {
+		r.Errors = append(r.Errors, fmt.Sprintf("and %d more", b.dropped))
+	}
+	return r
+}
+
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -1,0 +1,116 @@
+package player
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/pires/go-proxyproto"
+
+	"github.com/flix-lab/flix/services"
+)
+
+// connector opens the client's connections: over the WAN and the access link,
+// with the client's simulated address in front (PROXY protocol v2), then TLS
+// 1.3. It knows every open one and closes them together.
+type connector struct {
+	dial    services.DialFunc
+	client  netip.Addr
+	link    *link // nil without a cap
+	roots   *x509.CertPool
+	tickets tls.ClientSessionCache
+
+	mu     sync.Mutex
+	open   map[*tracked]struct{}
+	closed bool
+}
+
+// tracked is a connection that its connector can close.
+type tracked struct {
+	net.Conn
+	owner *connector
+}
+
+func (t *tracked) Close() error {
+	t.owner.mu.Lock()
+	delete(t.owner.open, t)
+	t.owner.mu.Unlock()
+	return t.Conn.Close()
+}
+
+// tcp connects and says who the client is.
+func (c *connector) tcp(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	raw, err := c.dial(ctx, "tcp", addr.String())
+	if err != nil {
+		return nil, err
+	}
+	header, err := proxyHeader(c.client, raw)
+	if err == nil {
+		_, err = raw.Write(header)
+	}
+	if err != nil {
+		_ = raw.Close() // nobody has used it
+		return nil, err
+	}
+	conn := raw
+	if c.link != nil {
+		if conn, err = c.link.attach(raw); err != nil {
+			_ = raw.Close()
+			return nil, err
+		}
+	}
+	t := &tracked{Conn: conn, owner: c}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		_ = conn.Close()
+		return nil, net.ErrClosed
+	}
+	c.open[t] = struct{}{}
+	return t, nil
+}
+
+// proxyHeader is the PROXY v2 header of a connection from the client.
+func proxyHeader(client netip.Addr, conn net.Conn) ([]byte, error) {
+	local, _ := conn.LocalAddr().(*net.TCPAddr)
+	remote, _ := conn.RemoteAddr().(*net.TCPAddr)
+	if local == nil || remote == nil {
+		return nil, services.Errorf(services.Internal, "%s is not a TCP connection", conn.RemoteAddr())
+	}
+	transport := proxyproto.TCPv4
+	if client.Is6() {
+		transport = proxyproto.TCPv6
+	}
+	h := &proxyproto.Header{
+		Version: 2, Command: proxyproto.PROXY, TransportProtocol: transport,
+		SourceAddr: &net.TCPAddr{IP: client.AsSlice(), Port: local.Port}, DestinationAddr: remote,
+	}
+	return h.Format()
+}
+
+// tls secures a connection. It closes it on failure.
+func (c *connector) tls(ctx context.Context, conn net.Conn, host string, protocols ...string) (*tls.Conn, error) {
+	t := tls.Client(conn, &tls.Config{
+		ServerName: host, RootCAs: c.roots, MinVersion: tls.VersionTLS13, NextProtos: protocols, ClientSessionCache: c.tickets,
+	})
+	if err := t.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// close ends every connection.
+func (c *connector) close() {
+	c.mu.Lock()
+	c.closed = true
+	open := c.open
+	c.open = make(map[*tracked]struct{})
+	c.mu.Unlock()
+	for t := range open {
+		_ = t.Conn.Close() // the play is over
+	}
+}

@@ -1,0 +1,124 @@
+package player
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/topology"
+)
+
+// place is who and where a client is.
+type place struct {
+	ip  netip.Addr
+	isp topology.ISP
+	// home is the region the client lives near.
+	home string
+}
+
+// placeOf works out a client's place from what was asked for.
+func placeOf(t topology.Topology, o Options) (place, error) {
+	if o.Region != "" {
+		if _, ok := t.Region(o.Region); !ok {
+			return place{}, services.Errorf(services.Invalid, "no region is called %q", o.Region).
+				WithReason("unknown_region").WithRemedy("use one of %s", strings.Join(t.RegionNames(), ", "))
+		}
+	}
+	isp, near, err := ispOf(t, o)
+	if err != nil {
+		return place{}, err
+	}
+	p := place{ip: o.IP.Unmap(), isp: isp, home: o.Region}
+	if p.home == "" {
+		p.home = near.Name
+	}
+	if p.ip.IsValid() {
+		return p, nil
+	}
+	for _, prefix := range isp.Prefixes {
+		if prefix.Addr().Is4() {
+			p.ip = pickAddr(prefix, o.Seed)
+			return p, nil
+		}
+	}
+	return place{}, services.Errorf(services.Invalid, "ISP %q has no IPv4 prefix to take a client address from", isp.Name).WithRemedy("give an address inside its prefixes by --ip")
+}
+
+// ispOf finds the client's ISP: by address, by name, by country, or the first
+// one of its region. What is given has to agree.
+func ispOf(t topology.Topology, o Options) (topology.ISP, topology.Region, error) {
+	if o.IP.IsValid() {
+		isp, region, ok := t.Locate(o.IP)
+		if !ok {
+			return isp, region, unknownISP(t, "no ISP announces %s", o.IP)
+		}
+		if o.ISP != "" && isp.Name != o.ISP {
+			return isp, region, unknownISP(t, "%s belongs to ISP %q, not to %q", o.IP, isp.Name, o.ISP)
+		}
+		return isp, region, nil
+	}
+	if o.ISP != "" {
+		isp, region, ok := t.ISP(o.ISP)
+		if !ok {
+			return isp, region, unknownISP(t, "no ISP is called %q", o.ISP)
+		}
+		return isp, region, nil
+	}
+	home := o.Region
+	if home == "" {
+		home = t.Regions[0].Name
+	}
+	for _, name := range t.Nearest(home) {
+		region, _ := t.Region(name)
+		for _, isp := range region.ISPs {
+			if o.Country == "" || strings.EqualFold(isp.Country, o.Country) {
+				return isp, region, nil
+			}
+		}
+	}
+	if o.Country == "" {
+		return topology.ISP{}, topology.Region{}, unknownISP(t, "the topology has no ISP")
+	}
+	return topology.ISP{}, topology.Region{}, services.Errorf(services.Invalid, "no ISP of the lab is in country %q", o.Country).
+		WithReason("unknown_country").WithRemedy("use one of %s", strings.Join(countries(t), ", "))
+}
+
+func unknownISP(t topology.Topology, format string, args ...any) error {
+	var names []string
+	for _, r := range t.Regions {
+		for _, i := range r.ISPs {
+			names = append(names, i.Name)
+		}
+	}
+	return services.Errorf(services.Invalid, format, args...).WithReason(services.ReasonUnknownISP).WithRemedy("the lab's ISPs are %s", strings.Join(names, ", "))
+}
+
+func countries(t topology.Topology) []string {
+	var out []string
+	for _, r := range t.Regions {
+		for _, i := range r.ISPs {
+			out = append(out, i.Country)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// pickAddr takes an address inside an IPv4 prefix, the same one for the same
+// seed, and never the first or the last.
+func pickAddr(p netip.Prefix, seed uint64) netip.Addr {
+	base := binary.BigEndian.Uint32(p.Masked().Addr().AsSlice())
+	size := uint64(1) << (32 - p.Bits())
+	if size <= 2 {
+		return p.Masked().Addr()
+	}
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s %d", p, seed)
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], base+1+uint32(h.Sum64()%(size-2)))
+	return netip.AddrFrom4(b)
+}

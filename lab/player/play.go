@@ -1,0 +1,224 @@
+package player
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/media"
+	"github.com/flix-lab/flix/services/play"
+	"github.com/flix-lab/flix/services/telemetry"
+	"github.com/flix-lab/flix/topology"
+)
+
+// Hosts of the public API.
+const (
+	hostDiscovery = "api.flix.test"
+	hostPlay      = "play.flix.test"
+)
+
+const (
+	// maxAhead is the most media buffered ahead of the playback position.
+	maxAhead = 30 * time.Second
+	// nearEnd is how close to the end a bookmark starts the title over.
+	nearEnd = 2 * time.Second
+)
+
+// session is one play.
+type session struct {
+	p      *Player
+	opts   Options
+	place  place
+	tel    *telemetry.Telemetry
+	timing topology.Timing
+	now    func() time.Time
+	id     string
+	keys   atomic.Uint64
+
+	names            *resolver
+	conn             *connector
+	finding, playing *control
+	adapter          Adapter
+	book             *book
+	teller           *teller
+	saver            *saver
+
+	reply   play.StartReply
+	asked   time.Time // when the play request was sent
+	sources []*source
+	current *source
+	// fruitless counts renewals since something was received; lenience grows
+	// while every appliance is slow.
+	fruitless int
+	lenience  float64
+	// wrong names the appliances that sent wrong bytes.
+	wrong map[string]bool
+
+	index  media.Index
+	rungs  []media.Track // lowest first
+	audio  *media.Track
+	inits  map[string]bool
+	rung   int // current, -1 before the first segment
+	first  int // index of the first video segment
+	sound  int // index of the next audio segment
+	heard  time.Duration
+	length time.Duration // of the title
+	// segment is the length of a usual one; wanted is the media to play.
+	segment, wanted time.Duration
+	throughput      atomic.Int64 // kbit/s, for the live line
+	rebuffersSeen   int
+}
+
+// Play plays one title and returns when it has ended, failed, or ctx ended.
+// The report is as complete as the play was, also beside an error; errors are
+// of the kinds of package services, those of the API passed through.
+func (p *Player) Play(ctx context.Context, o Options) (Report, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return Report{}, err
+	}
+	where, err := placeOf(p.cfg.Topology, o)
+	if err != nil {
+		return Report{}, err
+	}
+	s := p.session(o, where)
+	ctx, span := s.tel.Tracer.Start(ctx, "play "+o.Title)
+	span.SetAttributes(attribute.String("session.id", s.id), attribute.String("client.address", where.ip.String()), attribute.String("client.isp", where.isp.Name))
+	s.book.with(func(r *Report) { r.TraceID = telemetry.TraceID(ctx) })
+	err = s.run(ctx)
+	s.conn.close()
+	s.finding.transport.CloseIdleConnections()
+	s.playing.transport.CloseIdleConnections()
+	report := s.book.close(s.now())
+	telemetry.End(span, err)
+	return report, err
+}
+
+func (p *Player) session(o Options, where place) *session {
+	c := p.cfg
+	s := &session{
+		p: p, opts: o, place: where, tel: c.Tel, timing: c.Topology.Timing, now: c.Clock, id: newID(),
+		adapter: c.Adapter(), lenience: 1, rung: -1, inits: make(map[string]bool), wrong: make(map[string]bool),
+	}
+	s.book = &book{clock: playout{speed: o.Speed}, r: Report{
+		SessionID: s.id, ClientIP: where.ip.String(), ISP: where.isp.Name, Country: where.isp.Country, Device: o.Device,
+		Candidates: []Candidate{}, Appliances: []Served{}, Rungs: []PlayedRung{}, Errors: []string{},
+	}}
+	dial := c.Dial(where.home)
+	s.conn = &connector{
+		dial: dial, client: where.ip, link: newLink(o.Bandwidth), roots: c.RootCAs,
+		tickets: tls.NewLRUClientSessionCache(maxNames), open: make(map[*tracked]struct{}),
+	}
+	s.names = &resolver{
+		tel: c.Tel, dial: dial, client: subnet(where.ip), now: c.Clock, cache: make(map[string]answer),
+		retryAfter: s.timing.DNSTTL.D(), servers: s.servers(),
+	}
+	// The farthest region answers one round trip later, and a handshake takes
+	// three.
+	var far time.Duration
+	for _, name := range c.Topology.RegionNames() {
+		far = max(far, c.Topology.RTT(where.home, name).D())
+	}
+	rpc := s.timing.RPCTimeout.D()
+	s.finding = newControl(hostDiscovery, s.conn, s.names, c.Tel, 4*rpc+6*far, rpc+4*far)
+	s.playing = newControl(hostPlay, s.conn, s.names, c.Tel, 4*rpc+6*far, rpc+4*far)
+	return s
+}
+
+// servers lists the DNS servers, nearest region first. One that is silent is
+// given up on after a quarter of what a call between services may take, and
+// the round trip.
+func (s *session) servers() []dnsServer {
+	var out []dnsServer
+	t := s.p.cfg.Topology
+	for _, region := range t.Nearest(s.place.home) {
+		for _, r := range s.p.cfg.Resolvers {
+			if r.Region == region {
+				out = append(out, dnsServer{addr: r.Address, timeout: s.timing.RPCTimeout.D()/4 + t.RTT(s.place.home, region).D()})
+			}
+		}
+	}
+	return out
+}
+
+func newID() string {
+	var b [12]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return "ps-" + hex.EncodeToString(b[:])
+}
+
+// key makes an idempotency key of a call.
+func (s *session) key(what string) string {
+	return fmt.Sprintf("%s-%s-%d", s.id, what, s.keys.Add(1))
+}
+
+func (s *session) license() string { return s.reply.License }
+
+// run does the whole play.
+func (s *session) run(ctx context.Context) (err error) {
+	if s.saver, err = newSaver(s.opts); err != nil {
+		return err
+	}
+	defer func() {
+		if derr := s.saver.discard(); derr != nil {
+			s.book.note(derr)
+		}
+	}()
+	token, err := s.signIn(ctx)
+	if err != nil {
+		return err
+	}
+	s.finding.token, s.playing.token = token, token
+	title, err := s.find(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.start(ctx, title); err != nil {
+		return err
+	}
+	s.teller = newTeller(ctx, s)
+	defer func() { s.teller.stop(ctx, err) }()
+	if err := s.stream(ctx); err != nil {
+		return err
+	}
+	return s.saver.commit()
+}
+
+// start asks to play.
+func (s *session) start(ctx context.Context, title string) (err error) {
+	ctx, span := s.tel.Tracer.Start(ctx, "start")
+	defer func() { telemetry.End(span, err) }()
+	s.book.with(func(r *Report) { r.TitleID = title })
+	s.asked = s.now()
+	in := play.StartRequest{Session: s.id, Title: title, Device: s.opts.Device, Height: s.opts.Height}
+	header, err := s.playing.call(ctx, persistent, http.MethodPost, play.PathStart, s.id, in, &s.reply)
+	if err != nil {
+		return services.Wrap("play "+title, err)
+	}
+	if s.reply.Title == "" {
+		s.reply.Title = title
+	}
+	s.book.with(func(r *Report) {
+		r.TitleID, r.LicenseExpires = s.reply.Title, s.reply.LicenseExpires
+		r.Region, r.Gateway = header.Get("X-Flix-Region"), header.Get("X-Flix-Gateway")
+		if r.Region == "" {
+			r.Region = s.reply.Region
+		}
+		if s.reply.Country != "" {
+			r.Country = s.reply.Country
+		}
+	})
+	return nil
+}
+
+func (s *session) progress() Progress {
+	return s.book.progress(s.opts.Title, float64(s.throughput.Load()), s.now())
+}

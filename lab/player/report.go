@@ -1,0 +1,116 @@
+package player
+
+import "time"
+
+// Report is what one play was like. Its JSON form is stable.
+type Report struct {
+	TitleID   string `json:"title_id"`
+	SessionID string `json:"session_id"`
+	// Region and Gateway that answered the play request.
+	Region   string `json:"region"`
+	Gateway  string `json:"gateway"`
+	ClientIP string `json:"client_ip"`
+	ISP      string `json:"isp"`
+	// Candidates that steering offered, in its order, with what probing them
+	// told; those of a later renewal follow.
+	Candidates []Candidate `json:"candidates"`
+	// Appliances that bytes came from, in order of first use.
+	Appliances []Served `json:"appliances"`
+	// PlayDelayMS is from the play request to the first segment buffered.
+	PlayDelayMS float64 `json:"play_delay_ms"`
+	// SecondsPlayed of media.
+	SecondsPlayed float64 `json:"seconds_played"`
+	// Rungs played, lowest first.
+	Rungs []PlayedRung `json:"rungs"`
+	// MeanKbps is the mean video bit rate played, weighted by time.
+	MeanKbps float64 `json:"mean_kbps"`
+	// Switches between rungs.
+	Switches int `json:"switches"`
+	// Rebuffers counts the times playback ran dry after it had started.
+	Rebuffers int `json:"rebuffers"`
+	// RebufferRatio is stalled time ÷ (stalled + playing time), wall clock.
+	RebufferRatio float64 `json:"rebuffer_ratio"`
+	// ApplianceSwitches counts changes of the appliance streamed from.
+	ApplianceSwitches int `json:"appliance_switches"`
+	// Bytes of media and index received and used.
+	Bytes uint64 `json:"bytes"`
+	// Segments received and used, video and audio.
+	Segments int `json:"segments"`
+	// ChecksumOK says that something was played and every byte of it matched
+	// its checksum. A mismatch that another appliance made good is in Errors.
+	ChecksumOK bool `json:"checksum_ok"`
+	// Errors along the way, oldest first; at most maxErrors of them.
+	Errors  []string `json:"errors"`
+	TraceID string   `json:"trace_id"`
+
+	// RebufferS is the stalled time in seconds of wall clock.
+	RebufferS float64 `json:"rebuffer_s"`
+	// StartPositionS is where in the title playback began.
+	StartPositionS float64   `json:"start_position_s"`
+	Country        string    `json:"country"`
+	Device         string    `json:"device"`
+	LicenseExpires time.Time `json:"license_expires"`
+	// Reasks counts how often the play API was asked for other appliances.
+	Reasks int `json:"reasks"`
+}
+
+// Candidate is one appliance that steering offered.
+type Candidate struct {
+	Name string `json:"name"`
+	Site string `json:"site"`
+	Kind string `json:"kind"`
+	// ConnectMS and TLSMS are the times of the TCP connect and of the TLS
+	// handshake after it; 0 when there was none.
+	ConnectMS float64 `json:"connect_ms"`
+	TLSMS     float64 `json:"tls_ms"`
+	// Chosen says that playback began from it.
+	Chosen bool `json:"chosen"`
+	// Error of the probe.
+	Error string `json:"error,omitempty"`
+}
+
+// Served is an appliance that bytes came from.
+type Served struct {
+	Name string `json:"name"`
+	Site string `json:"site"`
+	// Kind is isp, exchange or origin.
+	Kind  string `json:"kind"`
+	Bytes uint64 `json:"bytes"`
+}
+
+// PlayedRung is a video quality that was played.
+type PlayedRung struct {
+	ID       string `json:"id"`
+	Kbps     int    `json:"kbps"`
+	Height   int    `json:"height"`
+	Segments int    `json:"segments"`
+}
+
+// Progress is a snapshot of a running play.
+type Progress struct {
+	Title string `json:"title"`
+	// State is "starting", "playing", "stalled" or "ended".
+	State     string  `json:"state"`
+	PositionS float64 `json:"position_s"`
+	DurationS float64 `json:"duration_s"`
+	// BufferS is how much media lies ahead of the position.
+	BufferS float64 `json:"buffer_s"`
+	Rung    string  `json:"rung"`
+	Kbps    int     `json:"kbps"`
+	Height  int     `json:"height"`
+	// ThroughputKbps is the adapter's estimate.
+	ThroughputKbps float64 `json:"throughput_kbps"`
+	// Appliance streamed from, its site and kind.
+	Appliance         string `json:"appliance"`
+	Site              string `json:"site"`
+	Kind              string `json:"kind"`
+	Region            string `json:"region"`
+	Bytes             uint64 `json:"bytes"`
+	Rebuffers         int    `json:"rebuffers"`
+	Switches          int    `json:"switches"`
+	ApplianceSwitches int    `json:"appliance_switches"`
+	Errors            int    `json:"errors"`
+}
+
+// maxErrors bounds Report.Errors.
+const maxErrors = 64

@@ -1,0 +1,124 @@
+package player
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/play"
+)
+
+// source is one appliance to stream from, with its connections and what the
+// player has learned of it. The play's goroutine owns it; only warm is shared
+// with the transport's.
+type source struct {
+	play.Appliance
+	base *url.URL
+	host string
+	port uint16
+	addr netip.AddrPort
+	conn *connector
+	// client requests over HTTP/1.1 with keep-alive: one request at a time
+	// needs no more, and an appliance can send a file from the kernel.
+	client    *http.Client
+	transport *http.Transport
+
+	mu   sync.Mutex
+	warm *tls.Conn // made by the probe, for the next request
+
+	connect, handshake time.Duration
+	probeErr           error
+
+	failures int
+	// until is when a source that failed may be used again; excluded ones may
+	// not, for this play.
+	until    time.Time
+	excluded bool
+}
+
+func newSource(a play.Appliance, conn *connector) (*source, error) {
+	base, err := url.Parse(a.URL)
+	if err != nil || base.Scheme != "https" || base.Hostname() == "" {
+		return nil, services.Errorf(services.Internal, "steering gave a URL of %s that is none: %q", a.Name, a.URL)
+	}
+	port := uint64(443)
+	if p := base.Port(); p != "" {
+		if port, err = strconv.ParseUint(p, 10, 16); err != nil {
+			return nil, services.Errorf(services.Internal, "steering gave a URL of %s with port %q", a.Name, p)
+		}
+	}
+	s := &source{Appliance: a, base: base, host: base.Hostname(), port: uint16(port), conn: conn}
+	s.transport = &http.Transport{DialTLSContext: s.dialTLS, DisableCompression: true, MaxIdleConnsPerHost: 1}
+	s.client = &http.Client{
+		Transport: s.transport,
+		// An appliance never redirects.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return s, nil
+}
+
+// dialTLS takes the connection that the probe made, or makes one.
+func (s *source) dialTLS(ctx context.Context, _, _ string) (net.Conn, error) {
+	if c := s.takeWarm(); c != nil {
+		return c, nil
+	}
+	conn, err := s.conn.tcp(ctx, s.addr)
+	if err != nil {
+		return nil, err
+	}
+	return s.conn.tls(ctx, conn, s.host, "http/1.1")
+}
+
+func (s *source) takeWarm() *tls.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.warm
+	s.warm = nil
+	return c
+}
+
+func (s *source) isWarm() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.warm != nil
+}
+
+// usable says whether the source may be asked now.
+func (s *source) usable(now time.Time) bool { return !s.excluded && !now.Before(s.until) }
+
+// penalise keeps a failed source out for a while, longer each time.
+func (s *source) penalise(now time.Time, base, most time.Duration) {
+	s.failures++
+	s.until = now.Add(min(base<<min(s.failures-1, 10), most))
+	s.drop()
+}
+
+// drop closes the source's idle connections.
+func (s *source) drop() {
+	s.transport.CloseIdleConnections()
+	if c := s.takeWarm(); c != nil {
+		_ = c.NetConn().Close() // nothing was asked on it
+	}
+}
+
+// pick chooses the source of the next request: the current one, unless it is
+// out, or a better one is in and the buffer allows to try it. sources are in
+// order of preference. It returns nil when all are out.
+func pick(sources []*source, current *source, comfortable bool, now time.Time) *source {
+	for _, s := range sources {
+		switch {
+		case s == current && s.usable(now):
+			return s
+		case s.usable(now) && (comfortable || current == nil || !current.usable(now)):
+			return s
+		}
+	}
+	return nil
+}

@@ -1,0 +1,211 @@
+package lab
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/lab/journal"
+	"github.com/flix-lab/flix/lab/runtime"
+	"github.com/flix-lab/flix/lab/runtime/embedded"
+	"github.com/flix-lab/flix/topology"
+)
+
+// Status implements control.Engine.
+func (l *Lab) Status(ctx context.Context) (control.Status, error) {
+	i, err := l.need()
+	if err != nil {
+		return control.Status{}, err
+	}
+	live, err := l.rt.List(ctx)
+	if err != nil {
+		return control.Status{}, err
+	}
+	specs, err := l.specs(i)
+	if err != nil {
+		return control.Status{}, err
+	}
+	st := statusOf(i, specs, live)
+	st.Daemon = control.DaemonStatus{State: "running", PID: os.Getpid(), Started: l.started.UTC(), Version: l.env.Version}
+	st.RSSBytes, err = l.memory(ctx)
+	return st, err
+}
+
+// memory is the sum of the proportional set sizes of the lab's processes.
+func (l *Lab) memory(ctx context.Context) (int64, error) {
+	pids, err := l.rt.Processes(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var sum int64
+	for _, pid := range append(pids, os.Getpid()) {
+		b, err := embedded.PSS(pid)
+		if err != nil {
+			continue // it ended just now
+		}
+		sum += b
+	}
+	return sum, nil
+}
+
+// statusOf joins what is wanted with what is there.
+func statusOf(i *intent, specs []runtime.Spec, live []runtime.Instance) control.Status {
+	have := make(map[string]runtime.Instance, len(live))
+	for _, x := range live {
+		have[x.Spec.ID] = x
+	}
+	st := control.Status{Name: i.Name, Runtime: i.Runtime}
+	for _, r := range i.Topology.Regions {
+		rs := control.RegionStatus{Name: r.Name, Share: 1, Instances: []control.InstanceStatus{}}
+		if i.Evacuated[r.Name] != "" {
+			rs.Share = 0
+		}
+		for _, s := range specs {
+			if s.Region == r.Name {
+				rs.Instances = append(rs.Instances, instanceStatus(s, have, i.Stopped[s.ID]))
+			}
+		}
+		rs.State = regionState(rs, i.Evacuated[r.Name] != "")
+		st.Instances += len(rs.Instances)
+		st.Regions = append(st.Regions, rs)
+	}
+	return st
+}
+
+func instanceStatus(s runtime.Spec, have map[string]runtime.Instance, stopped bool) control.InstanceStatus {
+	is := control.InstanceStatus{Name: s.ID, Role: string(s.Role), Zone: s.Zone, State: string(runtime.Gone), Endpoints: map[string]string{}}
+	for name, port := range s.PortNumbers {
+		is.Endpoints[name] = net.JoinHostPort(s.Address, strconv.Itoa(port))
+	}
+	if stopped {
+		is.State = string(runtime.Stopped)
+	}
+	if x, ok := have[s.ID]; ok {
+		is.State, is.Started, is.PID, is.Container = string(x.State), x.Started.UTC(), x.PID, x.Container
+		is.Error, is.Restarts = x.Error, x.Restarts
+	}
+	return is
+}
+
+// regionState sums up a region: down when no cloud instance runs, degraded
+// when some do not.
+func regionState(r control.RegionStatus, evacuated bool) string {
+	up, cloud, missing := 0, 0, 0
+	for _, i := range r.Instances {
+		running := i.State == string(runtime.Running)
+		if !running {
+			missing++
+		}
+		if i.Role != string(topology.RoleOCA) {
+			cloud++
+			if running {
+				up++
+			}
+		}
+	}
+	switch {
+	case up == 0 && cloud > 0:
+		return "down"
+	case evacuated:
+		return "evacuated"
+	case missing > 0:
+		return "degraded"
+	}
+	return "ready"
+}
+
+// OfflineStatus is the status of a lab whose daemon is dead, read from its
+// journal and from its hosts; it changes nothing.
+func OfflineStatus(ctx context.Context, env Env, p Paths) (control.Status, error) {
+	i, err := readIntent(p.Dir)
+	if err != nil {
+		return control.Status{}, err
+	}
+	if i == nil {
+		return control.Status{}, noLab(p.Name)
+	}
+	j, err := journal.OpenReadOnly(journal.Path(p.Dir))
+	if err != nil {
+		return control.Status{}, err
+	}
+	ports, err := newPorts(p.Home, p.Name, listenAddress, j)
+	if err != nil {
+		return control.Status{}, err
+	}
+	l := &Lab{env: env, paths: p, journal: j, ports: ports, intent: i}
+	l.rt = embedded.New(embedded.Config{Dir: p.Dir, Sockets: p.Sockets, Journal: j, Args: func(h, s string) []string { return hostArgs(p, h, s) }})
+	live, err := l.rt.List(ctx)
+	if err != nil {
+		return control.Status{}, err
+	}
+	var specs []runtime.Spec
+	for _, inst := range i.instances() {
+		s, err := l.spec(i, inst)
+		if err != nil {
+			s = runtime.Spec{Instance: inst} // it never had ports: an up was cut short
+		}
+		specs = append(specs, s)
+	}
+	st := statusOf(i, specs, live)
+	st.Daemon.State = "dead"
+	pids, err := l.rt.Processes(ctx)
+	for _, pid := range pids {
+		if b, err := embedded.PSS(pid); err == nil {
+			st.RSSBytes += b
+		}
+	}
+	return st, err
+}
+
+// watchInterval is how often the daemon compares what runs with what is wanted.
+const watchInterval = time.Second
+
+// watch notes in the event log what ends or fails by itself. It starts nothing:
+// a region that was lost stays lost until "flix lab up".
+func (l *Lab) watch(ctx context.Context) {
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	type seen struct {
+		state    runtime.State
+		restarts int
+	}
+	last := map[string]seen{}
+	hosts := map[string]bool{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for h, alive := range l.rt.Hosts() {
+			if was, ok := hosts[h]; ok && was && !alive {
+				l.log.Add("host.lost", h, "host "+h+" ended without being asked", nil)
+			}
+			hosts[h] = alive
+		}
+		live, err := l.rt.List(ctx)
+		if err != nil {
+			continue // the hosts loop above names the one that is gone
+		}
+		slices.SortFunc(live, func(a, b runtime.Instance) int { return cmp.Compare(a.Spec.ID, b.Spec.ID) })
+		for _, i := range live {
+			now := seen{i.State, i.Restarts}
+			was, ok := last[i.Spec.ID]
+			last[i.Spec.ID] = now
+			if !ok || was == now {
+				continue
+			}
+			switch {
+			case i.State == runtime.Failed:
+				l.log.Add("instance.failed", i.Spec.ID, i.Spec.ID+" failed: "+i.Error, nil)
+			case i.Restarts > was.restarts:
+				l.log.Add("instance.restarted", i.Spec.ID, i.Spec.ID+" runs again", nil)
+			}
+		}
+	}
+}

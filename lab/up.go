@@ -1,0 +1,277 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/lab/journal"
+	"github.com/flix-lab/flix/lab/runtime"
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/topology"
+)
+
+// steps times the parts of a verb and tells its caller and the event log.
+type steps struct {
+	mu    sync.Mutex
+	lab   *Lab
+	verb  string
+	p     control.Progress
+	start time.Time
+	done  []control.Step
+}
+
+func (l *Lab) steps(verb string, p control.Progress) *steps {
+	return &steps{lab: l, verb: verb, p: p, start: time.Now()}
+}
+
+// do runs a named step; its time counts when it succeeds.
+func (s *steps) do(ctx context.Context, name string, f func(context.Context) (string, error)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.tell(s.verb+".begin", name, name)
+	at := time.Now()
+	text, err := f(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	took := float64(time.Since(at).Microseconds()) / 1000
+	s.mu.Lock()
+	s.done = append(s.done, control.Step{Name: name, MS: took})
+	s.mu.Unlock()
+	s.note(s.verb+".step", name, text, map[string]any{"ms": took})
+	return nil
+}
+
+// tell reports progress to the caller only.
+func (s *steps) tell(kind, subject, text string) {
+	if s.p != nil {
+		s.p(control.Event{At: time.Now().UTC(), Kind: kind, Subject: subject, Text: text})
+	}
+}
+
+// note reports progress to the caller and the event log.
+func (s *steps) note(kind, subject, text string, data map[string]any) {
+	s.lab.log.Add(kind, subject, text, data)
+	if s.p != nil {
+		s.p(control.Event{At: time.Now().UTC(), Kind: kind, Subject: subject, Text: text, Data: data})
+	}
+}
+
+func (s *steps) elapsed() float64 { return float64(time.Since(s.start).Microseconds()) / 1000 }
+
+// Up implements control.Engine: it converges what runs to the wanted topology
+// and returns when a title has played from every region. Cancelled or killed
+// anywhere, the same request goes on from what is there.
+func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (control.UpResult, error) {
+	end, err := l.begin("lab up")
+	if err != nil {
+		return control.UpResult{}, err
+	}
+	defer end()
+	st := l.steps("up", p)
+	res := control.UpResult{Name: l.paths.Name, Runtime: l.rt.Name()}
+	if err := r.Topology.Validate(); err != nil {
+		return res, &services.Error{Op: "topology", Kind: services.Invalid, Err: err}
+	}
+	before := l.current()
+	var (
+		todo  diff
+		specs []runtime.Spec
+	)
+	if err := st.do(ctx, "prepare", func(context.Context) (string, error) {
+		if err := l.want(r.Topology); err != nil {
+			return "", err
+		}
+		specs, err = l.specs(l.current())
+		if err != nil {
+			return "", err
+		}
+		todo, err = l.compare(ctx, before, specs)
+		return fmt.Sprintf("%d to start, %d to stop, %d as they are", len(todo.start), len(todo.stop), todo.same), err
+	}); err != nil {
+		return res, err
+	}
+	if len(todo.start) > 0 || len(todo.stop) > 0 || before == nil || todo.worldChanged {
+		if err := l.converge(ctx, st, todo, specs); err != nil {
+			return res, err
+		}
+		res.Changes = control.Changes{Added: len(todo.start), Removed: len(todo.stop)}
+	}
+	if err := l.gate(ctx, st); err != nil {
+		return res, err
+	}
+	res.ReadyMS = st.elapsed()
+	if err := st.do(ctx, "fill", l.awaitFill); err != nil {
+		return res, err
+	}
+	status, err := l.Status(ctx)
+	if err != nil {
+		return res, err
+	}
+	for _, reg := range status.Regions {
+		res.Regions = append(res.Regions, control.RegionState{Name: reg.Name, State: reg.State})
+	}
+	res.Instances, res.RSSBytes, res.Steps = status.Instances, status.RSSBytes, st.done
+	l.log.Add("lab.up", l.paths.Name, fmt.Sprintf("%d instances in %d regions, ready in %.0f ms", res.Instances, len(res.Regions), res.ReadyMS),
+		map[string]any{"added": res.Changes.Added, "removed": res.Changes.Removed})
+	return res, nil
+}
+
+// want makes the topology the intent, with the lab's key and certificates.
+func (l *Lab) want(t topology.Topology) error {
+	l.mu.Lock()
+	if l.intent == nil {
+		l.intent = &intent{ID: newID()}
+	}
+	id := l.intent.ID
+	l.mu.Unlock()
+	if err := l.secrets(id); err != nil {
+		return err
+	}
+	return l.changeIntent(func(i *intent) {
+		i.Name, i.Runtime, i.Topology = l.paths.Name, l.rt.Name(), t
+		// A stop that the operator asked for ends with the next up.
+		i.Stopped = nil
+		for name := range i.Evacuated {
+			if _, ok := t.Region(name); !ok {
+				delete(i.Evacuated, name)
+			}
+		}
+	})
+}
+
+// diff is what an up has to do.
+type diff struct {
+	start        []runtime.Spec
+	stop         []runtime.Instance
+	same         int
+	worldChanged bool
+}
+
+func (l *Lab) compare(ctx context.Context, before *intent, specs []runtime.Spec) (diff, error) {
+	live, err := l.rt.List(ctx)
+	if err != nil {
+		return diff{}, err
+	}
+	running := map[string]bool{}
+	wanted := map[string]bool{}
+	for _, s := range specs {
+		wanted[s.ID] = true
+	}
+	d := diff{worldChanged: before == nil}
+	for _, i := range live {
+		switch {
+		case !wanted[i.Spec.ID]:
+			d.stop = append(d.stop, i)
+		case i.State == runtime.Running:
+			running[i.Spec.ID] = true
+		}
+	}
+	for _, s := range specs {
+		if running[s.ID] {
+			d.same++
+		} else {
+			d.start = append(d.start, s)
+		}
+	}
+	if before != nil {
+		d.worldChanged = !slices.Equal(before.Topology.RegionNames(), l.current().Topology.RegionNames()) || !sameLinks(before.Topology, l.current().Topology)
+	}
+	return d, nil
+}
+
+func sameLinks(a, b topology.Topology) bool {
+	return slices.Equal(a.Links, b.Links) && a.Timing == b.Timing
+}
+
+// stopGrace bounds the orderly end of an instance.
+const stopGrace = 3 * time.Second
+
+func (l *Lab) converge(ctx context.Context, st *steps, d diff, specs []runtime.Spec) error {
+	if err := st.do(ctx, "start", func(ctx context.Context) (string, error) {
+		if err := l.rt.SetWorld(ctx, l.world(l.current(), specs)); err != nil {
+			return "", err
+		}
+		if err := l.rt.Start(ctx, d.start); err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%d instances started", len(d.start)), nil
+	}); err != nil {
+		return err
+	}
+	if err := st.do(ctx, "seed", l.seed); err != nil {
+		return err
+	}
+	if len(d.stop) == 0 {
+		return nil
+	}
+	return st.do(ctx, "remove", func(ctx context.Context) (string, error) {
+		if err := l.remove(ctx, d.stop); err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%d instances stopped", len(d.stop)), nil
+	})
+}
+
+// remove stops instances that are no longer wanted and gives back what they
+// had: ports, data, and whole hosts of regions that are gone.
+func (l *Lab) remove(ctx context.Context, gone []runtime.Instance) error {
+	ids := make([]string, len(gone))
+	for k, i := range gone {
+		ids[k] = i.Spec.ID
+	}
+	if err := l.leaving(ctx, gone); err != nil {
+		return err
+	}
+	if err := l.rt.Stop(ctx, ids, stopGrace); err != nil {
+		return err
+	}
+	for _, i := range gone {
+		if err := l.ports.release(i.Spec.Instance); err != nil {
+			return err
+		}
+	}
+	return l.removeRegions(ctx)
+}
+
+// removeRegions ends the hosts, slots and data of regions that are not in the
+// topology any more.
+func (l *Lab) removeRegions(ctx context.Context) error {
+	i := l.current()
+	var g errgroup.Group
+	for host := range l.rt.Hosts() {
+		if _, ok := i.Topology.Region(host); ok || host == "oc" {
+			continue
+		}
+		g.Go(func() error {
+			if err := l.rt.EndHost(ctx, host); err != nil {
+				return err
+			}
+			return errors.Join(l.ports.releaseRegion(host), l.journal.Delete(journal.Seed, host), removeAll(l.paths.Data(), host))
+		})
+	}
+	return g.Wait()
+}
+
+// Plan implements control.Engine.
+func (l *Lab) Plan(ctx context.Context, r control.UpRequest) (control.Plan, error) {
+	live, err := l.rt.List(ctx)
+	if err != nil {
+		return control.Plan{}, err
+	}
+	var ids []string
+	for _, i := range live {
+		if i.State == runtime.Running {
+			ids = append(ids, i.Spec.ID)
+		}
+	}
+	return PlanUp(l.paths.Name, r.Topology, ids)
+}

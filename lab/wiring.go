@@ -1,0 +1,360 @@
+package lab
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+
+	"github.com/flix-lab/flix/lab/runtime"
+	"github.com/flix-lab/flix/lab/runtime/embedded"
+	"github.com/flix-lab/flix/lab/wan"
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/lookup"
+	"github.com/flix-lab/flix/services/telemetry"
+	"github.com/flix-lab/flix/services/token"
+	"github.com/flix-lab/flix/topology"
+)
+
+// fastBackoff reconnects soon: on loopback a peer that is not there yet will be
+// in milliseconds.
+var fastBackoff = backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}
+
+// s3AccessKey is the user name of the lab's object stores; the secret is
+// derived from the lab's key.
+const s3AccessKey = "flix"
+
+// Wiring knows how the roles fit together: it builds the units of one process
+// from their specs and holds what they share there (a copy of each registry,
+// the WAN table). It is the only place that imports every role.
+type Wiring struct {
+	log      slog.Handler
+	exporter sdktrace.SpanExporter
+
+	world atomic.Pointer[shared]
+	wan   *wan.Table
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	lookups map[route]*lookup.Client
+	setters map[string]func(topology.Topology) // units that take a new topology
+}
+
+// route is the way from a site in one region to another.
+type route struct{ from, to string }
+
+// shared is the world with what is derived from it.
+type shared struct {
+	runtime.World
+	key  token.Key
+	ca   *x509.CertPool
+	cert tls.Certificate
+}
+
+var _ embedded.Factory = (*Wiring)(nil)
+
+// NewWiring returns a wiring that logs to h; spans go to the exporter too, if
+// there is one.
+func NewWiring(h slog.Handler, exporter sdktrace.SpanExporter) *Wiring {
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &Wiring{log: h, exporter: exporter, ctx: ctx, cancel: cancel, lookups: map[route]*lookup.Client{}, setters: map[string]func(topology.Topology){}}
+	w.wan = wan.NewTable(topology.Topology{}, w.locate)
+	return w
+}
+
+// locate reads the region of an address off its port.
+func (w *Wiring) locate(addr string) (string, bool) {
+	s := w.world.Load()
+	_, port, err := net.SplitHostPort(addr)
+	if s == nil || err != nil {
+		return "", false
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return "", false
+	}
+	return s.RegionOfPort(n)
+}
+
+// SetWorld implements embedded.Factory.
+func (w *Wiring) SetWorld(world runtime.World) error {
+	key, err := token.NewKey(world.ID, world.Key)
+	if err != nil {
+		return err
+	}
+	s := &shared{World: world, key: key, ca: x509.NewCertPool()}
+	if !s.ca.AppendCertsFromPEM(world.CAPEM) {
+		return errors.New("world: the authority's certificate cannot be read")
+	}
+	if s.cert, err = tls.X509KeyPair(world.CertPEM, world.KeyPEM); err != nil {
+		return fmt.Errorf("world: %w", err)
+	}
+	w.world.Store(s)
+	w.wan.Set(world.Topology)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, set := range w.setters {
+		set(world.Topology)
+	}
+	return nil
+}
+
+// Close implements embedded.Factory.
+func (w *Wiring) Close(ctx context.Context) error {
+	w.cancel()
+	done := make(chan struct{})
+	go func() { w.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if w.exporter != nil {
+		return w.exporter.Shutdown(ctx)
+	}
+	return nil
+}
+
+// lookup returns this process's copy of a region's registry, as seen from
+// another: the requests for it cross the WAN between the two.
+func (w *Wiring) lookup(from, to string) *lookup.Client {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := route{from, to}
+	if c, ok := w.lookups[r]; ok {
+		return c
+	}
+	c := lookup.New(lookup.Config{
+		Registry: func() []string {
+			if u := w.world.Load().Registries[to]; u != "" {
+				return []string{u}
+			}
+			return nil
+		},
+		Dial: w.wan.Dialer(from), Region: to, Timing: w.world.Load().Topology.Timing, Log: slog.New(w.log),
+	})
+	w.lookups[r] = c
+	w.wg.Go(func() { _ = c.Run(w.ctx) }) // ends with the context only
+	return c
+}
+
+// topology returns the planet as declared now. It is called for every request:
+// the value is copied, its slices are shared and never changed.
+func (w *Wiring) topology() topology.Topology { return w.world.Load().Topology }
+
+// otherRegions lists the regions of the lab but one.
+func (w *Wiring) otherRegions(but string) []string {
+	var out []string
+	for _, r := range w.world.Load().Topology.Regions {
+		if r.Name != but {
+			out = append(out, r.Name)
+		}
+	}
+	return out
+}
+
+// unit is one instance: its role, its admin endpoint and its place in the
+// registry.
+type unit struct {
+	w     *Wiring
+	spec  runtime.Spec
+	tel   *telemetry.Telemetry
+	ls    embedded.Listeners
+	world *shared
+
+	role    services.Unit
+	closers []func() error
+	// extra admin endpoints of the role.
+	admin func(mux *http.ServeMux, key string)
+}
+
+// Build implements embedded.Factory.
+func (w *Wiring) Build(spec runtime.Spec, ls embedded.Listeners) (services.Unit, error) {
+	build, ok := builders[spec.Role]
+	if !ok {
+		return nil, services.Errorf(services.Invalid, "there is no role %q", spec.Role)
+	}
+	world := w.world.Load()
+	if world == nil {
+		return nil, services.Errorf(services.Conflict, "the host was not told about its world yet")
+	}
+	u := &unit{w: w, spec: spec, ls: ls, world: world, tel: telemetry.New(telemetry.Config{
+		Instance: spec.ID, Role: string(spec.Role), Region: spec.Region, Log: w.log, Exporter: w.exporter, Properties: spec.Properties,
+	})}
+	role, err := build(u)
+	if err != nil {
+		return nil, errors.Join(err, u.close())
+	}
+	u.role = role
+	if a, ok := role.(interface {
+		RegisterAdmin(mux *http.ServeMux, key string)
+	}); ok {
+		u.admin = a.RegisterAdmin
+	}
+	return u, nil
+}
+
+func (u *unit) close() error {
+	var errs []error
+	for i := len(u.closers) - 1; i >= 0; i-- {
+		errs = append(errs, u.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// farewell bounds what an instance spends on leaving in order.
+const farewell = time.Second
+
+// Serve implements services.Unit: register, serve, and when told to end:
+// leave the registry, drain, stop. A killed instance does none of that.
+func (u *unit) Serve(ctx context.Context) error {
+	adminDone := u.serveAdmin()
+	reg := u.w.lookup(u.spec.Region, u.spec.Region)
+	if u.spec.Role != topology.RoleOCA {
+		if err := reg.Register(u.entry()); err != nil {
+			return err
+		}
+	}
+	roleCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	served := make(chan error, 1)
+	go func() { served <- u.role.Serve(roleCtx) }()
+	var err error
+	select {
+	case err = <-served: // it ended by itself: a failure
+	case <-ctx.Done():
+		if !errors.Is(context.Cause(ctx), embedded.ErrKilled) {
+			u.leave(reg)
+		}
+		stop()
+		err = <-served
+	}
+	_ = u.ls.TCP[topology.PortAdmin].Close()
+	<-adminDone
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	return errors.Join(err, u.close(), u.tel.Close(flush))
+}
+
+// leave takes the instance out of the registry and drains it.
+func (u *unit) leave(reg *lookup.Client) {
+	ctx, cancel := context.WithTimeout(context.Background(), farewell)
+	defer cancel()
+	if u.spec.Role != topology.RoleOCA && u.spec.Role != topology.RoleRegistry {
+		if err := reg.Deregister(ctx, u.spec.ID); err != nil {
+			u.tel.Log.Warn("leaving the registry", "error", err)
+		}
+	}
+	if d, ok := u.role.(services.Drainer); ok {
+		if err := d.Drain(ctx); err != nil {
+			u.tel.Log.Warn("draining", "error", err)
+		}
+	}
+}
+
+func (u *unit) entry() lookup.Instance {
+	return lookup.Instance{
+		ID: u.spec.ID, App: string(u.spec.Role), VIP: string(u.spec.Role), Region: u.spec.Region, Zone: u.spec.Zone,
+		Host: u.spec.Address, Ports: u.spec.PortNumbers, Status: u.spec.Status,
+	}
+}
+
+func (u *unit) serveAdmin() <-chan struct{} {
+	key := u.world.key.Secret(token.AdminKey)
+	mux := u.tel.AdminMux(key)
+	if u.admin != nil {
+		u.admin(mux, key)
+	}
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = srv.Serve(u.ls.TCP[topology.PortAdmin]) // ends when the listener is closed
+		_ = srv.Close()
+	}()
+	return done
+}
+
+// dial returns a dialer for traffic from the instance to the rest of the lab.
+func (u *unit) dial() services.DialFunc { return u.w.wan.Dialer(u.spec.Region) }
+
+// local is the instance's own copy of its region's registry.
+func (u *unit) local() *lookup.Client { return u.w.lookup(u.spec.Region, u.spec.Region) }
+
+// conn returns a gRPC connection to a VIP of a region; it ends with the unit.
+func (u *unit) conn(region, vip string, port string) (*grpc.ClientConn, error) {
+	c, err := u.w.lookup(u.spec.Region, region).Dial(vip, port, u.tel.DialOptions()...)
+	if err != nil {
+		return nil, fmt.Errorf("connection to %s of %s: %w", vip, region, err)
+	}
+	u.closers = append(u.closers, c.Close)
+	return c, nil
+}
+
+// rpc returns a gRPC connection to a role of the instance's own region.
+func (u *unit) rpc(role topology.Role) (*grpc.ClientConn, error) {
+	return u.conn(u.spec.Region, string(role), topology.PortRPC)
+}
+
+// onTopology calls set with every topology to come.
+func (u *unit) onTopology(set func(topology.Topology)) {
+	u.w.mu.Lock()
+	defer u.w.mu.Unlock()
+	u.w.setters[u.spec.ID] = set
+}
+
+// peers returns region → address of a role's port in the other regions, from
+// this process's copies of their registries.
+func (u *unit) peers(role topology.Role, port string) func() map[string]string {
+	return func() map[string]string {
+		out := map[string]string{}
+		for _, r := range u.w.otherRegions(u.spec.Region) {
+			for _, i := range u.w.lookup(u.spec.Region, r).VIP(string(role)) {
+				out[r] = i.Addr(port)
+				break
+			}
+		}
+		return out
+	}
+}
+
+// addresses returns the addresses of a role's port in the instance's region.
+func (u *unit) addresses(role topology.Role, port string) func(context.Context) ([]string, error) {
+	return func(ctx context.Context) ([]string, error) {
+		is, err := u.local().Wait(ctx, string(role), 1)
+		if err != nil {
+			return nil, err
+		}
+		out := make([]string, 0, len(is))
+		for _, i := range is {
+			out = append(out, i.Addr(port))
+		}
+		return out, nil
+	}
+}
+
+// loopback are the peers that may say whose traffic they carry.
+func loopback() []netip.Prefix {
+	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+}
+
+// tlsConfig is the configuration of the lab's edges.
+func (u *unit) tlsConfig(protocols ...string) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{u.world.cert}, NextProtos: protocols}
+}

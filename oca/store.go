@@ -1,0 +1,417 @@
+package oca
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/flix-lab/flix/services"
+	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
+)
+
+// What lies in an appliance's folder.
+const (
+	objectsDir    = "objects"    // objects/ab/<sha256>: the bytes
+	tempDir       = "tmp"        // files being received; swept at start
+	quarantineDir = "quarantine" // damaged files, the newest few
+	indexName     = "index.log"
+	newIndexName  = "index.log.new"
+	// maxQuarantine bounds the damaged files kept for a look.
+	maxQuarantine = 8
+)
+
+// change says what was stored or removed; exactly one of held and removed.
+type change struct {
+	held    []*pb.HeldFile
+	removed []*pb.HeldFile
+	source  pb.Source
+	reason  string
+	filled  fillBytes
+}
+
+// store is the files of an appliance: content-addressed objects, and an
+// append-only log that gives them names. A file has its name only after its
+// bytes are in place and verified, and loses its name before its bytes go, so
+// a kill at any moment leaves at worst bytes without a name, which the next
+// start sweeps. Safe for concurrent use.
+type store struct {
+	root     *os.Root
+	fsync    bool
+	capacity uint64
+	// onChange hears of every change in order, under the lock: it must not
+	// block or call back.
+	onChange func(change)
+	// filled counts over the appliance's life. It reaches the log with the
+	// next file, so a kill loses at most what came since.
+	filled fillCounters
+
+	mu       sync.RWMutex
+	files    map[ref]entry
+	objects  map[sum]*object
+	versions map[string]map[uint64]int // title → version → files stored
+	used     uint64                    // bytes of objects
+	reserved uint64                    // bytes of files being received
+	epoch    uint64
+	log      *os.File
+	torn     bool // the last append may have left half a line
+	temps    uint64
+}
+
+// object is the bytes of one or more files.
+type object struct {
+	size uint64
+	refs map[ref]struct{}
+}
+
+type storeConfig struct {
+	dir      string
+	capacity uint64
+	// fsync makes a file durable before it is named; without it a file
+	// survives the process but maybe not the machine.
+	fsync bool
+	now   time.Time
+}
+
+// openStore opens the folder, making it if need be, and drops from the index
+// what the disk does not have.
+func openStore(c storeConfig) (*store, error) {
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	root, err := os.OpenRoot(c.dir)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	s := &store{root: root, fsync: c.fsync, capacity: c.capacity, onChange: func(change) {}, objects: map[sum]*object{}, versions: map[string]map[uint64]int{}}
+	if err := s.load(c.now); err != nil {
+		root.Close()
+		return nil, fmt.Errorf("open store %s: %w", c.dir, err)
+	}
+	return s, nil
+}
+
+func (s *store) load(now time.Time) error {
+	if err := s.root.RemoveAll(tempDir); err != nil {
+		return err
+	}
+	for _, d := range []string{objectsDir, tempDir, quarantineDir} {
+		if err := s.root.MkdirAll(d, 0o700); err != nil {
+			return err
+		}
+	}
+	raw, err := s.root.ReadFile(indexName)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	st := readIndex(raw)
+	s.files = st.files
+	s.filled.set(st.filled)
+	// Counters of messages must grow even over a wiped folder, so they start
+	// from the clock; and over a clock that went back, so from the last epoch.
+	s.epoch = max(st.epoch+1, uint64(now.UnixMilli())) // in units of 2^20 messages
+	stale := 0
+	for r, e := range s.files {
+		info, err := s.root.Stat(e.sum.objectPath())
+		if err != nil || uint64(info.Size()) != e.size {
+			delete(s.files, r)
+			stale++
+			continue
+		}
+		s.link(r, e)
+	}
+	if err := s.sweepObjects(); err != nil {
+		return err
+	}
+	if st.damaged > 0 || stale > 0 || st.lines > 2*len(s.files)+64 {
+		return s.compact()
+	}
+	if err := s.openLog(); err != nil {
+		return err
+	}
+	return s.append(record{Op: opEpoch, Epoch: s.epoch})
+}
+
+// link counts a name of an object.
+func (s *store) link(r ref, e entry) {
+	o := s.objects[e.sum]
+	if o == nil {
+		o = &object{size: e.size, refs: map[ref]struct{}{}}
+		s.objects[e.sum] = o
+		s.used += e.size
+	}
+	o.refs[r] = struct{}{}
+	s.files[r] = e
+	s.count(r, 1)
+}
+
+// count keeps the number of files stored of each version of a title.
+func (s *store) count(r ref, by int) {
+	v := s.versions[r.title]
+	if v == nil {
+		v = map[uint64]int{}
+		s.versions[r.title] = v
+	}
+	if v[r.version] += by; v[r.version] == 0 {
+		delete(v, r.version)
+	}
+	if len(v) == 0 {
+		delete(s.versions, r.title)
+	}
+}
+
+// sweepObjects removes bytes without a name.
+func (s *store) sweepObjects() error {
+	dirs, err := fs.ReadDir(s.root.FS(), objectsDir)
+	if err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		entries, err := fs.ReadDir(s.root.FS(), objectsDir+"/"+d.Name())
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			name := objectsDir + "/" + d.Name() + "/" + e.Name()
+			if !s.named(e.Name(), name) {
+				if err := s.root.RemoveAll(name); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (s *store) named(base, name string) bool {
+	digest, ok := parseSum(base)
+	return ok && s.objects[digest] != nil && digest.objectPath() == name
+}
+
+// compact writes the index anew and puts it in the old one's place at once.
+func (s *store) compact() error {
+	b := appendRecord(nil, record{Op: opEpoch, Epoch: s.epoch})
+	b = appendRecord(b, fillRecord(s.filled.load()))
+	refs := make([]ref, 0, len(s.files))
+	for r := range s.files {
+		refs = append(refs, r)
+	}
+	slices.SortFunc(refs, func(a, b ref) int { return strings.Compare(a.String(), b.String()) })
+	for _, r := range refs {
+		b = appendRecord(b, putRecord(r, s.files[r]))
+	}
+	f, err := s.root.OpenFile(newIndexName, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil && s.fsync {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := s.root.Rename(newIndexName, indexName); err != nil {
+		return err
+	}
+	return s.openLog()
+}
+
+func (s *store) openLog() (err error) {
+	s.log, err = s.root.OpenFile(indexName, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	return err
+}
+
+// append adds records to the log in one write.
+func (s *store) append(records ...record) error {
+	var b []byte
+	if s.torn {
+		b = append(b, '\n')
+	}
+	for _, r := range records {
+		b = appendRecord(b, r)
+	}
+	if _, err := s.log.Write(b); err != nil {
+		s.torn = true
+		return fmt.Errorf("index log: %w", err)
+	}
+	s.torn = false
+	if s.fsync {
+		return s.log.Sync()
+	}
+	return nil
+}
+
+// close releases the folder. Files that are open stay readable.
+func (s *store) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(s.log.Close(), s.root.Close())
+}
+
+// open returns a stored file for reading. Errors are NotFound, with reason
+// "superseded" when only another version of the title is stored.
+func (s *store) open(r ref) (*os.File, entry, error) {
+	s.mu.RLock()
+	e, ok := s.files[r]
+	superseded := len(s.versions[r.title]) > 0 && s.versions[r.title][r.version] == 0
+	s.mu.RUnlock()
+	if !ok {
+		err := services.Errorf(services.NotFound, "%s is not stored here", r)
+		if superseded {
+			err = err.WithReason(reasonSuperseded).WithRemedy("ask the play API for the current version")
+		}
+		return nil, entry{}, err
+	}
+	f, err := s.root.Open(e.sum.objectPath())
+	if err != nil {
+		return nil, e, &services.Error{Kind: services.NotFound, Reason: reasonLost, Msg: r.String() + " cannot be read", Err: err}
+	}
+	if info, err := f.Stat(); err != nil || uint64(info.Size()) != e.size {
+		f.Close()
+		return nil, e, services.Errorf(services.NotFound, "%s has the wrong size on disk", r).WithReason(reasonLost)
+	}
+	return f, e, nil
+}
+
+// Reasons of answers to clients.
+const (
+	reasonSuperseded = "superseded"
+	reasonLost       = "lost"
+)
+
+// remove takes names away, and the bytes that have none left. It returns the
+// files that were stored.
+func (s *store) remove(refs []ref, reason string) ([]*pb.HeldFile, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.removeLocked(refs, reason, s.dispose)
+}
+
+// dispose deletes an object's bytes.
+func (s *store) dispose(digest sum) error {
+	err := s.root.Remove(digest.objectPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (s *store) removeLocked(refs []ref, reason string, dispose func(sum) error) ([]*pb.HeldFile, error) {
+	var gone []*pb.HeldFile
+	var records []record
+	var bare []sum
+	for _, r := range refs {
+		e, ok := s.files[r]
+		if !ok {
+			continue
+		}
+		gone = append(gone, r.held(e.size))
+		records = append(records, delRecord(r))
+		delete(s.files, r)
+		s.count(r, -1)
+		o := s.objects[e.sum]
+		delete(o.refs, r)
+		if len(o.refs) == 0 {
+			delete(s.objects, e.sum)
+			s.used -= o.size
+			bare = append(bare, e.sum)
+		}
+	}
+	if len(gone) == 0 {
+		return nil, nil
+	}
+	err := s.append(records...)
+	for _, digest := range bare {
+		err = errors.Join(err, dispose(digest))
+	}
+	s.onChange(change{removed: gone, reason: reason, filled: s.filled.load()})
+	return gone, err
+}
+
+// quarantine sets an object aside and takes away all its names.
+func (s *store) quarantine(digest sum) ([]*pb.HeldFile, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.objects[digest]
+	if o == nil {
+		return nil, nil
+	}
+	refs := make([]ref, 0, len(o.refs))
+	for r := range o.refs {
+		refs = append(refs, r)
+	}
+	return s.removeLocked(refs, reasonDamaged, func(digest sum) error {
+		s.temps++
+		name := fmt.Sprintf("%s/%016x-%04d-%s", quarantineDir, s.epoch, s.temps, digest)
+		return errors.Join(s.root.Rename(digest.objectPath(), name), s.trimQuarantine())
+	})
+}
+
+func (s *store) trimQuarantine() error {
+	entries, err := fs.ReadDir(s.root.FS(), quarantineDir)
+	if err != nil {
+		return err
+	}
+	for i := 0; i < len(entries)-maxQuarantine; i++ { // names sort by age
+		err = errors.Join(err, s.root.Remove(quarantineDir+"/"+entries[i].Name()))
+	}
+	return err
+}
+
+// stored is one object and its names.
+type stored struct {
+	sum  sum
+	size uint64
+	refs []ref
+}
+
+// list returns every object.
+func (s *store) list() []stored {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	out := make([]stored, 0, len(s.objects))
+	for digest, o := range s.objects {
+		st := stored{sum: digest, size: o.size}
+		for r := range o.refs {
+			st.refs = append(st.refs, r)
+		}
+		out = append(out, st)
+	}
+	slices.SortFunc(out, func(a, b stored) int { return slices.Compare(a.sum[:], b.sum[:]) })
+	return out
+}
+
+// snapshot calls f with everything stored, under the lock: a change is either
+// in it or told to onChange afterwards.
+func (s *store) snapshot(f func(files []*pb.HeldFile, filled fillBytes)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	files := make([]*pb.HeldFile, 0, len(s.files))
+	for r, e := range s.files {
+		files = append(files, r.held(e.size))
+	}
+	f(files, s.filled.load())
+}
+
+// usage returns the bytes and files stored, and the bytes received by source.
+func (s *store) usage() (used uint64, files int, filled fillBytes) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.used, len(s.files), s.filled.load()
+}
+
+// writable proves that the disk takes a write.
+func (s *store) writable() error {
+	f, err := s.root.OpenFile(tempDir+"/.probe", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(f, "probe\n")
+	return errors.Join(err, f.Close(), s.root.Remove(tempDir+"/.probe"))
+}

@@ -1,0 +1,163 @@
+package cachecontrol
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
+	"github.com/flix-lab/flix/topology"
+)
+
+// appliance is what this cache control knows of one appliance. Guarded by the
+// server's lock.
+type appliance struct {
+	id       string
+	hello    *pb.Hello // without holdings
+	report   *pb.Report
+	titles   map[titleVersion]*heldTitle
+	files    uint32
+	bytes    uint64
+	counter  uint64
+	reported time.Time
+	// changed is when a change was last seen, by the local clock.
+	changed time.Time
+	// session is its stream, nil when it is not connected here.
+	session *session
+	// seen is the hash of the store's copy of its state.
+	seen uint64
+	// state is the answer to Watch; nil when it has to be built. It is never
+	// changed once built.
+	state *pb.ApplianceState
+}
+
+type titleVersion struct {
+	title   string
+	version uint64
+}
+
+// heldTitle is the stored files of one title, by path, with their sizes.
+type heldTitle struct {
+	paths map[string]uint64
+	view  *pb.TitleHeld // nil when it has to be built; never changed
+}
+
+func (a *appliance) add(ref fileRef, size uint64) {
+	k := titleVersion{ref.title, ref.version}
+	t := a.titles[k]
+	if t == nil {
+		t = &heldTitle{paths: map[string]uint64{}}
+		a.titles[k] = t
+	}
+	if old, ok := t.paths[ref.path]; ok {
+		a.files, a.bytes = a.files-1, a.bytes-old
+	}
+	t.paths[ref.path] = size
+	t.view = nil
+	a.files, a.bytes = a.files+1, a.bytes+size
+}
+
+func (a *appliance) remove(ref fileRef) bool {
+	k := titleVersion{ref.title, ref.version}
+	t := a.titles[k]
+	if t == nil {
+		return false
+	}
+	size, ok := t.paths[ref.path]
+	if !ok {
+		return false
+	}
+	delete(t.paths, ref.path)
+	t.view = nil
+	if len(t.paths) == 0 {
+		delete(a.titles, k)
+	}
+	a.files, a.bytes = a.files-1, a.bytes-size
+	return true
+}
+
+func (a *appliance) setHoldings(h *pb.Holdings) {
+	a.titles, a.files, a.bytes = map[titleVersion]*heldTitle{}, 0, 0
+	for _, f := range h.GetFiles() {
+		a.add(refOf(f), f.GetSize())
+	}
+}
+
+// held lists everything stored.
+func (a *appliance) held() []heldFile {
+	out := make([]heldFile, 0, a.files)
+	for k, t := range a.titles {
+		for path, size := range t.paths {
+			out = append(out, heldFile{ref: fileRef{k.title, k.version, path}, size: size})
+		}
+	}
+	return out
+}
+
+// info is the appliance as the planner wants it.
+func (a *appliance) info() nodeInfo {
+	return nodeInfo{
+		id: a.id, region: a.hello.GetRegion(), site: a.hello.GetSite(), kind: topology.SiteKind(a.hello.GetKind()),
+		capacity: a.hello.GetCapacityBytes(), bandwidth: a.hello.GetBandwidthBps(), fillURL: a.hello.GetFillUrl(),
+		healthy: a.report.GetHealthy(), connected: a.session != nil,
+	}
+}
+
+// view is the appliance's state for others; only titles that changed since the
+// last view are built again.
+func (a *appliance) view() *pb.ApplianceState {
+	if a.state != nil {
+		return a.state
+	}
+	titles := make([]*pb.TitleHeld, 0, len(a.titles))
+	for k, t := range a.titles {
+		if t.view == nil {
+			t.view = &pb.TitleHeld{TitleId: k.title, Version: k.version, Paths: make([]string, 0, len(t.paths))}
+			for p := range t.paths {
+				t.view.Paths = append(t.view.Paths, p)
+			}
+			slices.Sort(t.view.Paths)
+		}
+		titles = append(titles, t.view)
+	}
+	slices.SortFunc(titles, func(a, b *pb.TitleHeld) int {
+		return cmp.Or(cmp.Compare(a.GetTitleId(), b.GetTitleId()), cmp.Compare(a.GetVersion(), b.GetVersion()))
+	})
+	a.state = &pb.ApplianceState{
+		Hello: a.hello, Report: a.report, Titles: titles,
+		ReportedUnixMs: a.reported.UnixMilli(), Counter: a.counter, HeldFiles: a.files, HeldBytes: a.bytes,
+	}
+	return a.state
+}
+
+// adopt takes another cache control's view of the appliance. File sizes are
+// not part of it and stay unknown, but the sums are.
+func (a *appliance) adopt(st *pb.ApplianceState, now time.Time) {
+	a.hello, a.report, a.state = st.GetHello(), st.GetReport(), st
+	if a.report == nil {
+		a.report = &pb.Report{}
+	}
+	a.titles = make(map[titleVersion]*heldTitle, len(st.GetTitles()))
+	for _, t := range st.GetTitles() {
+		h := &heldTitle{paths: make(map[string]uint64, len(t.GetPaths())), view: t}
+		for _, p := range t.GetPaths() {
+			h.paths[p] = 0
+		}
+		a.titles[titleVersion{t.GetTitleId(), t.GetVersion()}] = h
+	}
+	a.files, a.bytes = st.GetHeldFiles(), st.GetHeldBytes()
+	a.counter, a.reported, a.changed = st.GetCounter(), time.UnixMilli(st.GetReportedUnixMs()), now
+}
+
+// withFilled returns the report with other fill counters; reports that were
+// shown to others are never changed in place.
+func withFilled(r *pb.Report, filled *pb.FillBytes) *pb.Report {
+	if filled == nil {
+		return r
+	}
+	c := proto.CloneOf(r)
+	c.Filled = filled
+	return c
+}

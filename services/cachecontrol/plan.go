@@ -1,0 +1,297 @@
+package cachecontrol
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
+	"github.com/flix-lab/flix/topology"
+)
+
+// order tells one appliance to fetch one file, after making room.
+type order struct {
+	to      string
+	file    plannedFile
+	sources []source // best first
+	evict   []heldFile
+}
+
+// source is a place to fetch a file from; whoever sends the order makes the
+// URL of it.
+type source struct {
+	kind      pb.Source
+	appliance string // "" for an object store
+	region    string
+	fillURL   string  // of the appliance
+	ref       fileRef // the name under which the source holds the content
+}
+
+// plan returns the orders that can be given now, for appliances in the order
+// of their ids and for each in the order of fill.
+func (p *planner) plan(now time.Time) []order {
+	if p.cat.refresh() {
+		for _, n := range p.nodes {
+			n.assigned = p.cat.assignment(n.capacity)
+			p.wakeNode(n)
+		}
+	}
+	open := windowOpen(p.timing, now)
+	var orders []order
+	for _, n := range p.inOrder() {
+		if !n.plans() {
+			continue
+		}
+		orders = p.repeat(orders, n, now)
+		if open || n.urgent {
+			orders = p.planNode(orders, n, now)
+		}
+	}
+	return orders
+}
+
+// repeat gives again the orders of a stream that ended.
+func (p *planner) repeat(orders []order, n *node, now time.Time) []order {
+	var again []int32
+	for f, fl := range n.flights {
+		if fl.repeat {
+			again = append(again, f)
+		}
+	}
+	slices.Sort(again)
+	for _, f := range again {
+		sources := p.sources(n, f, now)
+		if len(sources) == 0 && p.waitsForExchange(n, p.cat.files[f].sum) {
+			delete(n.flights, f)
+			p.wakeContent(p.cat.files[f].sum, n.site)
+			continue
+		}
+		if len(sources) == 0 {
+			sources = p.origins(n, f)
+		}
+		fl := n.flights[f]
+		fl.repeat, fl.deadline = false, now.Add(p.patience(n, fl.bytes))
+		orders = append(orders, order{to: n.id, file: p.cat.files[f], sources: sources})
+	}
+	return orders
+}
+
+func (p *planner) planNode(orders []order, n *node, now time.Time) []order {
+	for r := n.ready.next(0); r >= 0 && len(n.flights) < maxInFlight; r = n.ready.next(r + 1) {
+		f := p.cat.order[r]
+		n.ready.clear(r)
+		if n.held.has(f) || n.flights[f] != nil {
+			continue
+		}
+		if s := n.setback[f]; s != nil && now.Before(s.retry) {
+			continue
+		}
+		sources := p.decide(n, f, now)
+		if len(sources) == 0 {
+			continue
+		}
+		evict, fits := p.makeRoom(n, p.cat.files[f].file.GetSize())
+		if !fits {
+			continue
+		}
+		size := p.cat.files[f].file.GetSize()
+		n.flights[f] = &flight{deadline: now.Add(p.patience(n, size)), bytes: size}
+		orders = append(orders, order{to: n.id, file: p.cat.files[f], sources: sources, evict: evict})
+	}
+	if n.urgent && len(n.flights) == 0 {
+		n.urgent = n.lacks()
+	}
+	return orders
+}
+
+// lacks says whether an assigned file is missing.
+func (n *node) lacks() (missing bool) {
+	n.assigned.files.each(n.held, func(int32) { missing = true })
+	return missing
+}
+
+// decide returns the sources of a file that the appliance lacks, or none if
+// it has to wait. Once an appliance of a site holds a content, the others fill
+// from it. Until then one master fetches it and the others wait; at an ISP's
+// site the master, too, waits for the exchange.
+func (p *planner) decide(n *node, f int32, now time.Time) []source {
+	sum := p.cat.files[f].sum
+	if p.flies(n, sum) {
+		return nil // the same content under another name
+	}
+	sources := p.sources(n, f, now)
+	if len(sources) > 0 && sources[0].kind == pb.Source_SOURCE_PEER {
+		return sources
+	}
+	if slices.ContainsFunc(n.site.nodes, func(m *node) bool { return p.flies(m, sum) }) || p.master(n.site, sum) != n {
+		return nil
+	}
+	if len(sources) > 0 {
+		return sources
+	}
+	if p.waitsForExchange(n, sum) {
+		return nil
+	}
+	return p.origins(n, f)
+}
+
+// sources lists the appliances to fill from: those of the site that hold the
+// content, then, for an ISP's site, those of the exchange. Each appliance and
+// file has an order of its own, which spreads the load over the holders.
+func (p *planner) sources(n *node, f int32, now time.Time) []source {
+	sources := p.holders(nil, n, f, n.site, pb.Source_SOURCE_PEER, now)
+	if n.site.kind == topology.SiteISP {
+		if x := p.exchange(n.site.region); x != nil {
+			sources = p.holders(sources, n, f, x, pb.Source_SOURCE_TIER, now)
+		}
+	}
+	return sources
+}
+
+func (p *planner) holders(sources []source, n *node, f int32, s *site, kind pb.Source, now time.Time) []source {
+	first := len(sources)
+	sum := p.cat.files[f].sum
+	weight := map[string]uint64{}
+	for _, m := range s.nodes {
+		if m == n || !m.serves() || n.refuses(f, m.id, now) {
+			continue
+		}
+		for _, g := range p.cat.bySum[sum] {
+			if m.held.has(g) && m.keeps(p.cat.files[g].ref) {
+				weight[m.id] = score(sum, m.hash^n.hash)
+				sources = append(sources, source{kind: kind, appliance: m.id, region: s.region, fillURL: m.fillURL, ref: p.cat.files[g].ref})
+				break
+			}
+		}
+	}
+	slices.SortFunc(sources[first:], func(a, b source) int { return cmp.Compare(weight[b.appliance], weight[a.appliance]) })
+	return sources
+}
+
+// keeps says whether the appliance was not told to drop the file.
+func (n *node) keeps(ref fileRef) bool {
+	_, going := n.evicting[ref]
+	return !going
+}
+
+// origins lists the object stores that have the file, the nearest first.
+func (p *planner) origins(n *node, f int32) []source {
+	file := p.cat.files[f]
+	var sources []source
+	add := func(region string) {
+		sources = append(sources, source{kind: pb.Source_SOURCE_CACHE, region: region, ref: file.ref})
+	}
+	near := p.nearest(n.site.region)
+	for _, region := range near {
+		if slices.Contains(file.asset.GetOrigins(), region) {
+			add(region)
+		}
+	}
+	for _, region := range file.asset.GetOrigins() {
+		if !slices.Contains(near, region) {
+			add(region)
+		}
+	}
+	return sources
+}
+
+func (p *planner) exchange(region string) *site {
+	for _, s := range p.sites {
+		if s.region == region && s.kind == topology.SiteExchange {
+			return s
+		}
+	}
+	return nil
+}
+
+// waitsForExchange says whether the appliance stands at an ISP's site and one
+// at the region's exchange can be counted on to get the content.
+func (p *planner) waitsForExchange(n *node, sum checksum) bool {
+	if n.site.kind != topology.SiteISP {
+		return false
+	}
+	x := p.exchange(n.site.region)
+	return x != nil && p.master(x, sum) != nil
+}
+
+// master is the appliance of a site that fetches a content for all: of those
+// that are counted on and assigned it, the one that failed least often (two by
+// two), then the first in rendezvous order. Nil if there is none.
+func (p *planner) master(s *site, sum checksum) *node {
+	var best *node
+	var bestFailures int
+	var bestScore uint64
+	for _, n := range s.nodes {
+		if !n.hopeful() {
+			continue
+		}
+		failures, assigned := 0, false
+		for _, f := range p.cat.bySum[sum] {
+			assigned = assigned || n.assigned.files.has(f)
+			if b := n.setback[f]; b != nil {
+				failures = max(failures, b.failures/2)
+			}
+		}
+		if !assigned {
+			continue
+		}
+		sc := score(sum, n.hash)
+		if best == nil || failures < bestFailures || failures == bestFailures && sc > bestScore {
+			best, bestFailures, bestScore = n, failures, sc
+		}
+	}
+	return best
+}
+
+// flies says whether the appliance is fetching the content.
+func (p *planner) flies(n *node, sum checksum) bool {
+	for f := range n.flights {
+		if p.cat.files[f].sum == sum {
+			return true
+		}
+	}
+	return false
+}
+
+// makeRoom chooses stored files that nothing assigns to the appliance to go
+// when size more bytes would not fit: files of no published version first,
+// then the least popular. It says whether there is room then.
+func (p *planner) makeRoom(n *node, size uint64) ([]heldFile, bool) {
+	need := n.used - min(n.used, n.evictingBytes) + n.inFlightBytes() + size
+	if need <= n.capacity {
+		return nil, true
+	}
+	var evict []heldFile
+	for _, h := range p.unassigned(n) {
+		if need <= n.capacity {
+			break
+		}
+		need -= min(need, h.size)
+		evict = append(evict, h)
+	}
+	if need > n.capacity {
+		return nil, false
+	}
+	for _, h := range evict {
+		n.evicting[h.ref] = h.size
+		n.evictingBytes += h.size
+	}
+	return evict, true
+}
+
+// unassigned lists what may go from an appliance, the least valuable first.
+func (p *planner) unassigned(n *node) []heldFile {
+	var out, demoted []heldFile
+	for ref, size := range n.extra {
+		out = append(out, heldFile{ref: ref, size: size})
+	}
+	slices.SortFunc(out, func(a, b heldFile) int { return compareRefs(a.ref, b.ref) })
+	n.held.each(n.assigned.files, func(f int32) {
+		demoted = append(demoted, heldFile{ref: p.cat.files[f].ref, size: p.cat.files[f].file.GetSize()})
+	})
+	slices.SortFunc(demoted, func(a, b heldFile) int {
+		return cmp.Compare(p.cat.rank[p.cat.byRef[b.ref]], p.cat.rank[p.cat.byRef[a.ref]])
+	})
+	out = append(out, demoted...)
+	return slices.DeleteFunc(out, func(h heldFile) bool { return !n.keeps(h.ref) })
+}

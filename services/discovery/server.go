@@ -1,0 +1,117 @@
+package discovery
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/recommend/recommendpb"
+	"github.com/flix-lab/flix/services/resilience"
+	"github.com/flix-lab/flix/services/search"
+	"github.com/flix-lab/flix/services/sqldb"
+	"github.com/flix-lab/flix/services/telemetry"
+	"github.com/flix-lab/flix/topology"
+)
+
+// Titles is what the role needs of the relational store; sqldb.DB has it.
+type Titles interface {
+	Title(ctx context.Context, id services.TitleID) (sqldb.Title, error)
+	Titles(ctx context.Context) ([]sqldb.Title, error)
+}
+
+// Index is what the role needs of search; search.Index has it.
+type Index interface {
+	Search(ctx context.Context, query string, limit int) ([]search.Hit, error)
+}
+
+// Deps is what an instance of the discovery API is made of.
+type Deps struct {
+	// HTTP is the bound listener of the API, reached by gateways only.
+	HTTP net.Listener
+	// Tel is the instance's instruments.
+	Tel *telemetry.Telemetry
+	// Timing holds the intervals.
+	Timing topology.Timing
+	// Region and Instance name the instance.
+	Region, Instance string
+	// Commands is the instance's group of commands; nil makes one. An instance
+	// whose clients have a group already has to share it.
+	Commands *resilience.Group
+	// Titles is the relational store.
+	Titles Titles
+	// Index is the title search.
+	Index Index
+	// Cache is EVCache.
+	Cache Cache
+	// Recommend builds the rows of the home page.
+	Recommend recommendpb.RecommendClient
+}
+
+// maxConcurrent calls of one kind.
+const maxConcurrent = 256
+
+// Server is one instance of the discovery API.
+type Server struct {
+	d    Deps
+	edge *edge
+
+	catalogue *reader[[]sqldb.Title]
+	getTitle  *resilience.Command[sqldb.Title]
+	search    *resilience.Command[[]search.Hit]
+	getRows   *resilience.Command[*recommendpb.RowsReply]
+	// last is the catalogue as this instance saw it last, for when the store
+	// and EVCache are both out of reach.
+	last atomic.Pointer[[]sqldb.Title]
+}
+
+// New makes an instance; it calls nobody.
+func New(d Deps) (*Server, error) {
+	switch {
+	case d.HTTP == nil || d.Tel == nil:
+		return nil, services.Errorf(services.Invalid, "discovery: Deps without HTTP or Tel")
+	case d.Titles == nil || d.Index == nil || d.Cache == nil || d.Recommend == nil:
+		return nil, services.Errorf(services.Invalid, "discovery: Deps without Titles, Index, Cache or Recommend")
+	}
+	rpc := d.Timing.RPCTimeout.D()
+	call := resilience.Options{Timeout: rpc, MaxConcurrent: maxConcurrent, BreakerSleep: d.Timing.BreakerSleep.D(), Retries: 1}
+	// Half of it for stores, so that a stale answer still comes in time.
+	store := resilience.Options{Timeout: rpc / 2, MaxConcurrent: maxConcurrent}
+	g := d.Commands
+	if g == nil {
+		g = resilience.NewGroup(d.Tel, call)
+	}
+	s := &Server{
+		d: d, edge: newEdge("discovery", d.Tel, d.Timing),
+		catalogue: newReader[[]sqldb.Title](newCopies(d.Tel, g, d.Cache, d.Timing), g, "GetTitles", store),
+		getTitle:  resilience.New[sqldb.Title](g, "GetTitle", store),
+		search:    resilience.New[[]search.Hit](g, "SearchTitles", store),
+		getRows:   resilience.New[*recommendpb.RowsReply](g, "GetRows", call),
+	}
+	s.route("GET "+PathTitles, s.listTitles)
+	s.route("GET "+PathTitles+"/{id}", s.oneTitle)
+	s.route("GET "+PathSearch, s.searchTitles)
+	s.route("GET "+PathRows, s.rows)
+	return s, nil
+}
+
+// route adds a route that only a member may use. The gateway names the member;
+// the API is not reachable past it.
+func (s *Server) route(pattern string, answer func(r *http.Request) (any, error)) {
+	s.edge.handle(pattern, func(r *http.Request) (any, error) {
+		if r.Header.Get("X-Flix-Member") == "" {
+			return nil, services.Errorf(services.Denied, "discovery: no member is signed in").WithReason("no_member").WithRemedy("sign in")
+		}
+		return answer(r)
+	})
+}
+
+// Serve implements services.Unit.
+func (s *Server) Serve(ctx context.Context) error { return s.edge.serve(ctx, s.d.HTTP) }
+
+// CacheKeys lists the copies this role keeps of the catalogue, for whoever
+// invalidates them when a title changes.
+func CacheKeys() []string { return []string{catalogueKey} }
+
+const catalogueKey = "discovery/catalogue"

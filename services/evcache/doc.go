@@ -1,0 +1,9 @@
+// Package evcache is the zone-replicated cache: a client that writes to the
+// memcached servers of every zone of a region and reads from its own zone
+// first, and an embedded memcached server.
+//
+// The cache promises nothing but speed: an item may be missing, evicted or
+// stale at any time, zones may differ for a while, and no write waits for
+// more zones than its latch policy asks. The client never calls back into the
+// store behind it: filling the cache is the caller's work.
+package evcache

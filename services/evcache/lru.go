@@ -1,0 +1,377 @@
+package evcache
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	// maxItem is the size limit of an item, overhead included (memcached's).
+	maxItem = 1 << 20
+	// maxKey is the longest key of the protocol.
+	maxKey = 250
+	// itemOverhead is what an item costs beside key and value: its struct, its
+	// share of the map and the allocator's rounding.
+	itemOverhead = 128
+	// relativeExpiry is the limit up to which an expiry counts from now; a
+	// larger one is a Unix time.
+	relativeExpiry = 30 * 24 * 60 * 60
+)
+
+// item is one entry. Its value is never changed in place, so that a reader may
+// go on using it after the lock is gone.
+type item struct {
+	key        string
+	value      []byte
+	flags      uint32
+	cas        uint64
+	expires    int64 // Unix nanoseconds; 0: never
+	stored     int64 // Unix nanoseconds of the last store
+	used       int64 // Unix nanoseconds of the last access
+	fetched    bool  // read since stored
+	prev, next *item
+}
+
+func (it *item) size() int64 { return int64(len(it.key) + len(it.value) + itemOverhead) }
+
+// outcome of a store operation.
+type outcome int
+
+const (
+	stored outcome = iota
+	notStored
+	exists
+	notFound
+	tooLarge
+	notNumber
+)
+
+// storeMode says under which condition a value is stored.
+type storeMode int
+
+const (
+	modeSet storeMode = iota
+	modeAdd
+	modeReplace
+	modeAppend
+	modePrepend
+)
+
+// counters are the figures of "stats".
+type counters struct {
+	cmdGet, cmdSet, cmdTouch, cmdFlush uint64
+	getHits, getMisses, getExpired     uint64
+	deleteHits, deleteMisses           uint64
+	incrHits, incrMisses               uint64
+	casHits, casMisses, casBadval      uint64
+	touchHits, touchMisses             uint64
+	evictions, reclaimed, totalItems   uint64
+}
+
+// lru is the bounded map behind the server: least recently used items go
+// first when the bound is reached.
+type lru struct {
+	max int64
+	now func() time.Time
+
+	mu      sync.Mutex
+	items   map[string]*item
+	head    item // sentinel: head.next is the most, head.prev the least recent
+	bytes   int64
+	cas     uint64
+	flushAt int64 // items stored before it are void from then on; 0: none
+	counters
+}
+
+func newLRU(max int64, now func() time.Time) *lru {
+	l := &lru{max: max, now: now, items: map[string]*item{}}
+	l.head.prev, l.head.next = &l.head, &l.head
+	return l
+}
+
+// deadline turns an expiry of the protocol into Unix nanoseconds.
+func deadline(exptime int64, now time.Time) int64 {
+	switch {
+	case exptime == 0:
+		return 0
+	case exptime < 0:
+		return 1 // long past
+	case exptime <= relativeExpiry:
+		return now.UnixNano() + exptime*int64(time.Second)
+	}
+	return time.Unix(exptime, 0).UnixNano()
+}
+
+// find returns a live item, and drops one that has expired or was flushed.
+func (l *lru) find(key []byte, now int64) *item {
+	it := l.items[string(key)]
+	if it == nil {
+		return nil
+	}
+	flushed := l.flushAt != 0 && now >= l.flushAt && it.stored < l.flushAt
+	if !flushed && (it.expires == 0 || now < it.expires) {
+		return it
+	}
+	l.reclaimed++
+	l.remove(it)
+	return nil
+}
+
+func (l *lru) remove(it *item) {
+	it.prev.next, it.next.prev = it.next, it.prev
+	it.prev, it.next = nil, nil
+	delete(l.items, it.key)
+	l.bytes -= it.size()
+}
+
+func (l *lru) bump(it *item, now int64) {
+	it.used = now
+	if l.head.next == it {
+		return
+	}
+	it.prev.next, it.next.prev = it.next, it.prev
+	l.pushFront(it)
+}
+
+func (l *lru) pushFront(it *item) {
+	it.prev, it.next = &l.head, l.head.next
+	l.head.next.prev = it
+	l.head.next = it
+}
+
+// view is what a reader gets of an item.
+type view struct {
+	value   []byte
+	flags   uint32
+	cas     uint64
+	expires int64
+}
+
+// get returns an item's value.
+func (l *lru) get(key []byte) (view, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cmdGet++
+	now := l.now().UnixNano()
+	it := l.find(key, now)
+	if it == nil {
+		l.getMisses++
+		return view{}, false
+	}
+	l.getHits++
+	l.bump(it, now)
+	it.fetched = true
+	return view{it.value, it.flags, it.cas, it.expires}, true
+}
+
+// touch sets a new expiry and returns the item.
+func (l *lru) touch(key []byte, exptime int64) (view, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cmdTouch++
+	now := l.now()
+	it := l.find(key, now.UnixNano())
+	if it == nil {
+		l.touchMisses++
+		return view{}, false
+	}
+	l.touchHits++
+	it.expires = deadline(exptime, now)
+	l.bump(it, now.UnixNano())
+	return view{it.value, it.flags, it.cas, it.expires}, true
+}
+
+// entry is what a writer wants stored.
+type entry struct {
+	mode    storeMode
+	key     []byte
+	value   []byte // owned by the cache from here on
+	flags   uint32
+	exptime int64
+	cas     uint64 // 0: unconditional
+}
+
+// store puts an entry under its mode's condition and returns its new version.
+func (l *lru) store(e entry) (outcome, uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cmdSet++
+	now := l.now()
+	old := l.find(e.key, now.UnixNano())
+	if out := l.admit(e, old); out != stored {
+		return out, 0
+	}
+	switch e.mode {
+	case modeAppend:
+		e.value = bytes.Join([][]byte{old.value, e.value}, nil)
+	case modePrepend:
+		e.value = bytes.Join([][]byte{e.value, old.value}, nil)
+	}
+	it := &item{key: string(e.key), value: e.value, flags: e.flags, expires: deadline(e.exptime, now), stored: now.UnixNano(), used: now.UnixNano()}
+	if e.mode == modeAppend || e.mode == modePrepend {
+		it.flags, it.expires = old.flags, old.expires
+	}
+	if it.size() > min(maxItem, l.max) {
+		if old != nil && e.mode == modeSet {
+			l.remove(old) // the old value must not pass for the new one
+		}
+		return tooLarge, 0
+	}
+	if old != nil {
+		l.remove(old)
+	}
+	l.insert(it)
+	return stored, it.cas
+}
+
+// admit checks the condition of a store.
+func (l *lru) admit(e entry, old *item) outcome {
+	if e.cas != 0 {
+		switch {
+		case old == nil:
+			l.casMisses++
+			return notFound
+		case old.cas != e.cas:
+			l.casBadval++
+			return exists
+		}
+		l.casHits++
+	}
+	switch {
+	case e.mode == modeAdd && old != nil:
+		return notStored
+	case e.mode != modeAdd && e.mode != modeSet && old == nil:
+		return notStored
+	}
+	return stored
+}
+
+// insert adds an item, after the least recently used have made room.
+func (l *lru) insert(it *item) {
+	l.cas++
+	it.cas = l.cas
+	for l.bytes+it.size() > l.max && l.head.prev != &l.head {
+		l.remove(l.head.prev)
+		l.evictions++
+	}
+	l.items[it.key] = it
+	l.pushFront(it)
+	l.bytes += it.size()
+	l.totalItems++
+}
+
+// delete removes an item; with a version only that one.
+func (l *lru) delete(key []byte, cas uint64) outcome {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	it := l.find(key, l.now().UnixNano())
+	switch {
+	case it == nil:
+		l.deleteMisses++
+		return notFound
+	case cas != 0 && it.cas != cas:
+		return exists
+	}
+	l.deleteHits++
+	l.remove(it)
+	return stored
+}
+
+// arith is an increment or decrement.
+type arith struct {
+	key   []byte
+	delta uint64
+	down  bool
+	// vivify stores initial when there is no item, as the binary protocol and
+	// meta arithmetic may ask.
+	vivify  bool
+	initial uint64
+	exptime int64
+	cas     uint64
+}
+
+// arithmetic adds to a decimal number: upwards it wraps at 64 bits, downwards
+// it stops at 0.
+func (l *lru) arithmetic(a arith) (outcome, uint64, uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	old := l.find(a.key, now.UnixNano())
+	if old == nil {
+		l.incrMisses++
+		if !a.vivify {
+			return notFound, 0, 0
+		}
+		it := &item{key: string(a.key), value: strconv.AppendUint(nil, a.initial, 10), expires: deadline(a.exptime, now), stored: now.UnixNano(), used: now.UnixNano()}
+		l.insert(it)
+		return stored, a.initial, it.cas
+	}
+	if a.cas != 0 && a.cas != old.cas {
+		return exists, 0, 0
+	}
+	n, err := strconv.ParseUint(string(bytes.TrimRight(old.value, " ")), 10, 64)
+	if err != nil {
+		return notNumber, 0, 0
+	}
+	l.incrHits++
+	switch {
+	case !a.down:
+		n += a.delta
+	case a.delta > n:
+		n = 0
+	default:
+		n -= a.delta
+	}
+	it := &item{key: old.key, value: strconv.AppendUint(nil, n, 10), flags: old.flags, expires: old.expires, stored: now.UnixNano(), used: now.UnixNano()}
+	l.remove(old)
+	l.insert(it)
+	return stored, n, it.cas
+}
+
+// flush voids everything stored before now plus delay seconds.
+func (l *lru) flush(delay int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cmdFlush++
+	if delay > 0 {
+		l.flushAt = deadline(delay, l.now())
+		return
+	}
+	clear(l.items)
+	l.head.prev, l.head.next = &l.head, &l.head
+	l.bytes, l.flushAt = 0, 0
+}
+
+// figures returns the counters, the number of items and their bytes.
+func (l *lru) figures() (counters, int, int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.counters, len(l.items), l.bytes
+}
+
+// resetFigures zeroes the counters.
+func (l *lru) resetFigures() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.counters = counters{}
+}
+
+// debug describes an item without using it.
+func (l *lru) debug(key []byte) (string, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	it := l.find(key, now.UnixNano())
+	if it == nil {
+		return "", false
+	}
+	fetched := "no"
+	if it.fetched {
+		fetched = "yes"
+	}
+	idle := (now.UnixNano() - it.used) / int64(time.Second)
+	return fmt.Sprintf("exp=%d la=%d cas=%d fetch=%s size=%d", remaining(it.expires, now), idle, it.cas, fetched, it.size()), true
+}

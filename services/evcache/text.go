@@ -1,0 +1,384 @@
+package evcache
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"math"
+	"strconv"
+)
+
+const (
+	// maxLine bounds a command line: a get of some 250 keys.
+	maxLine = 64 << 10
+	// maxWords bounds the words of a line.
+	maxWords = 1024
+)
+
+// textCommand answers one command of the text protocol (memcached's
+// doc/protocol.txt).
+func (c *session) textCommand() error {
+	line, err := c.readLine()
+	if err != nil {
+		return err
+	}
+	c.args = split(c.args[:0], line)
+	if len(c.args) == 0 {
+		return c.say("ERROR")
+	}
+	a := c.args[1:]
+	switch string(c.args[0]) {
+	case "get":
+		return c.textGet(a, false)
+	case "gets":
+		return c.textGet(a, true)
+	case "gat":
+		return c.textGetTouch(a, false)
+	case "gats":
+		return c.textGetTouch(a, true)
+	case "set":
+		return c.textStore(modeSet, false, a)
+	case "add":
+		return c.textStore(modeAdd, false, a)
+	case "replace":
+		return c.textStore(modeReplace, false, a)
+	case "append":
+		return c.textStore(modeAppend, false, a)
+	case "prepend":
+		return c.textStore(modePrepend, false, a)
+	case "cas":
+		return c.textStore(modeSet, true, a)
+	case "incr":
+		return c.textArithmetic(a, false)
+	case "decr":
+		return c.textArithmetic(a, true)
+	case "delete":
+		return c.textDelete(a)
+	case "touch":
+		return c.textTouch(a)
+	case "mg", "ms", "md", "ma", "mn", "me":
+		return c.metaCommand(string(c.args[0]), a)
+	}
+	return c.textAdmin(string(c.args[0]), a)
+}
+
+// textAdmin answers the commands that are not about an item.
+func (c *session) textAdmin(name string, a [][]byte) error {
+	switch name {
+	case "flush_all":
+		return c.textFlush(a)
+	case "version":
+		return c.say("VERSION " + serverVersion)
+	case "verbosity":
+		if quiet(a) {
+			return nil
+		}
+		return c.say("OK")
+	case "stats":
+		return c.textStats(a)
+	case "quit":
+		return errQuit
+	}
+	return c.say("ERROR")
+}
+
+// say writes one line. Errors of the writer show when it is flushed.
+func (c *session) say(line string) error {
+	_, _ = c.w.WriteString(line)
+	_, err := c.w.WriteString("\r\n")
+	return err
+}
+
+// readLine returns a line without its end; it is valid until the next read.
+func (c *session) readLine() ([]byte, error) {
+	b, err := c.r.ReadSlice('\n')
+	if err == nil {
+		return bytes.TrimRight(b, "\r\n"), nil
+	}
+	c.line = c.line[:0]
+	for errors.Is(err, bufio.ErrBufferFull) {
+		if c.line = append(c.line, b...); len(c.line) > maxLine {
+			_ = c.say("CLIENT_ERROR line too long")
+			return nil, errQuit
+		}
+		b, err = c.r.ReadSlice('\n')
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.line = append(c.line, b...)
+	return bytes.TrimRight(c.line, "\r\n"), nil
+}
+
+// split appends the words of a line, which alias it.
+func split(words [][]byte, line []byte) [][]byte {
+	for len(line) > 0 && len(words) < maxWords {
+		i := bytes.IndexByte(line, ' ')
+		switch i {
+		case -1:
+			return append(words, line)
+		case 0:
+		default:
+			words = append(words, line[:i])
+		}
+		line = line[i+1:]
+	}
+	return words
+}
+
+// quiet says whether the last word asks for no answer.
+func quiet(a [][]byte) bool {
+	return len(a) > 0 && string(a[len(a)-1]) == "noreply"
+}
+
+// validKey says whether k is a key: up to 250 bytes without blanks and
+// control characters.
+func validKey(k []byte) bool {
+	if len(k) == 0 || len(k) > maxKey {
+		return false
+	}
+	for _, b := range k {
+		if b <= ' ' || b == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+const badFormat = "CLIENT_ERROR bad command line format"
+
+func (c *session) textGet(keys [][]byte, withCAS bool) error {
+	if len(keys) == 0 {
+		return c.say("ERROR")
+	}
+	for _, k := range keys {
+		if !validKey(k) {
+			return c.say(badFormat)
+		}
+	}
+	for _, k := range keys {
+		if v, ok := c.s.cache.get(k); ok {
+			c.writeValue(k, v, withCAS)
+		}
+	}
+	return c.say("END")
+}
+
+func (c *session) textGetTouch(a [][]byte, withCAS bool) error {
+	if len(a) < 2 {
+		return c.say("ERROR")
+	}
+	exp, err := strconv.ParseInt(string(a[0]), 10, 64)
+	if err != nil {
+		return c.say("CLIENT_ERROR invalid exptime argument")
+	}
+	for _, k := range a[1:] {
+		if !validKey(k) {
+			return c.say(badFormat)
+		}
+	}
+	for _, k := range a[1:] {
+		if v, ok := c.s.cache.get(k); ok {
+			c.s.cache.touch(k, exp)
+			c.writeValue(k, v, withCAS)
+		}
+	}
+	return c.say("END")
+}
+
+// writeValue writes a VALUE block. Errors show at the next flush.
+func (c *session) writeValue(key []byte, v view, withCAS bool) {
+	var num [20]byte
+	_, _ = c.w.WriteString("VALUE ")
+	_, _ = c.w.Write(key)
+	_ = c.w.WriteByte(' ')
+	_, _ = c.w.Write(strconv.AppendUint(num[:0], uint64(v.flags), 10))
+	_ = c.w.WriteByte(' ')
+	_, _ = c.w.Write(strconv.AppendInt(num[:0], int64(len(v.value)), 10))
+	if withCAS {
+		_ = c.w.WriteByte(' ')
+		_, _ = c.w.Write(strconv.AppendUint(num[:0], v.cas, 10))
+	}
+	_, _ = c.w.WriteString("\r\n")
+	_, _ = c.w.Write(v.value)
+	_, _ = c.w.WriteString("\r\n")
+}
+
+// storeLine is the head of a storage command.
+type storeLine struct {
+	entry
+	size    int64
+	noreply bool
+}
+
+// parseStore reads "KEY FLAGS EXPTIME BYTES [CAS] [noreply]".
+func parseStore(mode storeMode, cas bool, a [][]byte) (storeLine, bool) {
+	want := 4
+	if cas {
+		want = 5
+	}
+	l := storeLine{noreply: len(a) == want+1 && quiet(a)}
+	if len(a) != want && !l.noreply || !validKey(a[0]) {
+		return l, false
+	}
+	flags, err1 := strconv.ParseUint(string(a[1]), 10, 32)
+	exp, err2 := strconv.ParseInt(string(a[2]), 10, 64)
+	size, err3 := strconv.ParseInt(string(a[3]), 10, 64)
+	if err1 != nil || err2 != nil || err3 != nil || size < 0 || size > math.MaxInt32 {
+		return l, false
+	}
+	if cas {
+		v, err := strconv.ParseUint(string(a[4]), 10, 64)
+		if err != nil {
+			return l, false
+		}
+		l.cas = v
+	}
+	l.mode, l.flags, l.exptime, l.size = mode, uint32(flags), exp, size
+	// The line's buffer is overwritten by the data block.
+	l.key = bytes.Clone(a[0])
+	return l, true
+}
+
+func (c *session) textStore(mode storeMode, cas bool, a [][]byte) error {
+	l, ok := parseStore(mode, cas, a)
+	if !ok {
+		return c.say(badFormat)
+	}
+	if l.size > maxItem {
+		return c.refuseLarge(l)
+	}
+	var err error
+	if l.value, err = c.readBlock(l.size); err != nil {
+		return c.badBlock(err)
+	}
+	if cas && l.cas == 0 {
+		// Versions start at 1, and the cache reads 0 as "unconditional".
+		l.cas = math.MaxUint64
+	}
+	out, _ := c.s.cache.store(l.entry)
+	if l.noreply {
+		return nil
+	}
+	switch out {
+	case stored:
+		return c.say("STORED")
+	case exists:
+		return c.say("EXISTS")
+	case notFound:
+		return c.say("NOT_FOUND")
+	case tooLarge:
+		return c.say("SERVER_ERROR object too large for cache")
+	}
+	return c.say("NOT_STORED")
+}
+
+// refuseLarge skips a value over the limit and forgets the old one, which a
+// reader must not take for it.
+func (c *session) refuseLarge(l storeLine) error {
+	if _, err := io.CopyN(io.Discard, c.r, l.size+2); err != nil {
+		return err
+	}
+	if l.mode == modeSet && l.cas == 0 {
+		c.s.cache.delete(l.key, 0)
+	}
+	if l.noreply {
+		return nil
+	}
+	return c.say("SERVER_ERROR object too large for cache")
+}
+
+var errBadBlock = errors.New("bad data chunk")
+
+// readBlock reads a data block and its line end into memory of its own.
+func (c *session) readBlock(size int64) ([]byte, error) {
+	v := make([]byte, size+2)
+	if _, err := io.ReadFull(c.r, v); err != nil {
+		return nil, err
+	}
+	if v[size] != '\r' || v[size+1] != '\n' {
+		return nil, errBadBlock
+	}
+	return v[:size:size], nil
+}
+
+// badBlock answers a data block whose length is wrong. The stream is out of
+// step then, so the connection ends.
+func (c *session) badBlock(err error) error {
+	if !errors.Is(err, errBadBlock) {
+		return err
+	}
+	_ = c.say("CLIENT_ERROR bad data chunk")
+	return errQuit
+}
+
+func (c *session) textArithmetic(a [][]byte, down bool) error {
+	if len(a) < 2 || len(a) > 3 || !validKey(a[0]) {
+		return c.say(badFormat)
+	}
+	delta, err := strconv.ParseUint(string(a[1]), 10, 64)
+	if err != nil {
+		return c.say("CLIENT_ERROR invalid numeric delta argument")
+	}
+	out, n, _ := c.s.cache.arithmetic(arith{key: a[0], delta: delta, down: down})
+	if quiet(a) {
+		return nil
+	}
+	switch out {
+	case stored:
+		return c.say(strconv.FormatUint(n, 10))
+	case notNumber:
+		return c.say("CLIENT_ERROR cannot increment or decrement non-numeric value")
+	}
+	return c.say("NOT_FOUND")
+}
+
+func (c *session) textDelete(a [][]byte) error {
+	// An old form has a time after the key, which must be 0.
+	if len(a) < 1 || len(a) > 3 || !validKey(a[0]) || len(a) == 3 && string(a[1]) != "0" ||
+		len(a) == 2 && string(a[1]) != "0" && !quiet(a) {
+		return c.say(badFormat)
+	}
+	out := c.s.cache.delete(a[0], 0)
+	switch {
+	case quiet(a):
+		return nil
+	case out == stored:
+		return c.say("DELETED")
+	}
+	return c.say("NOT_FOUND")
+}
+
+func (c *session) textTouch(a [][]byte) error {
+	if len(a) < 2 || len(a) > 3 || !validKey(a[0]) {
+		return c.say(badFormat)
+	}
+	exp, err := strconv.ParseInt(string(a[1]), 10, 64)
+	if err != nil {
+		return c.say("CLIENT_ERROR invalid exptime argument")
+	}
+	_, ok := c.s.cache.touch(a[0], exp)
+	switch {
+	case quiet(a):
+		return nil
+	case ok:
+		return c.say("TOUCHED")
+	}
+	return c.say("NOT_FOUND")
+}
+
+func (c *session) textFlush(a [][]byte) error {
+	var delay int64
+	if len(a) > 0 && !(len(a) == 1 && quiet(a)) {
+		var err error
+		if delay, err = strconv.ParseInt(string(a[0]), 10, 64); err != nil {
+			return c.say(badFormat)
+		}
+	}
+	c.s.cache.flush(delay)
+	if quiet(a) {
+		return nil
+	}
+	return c.say("OK")
+}

@@ -1,0 +1,151 @@
+package gateway
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/flix-lab/flix/services"
+)
+
+// server is something a request can be tried on: an instance of an API, or a
+// gateway of another region.
+type server struct {
+	id, region, addr string
+	// rank orders servers before their load does: lower first.
+	rank int
+	load *load
+}
+
+// load is what a gateway knows of a server.
+type load struct {
+	inFlight     atomic.Int64
+	ejectedUntil atomic.Int64 // Unix nanoseconds
+}
+
+// ejectedRank puts a server that refused a connection a moment ago behind all
+// that did not; when nothing else is left it is tried nevertheless.
+const ejectedRank = 1000
+
+// balancer knows the load of servers by address.
+type balancer struct {
+	eject time.Duration
+	mu    sync.Mutex
+	loads map[string]*load
+}
+
+func (b *balancer) init(eject time.Duration) { b.eject, b.loads = eject, make(map[string]*load) }
+
+// maxLoads is where loads of servers that are gone are looked for.
+const maxLoads = 512
+
+// load returns the load of an address.
+func (b *balancer) load(addr string) *load {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.loads[addr]
+	if l == nil {
+		if len(b.loads) >= maxLoads {
+			b.forget()
+		}
+		l = new(load)
+		b.loads[addr] = l
+	}
+	return l
+}
+
+// forget drops loads that say nothing: no request, no ejection.
+func (b *balancer) forget() {
+	now := time.Now().UnixNano()
+	for a, l := range b.loads {
+		if l.inFlight.Load() == 0 && l.ejectedUntil.Load() < now {
+			delete(b.loads, a)
+		}
+	}
+}
+
+// refused leaves a server out for a while.
+func (b *balancer) refused(s server) {
+	s.load.ejectedUntil.Store(time.Now().Add(b.eject).UnixNano())
+}
+
+// pick chooses among the servers of the lowest rank that have not been tried:
+// two at random, of them the one with fewer requests in flight.
+func pick(servers []server, tried []string, now time.Time) (server, bool) {
+	rank := func(s server) int {
+		if s.load.ejectedUntil.Load() > now.UnixNano() {
+			return s.rank + ejectedRank
+		}
+		return s.rank
+	}
+	var (
+		one, two *server
+		best     int
+		seen     int
+	)
+	for i := range servers {
+		s := &servers[i]
+		if slices.Contains(tried, s.addr) {
+			continue
+		}
+		r := rank(*s)
+		if one == nil || r < best {
+			one, two, best, seen = s, nil, r, 1
+			continue
+		}
+		if r > best {
+			continue
+		}
+		// Reservoir sampling of two.
+		seen++
+		switch {
+		case two == nil:
+			two = s
+		default:
+			if j := rand.IntN(seen); j == 0 {
+				one = s
+			} else if j == 1 {
+				two = s
+			}
+		}
+	}
+	if one == nil {
+		return server{}, false
+	}
+	if two != nil {
+		a, b := one.load.inFlight.Load(), two.load.inFlight.Load()
+		if b < a || (a == b && rand.IntN(2) == 0) {
+			one = two
+		}
+	}
+	return *one, true
+}
+
+// guards bound the requests at once per VIP, so that one slow API does not
+// take all the memory of the edge.
+type guards struct {
+	mu   sync.Mutex
+	open map[string]*atomic.Int64
+}
+
+// enter counts a request to a VIP in; call leave when it is over.
+func (g *guards) enter(vip string, limit int64) (leave func(), err error) {
+	g.mu.Lock()
+	n := g.open[vip]
+	if n == nil {
+		if g.open == nil {
+			g.open = make(map[string]*atomic.Int64)
+		}
+		n = new(atomic.Int64) // one per VIP of the routing tables ever set
+		g.open[vip] = n
+	}
+	g.mu.Unlock()
+	if n.Add(1) > limit {
+		n.Add(-1)
+		return nil, services.Errorf(services.Exhausted, "%s: %d requests are under way already", vip, limit).
+			WithReason(ReasonConcurrency).WithRemedy("try again in a moment")
+	}
+	return func() { n.Add(-1) }, nil
+}

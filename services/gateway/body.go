@@ -1,0 +1,94 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+)
+
+// maxReplay is how much of a request's body is kept for another try.
+const maxReplay = 64 << 10
+
+// replayBody lets several tries, one after the other, read a body from its
+// start, as long as no more than maxReplay bytes of it have been read. It is
+// filled by the try that reads, so that a body which trickles in is passed on
+// as it comes.
+type replayBody struct {
+	mu      sync.Mutex
+	src     io.Reader
+	kept    []byte
+	spilled bool
+	err     error // of src, io.EOF included
+}
+
+// open returns a reader from the start. Only the last one opened gets new
+// bytes. It must not be called once replayable is false.
+func (b *replayBody) open() io.ReadCloser { return &replayReader{b: b} }
+
+// replayable says whether another try could read the same.
+func (b *replayBody) replayable() bool {
+	if b == nil {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.spilled
+}
+
+// failure is what went wrong with the client's side of the body, or nil.
+func (b *replayBody) failure() error {
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if errors.Is(b.err, io.EOF) {
+		return nil
+	}
+	return b.err
+}
+
+type replayReader struct {
+	b      *replayBody
+	off    int
+	closed atomic.Bool
+}
+
+var errTryOver = errors.New("the try that read this body is over")
+
+// Read implements io.Reader. A read that is under way when its try ends keeps
+// what it gets for the next one.
+func (r *replayReader) Read(p []byte) (int, error) {
+	b := r.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r.closed.Load() {
+		return 0, errTryOver
+	}
+	if r.off < len(b.kept) {
+		n := copy(p, b.kept[r.off:])
+		r.off += n
+		return n, nil
+	}
+	if b.err != nil {
+		return 0, b.err
+	}
+	n, err := b.src.Read(p)
+	b.err = err
+	if !b.spilled {
+		if len(b.kept)+n <= maxReplay {
+			b.kept = append(b.kept, p[:n]...)
+			r.off += n
+		} else {
+			b.spilled, b.kept, r.off = true, nil, 0
+		}
+	}
+	return n, err
+}
+
+// Close implements io.Closer. It does not wait for a read under way.
+func (r *replayReader) Close() error {
+	r.closed.Store(true)
+	return nil
+}

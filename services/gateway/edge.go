@@ -1,0 +1,58 @@
+package gateway
+
+import (
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/flix-lab/flix/services/telemetry"
+)
+
+// EdgeReport says what this gateway did for clients since it started; the
+// evacuation reads it to see whether any still come.
+type EdgeReport struct {
+	// ClientRequests were answered to clients themselves (not to another
+	// region's gateway), those passed on to a saver included.
+	ClientRequests int64 `json:"client_requests"`
+	// LastClientRequest is when the last one was answered, in milliseconds
+	// of Unix time; 0 if there was none.
+	LastClientRequest int64 `json:"last_client_request_unix_ms"`
+	// ProxiedOut were passed on to another region, ProxiedIn came from one.
+	ProxiedOut int64 `json:"proxied_out"`
+	ProxiedIn  int64 `json:"proxied_in"`
+	// InFlight are under way.
+	InFlight int `json:"inflight"`
+}
+
+type edgeCounts struct {
+	client, last, proxiedOut, proxiedIn atomic.Int64
+}
+
+func (e *edgeCounts) answered(proxiedIn bool) {
+	if proxiedIn {
+		e.proxiedIn.Add(1)
+		return
+	}
+	e.client.Add(1)
+	e.last.Store(time.Now().UnixMilli())
+}
+
+// Edge reports what this gateway did for clients.
+func (s *Server) Edge() EdgeReport {
+	return EdgeReport{
+		ClientRequests: s.edge.client.Load(), LastClientRequest: s.edge.last.Load(),
+		ProxiedOut: s.edge.proxiedOut.Load(), ProxiedIn: s.edge.proxiedIn.Load(),
+		InFlight: s.gate.count(),
+	}
+}
+
+// RegisterAdmin adds the gateway's admin endpoints:
+//
+//	GET /edge    EdgeReport
+func (s *Server) RegisterAdmin(mux *http.ServeMux, key string) {
+	mux.Handle("GET /edge", telemetry.Guard(key, func(w http.ResponseWriter, _ *http.Request) {
+		telemetry.WriteJSON(w, http.StatusOK, s.Edge())
+	}))
+}
+
+func sinceSeconds(t time.Time) float64 { return time.Since(t).Seconds() }

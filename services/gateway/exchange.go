@@ -1,0 +1,165 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/token"
+)
+
+// Header is the end-to-end header of a message, by canonical name. The codecs
+// keep what belongs to one hop to themselves.
+type Header map[string][]string
+
+// Get returns the first value, or "".
+func (h Header) Get(name string) string { return http.Header(h).Get(name) }
+
+// Set replaces every value of a name.
+func (h Header) Set(name, value string) { http.Header(h).Set(name, value) }
+
+// Add appends a value.
+func (h Header) Add(name, value string) { http.Header(h).Add(name, value) }
+
+// Del removes a name.
+func (h Header) Del(name string) { http.Header(h).Del(name) }
+
+// Request is what the client asks, whatever version of HTTP it speaks.
+type Request struct {
+	Method string
+	// Host the client named; it never decides where the request goes.
+	Host string
+	// Path is decoded, starts with "/" and has no dot segments.
+	Path string
+	// RawPath is the path as sent, if decoding Path anew would differ.
+	RawPath string
+	// Query without the "?".
+	Query  string
+	Header Header
+	// Body is never nil. It ends with an error when it is too long or late.
+	Body io.ReadCloser
+	// ContentLength is -1 when it is not known.
+	ContentLength int64
+	// Upgrade is the protocol the client wants to switch to, or "".
+	Upgrade string
+	// TLS says that the client came over TLS.
+	TLS bool
+}
+
+// Response is what the client gets.
+type Response struct {
+	// Status is 0 until an endpoint, or the mapping of an error, set it.
+	Status int
+	Header Header
+	// Body may be nil; the codec closes it.
+	Body io.ReadCloser
+	// ContentLength is -1 when it is not known: the body is then passed on
+	// piece by piece.
+	ContentLength int64
+	// Trailer is read after Body has ended; may be nil.
+	Trailer func() Header
+	// Upgraded is the upstream's side of the connection after status 101.
+	Upgraded io.ReadWriteCloser
+}
+
+// Exchange is one request with its response, as filters see it. It belongs to
+// one goroutine.
+type Exchange struct {
+	Request  Request
+	Response Response
+	// Err is why there is no response from an endpoint; outbound filters see
+	// it and the built-in one turns it into a problem.
+	Err error
+
+	// Received is when the request's header was complete.
+	Received time.Time
+	// Peer is who is connected, as the PROXY header tells it.
+	Peer netip.AddrPort
+	// Client is the address of the client, across regions.
+	Client netip.Addr
+	// RequestID identifies the request in every region.
+	RequestID string
+	// ProxiedFrom is the gateway of another region that passed the request
+	// on, or "". Such a request is never passed on again.
+	ProxiedFrom string
+	// Member is the verified token of the member, or nil.
+	Member *token.Claims
+	// Route of the path, or nil.
+	Route *Route
+	// Savers are the regions to pass the request on to, nearest first; none
+	// in normal operation.
+	Savers []string
+	// AnsweredBy is the region whose APIs answered; this one if empty.
+	AnsweredBy string
+	// Attempts lists what was tried, for the client that asked to see it.
+	Attempts []Attempt
+	// Debug says that the client asked to see the attempts.
+	Debug bool
+	// CloseConnection makes the codec end the client's connection in the
+	// orderly way of its protocol.
+	CloseConnection bool
+
+	ctx     context.Context
+	conn    *edgeConn
+	authErr error
+	inside  Header // what the API learns of the client
+	body    *replayBody
+	done    []func(*Exchange)
+}
+
+// Attempt is one try to have a request answered.
+type Attempt struct {
+	Server  string  `json:"server"`
+	Region  string  `json:"region"`
+	Outcome string  `json:"outcome"`
+	Status  int     `json:"status,omitempty"`
+	MS      float64 `json:"ms"`
+}
+
+// Context ends when the client goes away or the gateway ends.
+func (ex *Exchange) Context() context.Context { return ex.ctx }
+
+// SetContext replaces the context, with a span for example.
+func (ex *Exchange) SetContext(ctx context.Context) { ex.ctx = ctx }
+
+// OnDone runs f after the last byte of the response, latest first.
+func (ex *Exchange) OnDone(f func(*Exchange)) { ex.done = append(ex.done, f) }
+
+func (ex *Exchange) finish() {
+	ex.Response.close() // first: what served the request ends before the request
+	for i := len(ex.done) - 1; i >= 0; i-- {
+		ex.done[i](ex)
+	}
+}
+
+// close lets go of whatever the response still holds of its server.
+func (r *Response) close() {
+	if r.Body != nil {
+		_ = r.Body.Close()
+	}
+	if r.Upgraded != nil {
+		_ = r.Upgraded.Close()
+	}
+}
+
+// answerProblem replaces the response by an error's problem.
+func (ex *Exchange) answerProblem(err error) {
+	ex.Response.close()
+	body, jerr := json.Marshal(services.ProblemOf(err))
+	if jerr != nil { // a Problem holds only strings
+		panic("gateway: problem: " + jerr.Error())
+	}
+	body = append(body, '\n')
+	h := Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}, "Content-Length": {strconv.Itoa(len(body))}}
+	status := statusOf(err)
+	if status == http.StatusUnauthorized {
+		h["Www-Authenticate"] = []string{`Bearer realm="flix"`}
+	}
+	ex.Response = Response{Status: status, Header: h, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body))}
+}

@@ -1,0 +1,92 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/flix-lab/flix/services"
+)
+
+// maxTries bounds the servers one request is tried on.
+const maxTries = 3
+
+// outcome of one try.
+type outcome string
+
+const (
+	answered   outcome = "answered"
+	overloaded outcome = "overloaded" // status 503: the server took no work on
+	refused    outcome = "connect"    // no connection, so nothing was sent
+	broken     outcome = "reset"      // the connection broke before an answer
+	late       outcome = "timeout"    // no answer in time
+	gone       outcome = "client_gone"
+)
+
+// connectError marks an error from before a request could be sent.
+type connectError struct{ err error }
+
+func (e *connectError) Error() string { return "connect: " + e.err.Error() }
+func (e *connectError) Unwrap() error { return e.err }
+
+// errTryTimeout is the cause of the context of a try that took too long.
+var errTryTimeout = errors.New("no answer in time")
+
+// classify names what became of a try. client is the context of the request,
+// try that of the try.
+func classify(client, try context.Context, resp *http.Response, err error) outcome {
+	var ce *connectError
+	switch {
+	case err == nil && resp.StatusCode == http.StatusServiceUnavailable:
+		return overloaded
+	case err == nil:
+		return answered
+	case client.Err() != nil:
+		return gone
+	case errors.As(err, &ce):
+		return refused
+	case errors.Is(context.Cause(try), errTryTimeout):
+		return late
+	}
+	return broken
+}
+
+// retryable decides whether another server may be tried. Nothing was done
+// where no connection was made or the server said 503, so any method may be
+// repeated. After a reset or a timeout the server may have done the work: only
+// an idempotent request is repeated.
+func (o outcome) retryable(idempotent, replayable bool) bool {
+	switch o {
+	case refused, overloaded:
+		return replayable
+	case broken, late:
+		return replayable && idempotent
+	}
+	return false
+}
+
+// idempotent says whether doing a request twice does no harm: by its method,
+// or because the client gave it a key by which the API knows a repetition.
+func idempotent(r *Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return true
+	}
+	return r.Header.Get("Idempotency-Key") != ""
+}
+
+// failureOf is the error a client gets when the last try ended so.
+func failureOf(o outcome, what string, err error) error {
+	e := &services.Error{Op: what, Kind: services.Unavailable, Err: err, Remedy: "try again in a moment"}
+	switch o {
+	case refused:
+		e.Reason, e.Msg = ReasonConnect, "no server takes the connection"
+	case late:
+		e.Reason, e.Msg = ReasonTimeout, "no answer in time"
+	case gone:
+		e.Reason, e.Msg = ReasonClientGone, "the client went away"
+	default:
+		e.Reason, e.Msg = ReasonReset, "the connection to the server broke"
+	}
+	return e
+}

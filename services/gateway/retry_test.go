@@ -1,0 +1,234 @@
+package gateway
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// failures are the ways in which a first server fails.
+func failing(t *testing.T, e *edge, how string) (hits *atomic.Int64) {
+	t.Helper()
+	hits = new(atomic.Int64)
+	const id = "us-east/a/signup/bad"
+	switch how {
+	case "connect":
+		l := listen(t)
+		e.registry.add("signup", id, "a", l.Addr().String())
+		_ = l.Close()
+	case "503":
+		e.api("signup", id, func(w http.ResponseWriter, r *http.Request) {
+			hits.Add(1)
+			_, _ = io.Copy(io.Discard, r.Body)
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = io.WriteString(w, "busy")
+		})
+	case "500":
+		e.api("signup", id, func(w http.ResponseWriter, r *http.Request) {
+			hits.Add(1)
+			w.WriteHeader(http.StatusInternalServerError)
+		})
+	case "reset":
+		e.api("signup", id, func(http.ResponseWriter, *http.Request) {
+			hits.Add(1)
+			panic(http.ErrAbortHandler)
+		})
+	case "timeout":
+		e.set(PropertyTimeout, "60ms")
+		e.api("signup", id, func(_ http.ResponseWriter, r *http.Request) {
+			hits.Add(1)
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+		})
+	}
+	return hits
+}
+
+func TestRetryRules(t *testing.T) {
+	big := strings.Repeat("x", maxReplay+1)
+	tests := []struct {
+		how, method, body string
+		key               bool
+		status            int
+		by                string // "good" if another server was tried
+		attempts          string
+	}{
+		{"connect", "GET", "", false, 200, "good", "connect answered"},
+		{"connect", "POST", "body", false, 200, "good", "connect answered"},
+		{"connect", "POST", big, false, 200, "good", "connect answered"},
+		{"503", "GET", "", false, 200, "good", "overloaded answered"},
+		{"503", "POST", "body", false, 200, "good", "overloaded answered"},
+		{"503", "POST", big, false, 503, "", "overloaded"},
+		{"500", "GET", "", false, 500, "", "answered"},
+		{"reset", "GET", "", false, 200, "good", "reset answered"},
+		{"reset", "POST", "body", false, 502, "", "reset"},
+		{"reset", "POST", "body", true, 200, "good", "reset answered"},
+		{"timeout", "GET", "", false, 200, "good", "timeout answered"},
+		{"timeout", "HEAD", "", false, 200, "", "timeout answered"},
+		{"timeout", "POST", "body", false, 504, "", "timeout"},
+		{"timeout", "PUT", "body", true, 200, "good", "timeout answered"},
+		{"timeout", "PUT", big, true, 504, "", "timeout"},
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprintf("%s %s %d bytes key=%t", tt.how, tt.method, len(tt.body), tt.key), func(t *testing.T) {
+			w := newWorld(t)
+			e := w.gateway("us-east")
+			hits := failing(t, e, tt.how)
+			e.registry.mu.Lock()
+			bad := e.registry.vips["signup"]
+			e.registry.mu.Unlock()
+			good := e.api("signup", "us-east/b/signup/good", echo("good"))
+			e.registry.mu.Lock()
+			e.registry.vips["signup"] = append(bad, e.registry.vips["signup"][1])
+			e.registry.vips["signup"][1].Zone = "b" // tried after the bad one of the own zone
+			e.registry.mu.Unlock()
+			_ = good
+			header := []string{debugHeader, "1"}
+			if tt.key {
+				header = append(header, "Idempotency-Key", "k1")
+			}
+			a := ask(t, e.client(eastClient, true), tt.method, "/signup/member", tt.body, header...)
+			if a.StatusCode != tt.status {
+				t.Fatalf("status %d, want %d; body %.200q", a.StatusCode, tt.status, a.body)
+			}
+			if tt.by != "" {
+				if s := a.seen(t); s.By != tt.by || s.Body != tt.body || s.Method != tt.method {
+					t.Errorf("the second server saw %s %d bytes", s.Method, len(s.Body))
+				}
+			}
+			if got := outcomes(t, a.Header.Get(attemptsHeader)); got != tt.attempts {
+				t.Errorf("attempts: %s, want %s", got, tt.attempts)
+			}
+			if n := hits.Load(); tt.how != "connect" && n != 1 {
+				t.Errorf("the bad server was hit %d times", n)
+			}
+		})
+	}
+}
+
+func outcomes(t *testing.T, header string) string {
+	t.Helper()
+	var out []string
+	for part := range strings.SplitSeq(header, `"outcome":"`) {
+		if o, _, ok := strings.Cut(part, `"`); ok && !strings.HasPrefix(part, "[") {
+			out = append(out, o)
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func TestErrorMapping(t *testing.T) {
+	tests := []struct {
+		name   string
+		set    func(*testing.T, *edge)
+		status int
+		reason string
+	}{
+		{"no servers", func(*testing.T, *edge) {}, 502, ReasonNoServers},
+		{"connect", func(t *testing.T, e *edge) { failing(t, e, "connect") }, 502, ReasonConnect},
+		{"timeout", func(t *testing.T, e *edge) { failing(t, e, "timeout") }, 504, ReasonTimeout},
+		{"reset", func(t *testing.T, e *edge) { failing(t, e, "reset") }, 502, ReasonReset},
+		{"deadline", func(t *testing.T, e *edge) {
+			failing(t, e, "timeout")
+			e.set(PropertyTimeout, "")
+			e.set(PropertyDeadline, "60ms")
+		}, 504, ReasonTimeout},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e := newWorld(t).gateway("us-east")
+			tt.set(t, e)
+			a := ask(t, e.client(eastClient, true), "POST", "/signup/member", "x")
+			if p := a.problem(t); a.StatusCode != tt.status || p.Reason != tt.reason {
+				t.Errorf("status %d, %+v; want %d %s", a.StatusCode, p, tt.status, tt.reason)
+			}
+		})
+	}
+}
+
+func TestConcurrencyGuard(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	release := make(chan struct{})
+	e.api("signup", "us-east/a/signup/1", func(http.ResponseWriter, *http.Request) { <-release })
+	e.set(PropertyConcurrency, "1")
+	c := e.client(eastClient, true)
+	first := make(chan int, 1)
+	go func() {
+		resp, err := c.Get("https://" + edgeHost + "/signup/plans")
+		if err != nil {
+			first <- 0
+			return
+		}
+		_ = resp.Body.Close()
+		first <- resp.StatusCode
+	}()
+	eventually(t, "one request is at the API", func() bool {
+		e.guards.mu.Lock()
+		defer e.guards.mu.Unlock()
+		n := e.guards.open["signup"]
+		return n != nil && n.Load() == 1
+	})
+	a := ask(t, c, "GET", "/signup/plans", "")
+	if p := a.problem(t); a.StatusCode != 503 || p.Reason != ReasonConcurrency {
+		t.Errorf("status %d, %+v", a.StatusCode, p)
+	}
+	close(release)
+	if s := <-first; s != 200 {
+		t.Errorf("the first request got %d", s)
+	}
+	if a := ask(t, c, "GET", "/signup/plans", ""); a.StatusCode != 200 {
+		t.Errorf("after it: %d", a.StatusCode)
+	}
+}
+
+func TestServerThatRefusedIsLeftOut(t *testing.T) {
+	e := newWorld(t).gateway("us-east", func(d *Deps) { d.Timing.BreakerSleep *= 60 })
+	failing(t, e, "connect")
+	e.api("signup", "us-east/a/signup/1", echo("good"))
+	c := e.client(eastClient, true)
+	for range 10 {
+		if a := ask(t, c, "GET", "/signup/plans", ""); a.StatusCode != 200 {
+			t.Fatalf("status %d", a.StatusCode)
+		}
+	}
+	if n := e.metric("gateway_tries_total", "outcome", "connect"); n > 1 {
+		t.Errorf("the dead server was tried %v times", n)
+	}
+}
+
+func TestPickPrefersRankThenLoad(t *testing.T) {
+	now := time.Unix(1000, 0)
+	mk := func(addr string, rank int, inFlight int64, ejected bool) server {
+		l := new(load)
+		l.inFlight.Store(inFlight)
+		if ejected {
+			l.ejectedUntil.Store(now.Add(time.Second).UnixNano())
+		}
+		return server{addr: addr, rank: rank, load: l}
+	}
+	tests := []struct {
+		name    string
+		servers []server
+		tried   []string
+		want    string
+	}{
+		{"own zone first", []server{mk("b", 1, 0, false), mk("a", 0, 9, false)}, nil, "a"},
+		{"less load", []server{mk("a", 0, 9, false), mk("b", 0, 1, false)}, nil, "b"},
+		{"not again", []server{mk("a", 0, 0, false), mk("b", 1, 0, false)}, []string{"a"}, "b"},
+		{"not the ejected", []server{mk("a", 0, 0, true), mk("b", 1, 5, false)}, nil, "b"},
+		{"ejected at last", []server{mk("a", 0, 0, true), mk("b", 1, 5, false)}, []string{"b"}, "a"},
+		{"none", []server{mk("a", 0, 0, false)}, []string{"a"}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, ok := pick(tt.servers, tt.tried, now)
+			if got.addr != tt.want || ok != (tt.want != "") {
+				t.Errorf("picked %q, want %q", got.addr, tt.want)
+			}
+		})
+	}
+}

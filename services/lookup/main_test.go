@@ -1,0 +1,134 @@
+package lookup_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/flix-lab/flix/services/lookup"
+	"github.com/flix-lab/flix/services/registry"
+	"github.com/flix-lab/flix/services/telemetry"
+	"github.com/flix-lab/flix/topology"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// testTiming is the lab's, ten times as fast.
+func testTiming() topology.Timing {
+	t := topology.LabTiming()
+	ms := topology.Duration(time.Millisecond)
+	t.LeaseRenewal, t.LeaseDuration, t.EvictionInterval, t.RegistryFetch = 60*ms, 300*ms, 50*ms, 60*ms
+	t.RPCTimeout = 2000 * ms
+	return t
+}
+
+// runningRegistry is a registry that can be stopped and started again on the
+// same address.
+type runningRegistry struct {
+	t      testing.TB
+	addr   string
+	timing topology.Timing
+	tel    *telemetry.Telemetry
+	cancel context.CancelFunc
+	done   chan error
+	// conns counts the connections accepted.
+	conns *atomic.Int64
+}
+
+func startRegistry(t testing.TB) *runningRegistry {
+	r := &runningRegistry{t: t, addr: "127.0.0.1:0", timing: testTiming()}
+	r.start()
+	t.Cleanup(r.stop)
+	return r
+}
+
+func (r *runningRegistry) start() {
+	r.t.Helper()
+	l, err := net.Listen("tcp", r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.addr, r.tel = l.Addr().String(), telemetry.Discard()
+	s, err := registry.New(registry.Deps{Listener: l, Tel: r.tel, Timing: r.timing, Region: "us-east"})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	r.cancel, r.done = cancel, done
+	go func() { done <- s.Serve(ctx) }()
+}
+
+func (r *runningRegistry) stop() {
+	if r.cancel == nil {
+		return
+	}
+	r.cancel()
+	if err := <-r.done; err != nil {
+		r.t.Errorf("registry: %v", err)
+	}
+	r.cancel = nil
+}
+
+func (r *runningRegistry) url() string { return "http://" + r.addr }
+
+// runClient runs a client of the registry until the test ends.
+func runClient(t testing.TB, timing topology.Timing, urls ...string) (*lookup.Client, context.CancelFunc) {
+	t.Helper()
+	c := lookup.New(lookup.Config{Registry: func() []string { return urls }, Region: "us-east", Timing: timing})
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := c.Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	stop := func() { cancel(); wg.Wait() }
+	t.Cleanup(stop)
+	return c, stop
+}
+
+func deadline(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+var errNotYet = errors.New("not yet")
+
+// eventually polls until f returns nil.
+func eventually(t testing.TB, f func() error) {
+	t.Helper()
+	var err error
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+		if err = f(); err == nil {
+			return
+		}
+		pause := time.NewTimer(2 * time.Millisecond)
+		<-pause.C
+	}
+	t.Fatal(err)
+}
+
+func count(c *lookup.Client, vip string, n int) func() error {
+	return func() error {
+		if got := len(c.VIP(vip)); got != n {
+			return fmt.Errorf("%s: %d instances, want %d: %w", vip, got, n, errNotYet)
+		}
+		return nil
+	}
+}
+
+func kv(n int) lookup.Instance {
+	return lookup.Instance{
+		ID: fmt.Sprintf("us-east/a/kv/%d", n), VIP: "kv", Region: "us-east", Zone: "a", Host: "127.0.0.1",
+		Ports: map[string]int{"rpc": 4000 + n, "admin": 5000 + n}, Metadata: map[string]string{"k": "v"},
+	}
+}

@@ -1,0 +1,118 @@
+package media
+
+import (
+	"bytes"
+	"encoding/xml"
+	"fmt"
+)
+
+// DASH writes the title's MPEG-DASH presentation (ISO/IEC 23009-1): one
+// adaptation set per kind. A track with a segment index box is one self-
+// contained representation that points at it; otherwise every segment is
+// listed as a byte range with an explicit timeline. Equal indexes give equal
+// bytes.
+func (x Index) DASH() []byte {
+	var b bytes.Buffer
+	longest, profile := uint64(0), "urn:mpeg:dash:profile:isoff-on-demand:2011"
+	for _, t := range x.Tracks {
+		longest = max(longest, t.maxSegmentMS())
+		if t.Sidx.Size == 0 {
+			profile = "urn:mpeg:dash:profile:isoff-main:2011"
+		}
+	}
+	b.WriteString(xml.Header)
+	fmt.Fprintf(&b, "<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" profiles=\"%s\" type=\"static\" mediaPresentationDuration=\"%s\" maxSegmentDuration=\"%s\" minBufferTime=\"PT2S\">\n",
+		profile, xmlDuration(x.DurationMS), xmlDuration(longest))
+	fmt.Fprintf(&b, " <Period id=\"0\" start=\"PT0S\" duration=\"%s\">\n", xmlDuration(x.DurationMS))
+	for i, kind := range []string{KindVideo, KindAudio} {
+		tracks := x.ByKind(kind)
+		if len(tracks) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "  <AdaptationSet id=\"%d\" contentType=\"%s\" mimeType=\"%s/mp4\" segmentAlignment=\"true\" startWithSAP=\"1\">\n", i, kind, kind)
+		for _, t := range tracks {
+			writeRepresentation(&b, t)
+		}
+		b.WriteString("  </AdaptationSet>\n")
+	}
+	b.WriteString(" </Period>\n</MPD>\n")
+	return b.Bytes()
+}
+
+func writeRepresentation(b *bytes.Buffer, t Track) {
+	fmt.Fprintf(b, "   <Representation id=\"%s\" codecs=\"%s\" bandwidth=\"%d\"", escapeXML(t.ID), escapeXML(t.Codecs), t.peakBPS())
+	if t.Kind == KindVideo {
+		fmt.Fprintf(b, " width=\"%d\" height=\"%d\"", t.Width, t.Height)
+	}
+	fmt.Fprintf(b, ">\n    <BaseURL>%s</BaseURL>\n", escapeXML(t.Path))
+	if t.Sidx.Size > 0 {
+		fmt.Fprintf(b, "    <SegmentBase indexRange=\"%d-%d\" indexRangeExact=\"true\">\n     <Initialization range=\"0-%d\"/>\n    </SegmentBase>\n   </Representation>\n",
+			t.Sidx.Offset, t.Sidx.Offset+t.Sidx.Size-1, t.Init.Size-1)
+		return
+	}
+	writeSegmentList(b, t)
+	b.WriteString("   </Representation>\n")
+}
+
+func writeSegmentList(b *bytes.Buffer, t Track) {
+	b.WriteString("    <SegmentList timescale=\"1000\">\n")
+	fmt.Fprintf(b, "     <Initialization range=\"0-%d\"/>\n     <SegmentTimeline>\n", t.Init.Size-1)
+	for i := 0; i < len(t.Segments); {
+		repeat := 1
+		for i+repeat < len(t.Segments) && t.Segments[i+repeat].DurationMS == t.Segments[i].DurationMS {
+			repeat++
+		}
+		b.WriteString("      <S")
+		if i == 0 {
+			b.WriteString(" t=\"0\"")
+		}
+		fmt.Fprintf(b, " d=\"%d\"", t.Segments[i].DurationMS)
+		if repeat > 1 {
+			fmt.Fprintf(b, " r=\"%d\"", repeat-1)
+		}
+		b.WriteString("/>\n")
+		i += repeat
+	}
+	b.WriteString("     </SegmentTimeline>\n")
+	for _, s := range t.Segments {
+		fmt.Fprintf(b, "     <SegmentURL mediaRange=\"%d-%d\"/>\n", s.Offset, s.Offset+s.Size-1)
+	}
+	b.WriteString("    </SegmentList>\n")
+}
+
+func xmlDuration(ms uint64) string {
+	if ms%1000 == 0 {
+		return fmt.Sprintf("PT%dS", ms/1000)
+	}
+	return fmt.Sprintf("PT%d.%03dS", ms/1000, ms%1000)
+}
+
+func escapeXML(s string) string {
+	var b bytes.Buffer
+	_ = xml.EscapeText(&b, []byte(s)) // a bytes.Buffer cannot fail
+	return b.String()
+}
+
+func (t Track) maxSegmentMS() uint64 {
+	var m uint64
+	for _, s := range t.Segments {
+		m = max(m, s.DurationMS)
+	}
+	return m
+}
+
+// peakBPS is the highest rate of any segment of at least half the target
+// duration, bits per second: what a client must be able to receive. A short
+// last segment says nothing of the rate.
+func (t Track) peakBPS() uint64 {
+	var peak uint64
+	for _, s := range t.Segments {
+		if s.DurationMS >= SegmentMS/2 {
+			peak = max(peak, s.Size*8*1000/s.DurationMS)
+		}
+	}
+	if peak == 0 {
+		peak = uint64(t.Kbps) * 1000
+	}
+	return peak
+}

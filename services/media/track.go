@@ -1,0 +1,325 @@
+package media
+
+import (
+	"fmt"
+	"io"
+)
+
+// The kinds of track.
+const (
+	KindVideo = "video"
+	KindAudio = "audio"
+)
+
+// TrackInfo is what an initialisation segment says of its only track.
+type TrackInfo struct {
+	ID        uint32
+	Kind      string // KindVideo or KindAudio
+	Timescale uint32 // units per second
+	Codecs    string // RFC 6381
+	// Width and Height of video, pixels.
+	Width, Height int
+	// SampleDuration is the default in Timescale units; 0 if fragments say.
+	SampleDuration uint32
+}
+
+// Fragment is one movie fragment ("moof" with its "mdat").
+type Fragment struct {
+	// Offset and Size of the bytes from the fragment's first leading box
+	// ("styp", "sidx", "prft" or "emsg") to the end of its "mdat".
+	Offset, Size int64
+	Sequence     uint32
+	// DecodeTime of the first sample and Duration of all, in track units.
+	DecodeTime, Duration uint64
+	Samples              int
+}
+
+// TrackFile is the layout of a single-track CMAF file.
+type TrackFile struct {
+	Info TrackInfo
+	// InitSize is the size of the initialisation segment, bytes from 0.
+	InitSize int64
+	// SidxSize is the size of the segment index of the whole file that follows
+	// the initialisation segment; 0 if there is none.
+	SidxSize  int64
+	Size      int64
+	Fragments []Fragment
+}
+
+// ReadTrack reads the layout of a CMAF track file: an initialisation segment
+// (ftyp, moov) and movie fragments. It reads no media data.
+func ReadTrack(r io.ReaderAt, size int64) (TrackFile, error) {
+	f, refs, err := readLayout(r, size)
+	if err != nil {
+		return TrackFile{}, err
+	}
+	return f, refs.match(f)
+}
+
+func readLayout(r io.ReaderAt, size int64) (TrackFile, SidxRefs, error) {
+	var (
+		f     = TrackFile{Size: size}
+		lead  = int64(-1) // start of the boxes that lead the next fragment
+		whole SidxRefs
+		moof  *Fragment
+	)
+	err := WalkBoxes(r, 0, size, func(b Box) error {
+		switch {
+		case f.InitSize == 0 && b.Type == "moov":
+			body, err := readPayload(r, b)
+			if err != nil {
+				return err
+			}
+			f.InitSize = b.End()
+			f.Info, err = ParseMoov(body)
+			return err
+		case f.InitSize == 0:
+			if b.Type == "moof" || b.Type == "mdat" {
+				return badFormat(b.Offset, "box %q before the initialisation segment", b.Type)
+			}
+			return nil
+		}
+		if lead < 0 {
+			lead = b.Offset
+		}
+		switch b.Type {
+		case "sidx":
+			if b.Offset != f.InitSize {
+				return nil // of one fragment
+			}
+			body, err := readPayload(r, b)
+			if err != nil {
+				return err
+			}
+			refs, err := ParseSidx(body)
+			if err != nil {
+				return err
+			}
+			if refs.covers(size - b.End()) {
+				f.SidxSize, lead, whole = b.Size, -1, refs
+			}
+		case "moof":
+			if moof != nil {
+				return badFormat(b.Offset, "a fragment without media data precedes")
+			}
+			body, err := readPayload(r, b)
+			if err != nil {
+				return err
+			}
+			fr, err := ParseMoof(body, f.Info)
+			moof = &fr
+			return err
+		case "mdat":
+			if moof == nil {
+				return badFormat(b.Offset, "media data outside a fragment")
+			}
+			moof.Offset, moof.Size = lead, b.End()-lead
+			f.Fragments = append(f.Fragments, *moof)
+			moof, lead = nil, -1
+		case "moov":
+			return badFormat(b.Offset, "a second initialisation segment")
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return TrackFile{}, whole, err
+	case f.InitSize == 0:
+		return TrackFile{}, whole, badFormat(0, "no initialisation segment")
+	case moof != nil:
+		return TrackFile{}, whole, badFormat(size, "the last fragment has no media data")
+	case len(f.Fragments) == 0:
+		return TrackFile{}, whole, badFormat(f.InitSize, "no fragments")
+	}
+	return f, whole, nil
+}
+
+// Duration is the time from the first sample to the end of the last, in
+// track units.
+func (f TrackFile) Duration() uint64 {
+	last := f.Fragments[len(f.Fragments)-1]
+	return last.DecodeTime + last.Duration - f.Fragments[0].DecodeTime
+}
+
+// Samples is the number of samples of the file.
+func (f TrackFile) Samples() int {
+	n := 0
+	for _, fr := range f.Fragments {
+		n += fr.Samples
+	}
+	return n
+}
+
+// ParseMoov reads the payload of a "moov" box with exactly one track.
+func ParseMoov(body []byte) (TrackInfo, error) {
+	var (
+		t      TrackInfo
+		tracks int
+	)
+	err := (&payload{b: body}).children(func(kind string, p *payload) error {
+		switch kind {
+		case "trak":
+			tracks++
+			return t.readTrak(p)
+		case "mvex":
+			return p.children(func(kind string, p *payload) error {
+				if kind == "trex" {
+					p.full()
+					p.skip(8) // track id, sample description
+					t.SampleDuration = p.u32()
+					return p.check(kind)
+				}
+				return nil
+			})
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return TrackInfo{}, fmt.Errorf("moov: %w", err)
+	case tracks != 1:
+		return TrackInfo{}, badFormat(0, "moov: %d tracks where one is expected", tracks)
+	case t.Timescale == 0:
+		return TrackInfo{}, badFormat(0, "moov: the track has no timescale")
+	case t.Codecs == "":
+		return TrackInfo{}, badFormat(0, "moov: the track is neither AVC video nor AAC audio")
+	}
+	return t, nil
+}
+
+func (p *payload) check(kind string) error {
+	if p.short {
+		return badFormat(int64(len(p.b)), "box %q is cut off", kind)
+	}
+	return nil
+}
+
+func (t *TrackInfo) readTrak(p *payload) error {
+	return p.children(func(kind string, p *payload) error {
+		switch kind {
+		case "trak", "mdia", "minf", "stbl":
+			if kind == "trak" {
+				return badFormat(0, "a track inside a track")
+			}
+			return t.readTrak(p)
+		case "tkhd":
+			return t.readHeader(p)
+		case "mdhd":
+			v, _ := p.full()
+			p.skip(8 + 8*int(min(v, 1)))
+			t.Timescale = p.u32()
+			return p.check(kind)
+		case "stsd":
+			p.full()
+			p.skip(4)
+			return p.children(t.readSampleEntry)
+		}
+		return nil
+	})
+}
+
+func (t *TrackInfo) readHeader(p *payload) error {
+	v, _ := p.full()
+	wide := 4 * int(min(v, 1))
+	p.skip(8 + 2*wide) // creation, modification
+	t.ID = p.u32()
+	p.skip(4 + 4 + wide + 8 + 8 + 36) // reserved, duration, reserved, layer…volume, matrix
+	t.Width, t.Height = int(p.u32()>>16), int(p.u32()>>16)
+	return p.check("tkhd")
+}
+
+func (t *TrackInfo) readSampleEntry(kind string, p *payload) error {
+	switch kind {
+	case "avc1", "avc3":
+		t.Kind = KindVideo
+		p.skip(24)
+		t.Width, t.Height = int(p.u16()), int(p.u16())
+		p.skip(50)
+		if err := p.check(kind); err != nil {
+			return err
+		}
+		return p.children(func(child string, p *payload) error {
+			if child != "avcC" {
+				return nil
+			}
+			p.u8() // configuration version
+			profile := p.take(3)
+			if err := p.check(child); err != nil {
+				return err
+			}
+			t.Codecs = fmt.Sprintf("%s.%02x%02x%02x", kind, profile[0], profile[1], profile[2])
+			return nil
+		})
+	case "mp4a":
+		t.Kind, t.Width, t.Height = KindAudio, 0, 0
+		p.skip(28)
+		if err := p.check(kind); err != nil {
+			return err
+		}
+		return p.children(func(child string, p *payload) error {
+			if child != "esds" {
+				return nil
+			}
+			object, audio, err := readESDS(p)
+			t.Codecs = fmt.Sprintf("mp4a.%02x.%d", object, audio)
+			return err
+		})
+	}
+	return nil
+}
+
+// Tags of MPEG-4 descriptors (ISO/IEC 14496-1, 7.2.2).
+const (
+	tagES            = 3
+	tagDecoderConfig = 4
+	tagDecoderInfo   = 5
+)
+
+// readESDS returns the object type indication and the audio object type of an
+// elementary stream descriptor.
+func readESDS(p *payload) (object, audio uint8, err error) {
+	p.full()
+	es := p.descriptor(tagES)
+	es.skip(2)
+	flags := es.u8()
+	if flags&0x80 != 0 {
+		es.skip(2)
+	}
+	if flags&0x40 != 0 {
+		es.skip(int(es.u8()))
+	}
+	if flags&0x20 != 0 {
+		es.skip(2)
+	}
+	config := es.descriptor(tagDecoderConfig)
+	object = config.u8()
+	config.skip(12)
+	info := config.descriptor(tagDecoderInfo)
+	first := info.u8()
+	audio = first >> 3
+	if audio == 31 { // escape: 6 more bits
+		audio = 32 + (first&7)<<3 + info.u8()>>5
+	}
+	if p.short || es.short || config.short || info.short {
+		return 0, 0, badFormat(0, "box \"esds\" is cut off or lacks a descriptor")
+	}
+	return object, audio, nil
+}
+
+func (p *payload) descriptor(tag uint8) *payload {
+	if p.u8() != tag {
+		p.short = true
+		return &payload{short: true}
+	}
+	n := 0
+	for range 4 {
+		b := p.u8()
+		n = n<<7 | int(b&0x7f)
+		if b&0x80 == 0 {
+			break
+		}
+	}
+	d := &payload{b: p.take(n)}
+	d.short = p.short
+	return d
+}

@@ -1,0 +1,209 @@
+package play
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/license/licensepb"
+	"github.com/flix-lab/flix/services/playback/playbackpb"
+	"github.com/flix-lab/flix/services/steering/steeringpb"
+	"github.com/flix-lab/flix/services/telemetry"
+	"github.com/flix-lab/flix/services/token"
+)
+
+const (
+	// maxAppliances in an answer, as the paper has it.
+	maxAppliances = 10
+	// maxBroken appliances a client may name, and maxID the length of a name.
+	maxBroken, maxID = 64, 128
+	// maxHeight is more lines than any video has.
+	maxHeight = 1 << 16
+)
+
+// play is a request to stream, at its start or anew.
+type play struct {
+	caller
+	session, title, device string
+	height                 int
+	broken                 []string
+	// license gets the licence once the play is authorised.
+	license func(ctx context.Context, maxHeight uint32) (*licensepb.IssueReply, error)
+}
+
+// parts are the microservices' answers, each with its failure.
+type parts struct {
+	auth     *playbackpb.AuthorizeReply
+	license  *licensepb.IssueReply
+	profiles answer[*playbackpb.ProfilesReply]
+	rank     *steeringpb.RankReply
+	position float64
+	// late: the bookmark could not be read, and the play begins at the start.
+	late bool
+
+	authErr, licenseErr, profilesErr, rankErr error
+}
+
+// start implements PathStart. The same session again is the same play: its
+// row is rewritten, and its new licence is bound to the same session.
+func (s *Server) start(r *http.Request, c caller) (any, error) {
+	req, err := decode[StartRequest](r)
+	if err != nil {
+		return nil, err
+	}
+	p := play{caller: c, session: req.Session, title: req.Title, device: cmp.Or(req.Device, c.device), height: req.Height}
+	p.license = func(ctx context.Context, maxHeight uint32) (*licensepb.IssueReply, error) {
+		return s.d.License.Issue(ctx, &licensepb.IssueRequest{
+			SessionId: p.session, MemberId: c.member, TitleId: p.title, Device: p.device, Country: c.country, MaxHeight: maxHeight,
+		})
+	}
+	return s.answer(r.Context(), "start", p)
+}
+
+// renew implements PathRenew: other appliances and a fresh licence for a play
+// under way. The play is authorised anew, so that what has ended in between (a
+// membership, a title's licensing) ends the play too.
+func (s *Server) renew(r *http.Request, c caller) (any, error) {
+	req, err := decode[RenewRequest](r)
+	if err != nil {
+		return nil, err
+	}
+	claims, err := s.d.Key.Verify(token.License, req.License, time.Now())
+	if err != nil {
+		return nil, services.Wrap("renew", err)
+	}
+	if claims.Session != req.Session || claims.Member != c.member || claims.Title != req.Title {
+		return nil, services.Errorf(services.Denied, "renew: the licence is for another play").WithReason("license_binding").WithRemedy("start the play again")
+	}
+	p := play{caller: c, session: req.Session, title: req.Title, device: claims.Device, broken: req.Broken}
+	p.license = func(ctx context.Context, _ uint32) (*licensepb.IssueReply, error) {
+		return s.d.License.Renew(ctx, &licensepb.RenewRequest{License: req.License, SessionId: req.Session})
+	}
+	return s.answer(r.Context(), "renew", p)
+}
+
+func (s *Server) answer(ctx context.Context, op string, p play) (*StartReply, error) {
+	err := p.validate()
+	var got parts
+	if err == nil {
+		got = s.gather(ctx, p)
+		err = got.err()
+	}
+	if err != nil {
+		s.starts.WithLabelValues(cmp.Or(services.ReasonOf(err), string(services.KindOf(err)))).Inc()
+		return nil, services.Wrap(op+" "+p.title, err)
+	}
+	s.starts.WithLabelValues("ok").Inc()
+	return s.reply(ctx, p, got), nil
+}
+
+func (p play) validate() error {
+	for _, f := range []struct{ name, value string }{{"session_id", p.session}, {"title_id", p.title}, {"device", p.device}} {
+		if f.value == "" || len(f.value) > maxID {
+			return services.Errorf(services.Invalid, "%s: 1 to %d bytes are needed", f.name, maxID)
+		}
+	}
+	if p.height < 0 || p.height > maxHeight {
+		return services.Errorf(services.Invalid, "height: %d is not a number of lines", p.height)
+	}
+	if len(p.broken) > maxBroken {
+		return services.Errorf(services.Invalid, "broken: more than %d appliances", maxBroken)
+	}
+	for _, b := range p.broken {
+		if len(b) > maxID {
+			return services.Errorf(services.Invalid, "broken: a name longer than %d bytes", maxID)
+		}
+	}
+	// Appliance URLs are signed for this address: without it they would be
+	// good for anybody.
+	if _, err := netip.ParseAddr(p.clientIP); err != nil {
+		return services.Errorf(services.Invalid, "X-Flix-Client-Ip: %q is not an address", p.clientIP).WithRemedy("come through the gateway")
+	}
+	return nil
+}
+
+// gather calls the microservices, at once where one does not need another: the
+// licence waits for the permission, nothing else does. A refused permission
+// ends the other calls; any other failure lets the permission be heard first,
+// because its reason is the one a person can act on.
+func (s *Server) gather(ctx context.Context, p play) parts {
+	var got parts
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var g sync.WaitGroup
+	g.Go(func() { got.profiles, got.profilesErr = s.getProfiles(ctx, p) })
+	g.Go(func() { got.rank, got.rankErr = s.getRank(ctx, p) })
+	g.Go(func() { got.position, got.late = s.getPosition(ctx, p) })
+	got.auth, got.authErr = s.authorize.Do(ctx, func(ctx context.Context) (*playbackpb.AuthorizeReply, error) {
+		return s.d.Playback.Authorize(ctx, &playbackpb.AuthorizeRequest{
+			SessionId: p.session, MemberId: p.member, Plan: p.plan, TitleId: p.title,
+			Device: p.device, Country: p.country, WantHeight: uint32(p.height),
+		})
+	})
+	if got.authErr != nil {
+		cancel()
+	} else {
+		got.license, got.licenseErr = s.license.Do(ctx, func(ctx context.Context) (*licensepb.IssueReply, error) {
+			return p.license(ctx, got.auth.GetMaxHeight())
+		})
+	}
+	g.Wait()
+	return got
+}
+
+// err is the failure that tells most: permission, files, appliances, licence.
+// After a permission the session's row stays until it lapses; the same session
+// may try again at once, for its own row never counts against it.
+func (p *parts) err() error {
+	return cmp.Or(p.authErr, p.profilesErr, p.rankErr, p.licenseErr)
+}
+
+func (s *Server) getProfiles(ctx context.Context, p play) (answer[*playbackpb.ProfilesReply], error) {
+	return s.profiles.read(ctx, profilesKey(p.title), func(ctx context.Context) (*playbackpb.ProfilesReply, error) {
+		return s.d.Playback.Profiles(ctx, &playbackpb.ProfilesRequest{TitleId: p.title})
+	})
+}
+
+func (s *Server) getRank(ctx context.Context, p play) (*steeringpb.RankReply, error) {
+	return s.rank.Do(ctx, func(ctx context.Context) (*steeringpb.RankReply, error) {
+		return s.d.Steering.Rank(ctx, &steeringpb.RankRequest{ClientIp: p.clientIP, TitleId: p.title, Max: maxAppliances, Exclude: p.broken})
+	})
+}
+
+// getPosition says where the member left off. A position that cannot be read
+// is the start, and the answer says that it is stale.
+func (s *Server) getPosition(ctx context.Context, p play) (position float64, late bool) {
+	b, err := s.bookmark.DoFallback(ctx,
+		func(ctx context.Context) (*playbackpb.BookmarkReply, error) {
+			return s.d.Playback.Bookmark(ctx, &playbackpb.BookmarkRequest{MemberId: p.member, TitleId: p.title})
+		},
+		func(context.Context, error) (*playbackpb.BookmarkReply, error) {
+			late = true
+			return &playbackpb.BookmarkReply{}, nil
+		})
+	if err != nil { // an answer, such as Invalid: there is no bookmark to be had
+		s.d.Tel.Log.DebugContext(ctx, "no bookmark", "title", p.title, "error", err)
+		return 0, true
+	}
+	return b.GetPositionS(), late
+}
+
+// reply puts the parts together.
+func (s *Server) reply(ctx context.Context, p play, got parts) *StartReply {
+	pr := got.profiles.value
+	trace := telemetry.TraceID(ctx)
+	return &StartReply{
+		Session: p.session, Title: p.title, Name: got.auth.GetTitleName(), Version: pr.GetVersion(),
+		License: got.license.GetLicense(), LicenseExpires: time.UnixMilli(got.license.GetExpiresUnixMs()).UTC(),
+		DurationMS: pr.GetDurationMs(), PositionS: resume(got.position, pr.GetDurationMs()),
+		MaxHeight: int(got.auth.GetMaxHeight()), Streams: streams(pr.GetProfiles(), int(got.auth.GetMaxHeight())),
+		IndexPath: pr.GetIndexPath(), IndexSHA256: pr.GetIndexSha256(), DASHPath: pr.GetDashPath(), HLSPath: pr.GetHlsPath(),
+		Appliances: s.appliances(p, pr.GetVersion(), trace, got.rank.GetCandidates()),
+		Region:     s.d.Region, Country: p.country, TraceID: trace,
+		Stale: got.auth.GetStale() || got.profiles.stale || pr.GetStale() || got.late,
+	}
+}

@@ -1,0 +1,95 @@
+package playback
+
+import (
+	"context"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/events"
+	"github.com/flix-lab/flix/services/playback/playbackpb"
+	"github.com/flix-lab/flix/services/telemetry"
+)
+
+// Kinds of report.
+const (
+	kindStart    = "start"
+	kindProgress = "progress"
+	kindStop     = "stop"
+	kindError    = "error"
+)
+
+// Report implements playbackpb.PlaybackServer. A report counts as taken once
+// the pipeline has its event; the session's row is renewed on the way, and if
+// that fails the row merely lapses early.
+func (s *Server) Report(ctx context.Context, r *playbackpb.ReportRequest) (*playbackpb.ReportReply, error) {
+	if err := validReport(r); err != nil {
+		return nil, err
+	}
+	id := report{r.GetSessionId(), r.GetSequence()}
+	if s.seen.has(id) {
+		return &playbackpb.ReportReply{}, nil
+	}
+	if _, err := s.sendEvent.Do(ctx, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.d.Events.Send(ctx, events.TopicPlayback, r.GetSessionId(), s.event(ctx, r))
+	}); err != nil {
+		return nil, services.Wrap("playback.Report "+r.GetSessionId(), err)
+	}
+	s.seen.add(id)
+	if err := s.follow(ctx, r); err != nil {
+		s.d.Tel.Log.WarnContext(ctx, "session row not kept", "session", r.GetSessionId(), "kind", r.GetKind(), "error", err)
+	}
+	return &playbackpb.ReportReply{}, nil
+}
+
+// follow brings the session's row in line with the report.
+func (s *Server) follow(ctx context.Context, r *playbackpb.ReportRequest) error {
+	ended := report{r.GetSessionId(), math.MaxUint64}
+	switch {
+	case r.GetKind() == kindStop:
+		s.seen.add(ended)
+		return s.close(ctx, r.GetMemberId(), r.GetSessionId())
+	case s.seen.has(ended): // a straggler must not bring the row back
+		return nil
+	}
+	return s.renew(ctx, r.GetMemberId(), r.GetSessionId(), session{Title: r.GetTitleId(), Device: r.GetDevice(), PositionS: r.GetPositionS()})
+}
+
+func (s *Server) event(ctx context.Context, r *playbackpb.ReportRequest) events.PlaybackEvent {
+	return events.PlaybackEvent{
+		Header: events.Header{
+			// The same report has the same id whichever instance takes it.
+			ID: r.GetSessionId() + "/" + strconv.FormatUint(r.GetSequence(), 10),
+			At: time.Now().UTC(), Region: s.d.Region, Instance: s.d.Instance, TraceID: telemetry.TraceID(ctx),
+		},
+		Kind: r.GetKind(), Session: r.GetSessionId(), Sequence: r.GetSequence(), Member: r.GetMemberId(),
+		Title: r.GetTitleId(), PositionS: r.GetPositionS(), Appliance: r.GetAppliance(), Bytes: r.GetBytes(),
+		Rung: r.GetRung(), RebufferS: r.GetRebufferS(), Error: r.GetError(), ClientIP: r.GetClientIp(),
+		ISP: r.GetIsp(), Device: r.GetDevice(), Country: r.GetCountry(),
+	}
+}
+
+func validReport(r *playbackpb.ReportRequest) error {
+	bad := func(format string, args ...any) error {
+		e := services.Errorf(services.Invalid, format, args...)
+		e.Op = "playback.Report"
+		return e
+	}
+	finite := func(v float64) bool { return v >= 0 && !math.IsInf(v, 1) } // false for NaN
+	switch {
+	case r.GetSessionId() == "" || r.GetMemberId() == "" || r.GetTitleId() == "":
+		return bad("session_id, member_id and title_id are needed")
+	case r.GetSequence() == math.MaxUint64:
+		return bad("sequence: it is out of range")
+	case !finite(r.GetPositionS()):
+		return bad("position_s: %v is not a position", r.GetPositionS())
+	case !finite(r.GetRebufferS()):
+		return bad("rebuffer_s: %v is not a duration", r.GetRebufferS())
+	}
+	switch r.GetKind() {
+	case kindStart, kindProgress, kindStop, kindError:
+		return nil
+	}
+	return bad("kind: %q is not start, progress, stop or error", r.GetKind())
+}

@@ -1,0 +1,120 @@
+package signup
+
+import (
+	"context"
+	"net"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/resilience"
+	"github.com/flix-lab/flix/services/sqldb"
+	"github.com/flix-lab/flix/services/telemetry"
+	"github.com/flix-lab/flix/services/token"
+	"github.com/flix-lab/flix/topology"
+)
+
+// Members is what the role needs of the relational store; sqldb.DB has it.
+type Members interface {
+	Plans(ctx context.Context) ([]sqldb.Plan, error)
+	MemberByEmail(ctx context.Context, email string) (sqldb.Member, error)
+	CreateMember(ctx context.Context, m sqldb.Member, first sqldb.Entry) (sqldb.Member, error)
+}
+
+// Events takes events for the pipeline; it does not wait for them to arrive.
+type Events interface {
+	Send(ctx context.Context, topic, key string, event any) error
+}
+
+// Deps is what an instance of the signup API is made of.
+type Deps struct {
+	// HTTP is the bound listener of the API, reached by gateways only.
+	HTTP net.Listener
+	// Tel is the instance's instruments.
+	Tel *telemetry.Telemetry
+	// Timing holds the intervals.
+	Timing topology.Timing
+	// Region and Instance name the instance in what it produces.
+	Region, Instance string
+	// Commands is the instance's group of commands; nil makes one. An instance
+	// whose clients have a group already has to share it.
+	Commands *resilience.Group
+	// Members is the relational store.
+	Members Members
+	// Cache is EVCache.
+	Cache Cache
+	// Events is the pipeline's producer.
+	Events Events
+	// Key signs member tokens.
+	Key token.Key
+	// Iterations of PBKDF2 for new passwords; 0 is DefaultIterations. A lab
+	// uses 1,000: its passwords protect nothing, and fleets of players sign in
+	// on the cores that run the whole planet.
+	Iterations int
+}
+
+// Server is one instance of the signup API.
+type Server struct {
+	d    Deps
+	edge *edge
+
+	plans       *reader[[]sqldb.Plan]
+	findMember  *resilience.Command[sqldb.Member]
+	saveMember  *resilience.Command[sqldb.Member]
+	sendEvent   *resilience.Command[struct{}]
+	hashing     chan struct{} // a place per core: hashing is all CPU
+	memberships *prometheus.CounterVec
+	// unknown stands in for the hash of an address that has none, so that its
+	// refusal costs the same time.
+	unknown hash
+}
+
+// New makes an instance; it calls nobody.
+func New(d Deps) (*Server, error) {
+	switch {
+	case d.HTTP == nil || d.Tel == nil:
+		return nil, services.Errorf(services.Invalid, "signup: Deps without HTTP or Tel")
+	case d.Members == nil || d.Cache == nil || d.Events == nil:
+		return nil, services.Errorf(services.Invalid, "signup: Deps without Members, Cache or Events")
+	}
+	if d.Iterations == 0 {
+		d.Iterations = DefaultIterations
+	}
+	if d.Commands == nil {
+		d.Commands = resilience.NewGroup(d.Tel, resilience.Options{Timeout: d.Timing.RPCTimeout.D(), BreakerSleep: d.Timing.BreakerSleep.D()})
+	}
+	store := resilience.Options{Timeout: d.Timing.RPCTimeout.D()}
+	s := &Server{
+		d: d, edge: newEdge("signup", d.Tel, d.Timing),
+		plans:       newReader[[]sqldb.Plan](newCopies(d.Tel, d.Commands, d.Cache, d.Timing), d.Commands, "GetPlans", store),
+		findMember:  resilience.New[sqldb.Member](d.Commands, "GetMemberByEmail", store),
+		saveMember:  resilience.New[sqldb.Member](d.Commands, "CreateMember", store),
+		sendEvent:   resilience.New[struct{}](d.Commands, "SendEvent", resilience.Options{Timeout: d.Timing.RPCTimeout.D() / 10}),
+		hashing:     make(chan struct{}, runtime.GOMAXPROCS(0)),
+		memberships: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signup_members_total", Help: "Sign-ups and sign-ins, by result."}, []string{"action", "result"}),
+		unknown:     hash{iterations: d.Iterations, salt: make([]byte, saltBytes), key: make([]byte, keyBytes)},
+	}
+	d.Tel.Metrics.MustRegister(s.memberships)
+	s.edge.handle("GET "+PathPlans, s.listPlans)
+	s.edge.handle("POST "+PathSignup, s.signup)
+	s.edge.handle("POST "+PathSignin, s.signin)
+	return s, nil
+}
+
+// Serve implements services.Unit.
+func (s *Server) Serve(ctx context.Context) error { return s.edge.serve(ctx, s.d.HTTP) }
+
+// token makes the answer to a sign-in or sign-up.
+func (s *Server) token(m sqldb.Member, device string) SigninReply {
+	now := time.Now()
+	ttl := s.d.Timing.MemberTokenExpiry.D()
+	return SigninReply{
+		Token: s.d.Key.Sign(token.Member, token.Claims{
+			Member: string(m.ID), Plan: m.Plan, Country: m.Country, Device: device,
+		}, now, ttl),
+		Expires: now.Add(ttl).Truncate(time.Second).UTC(),
+		Member:  string(m.ID), Name: m.Name, Plan: m.Plan, Country: m.Country,
+	}
+}

@@ -1,0 +1,302 @@
+package steering
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	ccpb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
+	"github.com/flix-lab/flix/topology"
+)
+
+// forgetAfter is the number of report expiries after which an appliance that
+// cache control no longer mentions is forgotten.
+const forgetAfter = 10
+
+// model is what the stream has told so far. One goroutine owns it; what it
+// publishes for decisions (table, titles, health) is safe to read meanwhile.
+// A change costs what changed: a report one pointer, a held file one title,
+// and only announcements make a new table.
+type model struct {
+	srv    *Server
+	known  map[string]*known
+	assets map[string]*asset
+	// slots number the appliances for the titles' bit sets. A number belongs to
+	// an instance id for good: there are as many as the lab ever had.
+	slots map[string]int
+	round uint64 // of the stream, to see what a snapshot left out
+	stale bool   // the table is out of date
+}
+
+// known is one appliance.
+type known struct {
+	app      *appliance
+	hello    *ccpb.Hello
+	counter  uint64
+	reported int64
+	held     map[titleVersion][]string // sorted paths
+	told     []*ccpb.TitleHeld         // as last told
+	round    uint64
+}
+
+type titleVersion struct {
+	title   string
+	version uint64
+}
+
+// asset is the current version of a title.
+type asset struct {
+	version uint64
+	paths   []string // sorted
+	round   uint64
+}
+
+// title says who holds every file of a title's current version; immutable.
+type title struct {
+	version uint64
+	holders bits
+}
+
+func newModel(s *Server) *model {
+	return &model{srv: s, known: map[string]*known{}, assets: map[string]*asset{}, slots: map[string]int{}}
+}
+
+// begin starts a snapshot.
+func (m *model) begin() { m.round++ }
+
+// end ends a snapshot. An appliance that it left out is not forgotten yet: a
+// cache control that has just started learns of them one by one. Its report
+// ages, and that takes it out of the ranking in time.
+func (m *model) end() {
+	now := time.Now()
+	for id, k := range m.known {
+		if k.round != m.round && now.Sub(k.app.health.Load().heard) > forgetAfter*m.srv.expiry {
+			m.gone(id)
+		}
+	}
+	for id, a := range m.assets {
+		if v, ok := m.srv.titles.Load(id); a.round != m.round && ok && v.(*title).holders.empty() {
+			delete(m.assets, id)
+			m.srv.titles.Delete(id)
+		}
+	}
+}
+
+// apply takes one event and reports whether the table is out of date now.
+func (m *model) apply(ev *ccpb.WatchEvent, now time.Time) bool {
+	switch {
+	case ev.GetState() != nil:
+		m.state(ev.GetState(), now)
+	case ev.GetGone() != "":
+		m.gone(ev.GetGone())
+	case ev.GetAsset() != nil:
+		m.asset(ev.GetAsset())
+	}
+	return m.stale
+}
+
+func (m *model) build() {
+	if m.stale {
+		m.stale = false
+		m.srv.table.Store(newTable(m.known))
+	}
+}
+
+// state takes an appliance's state.
+func (m *model) state(st *ccpb.ApplianceState, now time.Time) {
+	id := st.GetHello().GetAppliance()
+	if id == "" {
+		m.srv.log.Error("cache control sent the state of an appliance without a name")
+		return
+	}
+	k := m.known[id]
+	if k == nil {
+		k = &known{held: map[titleVersion][]string{}}
+		m.known[id] = k
+	}
+	k.round = m.round
+	if k.app == nil || !proto.Equal(k.hello, st.GetHello()) {
+		k.app, k.hello = m.appliance(st.GetHello(), k.app), st.GetHello()
+		m.stale = true
+	}
+	m.health(k, st, now)
+	// A state of a report alone does not repeat the titles.
+	if len(st.GetTitles()) > 0 || st.GetHeldFiles() == 0 {
+		m.holdings(k, st.GetTitles())
+	}
+}
+
+// appliance makes the part of an appliance that seldom changes; its slot and
+// health carry over.
+func (m *model) appliance(h *ccpb.Hello, old *appliance) *appliance {
+	slot, ok := m.slots[h.GetAppliance()]
+	if !ok {
+		slot = len(m.slots)
+		m.slots[h.GetAppliance()] = slot
+	}
+	a := &appliance{
+		id: h.GetAppliance(), site: h.GetSite(), region: h.GetRegion(), kind: h.GetKind(), url: h.GetClientUrl(),
+		isp: h.GetKind() == string(topology.SiteISP), slot: slot, seed: seed(h.GetAppliance()),
+		weight: max(1, float64(h.GetBandwidthBps())),
+	}
+	if old != nil {
+		a.health = old.health
+	} else {
+		a.health = newHealth()
+	}
+	for _, text := range h.GetPrefixes() {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			m.srv.log.Error("an appliance announces what is no prefix", "appliance", a.id, "prefix", text)
+			continue
+		}
+		a.prefixes = append(a.prefixes, p.Masked())
+	}
+	return a
+}
+
+// health takes up a report. Its age counts from when it was heard here, and
+// only a report that is new was heard: cache control repeats old ones. What
+// was reported before this instance knew the appliance is dated back.
+func (m *model) health(k *known, st *ccpb.ApplianceState, now time.Time) {
+	first := k.app.health.Load().heard.IsZero()
+	if !first && st.GetCounter() == k.counter && st.GetReportedUnixMs() == k.reported {
+		return
+	}
+	k.counter, k.reported = st.GetCounter(), st.GetReportedUnixMs()
+	heard := now
+	if first && k.reported > 0 {
+		heard = now.Add(-max(0, time.Duration(now.UnixMilli()-k.reported)*time.Millisecond))
+	}
+	r := st.GetReport()
+	k.app.health.Store(&health{ok: r.GetHealthy(), reason: r.GetReason(), load: step(r.GetLoad()), heard: heard})
+}
+
+// holdings takes up which files an appliance stores.
+func (m *model) holdings(k *known, titles []*ccpb.TitleHeld) {
+	if slices.EqualFunc(k.told, titles, sameHeld) {
+		return // a report: by far the most frequent state
+	}
+	k.told = titles
+	changed := map[string]struct{}{}
+	seen := make(map[titleVersion]struct{}, len(titles))
+	for _, t := range titles {
+		key := titleVersion{t.GetTitleId(), t.GetVersion()}
+		seen[key] = struct{}{}
+		paths := t.GetPaths()
+		if !slices.IsSorted(paths) {
+			paths = slices.Sorted(slices.Values(paths))
+		}
+		if !slices.Equal(k.held[key], paths) {
+			k.held[key] = paths
+			changed[key.title] = struct{}{}
+		}
+	}
+	for key := range k.held {
+		if _, ok := seen[key]; !ok {
+			delete(k.held, key)
+			changed[key.title] = struct{}{}
+		}
+	}
+	for id := range changed {
+		m.mark(id, k)
+	}
+}
+
+func sameHeld(a, b *ccpb.TitleHeld) bool {
+	return a.GetTitleId() == b.GetTitleId() && a.GetVersion() == b.GetVersion() && slices.Equal(a.GetPaths(), b.GetPaths())
+}
+
+// mark notes in the title whether the appliance holds all of it.
+func (m *model) mark(id string, k *known) {
+	a := m.assets[id]
+	if a == nil {
+		return // counted when the title becomes known
+	}
+	v, _ := m.srv.titles.Load(id)
+	old := v.(*title)
+	whole := a.heldBy(id, k)
+	if old.holders.has(k.app.slot) == whole {
+		return
+	}
+	m.srv.titles.Store(id, &title{version: old.version, holders: old.holders.with(k.app.slot, whole)})
+}
+
+// asset takes up a title, or a newer version of one.
+func (m *model) asset(in *ccpb.Asset) {
+	id := in.GetTitleId()
+	old := m.assets[id]
+	if old != nil && old.version >= in.GetVersion() {
+		old.round = m.round
+		return
+	}
+	a := &asset{version: in.GetVersion(), round: m.round, paths: make([]string, 0, len(in.GetFiles()))}
+	for _, f := range in.GetFiles() {
+		a.paths = append(a.paths, f.GetPath())
+	}
+	slices.Sort(a.paths)
+	m.assets[id] = a
+	t := &title{version: a.version}
+	for _, k := range m.known {
+		if a.heldBy(id, k) {
+			t.holders = t.holders.with(k.app.slot, true)
+		}
+	}
+	m.srv.titles.Store(id, t)
+}
+
+// heldBy reports whether the appliance stores every file.
+func (a *asset) heldBy(id string, k *known) bool {
+	have := k.held[titleVersion{id, a.version}]
+	if len(have) < len(a.paths) || len(a.paths) == 0 {
+		return false
+	}
+	for _, p := range a.paths {
+		if _, ok := slices.BinarySearch(have, p); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// gone forgets an appliance.
+func (m *model) gone(id string) {
+	k := m.known[id]
+	if k == nil {
+		return
+	}
+	delete(m.known, id)
+	m.stale = true
+	held := k.held
+	k.held = nil
+	for key := range held {
+		m.mark(key.title, k)
+	}
+}
+
+// bits is an immutable set of small numbers.
+type bits []uint64
+
+func (b bits) has(n int) bool { return n/64 < len(b) && b[n/64]&(1<<(n%64)) != 0 }
+
+func (b bits) with(n int, in bool) bits {
+	out := make(bits, max(len(b), n/64+1))
+	copy(out, b)
+	if in {
+		out[n/64] |= 1 << (n % 64)
+	} else {
+		out[n/64] &^= 1 << (n % 64)
+	}
+	return out
+}
+
+func (b bits) empty() bool {
+	for _, w := range b {
+		if w != 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,106 @@
+// Package steering ranks appliances for a client and a title. It follows cache
+// control's stream of what every appliance announces, holds and reports, and
+// answers from memory: a decision takes no lock and makes no call.
+//
+// It never asks an appliance, and it never forgets because cache control is
+// away: what it knows then ages, and it says so.
+package steering
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/flix-lab/flix/services"
+	ccpb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
+	pb "github.com/flix-lab/flix/services/steering/steeringpb"
+	"github.com/flix-lab/flix/services/telemetry"
+	"github.com/flix-lab/flix/topology"
+)
+
+// Deps is what steering needs.
+type Deps struct {
+	// RPC serves steeringpb.Steering.
+	RPC net.Listener
+	// CacheControl of the region; its Watch stream feeds the decisions.
+	CacheControl ccpb.CacheControlClient
+	// Topology orders exchanges by their distance from the client; the zero
+	// value makes all other regions equally far. SetTopology replaces it.
+	Topology topology.Topology
+	// Region of this instance: where a client of an unknown network is taken
+	// to be.
+	Region string
+	// Tel are the instance's instruments.
+	Tel *telemetry.Telemetry
+	// Timing gives the age at which a report is stale.
+	Timing topology.Timing
+}
+
+// Server is one steering instance.
+type Server struct {
+	pb.UnimplementedSteeringServer
+	deps    Deps
+	log     *slog.Logger
+	expiry  time.Duration
+	metrics *metrics
+	model   *model // owned by the watch loop
+
+	// What decisions read, all without locks.
+	table  atomic.Pointer[table]
+	places atomic.Pointer[places]
+	titles sync.Map // title id → *title
+	// ready: a whole snapshot has been received since the start.
+	ready atomic.Bool
+	// connected: the stream is up and past its snapshot.
+	connected atomic.Bool
+}
+
+var _ services.Unit = (*Server)(nil)
+
+// New returns a server that answers once Serve is called.
+func New(d Deps) (*Server, error) {
+	if d.RPC == nil || d.CacheControl == nil || d.Tel == nil {
+		return nil, services.Errorf(services.Invalid, "steering: RPC, CacheControl and Tel are needed")
+	}
+	if d.Timing.ReportExpiry <= 0 || d.Timing.RPCTimeout <= 0 {
+		return nil, services.Errorf(services.Invalid, "steering: report_expiry and rpc_timeout must be above zero")
+	}
+	s := &Server{deps: d, log: d.Tel.Log, expiry: d.Timing.ReportExpiry.D()}
+	s.model = newModel(s)
+	s.table.Store(&table{})
+	s.places.Store(newPlaces(d.Topology))
+	s.metrics = newMetrics(d.Tel.Metrics, s)
+	return s, nil
+}
+
+// SetTopology replaces the topology, e.g. when a region was added.
+func (s *Server) SetTopology(t topology.Topology) { s.places.Store(newPlaces(t)) }
+
+// Serve implements services.Unit.
+func (s *Server) Serve(ctx context.Context) error {
+	srv := grpc.NewServer(s.deps.Tel.ServerOptions()...)
+	pb.RegisterSteeringServer(srv, s)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := srv.Serve(s.deps.RPC); err != nil {
+			return fmt.Errorf("steering: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error { s.follow(ctx); return nil })
+	g.Go(func() error {
+		<-ctx.Done()
+		hurry := time.AfterFunc(s.deps.Timing.RPCTimeout.D(), srv.Stop)
+		defer hurry.Stop()
+		srv.GracefulStop()
+		return nil
+	})
+	return g.Wait()
+}
