@@ -141,7 +141,7 @@ func (l *Lab) s3(region string) (*objects.Client, error) {
 	l.mu.Lock()
 	key := l.secret.key
 	l.mu.Unlock()
-	return objects.NewClient(objects.ClientConfig{Endpoint: addr(s, topology.PortHTTP), AccessKey: s3AccessKey, SecretKey: key.Secret(token.S3)})
+	return objects.NewClient(objects.ClientConfig{Endpoint: func(context.Context) (string, error) { return addr(s, topology.PortHTTP), nil }, AccessKey: s3AccessKey, SecretKey: key.Secret(token.S3)})
 }
 
 // admin calls an instance's admin endpoint; out may be nil, or an *[]byte for

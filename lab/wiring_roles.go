@@ -33,6 +33,7 @@ import (
 	"github.com/flix-lab/flix/services/registry"
 	searchembedded "github.com/flix-lab/flix/services/search/embedded"
 	"github.com/flix-lab/flix/services/signup"
+	"github.com/flix-lab/flix/services/sqldb"
 	sqlembedded "github.com/flix-lab/flix/services/sqldb/embedded"
 	"github.com/flix-lab/flix/services/steering"
 	"github.com/flix-lab/flix/services/steering/steeringpb"
@@ -135,6 +136,24 @@ func (u *unit) kv() (kv.Store, error) {
 	return kvembedded.NewClient(c), nil
 }
 
+// stores returns clients of the region's relational store, wide-column store
+// and cache.
+func (u *unit) stores() (sqldb.DB, kv.Store, *evcache.Client, error) {
+	c, err := u.rpc(topology.RoleSQL)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	store, err := u.kv()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	cache, err := u.cache()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return sqlembedded.NewClient(c), store, cache, nil
+}
+
 // producer returns a producer to the region's Kafka.
 func (u *unit) producer() (*events.Producer, error) {
 	p, err := events.NewProducer(events.ProducerConfig{
@@ -143,11 +162,7 @@ func (u *unit) producer() (*events.Producer, error) {
 	if err != nil {
 		return nil, err
 	}
-	u.closers = append(u.closers, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), farewell)
-		defer cancel()
-		return p.Close(ctx)
-	})
+	u.closers = append(u.closers, func() error { p.Close(); return nil })
 	return p, nil
 }
 
@@ -322,7 +337,7 @@ func buildKeystone(u *unit) (services.Unit, error) {
 		Consume: func(ctx context.Context, topics []string, handle func(ctx context.Context, topic string, key, value []byte) error) error {
 			return events.Consume(ctx, events.ConsumerConfig{
 				Brokers: brokers, Group: "keystone", Topics: topics, Dial: u.dial(), Tel: u.tel,
-				Handle: func(ctx context.Context, r events.Record) error { return handle(ctx, r.Topic, r.Key, r.Value) },
+				Handle: func(ctx context.Context, r events.Record) error { return handle(ctx, r.Topic, []byte(r.Key), r.Value) },
 			})
 		},
 	})

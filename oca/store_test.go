@@ -182,7 +182,7 @@ func TestStoreSurvivesAKillAtAnyByte(t *testing.T) {
 			}
 		}
 		// On disk too: every byte of the last line, and samples before.
-		if cut > len(index)-60 || cut%23 == 0 {
+		if cut > len(index)-20 || cut%61 == 0 {
 			reopenDamaged(t, dir, index[:cut], want, -1)
 		}
 	}
@@ -192,7 +192,7 @@ func TestStoreSurvivesAKillAtAnyByte(t *testing.T) {
 		if st := readIndex(bad); st.damaged == 0 && !maps.Equal(st.files, whole.files) {
 			t.Fatalf("a byte damaged at %d went unseen: %+v", at, st)
 		}
-		if at%31 == 0 {
+		if at%61 == 0 {
 			reopenDamaged(t, dir, bad, want, at)
 		}
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -137,5 +136,3 @@ func newTranscodeCmd(a *app) *cobra.Command {
 	c.AddCommand(status)
 	return c
 }
-
-var errNoTTY = errors.New("this needs a terminal")

@@ -42,8 +42,9 @@ const (
 	// time is spent waiting, and its bytes may come from one socket buffer.
 	tinyTransfer = 8 << 10
 	// upBuffer and lowBuffer guard by the buffer, in segments: below upBuffer
-	// no step up is taken, below lowBuffer the lowest rung is.
-	upBuffer  = 2
+	// no step up is taken, below lowBuffer the lowest rung is. upBuffer is two
+	// segments less what plays while the second one comes.
+	upBuffer  = 1.75
 	lowBuffer = 0.5
 )
 
@@ -94,7 +95,7 @@ func (t *Throughput) Next(s Situation) int {
 		return best
 	case s.Buffer < time.Duration(lowBuffer*float64(s.Segment)) && best <= s.Current:
 		return 0
-	case best > s.Current && s.Buffer < upBuffer*s.Segment:
+	case best > s.Current && s.Buffer < time.Duration(upBuffer*float64(s.Segment)):
 		return s.Current
 	}
 	return best

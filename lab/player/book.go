@@ -142,6 +142,14 @@ func (b *book) tell(kind string, now time.Time) play.ReportRequest {
 	return in
 }
 
+// untold gives back the bytes of a report that did not arrive, for the next
+// one; what else a report says is the state as of then.
+func (b *book) untold(in play.ReportRequest) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reported -= in.Bytes
+}
+
 // progress is a snapshot for a live line.
 func (b *book) progress(title string, kbps float64, now time.Time) Progress {
 	b.mu.Lock()

@@ -83,20 +83,18 @@ type session struct {
 func (p *Player) Play(ctx context.Context, o Options) (Report, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
-		return Report{}, err
+		return newReport(), err
 	}
 	where, err := placeOf(p.cfg.Topology, o)
 	if err != nil {
-		return Report{}, err
+		return newReport(), err
 	}
 	s := p.session(o, where)
 	ctx, span := s.tel.Tracer.Start(ctx, "play "+o.Title)
 	span.SetAttributes(attribute.String("session.id", s.id), attribute.String("client.address", where.ip.String()), attribute.String("client.isp", where.isp.Name))
 	s.book.with(func(r *Report) { r.TraceID = telemetry.TraceID(ctx) })
 	err = s.run(ctx)
-	s.conn.close()
-	s.finding.transport.CloseIdleConnections()
-	s.playing.transport.CloseIdleConnections()
+	s.hangUp()
 	report := s.book.close(s.now())
 	telemetry.End(span, err)
 	return report, err
@@ -108,10 +106,11 @@ func (p *Player) session(o Options, where place) *session {
 		p: p, opts: o, place: where, tel: c.Tel, timing: c.Topology.Timing, now: c.Clock, id: newID(),
 		adapter: c.Adapter(), lenience: 1, rung: -1, inits: make(map[string]bool), wrong: make(map[string]bool),
 	}
-	s.book = &book{clock: playout{speed: o.Speed}, r: Report{
-		SessionID: s.id, ClientIP: where.ip.String(), ISP: where.isp.Name, Country: where.isp.Country, Device: o.Device,
-		Candidates: []Candidate{}, Appliances: []Served{}, Rungs: []PlayedRung{}, Errors: []string{},
-	}}
+	s.book = &book{clock: playout{speed: o.Speed}, r: newReport()}
+	s.book.with(func(r *Report) {
+		r.SessionID, r.ClientIP, r.ISP = s.id, where.ip.String(), where.isp.Name
+		r.Country, r.Device = where.isp.Country, o.Device
+	})
 	dial := c.Dial(where.home)
 	s.conn = &connector{
 		dial: dial, client: where.ip, link: newLink(o.Bandwidth), roots: c.RootCAs,
@@ -147,6 +146,16 @@ func (s *session) servers() []dnsServer {
 		}
 	}
 	return out
+}
+
+// hangUp says goodbye on idle connections and closes the rest.
+func (s *session) hangUp() {
+	s.finding.transport.CloseIdleConnections()
+	s.playing.transport.CloseIdleConnections()
+	for _, src := range s.sources {
+		src.drop()
+	}
+	s.conn.close()
 }
 
 func newID() string {

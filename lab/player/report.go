@@ -54,6 +54,12 @@ type Report struct {
 	Reasks int `json:"reasks"`
 }
 
+// newReport is the report of a play that has not begun. Its lists are empty,
+// not nil, so that they are lists in JSON.
+func newReport() Report {
+	return Report{Candidates: []Candidate{}, Appliances: []Served{}, Rungs: []PlayedRung{}, Errors: []string{}}
+}
+
 // Candidate is one appliance that steering offered.
 type Candidate struct {
 	Name string `json:"name"`

@@ -258,13 +258,6 @@ func (r *resolver) ask(ctx context.Context, network string, m *dns.Msg, s dnsSer
 		return nil, err
 	}
 	defer raw.Close()
-	// The wire has to end with the context: neither this nor the exchange
-	// reads a fake clock.
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := raw.SetDeadline(deadline); err != nil {
-			return nil, err
-		}
-	}
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	c := dns.Client{Net: network, UDPSize: udpSize, Timeout: s.timeout}

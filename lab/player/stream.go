@@ -104,7 +104,7 @@ func (s *session) reask(ctx context.Context) (err error) {
 				WithReason(services.ReasonPlayFailed).WithRemedy("flix fill status shows what the appliances hold")
 		}
 		if s.fruitless > 1 {
-			if err := sleep(ctx, min(firstBackoff<<s.fruitless, maxBackoff)); err != nil {
+			if err := sleep(ctx, min(firstBackoff<<(s.fruitless-1), maxBackoff)); err != nil {
 				return err
 			}
 		}

@@ -23,14 +23,14 @@ type teller struct {
 	s        *session
 	sequence uint64 // of its goroutine, then of stop
 	suspects chan play.SuspectRequest
-	cancel   context.CancelFunc
-	wg       sync.WaitGroup
+	// ended closes when the play has; what is being sent then is still sent.
+	ended chan struct{}
+	wg    sync.WaitGroup
 }
 
 // newTeller starts to report progress, and to observe if somebody asked to.
 func newTeller(ctx context.Context, s *session) *teller {
-	ctx, cancel := context.WithCancel(ctx)
-	t := &teller{s: s, suspects: make(chan play.SuspectRequest, maxSuspects), cancel: cancel}
+	t := &teller{s: s, suspects: make(chan play.SuspectRequest, maxSuspects), ended: make(chan struct{})}
 	t.wg.Go(func() { t.run(ctx) })
 	if s.p.cfg.Observe != nil {
 		t.wg.Go(func() { t.observe(ctx) })
@@ -50,6 +50,8 @@ func (t *teller) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-t.ended:
+			return
 		case <-tick.C:
 			t.report(ctx, "progress", brief, nil)
 		case in := <-t.suspects:
@@ -66,6 +68,8 @@ func (t *teller) observe(ctx context.Context) {
 		t.s.p.cfg.Observe(t.s.progress())
 		select {
 		case <-ctx.Done():
+			return
+		case <-t.ended:
 			return
 		case <-tick.C:
 		}
@@ -99,8 +103,11 @@ func (t *teller) report(ctx context.Context, kind string, attempts int, cause er
 		in.License = s.license()
 	}
 	key := fmt.Sprintf("%s-report-%d", s.id, in.Sequence)
-	if _, err := s.playing.call(ctx, attempts, http.MethodPost, play.PathReport, key, in, nil); err != nil && (ctx.Err() == nil || kind == "stop") {
-		s.book.note(services.Wrap("report "+kind, err))
+	if _, err := s.playing.call(ctx, attempts, http.MethodPost, play.PathReport, key, in, nil); err != nil {
+		s.book.untold(in)
+		if ctx.Err() == nil || kind == "stop" {
+			s.book.note(services.Wrap("report "+kind, err))
+		}
 	}
 }
 
@@ -108,7 +115,7 @@ func (t *teller) report(ctx context.Context, kind string, attempts int, cause er
 // still queued, and the stop that releases the licence. It is said even when
 // the play was cancelled, within a bounded time.
 func (t *teller) stop(ctx context.Context, cause error) {
-	t.cancel()
+	close(t.ended)
 	t.wg.Wait()
 	if ctx.Err() != nil {
 		var cancel context.CancelFunc

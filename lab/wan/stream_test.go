@@ -110,3 +110,18 @@ func TestWriterWaitsForRoom(t *testing.T) {
 		}
 	})
 }
+
+func TestReadBufferHoldsTheSenderBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := pipeOver(func() Path { return Path{RTT: time.Second} })
+		defer hangUp(near, far)
+		if err := near.SetReadBuffer(10_000); err != nil {
+			t.Fatal(err)
+		}
+		_ = far.SetWriteDeadline(time.Now().Add(time.Minute))
+		n, err := far.Write(make([]byte, 1<<20)) // nobody reads
+		if err == nil || n > 10_000+2*maxParcel {
+			t.Errorf("the sender got rid of %d bytes, %v", n, err)
+		}
+	})
+}

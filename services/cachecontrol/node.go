@@ -47,7 +47,9 @@ type node struct {
 	assigned *assignment
 	// ready holds ranks of missing files that may have a source; a file that
 	// has to wait leaves it until something changes.
-	ready   bitset
+	ready bitset
+	// awake says that ready may not be empty.
+	awake   bool
 	flights map[int32]*flight
 	setback map[int32]*setback
 	// urgent lifts the fill window until nothing is missing.

@@ -43,8 +43,11 @@ func (p *planner) plan(now time.Time) []order {
 			continue
 		}
 		orders = p.repeat(orders, n, now)
-		if open || n.urgent {
+		if n.awake && (open || n.urgent) {
 			orders = p.planNode(orders, n, now)
+		}
+		if n.urgent && len(n.flights) == 0 {
+			n.urgent = n.lacks()
 		}
 	}
 	return orders
@@ -77,7 +80,8 @@ func (p *planner) repeat(orders []order, n *node, now time.Time) []order {
 }
 
 func (p *planner) planNode(orders []order, n *node, now time.Time) []order {
-	for r := n.ready.next(0); r >= 0 && len(n.flights) < maxInFlight; r = n.ready.next(r + 1) {
+	r := n.ready.next(0)
+	for ; r >= 0 && len(n.flights) < maxInFlight; r = n.ready.next(r + 1) {
 		f := p.cat.order[r]
 		n.ready.clear(r)
 		if n.held.has(f) || n.flights[f] != nil {
@@ -98,9 +102,7 @@ func (p *planner) planNode(orders []order, n *node, now time.Time) []order {
 		n.flights[f] = &flight{deadline: now.Add(p.patience(n, size)), bytes: size}
 		orders = append(orders, order{to: n.id, file: p.cat.files[f], sources: sources, evict: evict})
 	}
-	if n.urgent && len(n.flights) == 0 {
-		n.urgent = n.lacks()
-	}
+	n.awake = r >= 0
 	return orders
 }
 
@@ -196,8 +198,8 @@ func (p *planner) origins(n *node, f int32) []source {
 }
 
 func (p *planner) exchange(region string) *site {
-	for _, s := range p.sites {
-		if s.region == region && s.kind == topology.SiteExchange {
+	for _, s := range p.near[region] {
+		if s.kind == topology.SiteExchange {
 			return s
 		}
 	}

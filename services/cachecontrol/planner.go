@@ -27,11 +27,12 @@ type planner struct {
 	cat    *catalogue
 	nodes  map[string]*node
 	sites  map[string]*site
-	sorted []*node // by id; nil when it has to be built again
+	near   map[string][]*site // by region
+	sorted []*node            // by id; nil when it has to be built again
 }
 
 func newPlanner(timing topology.Timing, nearest func(region string) []string) *planner {
-	return &planner{timing: timing, nearest: nearest, cat: newCatalogue(), nodes: map[string]*node{}, sites: map[string]*site{}}
+	return &planner{timing: timing, nearest: nearest, cat: newCatalogue(), nodes: map[string]*node{}, sites: map[string]*site{}, near: map[string][]*site{}}
 }
 
 // declare tells which appliances the topology declares. Those not heard of yet
@@ -73,6 +74,7 @@ func (p *planner) addNode(id, region, name string, kind topology.SiteKind) *node
 	if s == nil {
 		s = &site{name: name, region: region, kind: kind}
 		p.sites[name] = s
+		p.near[region] = append(p.near[region], s)
 	}
 	n := &node{id: id, hash: hashID(id), assigned: &assignment{}, extra: map[fileRef]uint64{}, evicting: map[fileRef]uint64{}, flights: map[int32]*flight{}}
 	p.nodes[id] = n
@@ -221,8 +223,22 @@ func (p *planner) setHeld(id string, files []heldFile) {
 		if !n.held.has(f) {
 			n.held.set(f)
 			n.used += p.cat.files[f].file.GetSize()
+			p.trust(n, f)
 		}
 		p.wakeContent(p.cat.files[f].sum, n.site)
+	}
+}
+
+// trust lets others fill from a copy that is new, whatever the one before was.
+func (p *planner) trust(n *node, f int32) {
+	for _, g := range p.cat.bySum[p.cat.files[f].sum] {
+		for _, t := range p.dependants(n.site) {
+			for _, m := range t.nodes {
+				if b := m.setback[g]; b != nil {
+					delete(b.refused, n.id)
+				}
+			}
+		}
 	}
 }
 
@@ -303,6 +319,7 @@ func (p *planner) drop(n *node) {
 	n.site.remove(n)
 	if len(n.site.nodes) == 0 {
 		delete(p.sites, n.site.name)
+		p.near[n.site.region] = slices.DeleteFunc(p.near[n.site.region], func(s *site) bool { return s == n.site })
 	}
 	p.wakeRegion(n.site)
 }
@@ -365,6 +382,7 @@ func (p *planner) wakeNode(n *node) {
 	if !n.connected {
 		return
 	}
+	n.awake = true
 	n.assigned.files.each(n.held, func(f int32) { n.ready.set(p.cat.rank[f]) })
 }
 
@@ -390,6 +408,7 @@ func (p *planner) wakeContent(sum checksum, s *site) {
 			}
 			for _, f := range numbers {
 				if n.assigned.files.has(f) && !n.held.has(f) {
+					n.awake = true
 					n.ready.set(p.cat.rank[f])
 				}
 			}
@@ -403,8 +422,8 @@ func (p *planner) dependants(s *site) []*site {
 	if s.kind != topology.SiteExchange {
 		return out
 	}
-	for _, t := range p.sites {
-		if t != s && t.region == s.region && t.kind == topology.SiteISP {
+	for _, t := range p.near[s.region] {
+		if t.kind == topology.SiteISP {
 			out = append(out, t)
 		}
 	}

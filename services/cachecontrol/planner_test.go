@@ -105,8 +105,8 @@ func (w *world) plan() {
 			w.p.setLost(o.to, []fileRef{e.ref})
 		}
 		w.flying[o.to] = append(w.flying[o.to], o)
-		if len(w.flying[o.to]) > maxInFlight {
-			w.t.Fatalf("%s has %d orders in flight", o.to, len(w.flying[o.to]))
+		if n := len(w.p.nodes[o.to].flights); n > maxInFlight {
+			w.t.Fatalf("%s has %d orders in flight", o.to, n)
 		}
 		w.bySource[o.sources[0].kind] += o.file.file.GetSize()
 		if o.sources[0].kind == pb.Source_SOURCE_CACHE {

@@ -22,6 +22,8 @@ const (
 	DefaultMaxBytes = 64 << 20
 	// maxConns bounds the connections of a server.
 	maxConns = 1024
+	// acceptPause is the wait after a failed accept.
+	acceptPause = 10 * time.Millisecond
 	// connBuffer is the size of a connection's read and write buffer.
 	connBuffer = 4 << 10
 	// serverVersion is what "version" answers: that of the memcached whose
@@ -108,22 +110,37 @@ func (s *Server) connections() int {
 func (s *Server) Serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, s.shut)
 	defer stop()
-	var err error
-	for {
-		var conn net.Conn
-		if conn, err = s.ln.Accept(); err != nil {
-			break
-		}
-		if s.admit(conn) {
-			go s.handle(conn)
-		}
-	}
+	err := s.accept(ctx)
 	s.shut()
 	s.wg.Wait()
 	if ctx.Err() != nil {
 		return nil
 	}
 	return services.Wrap("evcache.Serve", err)
+}
+
+// accept takes connections in until the listener is closed. Any other failure
+// (no descriptor left, a client gone at once) passes.
+func (s *Server) accept(ctx context.Context) error {
+	for {
+		conn, err := s.ln.Accept()
+		switch {
+		case err == nil:
+			if s.admit(conn) {
+				go s.handle(conn)
+			}
+		case ctx.Err() != nil, errors.Is(err, net.ErrClosed):
+			return err
+		default:
+			s.tel.Log.Warn("memcached cannot accept", "error", err)
+			t := time.NewTimer(acceptPause)
+			select {
+			case <-ctx.Done():
+			case <-t.C:
+			}
+			t.Stop()
+		}
+	}
 }
 
 // shut closes the listener and every connection.

@@ -22,14 +22,14 @@ const (
 	// A member that died without leaving is missed after the session timeout.
 	sessionTimeout    = 6 * time.Second
 	heartbeatInterval = time.Second
-	// rebalanceTimeout is how long others wait for a member in a rebalance;
-	// handlerPatience, well below it, is how long a member goes on retrying
-	// before it gives its partitions up and joins anew.
+	// rebalanceTimeout is how long others wait for a member in a rebalance.
 	rebalanceTimeout = 20 * time.Second
-	handlerPatience  = 8 * time.Second
+	defaultPatience  = 8 * time.Second
 	// pollRecords bounds the records handled between two commits.
 	pollRecords = 256
-	// goodbye bounds the last commit and the leaving of the group.
+	// commitTimeout bounds one commit. One that fails is made good by the next.
+	commitTimeout = time.Second
+	// goodbye bounds the leaving of the group.
 	goodbye = time.Second
 )
 
@@ -71,6 +71,10 @@ type ConsumerConfig struct {
 	// FetchMaxWait is how long the broker holds a fetch that finds nothing;
 	// 0 for 500 ms.
 	FetchMaxWait time.Duration
+	// Patience is how long a member goes on retrying one record before it gives
+	// its partitions up and joins anew, so that the group is not held up; 0 for
+	// 8 s. It must be well below 20 s, the group's rebalance timeout.
+	Patience time.Duration
 	// Handle handles one record; those of a partition come in order, one at a
 	// time. A record whose handling fails comes again until it succeeds,
 	// unless the error is services.Invalid: such a record can never be
@@ -103,6 +107,9 @@ func Consume(ctx context.Context, c ConsumerConfig) error {
 	}
 	if c.FetchMaxWait <= 0 {
 		c.FetchMaxWait = defaultFetchMaxWait
+	}
+	if c.Patience <= 0 {
+		c.Patience = defaultPatience
 	}
 	if c.ClientID == "" {
 		c.ClientID = c.Group
@@ -224,7 +231,7 @@ func (m *consumer) forget(_ context.Context, _ *kgo.Client, lost map[string][]in
 // handle calls the handler until it succeeds, ctx ends or patience does.
 func (m *consumer) handle(ctx context.Context, kr *kgo.Record) error {
 	r := Record{Topic: kr.Topic, Partition: kr.Partition, Offset: kr.Offset, Key: string(kr.Key), Value: kr.Value, Time: kr.Timestamp}
-	until := time.Now().Add(handlerPatience)
+	until := time.Now().Add(m.cfg.Patience)
 	for n := 1; ; n++ {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -262,16 +269,14 @@ func (m *consumer) handleOnce(ctx context.Context, kr *kgo.Record, r Record) err
 	return err
 }
 
-// commit tells the group what has been handled, also when ctx has just ended.
+// commit tells the group what has been handled. The end of ctx does not cut it
+// short: what is handled but not committed would come again.
 func (m *consumer) commit(ctx context.Context, cl *kgo.Client, done []*kgo.Record) error {
 	if len(done) == 0 {
 		return nil
 	}
-	if ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), goodbye)
-		defer cancel()
-	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
 	return cl.CommitRecords(ctx, done...)
 }
 

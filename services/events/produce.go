@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +47,10 @@ type Producer struct {
 	produced *prometheus.CounterVec
 
 	records, bytes atomic.Int64
+
+	mu      sync.RWMutex // held for writing to set closed
+	closed  bool
+	pending sync.WaitGroup // events whose fate is open
 }
 
 // NewProducer makes a producer. It connects when the first event is sent.
@@ -100,13 +105,20 @@ func (p *Producer) send(ctx context.Context, topic, key string, event any) error
 		return services.Errorf(services.Invalid, "the event has %d bytes and %d are the most", len(value), maxEvent)
 	}
 	n := int64(len(value))
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.closed {
+		return services.Errorf(services.Unavailable, "the producer is closed")
+	}
 	if !p.reserve(n) {
 		return services.Errorf(services.Exhausted, "the buffer is full: %d events wait for the broker", p.records.Load()).
 			WithRemedy("see whether the region's kafka instance is up")
 	}
 	r := &kgo.Record{Topic: topic, Key: []byte(key), Value: value}
 	telemetry.Propagator.Inject(ctx, headers{r})
+	p.pending.Add(1)
 	p.client.TryProduce(context.WithoutCancel(ctx), r, func(_ *kgo.Record, err error) {
+		defer p.pending.Done()
 		p.records.Add(-1)
 		p.bytes.Add(-n)
 		if err != nil {
@@ -141,7 +153,13 @@ func (p *Producer) Flush(ctx context.Context) error {
 
 // Close drops what is still buffered, counts it as failed and ends the
 // connections. Flush first to keep it.
-func (p *Producer) Close() { p.client.Close() }
+func (p *Producer) Close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.client.Close()
+	p.pending.Wait()
+}
 
 // headers carry trace context in a record.
 type headers struct{ r *kgo.Record }

@@ -22,13 +22,22 @@ type EdgeReport struct {
 	ProxiedIn  int64 `json:"proxied_in"`
 	// InFlight are under way.
 	InFlight int `json:"inflight"`
+	// Answered counts all requests, BusySeconds the time spent on them,
+	// Concurrency is how many may be under way to one API: what a capacity
+	// estimate by Little's law needs.
+	Answered    int64   `json:"answered"`
+	BusySeconds float64 `json:"busy_seconds"`
+	Concurrency int64   `json:"concurrency"`
 }
 
 type edgeCounts struct {
 	client, last, proxiedOut, proxiedIn atomic.Int64
+	all, busyNanos                      atomic.Int64
 }
 
-func (e *edgeCounts) answered(proxiedIn bool) {
+func (e *edgeCounts) answered(proxiedIn bool, took time.Duration) {
+	e.all.Add(1)
+	e.busyNanos.Add(int64(took))
 	if proxiedIn {
 		e.proxiedIn.Add(1)
 		return
@@ -43,6 +52,7 @@ func (s *Server) Edge() EdgeReport {
 		ClientRequests: s.edge.client.Load(), LastClientRequest: s.edge.last.Load(),
 		ProxiedOut: s.edge.proxiedOut.Load(), ProxiedIn: s.edge.proxiedIn.Load(),
 		InFlight: s.gate.count(),
+		Answered: s.edge.all.Load(), BusySeconds: time.Duration(s.edge.busyNanos.Load()).Seconds(), Concurrency: s.settings.concurrency.Load(),
 	}
 }
 
@@ -54,5 +64,3 @@ func (s *Server) RegisterAdmin(mux *http.ServeMux, key string) {
 		telemetry.WriteJSON(w, http.StatusOK, s.Edge())
 	}))
 }
-
-func sinceSeconds(t time.Time) float64 { return time.Since(t).Seconds() }

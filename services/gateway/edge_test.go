@@ -180,12 +180,13 @@ func (w *world) gateway(region string, change ...func(*Deps)) *edge {
 
 func (e *edge) set(name, value string) { e.tel.Properties.Set(map[string]string{name: value}) }
 
-// api starts an API of this gateway's region.
-func (e *edge) api(vip, id string, h http.HandlerFunc) *httptest.Server {
+// api starts an API in this gateway's zone.
+func (e *edge) api(vip, id string, h http.HandlerFunc) { e.apiIn("a", vip, id, h) }
+
+func (e *edge) apiIn(zone, vip, id string, h http.HandlerFunc) {
 	srv := httptest.NewServer(h)
 	e.w.t.Cleanup(srv.Close)
-	e.registry.add(vip, id, "a", srv.Listener.Addr().String())
-	return srv
+	e.registry.add(vip, id, zone, srv.Listener.Addr().String())
 }
 
 // seen is what an API saw of a request.

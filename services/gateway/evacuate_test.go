@@ -197,10 +197,10 @@ func TestEdgeReport(t *testing.T) {
 		t.Errorf("without the key: %d", rec.Code)
 	}
 	eventually(t, "the report shows the request", func() bool {
-		var got map[string]int64
+		var got map[string]float64
 		if err := json.Unmarshal(get("Bearer key").Body.Bytes(), &got); err != nil {
 			t.Fatal(err)
 		}
-		return got["client_requests"] == 1 && got["last_client_request_unix_ms"] >= before && got["proxied_out"] == 0 && got["proxied_in"] == 0 && got["inflight"] == 0 && len(got) == 5
+		return got["client_requests"] == 1 && got["last_client_request_unix_ms"] >= float64(before) && got["proxied_out"] == 0 && got["proxied_in"] == 0 && got["inflight"] == 0 && got["answered"] >= 1 && got["busy_seconds"] > 0 && got["concurrency"] == defaultConcurrency && len(got) == 8
 	})
 }

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"time"
+
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -53,8 +55,9 @@ func (s *Server) count(ex *Exchange) error {
 			in = "yes"
 		}
 		s.metrics.requests.WithLabelValues(route, strconv.Itoa(ex.Response.Status), region, in).Inc()
-		s.metrics.seconds.WithLabelValues(route).Observe(sinceSeconds(ex.Received))
-		s.edge.answered(ex.ProxiedFrom != "")
+		took := time.Since(ex.Received)
+		s.metrics.seconds.WithLabelValues(route).Observe(took.Seconds())
+		s.edge.answered(ex.ProxiedFrom != "", took)
 	})
 	return nil
 }

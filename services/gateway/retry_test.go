@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// failures are the ways in which a first server fails.
+// failing adds a server to the gateway's zone that fails in the given way.
 func failing(t *testing.T, e *edge, how string) (hits *atomic.Int64) {
 	t.Helper()
 	hits = new(atomic.Int64)
@@ -78,15 +78,8 @@ func TestRetryRules(t *testing.T) {
 			w := newWorld(t)
 			e := w.gateway("us-east")
 			hits := failing(t, e, tt.how)
-			e.registry.mu.Lock()
-			bad := e.registry.vips["signup"]
-			e.registry.mu.Unlock()
-			good := e.api("signup", "us-east/b/signup/good", echo("good"))
-			e.registry.mu.Lock()
-			e.registry.vips["signup"] = append(bad, e.registry.vips["signup"][1])
-			e.registry.vips["signup"][1].Zone = "b" // tried after the bad one of the own zone
-			e.registry.mu.Unlock()
-			_ = good
+			// Of another zone: tried after the bad one.
+			e.apiIn("b", "signup", "us-east/b/signup/good", echo("good"))
 			header := []string{debugHeader, "1"}
 			if tt.key {
 				header = append(header, "Idempotency-Key", "k1")
@@ -100,7 +93,7 @@ func TestRetryRules(t *testing.T) {
 					t.Errorf("the second server saw %s %d bytes", s.Method, len(s.Body))
 				}
 			}
-			if got := outcomes(t, a.Header.Get(attemptsHeader)); got != tt.attempts {
+			if got := outcomes(a.Header.Get(attemptsHeader)); got != tt.attempts {
 				t.Errorf("attempts: %s, want %s", got, tt.attempts)
 			}
 			if n := hits.Load(); tt.how != "connect" && n != 1 {
@@ -110,8 +103,8 @@ func TestRetryRules(t *testing.T) {
 	}
 }
 
-func outcomes(t *testing.T, header string) string {
-	t.Helper()
+// outcomes reads the attempts header.
+func outcomes(header string) string {
 	var out []string
 	for part := range strings.SplitSeq(header, `"outcome":"`) {
 		if o, _, ok := strings.Cut(part, `"`); ok && !strings.HasPrefix(part, "[") {

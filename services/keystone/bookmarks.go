@@ -37,7 +37,7 @@ func (b *bookmarks) put(ctx context.Context, r record) (bool, error) {
 	if e.Member == "" || e.Title == "" {
 		return false, services.Errorf(services.Invalid, "a position without member or title")
 	}
-	value, err := json.Marshal(Bookmark{PositionS: e.PositionS, At: utc(e.At)})
+	value, err := json.Marshal(Bookmark{PositionS: e.PositionS, At: e.At.UTC()})
 	if err != nil {
 		return false, services.Errorf(services.Invalid, "bookmark: %v", err)
 	}

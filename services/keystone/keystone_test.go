@@ -465,16 +465,6 @@ func TestServeReadsAgainAndWritesAtTheEnd(t *testing.T) {
 	}
 }
 
-func TestSeenIsBounded(t *testing.T) {
-	s := newSeen(4)
-	for i := range 20 {
-		s.add(strconv.Itoa(i))
-	}
-	if len(s.known) != 4 || !s.has("19") || s.has("15") {
-		t.Errorf("%d known", len(s.known))
-	}
-}
-
 func FuzzDecode(f *testing.F) {
 	b, err := json.Marshal(event("s1", "start", 1))
 	if err != nil {

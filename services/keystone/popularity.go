@@ -45,7 +45,7 @@ func (p Popularity) add(watched watched, size uint64, at time.Time, halfLife tim
 	}
 	p.Bytes += watched.bytes
 	p.Plays += watched.plays
-	p.At = utc(at)
+	p.At = at.UTC()
 	return p
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"sync"
-	"time"
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/events"
@@ -61,7 +59,7 @@ type route struct {
 	sink string
 	// seen holds the ids the sink has had; it is one per sink, because a
 	// record that one sink refused comes again for all.
-	seen *seen
+	seen *events.Seen
 	// put takes an event; done is false when there was nothing in it for the
 	// sink. An error of kind Invalid is final; with any other, the record
 	// comes again.
@@ -71,7 +69,7 @@ type route struct {
 // plan lays the routes.
 func (s *Server) plan(b *bookmarks, inv *invalidation) map[string][]route {
 	to := func(sink string, put func(context.Context, record) (bool, error)) route {
-		return route{sink: sink, seen: newSeen(seenCapacity), put: put}
+		return route{sink: sink, seen: events.NewSeen(seenCapacity), put: put}
 	}
 	m := map[string][]route{
 		events.TopicPlayback: {to("sessions", s.sessions.put), to("popularity", s.popularity.put), to("bookmarks", b.put)},
@@ -133,7 +131,7 @@ const (
 )
 
 func deliver(ctx context.Context, to route, r record) (result string, err error) {
-	if to.seen.has(r.header.ID) {
+	if to.seen.Has(r.header.ID) {
 		return resultDuplicate, nil
 	}
 	done, err := to.put(ctx, r)
@@ -147,47 +145,10 @@ func deliver(ctx context.Context, to route, r record) (result string, err error)
 	default:
 		result = resultSkipped
 	}
-	to.seen.add(r.header.ID)
+	to.seen.Add(r.header.ID)
 	return result, err
 }
 
-// seenCapacity bounds the ids a sink remembers: more than one fetch of a
-// consumer brings again after a failure.
-const seenCapacity = 8192
-
-// seen remembers the last ids. Safe for concurrent use.
-type seen struct {
-	mu    sync.Mutex
-	known map[string]struct{}
-	order []string // a ring once it is full
-	next  int
-	cap   int
-}
-
-func newSeen(capacity int) *seen { return &seen{known: make(map[string]struct{}), cap: capacity} }
-
-func (s *seen) has(id string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, ok := s.known[id]
-	return ok
-}
-
-func (s *seen) add(id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.known[id]; ok {
-		return
-	}
-	if len(s.order) < s.cap {
-		s.order = append(s.order, id)
-	} else {
-		delete(s.known, s.order[s.next])
-		s.order[s.next] = id
-		s.next = (s.next + 1) % s.cap
-	}
-	s.known[id] = struct{}{}
-}
-
-// utc is an event's time without its zone, for comparison and output.
-func utc(t time.Time) time.Time { return t.UTC() }
+// seenCapacity bounds the ids a sink remembers: more than a consumer handles
+// between two commits.
+const seenCapacity = 2048

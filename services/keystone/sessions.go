@@ -76,7 +76,7 @@ func (s *sessions) put(_ context.Context, r record) (bool, error) {
 }
 
 func (v *Session) follow(e *events.PlaybackEvent) {
-	v.Title, v.Member, v.Region, v.PositionS, v.Updated = e.Title, e.Member, e.Region, e.PositionS, utc(e.At)
+	v.Title, v.Member, v.Region, v.PositionS, v.Updated = e.Title, e.Member, e.Region, e.PositionS, e.At.UTC()
 	for _, f := range []struct {
 		to   *string
 		from string

@@ -304,6 +304,9 @@ func TestEncodeID(t *testing.T) {
 
 func TestTwoHundredInstances(t *testing.T) {
 	r := startRegistry(t)
+	r.stop()
+	r.timing = topology.LabTiming() // leases that outlive a slow machine's round of renewals
+	r.start()
 	c, _ := runClient(t, r.timing, r.url())
 	begun := time.Now()
 	for n := range 200 {
@@ -317,5 +320,22 @@ func TestTwoHundredInstances(t *testing.T) {
 	t.Logf("200 instances registered and seen in %v", time.Since(begun))
 	if allocs := testing.AllocsPerRun(100, func() { c.VIP("kv") }); allocs != 0 {
 		t.Errorf("VIP allocates %v times", allocs)
+	}
+}
+
+func BenchmarkVIP(b *testing.B) {
+	r := startRegistry(b)
+	c, _ := runClient(b, r.timing, r.url())
+	if err := c.Register(kv(1)); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := c.Wait(deadline(b), "kv", 1); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if len(c.VIP("kv")) != 1 {
+			b.Fatal("not there")
+		}
 	}
 }

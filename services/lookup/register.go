@@ -14,7 +14,8 @@ import (
 )
 
 // retryFirst is the first delay after the registry failed; it doubles up to a
-// third of a renewal interval.
+// tenth of a renewal interval, so that a registry that comes back hears of
+// everybody long before a lease runs out.
 const retryFirst = 10 * time.Millisecond
 
 // registration is one instance this client keeps registered.
@@ -160,7 +161,7 @@ func (i Instance) appPath() string { return "/apps/" + url.PathEscape(strings.To
 func (i Instance) path() string { return i.appPath() + "/" + url.PathEscape(EncodeID(i.ID)) }
 
 func (c *Client) backoff(d time.Duration) time.Duration {
-	return min(2*d, max(retryFirst, c.cfg.Timing.LeaseRenewal.D()/3))
+	return min(2*d, max(retryFirst, c.cfg.Timing.LeaseRenewal.D()/10))
 }
 
 // renewLoop sends what is due for every registration, one after the other:
@@ -207,7 +208,7 @@ func (c *Client) renewDue(ctx context.Context) (time.Duration, error) {
 	next := c.cfg.Timing.LeaseRenewal.D()
 	for _, r := range regs {
 		r.mu.Lock()
-		wait := time.Until(r.renewAt)
+		wait, was := time.Until(r.renewAt), r.dirty
 		r.mu.Unlock()
 		if wait > 0 {
 			next = min(next, wait)
@@ -226,7 +227,7 @@ func (c *Client) renewDue(ctx context.Context) (time.Duration, error) {
 			return 0, err
 		default:
 			c.log.Error("the registry refuses an instance", "err", err)
-			r.postpone(c.cfg.Timing.LeaseRenewal.D())
+			r.postpone(c.cfg.Timing.LeaseRenewal.D(), was)
 		}
 	}
 	return next, nil
@@ -272,10 +273,14 @@ func (c *Client) send(ctx context.Context, r *registration) error {
 	return nil
 }
 
-func (r *registration) postpone(d time.Duration) {
+// postpone tries no sooner than d from now, unless the instance has changed
+// since it had that timestamp.
+func (r *registration) postpone(d time.Duration, dirty int64) {
 	r.mu.Lock()
-	r.renewAt = time.Now().Add(d)
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	if r.dirty == dirty {
+		r.renewAt = time.Now().Add(d)
+	}
 }
 
 // renewed notes that the registry has confirmed the state of that timestamp,

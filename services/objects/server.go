@@ -47,8 +47,11 @@ type Server struct {
 	egress   *egressLog
 	http     *http.Server
 	requests *prometheus.CounterVec
-	handlers sync.WaitGroup
 	release  func() error
+
+	mu       sync.Mutex // guards ended, and that no handler begins after it
+	ended    bool
+	handlers sync.WaitGroup
 }
 
 // NewServer opens the store in Dir. It fails with services.Conflict if another
@@ -98,8 +101,22 @@ func (s *Server) Serve(ctx context.Context) error {
 	} else {
 		err = nil
 	}
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
 	s.handlers.Wait()
 	return errors.Join(err, s.release())
+}
+
+// begin admits a request, unless the server has ended.
+func (s *Server) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return false
+	}
+	s.handlers.Add(1)
+	return true
 }
 
 // Close releases a server that was never served. It is harmless after Serve.
@@ -113,7 +130,11 @@ func (s *Server) Close() error {
 
 // serveHTTP answers one request and counts it.
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	s.handlers.Add(1)
+	if !s.begin() {
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
 	defer s.handlers.Done()
 	sw := &codeWriter{ResponseWriter: w}
 	q := &request{s: s, w: sw, r: r}

@@ -27,8 +27,8 @@ func (s *Server) Report(ctx context.Context, r *playbackpb.ReportRequest) (*play
 	if err := validReport(r); err != nil {
 		return nil, err
 	}
-	id := report{r.GetSessionId(), r.GetSequence()}
-	if s.seen.has(id) {
+	id := eventID(r)
+	if s.seen.Has(id) {
 		return &playbackpb.ReportReply{}, nil
 	}
 	if _, err := s.sendEvent.Do(ctx, func(ctx context.Context) (struct{}, error) {
@@ -36,7 +36,7 @@ func (s *Server) Report(ctx context.Context, r *playbackpb.ReportRequest) (*play
 	}); err != nil {
 		return nil, services.Wrap("playback.Report "+r.GetSessionId(), err)
 	}
-	s.seen.add(id)
+	s.seen.Add(id)
 	if err := s.follow(ctx, r); err != nil {
 		s.d.Tel.Log.WarnContext(ctx, "session row not kept", "session", r.GetSessionId(), "kind", r.GetKind(), "error", err)
 	}
@@ -45,12 +45,12 @@ func (s *Server) Report(ctx context.Context, r *playbackpb.ReportRequest) (*play
 
 // follow brings the session's row in line with the report.
 func (s *Server) follow(ctx context.Context, r *playbackpb.ReportRequest) error {
-	ended := report{r.GetSessionId(), math.MaxUint64}
+	ended := r.GetSessionId() + "/ended"
 	switch {
 	case r.GetKind() == kindStop:
-		s.seen.add(ended)
+		s.seen.Add(ended)
 		return s.close(ctx, r.GetMemberId(), r.GetSessionId())
-	case s.seen.has(ended): // a straggler must not bring the row back
+	case s.seen.Has(ended): // a straggler must not bring the row back
 		return nil
 	}
 	return s.renew(ctx, r.GetMemberId(), r.GetSessionId(), session{Title: r.GetTitleId(), Device: r.GetDevice(), PositionS: r.GetPositionS()})
@@ -59,15 +59,19 @@ func (s *Server) follow(ctx context.Context, r *playbackpb.ReportRequest) error 
 func (s *Server) event(ctx context.Context, r *playbackpb.ReportRequest) events.PlaybackEvent {
 	return events.PlaybackEvent{
 		Header: events.Header{
-			// The same report has the same id whichever instance takes it.
-			ID: r.GetSessionId() + "/" + strconv.FormatUint(r.GetSequence(), 10),
-			At: time.Now().UTC(), Region: s.d.Region, Instance: s.d.Instance, TraceID: telemetry.TraceID(ctx),
+			ID: eventID(r), At: time.Now().UTC(), Region: s.d.Region, Instance: s.d.Instance, TraceID: telemetry.TraceID(ctx),
 		},
 		Kind: r.GetKind(), Session: r.GetSessionId(), Sequence: r.GetSequence(), Member: r.GetMemberId(),
 		Title: r.GetTitleId(), PositionS: r.GetPositionS(), Appliance: r.GetAppliance(), Bytes: r.GetBytes(),
 		Rung: r.GetRung(), RebufferS: r.GetRebufferS(), Error: r.GetError(), ClientIP: r.GetClientIp(),
 		ISP: r.GetIsp(), Device: r.GetDevice(), Country: r.GetCountry(),
 	}
+}
+
+// eventID is the same for the same report, whichever instance takes it:
+// consumers drop what this instance's memory lets slip through.
+func eventID(r *playbackpb.ReportRequest) string {
+	return r.GetSessionId() + "/" + strconv.FormatUint(r.GetSequence(), 10)
 }
 
 func validReport(r *playbackpb.ReportRequest) error {
@@ -80,8 +84,6 @@ func validReport(r *playbackpb.ReportRequest) error {
 	switch {
 	case r.GetSessionId() == "" || r.GetMemberId() == "" || r.GetTitleId() == "":
 		return bad("session_id, member_id and title_id are needed")
-	case r.GetSequence() == math.MaxUint64:
-		return bad("sequence: it is out of range")
 	case !finite(r.GetPositionS()):
 		return bad("position_s: %v is not a position", r.GetPositionS())
 	case !finite(r.GetRebufferS()):

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/health"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/events"
 	"github.com/flix-lab/flix/services/kv"
 	"github.com/flix-lab/flix/services/playback/playbackpb"
 	"github.com/flix-lab/flix/services/resilience"
@@ -68,7 +69,7 @@ type Deps struct {
 }
 
 // seenCapacity bounds the reports an instance remembers.
-const seenCapacity = 8192
+const seenCapacity = 4096
 
 // Server is one instance of the playback service.
 type Server struct {
@@ -77,7 +78,7 @@ type Server struct {
 	d      Deps
 	rpc    *grpc.Server
 	health *health.Server
-	seen   *seen
+	seen   *events.Seen // reports taken, and sessions ended
 
 	plans     *reader[[]sqldb.Plan]
 	members   *reader[membership]
@@ -107,7 +108,7 @@ func New(d Deps) (*Server, error) {
 	}
 	c := newCopies(d.Tel, g, d.Cache, d.Timing)
 	s := &Server{
-		d: d, seen: newSeen(seenCapacity),
+		d: d, seen: events.NewSeen(seenCapacity),
 		plans:        newReader[[]sqldb.Plan](c, g, "GetPlans", store),
 		members:      newReader[membership](c, g, "GetMember", store),
 		titles:       newReader[title](c, g, "GetTitle", store),

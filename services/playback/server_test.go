@@ -1,7 +1,6 @@
 package playback
 
 import (
-	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -276,22 +275,11 @@ func TestReportRefuses(t *testing.T) {
 		"kind":     func(q *playbackpb.ReportRequest) { q.Kind = "pause" },
 		"position": func(q *playbackpb.ReportRequest) { q.PositionS = math.NaN() },
 		"rebuffer": func(q *playbackpb.ReportRequest) { q.RebufferS = math.Inf(1) },
-		"sequence": func(q *playbackpb.ReportRequest) { q.Sequence = math.MaxUint64 },
 	} {
 		q := say("s1", "progress", 1)
 		spoil(q)
 		if _, err := r.client.Report(t.Context(), q); services.KindOf(err) != services.Invalid {
 			t.Errorf("%s: %v", name, err)
 		}
-	}
-}
-
-func TestSeenIsBounded(t *testing.T) {
-	s := newSeen(4)
-	for i := range 20 {
-		s.add(report{fmt.Sprint(i), 1})
-	}
-	if len(s.known) != 4 || !s.has(report{"19", 1}) || s.has(report{"15", 1}) {
-		t.Errorf("%d known", len(s.known))
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -77,6 +78,15 @@ func (s *Server) Serve(ctx context.Context) error {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	var conns sync.WaitGroup
+	srv.ConnState = func(_ net.Conn, st http.ConnState) {
+		switch st {
+		case http.StateNew:
+			conns.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			conns.Done()
+		}
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		if err := srv.Serve(s.deps.Listener); !errors.Is(err, http.ErrServerClosed) {
@@ -87,12 +97,11 @@ func (s *Server) Serve(ctx context.Context) error {
 	g.Go(func() error { s.evictLoop(ctx); return nil })
 	g.Go(func() error {
 		<-ctx.Done()
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.deps.Timing.RPCTimeout.D())
-		defer cancel()
-		if err := srv.Shutdown(drain); err != nil {
-			return srv.Close()
-		}
-		return nil
+		// Not a graceful end: a request is done in a moment or will be tried
+		// again, while a fresh connection without one would hold it up.
+		return srv.Close()
 	})
-	return g.Wait()
+	err := g.Wait()
+	conns.Wait()
+	return err
 }

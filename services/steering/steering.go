@@ -85,7 +85,7 @@ func (s *Server) SetTopology(t topology.Topology) { s.places.Store(newPlaces(t))
 
 // Serve implements services.Unit.
 func (s *Server) Serve(ctx context.Context) error {
-	srv := grpc.NewServer(s.deps.Tel.ServerOptions()...)
+	srv := grpc.NewServer(append(s.deps.Tel.ServerOptions(), grpc.WaitForHandlers(true))...)
 	pb.RegisterSteeringServer(srv, s)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -97,9 +97,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	g.Go(func() error { s.follow(ctx); return nil })
 	g.Go(func() error {
 		<-ctx.Done()
-		hurry := time.AfterFunc(s.deps.Timing.RPCTimeout.D(), srv.Stop)
-		defer hurry.Stop()
-		srv.GracefulStop()
+		srv.Stop() // decisions take microseconds: it waits for those under way
 		return nil
 	})
 	return g.Wait()

@@ -57,6 +57,9 @@ type Claims struct {
 type Key struct {
 	lab  string
 	root []byte
+	// derived holds the keys of the known audiences: deriving one for every
+	// token checked would cost more than checking it.
+	derived map[Audience][]byte
 }
 
 // NewKey wraps the lab's root key; at least 16 bytes.
@@ -64,11 +67,23 @@ func NewKey(lab string, root []byte) (Key, error) {
 	if len(root) < 16 {
 		return Key{}, services.Errorf(services.Invalid, "lab key has %d bytes, want at least 16", len(root))
 	}
-	return Key{lab: lab, root: root}, nil
+	k := Key{lab: lab, root: root, derived: map[Audience][]byte{}}
+	for _, aud := range []Audience{Member, URL, Fill, License, AdminKey, S3, Discharge} {
+		k.derived[aud] = k.derive(aud)
+	}
+	return k, nil
 }
 
-// Derive returns 32 bytes for an audience, e.g. the S3 secret.
+// Derive returns 32 bytes for an audience, e.g. the S3 secret. They must not
+// be changed.
 func (k Key) Derive(aud Audience) []byte {
+	if b, ok := k.derived[aud]; ok {
+		return b
+	}
+	return k.derive(aud)
+}
+
+func (k Key) derive(aud Audience) []byte {
 	b, err := hkdf.Key(sha256.New, k.root, []byte(k.lab), "flix "+string(aud), 32)
 	if err != nil { // only for absurd lengths
 		panic("token: hkdf: " + err.Error())

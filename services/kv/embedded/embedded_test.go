@@ -90,7 +90,9 @@ func (w *world) startIn(region, dir string, opts ...func(*embedded.Config)) *nod
 	rpc, repl := listen(w.t), listen(w.t)
 	c := embedded.Config{
 		Dir: dir, Region: region, RPC: rpc, Replication: repl, Peers: w.peers,
-		Dial:  func(ctx context.Context, network, addr string) (net.Conn, error) { return w.dial(ctx, region, network, addr) },
+		Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return w.dial(ctx, region, network, addr)
+		},
 		Clock: func() time.Time { return time.Now().Add(time.Duration(n.skew.Load())) },
 		Tel:   n.tel, Timing: timing(),
 	}

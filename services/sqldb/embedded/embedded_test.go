@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -20,7 +21,12 @@ import (
 	"github.com/flix-lab/flix/topology"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		os.Exit(child(dir))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestContract(t *testing.T) {
 	w := newWorld(t)
@@ -69,8 +75,10 @@ func (w *world) startIn(region, dir string, primary bool) *node {
 	w.mu.Unlock()
 	srv, err := embedded.NewServer(embedded.Config{
 		Dir: dir, Region: region, RPC: rpc, Replication: repl, Primary: primary, Peers: w.peers,
-		Dial: func(ctx context.Context, network, addr string) (net.Conn, error) { return w.dial(ctx, region, network, addr) },
-		Tel:  n.tel, Timing: timing(),
+		Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return w.dial(ctx, region, network, addr)
+		},
+		Tel: n.tel, Timing: timing(),
 	})
 	if err != nil {
 		w.t.Fatalf("NewServer %s: %v", region, err)

@@ -1,0 +1,307 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flix-lab/flix/fixtures"
+	"github.com/flix-lab/flix/lab/journal"
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
+	"github.com/flix-lab/flix/services/media"
+	"github.com/flix-lab/flix/services/search"
+	"github.com/flix-lab/flix/services/signup"
+	"github.com/flix-lab/flix/services/sqldb"
+)
+
+// labIterations of PBKDF2 for the lab's passwords: they protect nothing, and
+// fleets of players sign in on the cores that run the whole planet.
+const labIterations = 1000
+
+// seedTime bounds one write of the seed; stores that just started need a moment.
+const seedTime = 10 * time.Second
+
+// sqlSeed is the journal's name for the relational store's contents.
+const sqlSeed = "sql"
+
+// seed fills the stores of a new lab, or of a region that was added: plans,
+// members and titles in SQL, search documents, files in the object stores,
+// and the published assets. Each write is idempotent, so a seed that was cut
+// short is simply done again.
+func (l *Lab) seed(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*seedTime)
+	defer cancel()
+	cat, err := fixtures.Catalogue()
+	if err != nil {
+		return "", err
+	}
+	regions := l.current().Topology.RegionNames()
+	var fresh []string
+	for _, r := range regions {
+		if _, done := l.journal.Get(journal.Seed, r); !done {
+			fresh = append(fresh, r)
+		}
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	if _, done := l.journal.Get(journal.Seed, sqlSeed); !done {
+		g.Go(func() error { return l.seedSQL(gctx, regions[0], cat) })
+	}
+	for _, r := range regions {
+		g.Go(func() error { return l.seedSearch(gctx, r, cat) })
+	}
+	if len(fresh) > 0 {
+		g.Go(func() error { return l.seedMedia(gctx, fresh, regions, cat) })
+	}
+	if err := g.Wait(); err != nil {
+		return "", err
+	}
+	if len(fresh) == 0 {
+		return "the stores have their contents", nil
+	}
+	for _, r := range append(fresh, sqlSeed) {
+		if err := l.journal.Put(journal.Seed, r, struct{}{}); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("%d titles, %d members and %d plans; files in %s", len(cat.Titles), len(cat.Members), len(cat.Plans), strings.Join(fresh, ", ")), nil
+}
+
+func (l *Lab) seedSQL(ctx context.Context, region string, cat fixtures.Catalog) error {
+	db, err := l.sql(region)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, p := range cat.Plans {
+		g.Go(func() error {
+			return again(ctx, func(ctx context.Context) error { return db.PutPlan(ctx, planOf(p)) })
+		})
+	}
+	for _, t := range cat.Titles {
+		row := titleOf(t)
+		g.Go(func() error {
+			return again(ctx, func(ctx context.Context) error { return db.PutTitle(ctx, row) })
+		})
+	}
+	for _, m := range cat.Members {
+		g.Go(func() error {
+			hash, err := signup.HashPassword(m.Password, labIterations)
+			if err != nil {
+				return err
+			}
+			now := time.Now().UTC()
+			return again(ctx, func(ctx context.Context) error {
+				_, err := db.CreateMember(ctx, sqldb.Member{ID: services.MemberID(m.ID), Email: m.Email, Name: m.Name, Plan: m.Plan, Country: m.Country, PasswordHash: hash, Created: now},
+					sqldb.Entry{Key: "seed/" + m.ID, Member: services.MemberID(m.ID), Kind: "trial", At: now})
+				return err
+			})
+		})
+	}
+	return g.Wait()
+}
+
+// again repeats a write while the store is out of reach: it may only just
+// have started.
+func again(ctx context.Context, f func(context.Context) error) error {
+	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		err := f(ctx)
+		if err == nil || services.KindOf(err) != services.Unavailable {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(wait):
+		}
+	}
+}
+
+// seedSearch indexes the catalogue and whatever was added since.
+func (l *Lab) seedSearch(ctx context.Context, region string, cat fixtures.Catalog) error {
+	idx, err := l.searchIndex(region)
+	if err != nil {
+		return err
+	}
+	var docs []search.Doc
+	seen := map[services.TitleID]bool{}
+	for _, t := range cat.Titles {
+		row := titleOf(t)
+		docs = append(docs, docOf(row))
+		seen[row.ID] = true
+	}
+	for _, e := range l.journal.List(journal.Title) {
+		var t sqldb.Title
+		if err := json.Unmarshal(e.Data, &t); err != nil {
+			return fmt.Errorf("journal: title %s: %w", e.ID, err)
+		}
+		if !seen[t.ID] {
+			docs = append(docs, docOf(t))
+		}
+	}
+	return again(ctx, func(ctx context.Context) error { return idx.Put(ctx, docs...) })
+}
+
+func docOf(t sqldb.Title) search.Doc {
+	return search.Doc{ID: t.ID, Name: t.Name, Synopsis: t.Synopsis, Genres: t.Genres, Countries: t.Countries}
+}
+
+// seedMedia puts the real titles into the object stores of the fresh regions,
+// most popular first, and publishes each with every region that has it as an
+// origin.
+func (l *Lab) seedMedia(ctx context.Context, fresh, all []string, cat fixtures.Catalog) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(2) // the machine's cores are busy with the planet that starts
+	live := liveTitles(cat)
+	for n, t := range live {
+		g.Go(func() error {
+			a, err := assetOf(t, float64(len(live)-n), all)
+			if err != nil {
+				return err
+			}
+			for _, r := range fresh {
+				if err := l.upload(ctx, r, t.ID, a); err != nil {
+					return err
+				}
+			}
+			return l.publish(ctx, all, a)
+		})
+	}
+	return g.Wait()
+}
+
+func liveTitles(cat fixtures.Catalog) []fixtures.Title {
+	return slices.DeleteFunc(slices.Clone(cat.Titles), func(t fixtures.Title) bool { return !t.Live })
+}
+
+// canaryTitle is the most popular title that is licensed everywhere.
+func canaryTitle() (string, error) {
+	cat, err := fixtures.Catalogue()
+	if err != nil {
+		return "", err
+	}
+	for _, t := range liveTitles(cat) {
+		if len(t.Countries) == 0 {
+			return t.ID, nil
+		}
+	}
+	return "", services.Errorf(services.Internal, "the catalogue has no live title that is licensed everywhere")
+}
+
+// assetOf describes the files of an embedded title.
+func assetOf(t fixtures.Title, popularity float64, origins []string) (*cachecontrolpb.Asset, error) {
+	files, err := fixtures.Media(t.ID)
+	if err != nil {
+		return nil, err
+	}
+	b, err := fs.ReadFile(files, "index.json")
+	if err != nil {
+		return nil, fmt.Errorf("title %s: %w", t.ID, err)
+	}
+	var x media.Index
+	if err := json.Unmarshal(b, &x); err != nil {
+		return nil, fmt.Errorf("title %s: index: %w", t.ID, err)
+	}
+	a := &cachecontrolpb.Asset{TitleId: t.ID, Version: x.Version, DurationMs: x.DurationMS, Origins: origins, Popularity: popularity, PublishedUnixMs: time.Now().UnixMilli(), Name: t.Name}
+	tracks := map[string]media.Track{}
+	for _, tr := range x.Tracks {
+		tracks[tr.Path] = tr
+	}
+	err = fs.WalkDir(files, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := fs.ReadFile(files, path)
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256(b)
+		a.Files = append(a.Files, fileOf(path, uint64(len(b)), sum[:], tracks))
+		return nil
+	})
+	return a, err
+}
+
+// fileOf says what a file of a title is, by its name and the index.
+func fileOf(path string, size uint64, sum []byte, tracks map[string]media.Track) *cachecontrolpb.File {
+	f := &cachecontrolpb.File{Path: path, Size: size, Sha256: sum}
+	if t, ok := tracks[path]; ok {
+		f.Kind, f.Rung, f.Kbps, f.Width, f.Height, f.Codecs = t.Kind, t.ID, uint32(t.Kbps), uint32(t.Width), uint32(t.Height), t.Codecs
+		return f
+	}
+	switch {
+	case path == "index.json":
+		f.Kind = "index"
+	case strings.HasSuffix(path, ".mpd"):
+		f.Kind = "manifest"
+	case path == "master.m3u8":
+		f.Kind = "hls"
+	default: // the playlists that master.m3u8 names
+		f.Kind = "playlist"
+	}
+	return f
+}
+
+func (l *Lab) upload(ctx context.Context, region, title string, a *cachecontrolpb.Asset) error {
+	store, err := l.s3(region)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	files, err := fixtures.Media(title)
+	if err != nil {
+		return err
+	}
+	if err := again(ctx, func(ctx context.Context) error { return store.EnsureBucket(ctx, mediaBucket) }); err != nil {
+		return err
+	}
+	for _, f := range a.GetFiles() {
+		b, err := fs.ReadFile(files, f.GetPath())
+		if err != nil {
+			return err
+		}
+		key := fmt.Sprintf("titles/%s/%d/%s", title, a.GetVersion(), f.GetPath())
+		if err := again(ctx, func(ctx context.Context) error {
+			_, err := store.Put(ctx, mediaBucket, key, bytes.NewReader(b), int64(len(b)), contentType(f.GetPath()))
+			return err
+		}); err != nil {
+			return fmt.Errorf("s3 of %s: %w", region, err)
+		}
+	}
+	return nil
+}
+
+// contentType of a title's file.
+func contentType(path string) string {
+	switch {
+	case strings.HasSuffix(path, ".mp4"):
+		return "video/mp4"
+	case strings.HasSuffix(path, ".mpd"):
+		return "application/dash+xml"
+	case strings.HasSuffix(path, ".m3u8"):
+		return "application/vnd.apple.mpegurl"
+	}
+	return "application/json"
+}
+
+// publish makes an asset known at the first region's cache control that
+// answers, which tells the others.
+func (l *Lab) publish(ctx context.Context, regions []string, a *cachecontrolpb.Asset) error {
+	cc, err := l.cacheControl(regions[0])
+	if err != nil {
+		return err
+	}
+	return again(ctx, func(ctx context.Context) error {
+		_, err := cc.Publish(ctx, &cachecontrolpb.PublishRequest{Asset: a})
+		return err
+	})
+}
