@@ -162,7 +162,13 @@ func (u *unit) producer() (*events.Producer, error) {
 	if err != nil {
 		return nil, err
 	}
-	u.closers = append(u.closers, func() error { p.Close(); return nil })
+	u.closers = append(u.closers, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), farewell)
+		defer cancel()
+		err := p.Flush(ctx)
+		p.Close()
+		return err
+	})
 	return p, nil
 }
 

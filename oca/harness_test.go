@@ -137,6 +137,7 @@ type site struct {
 	s3       *bucket
 	key      token.Key
 	cert     tls.Certificate
+	mu       sync.Mutex
 	controls map[string]*control
 	ocas     map[string]*appliance
 	dir      string
@@ -224,8 +225,8 @@ func (s *site) startControl(region string) *control {
 	srv, err := cachecontrol.New(cachecontrol.Deps{
 		RPC: l, Region: region, Instance: region + "/a/cachecontrol/1", KV: s.kv, Regions: s.topo.RegionNames,
 		Peers: func(r string) (pb.CacheControlClient, bool) {
-			c, ok := s.controls[r]
-			return c, ok && c.up.Load()
+			c := s.control(r)
+			return c, c != nil && c.up.Load()
 		},
 		Presign:  func(_, key string) (string, error) { return s.s3.URL + "/media/" + key + "?signature=good", nil },
 		Topology: func() topology.Topology { return s.topo }, Tel: telemetry.New(telemetry.Config{Instance: region}), Timing: s.topo.Timing,
@@ -240,15 +241,23 @@ func (s *site) startControl(region string) *control {
 	s.t.Cleanup(func() { conn.Close() })
 	c := &control{unit: start(s.t, srv), CacheControlClient: pb.NewCacheControlClient(conn), addr: l.Addr().String()}
 	c.up.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.controls[region] = c
 	return c
+}
+
+func (s *site) control(region string) *control {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.controls[region]
 }
 
 // pick is Deps.Control for an appliance of a region.
 func (s *site) pick(region string) func(context.Context) (pb.CacheControlClient, string, error) {
 	return func(context.Context) (pb.CacheControlClient, string, error) {
 		for _, r := range s.topo.Nearest(region) {
-			if c := s.controls[r]; c != nil && c.up.Load() {
+			if c := s.control(r); c != nil && c.up.Load() {
 				return c, r, nil
 			}
 		}

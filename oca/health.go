@@ -2,7 +2,6 @@ package oca
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -80,12 +79,20 @@ func (s *Server) checkHealth(took time.Duration, sent uint64) {
 	switch err := s.store.writable(); {
 	case err != nil:
 		s.diskFailed(err)
-	case connections >= most:
-		s.health.set(fmt.Sprintf("%.0f connections, at most %.0f", connections, most))
+	case connections >= most, connections >= recovered*most && s.health.reason() == reasonCrowded:
+		s.health.set(reasonCrowded)
 	default:
 		s.health.set("")
 	}
 }
+
+const (
+	// reasonCrowded is why an appliance with too many connections is not well.
+	reasonCrowded = "too many connections"
+	// recovered is the share of the limit below which it is well again, so
+	// that it does not flap at the limit.
+	recovered = 0.9
+)
 
 // diskFailed makes the appliance unhealthy until the disk takes a write again.
 func (s *Server) diskFailed(err error) {
@@ -95,11 +102,12 @@ func (s *Server) diskFailed(err error) {
 }
 
 // Drain implements services.Drainer: cache control hears that the appliance is
-// not to be used, and stragglers are answered until none is left.
+// not to be used, and each answer tells its client to go (GOAWAY, or
+// "Connection: close").
 func (s *Server) Drain(ctx context.Context) error {
 	s.health.drain()
 	s.client.SetKeepAlivesEnabled(false)
-	for s.client.count.Load() > 0 {
+	for s.inFlight.Load() > 0 {
 		if !sleep(ctx, firstBackoff) {
 			return ctx.Err()
 		}

@@ -28,6 +28,8 @@ var cmcdHeaders = [...]string{"CMCD-Object", "CMCD-Request", "CMCD-Session", "CM
 
 // serveClient answers clients: GET and HEAD of files, by signed path.
 func (s *Server) serveClient(w http.ResponseWriter, r *http.Request) {
+	s.inFlight.Add(1)
+	defer s.inFlight.Add(-1)
 	start := s.d.Clock()
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
@@ -100,7 +102,7 @@ func (s *Server) admit(tok string, r ref, client netip.Addr) (token.Claims, erro
 	if s.d.NoAuth {
 		return token.Claims{}, nil
 	}
-	claims, err := s.d.Key.Verify(token.URL, tok, s.d.Clock())
+	claims, err := s.admitted.verify(s.d.Key, tok, s.d.Clock())
 	if err != nil {
 		return claims, err
 	}

@@ -190,7 +190,9 @@ func testHeaders(t *testing.T, s *site, a *appliance, asset *pb.Asset) {
 
 func testTokens(t *testing.T, s *site, exchange, embedded *appliance, asset *pb.Asset) {
 	now := time.Now()
-	sign := func(aud token.Audience, c token.Claims, ttl time.Duration) string { return s.key.Sign(aud, c, now, ttl) }
+	sign := func(aud token.Audience, c token.Claims, ttl time.Duration) string {
+		return s.key.Sign(aud, c, now, ttl)
+	}
 	good := token.Claims{Title: asset.TitleId, Client: insider}
 	otherKey, err := token.NewKey("other", bytes.Repeat([]byte("k"), 32))
 	if err != nil {
@@ -368,15 +370,38 @@ func TestDrain(t *testing.T) {
 	s, _, a, asset := served(t)
 	client := s.httpClient(insider)
 	get(t, client, http.MethodGet, s.url(a, asset, 0, insider))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	go client.CloseIdleConnections()
-	if err := a.Drain(ctx); err != nil {
+	// A request that is under way holds it up.
+	a.tel.Properties.Set(map[string]string{oca.PropertyBandwidth: "1M"})
+	resp, err := client.Get(s.url(a, asset, 0, insider))
+	if err != nil {
 		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := a.Drain(short); err == nil {
+		t.Fatal("drained while it answers")
 	}
 	eventually(t, func() string {
 		if fillOf(s, a.id).Healthy {
 			return "cache control still takes it for healthy"
+		}
+		return ""
+	})
+	a.tel.Properties.Set(map[string]string{oca.PropertyBandwidth: ""})
+	if got, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(got, s.body(asset, 0)) {
+		t.Fatalf("the request under way was cut: %d bytes, %v", len(got), err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := a.Drain(ctx); err != nil {
+		t.Fatal(err)
+	}
+	// Every connection goes once it was answered.
+	get(t, client, http.MethodGet, s.url(a, asset, 0, insider))
+	eventually(t, func() string {
+		if n := gather(t, a.tel.Metrics)["oca_connections"]; n != 0 {
+			return fmt.Sprintf("%.0f connections", n)
 		}
 		return ""
 	})

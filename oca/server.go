@@ -85,12 +85,14 @@ type Server struct {
 	outbox   *outbox
 	filler   *filler
 	doubts   *doubts
+	admitted admitted
 	client   *httpServer
 	fill     *httpServer
 
 	serveBucket, fillInBucket, fillOutBucket bucket
 
 	sent           atomic.Uint64 // bytes to clients since start
+	inFlight       atomic.Int64  // requests of clients
 	maxConnections atomic.Int64
 	bandwidth      atomic.Int64 // bits per second now
 	health         *health

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 )
 
 // doubts is the objects somebody doubts, and whether to look at all of them.
@@ -57,14 +58,21 @@ func (d *doubts) take() (sums []sum, scan, deep bool) {
 	return sums, scan, deep
 }
 
-// verifyFile doubts the object behind a name.
+// verifyFile doubts the object behind a name. A name that is not stored is
+// reported missing, since cache control believes it is.
 func (s *Server) verifyFile(r ref) {
-	s.store.mu.RLock()
-	e, ok := s.store.files[r]
-	s.store.mu.RUnlock()
-	if ok {
-		s.doubts.add(e.sum)
+	if digest, ok := s.store.lookup(r); ok {
+		s.doubts.add(digest)
+		return
 	}
+	s.outbox.send(&pb.ApplianceMessage{Body: &pb.ApplianceMessage_Removed{Removed: &pb.Removed{Files: []*pb.HeldFile{r.held(0)}, Reason: reasonMissing}}})
+}
+
+func (s *store) lookup(r ref) (sum, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e, ok := s.files[r]
+	return e.sum, ok
 }
 
 // verifyLoop reads again what is doubted, one object at a time.

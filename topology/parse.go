@@ -20,6 +20,8 @@ const (
 	maxFile   = 1 << 20
 	maxNodes  = 100_000
 	maxMerges = 8 // merge keys inside merge keys
+	// maxProblems are reported at most.
+	maxProblems = 50
 )
 
 // Parse reads a topology in YAML and validates it. What may be left out takes
@@ -43,6 +45,7 @@ func Parse(r io.Reader, filename string) (Topology, error) {
 	}
 	t := p.topology(root)
 	p.validate(t)
+	p.cap()
 	if err := p.errs.err(); err != nil {
 		return Topology{}, err
 	}
@@ -100,6 +103,14 @@ func (p *parser) validate(t Topology) {
 	slices.SortStableFunc(p.errs, func(a, b *ParseError) int { return a.Line - b.Line })
 }
 
+// cap keeps the first problems: nobody reads hundreds at once.
+func (p *parser) cap() {
+	if more := len(p.errs) - maxProblems; more > 0 {
+		p.errs = p.errs[:maxProblems:maxProblems]
+		p.add(0, "", "", fmt.Sprintf("%d more problems are not shown", more), "mend these first")
+	}
+}
+
 // line finds where a field stands, or what contains it.
 func (p *parser) line(field string) int {
 	for {
@@ -140,7 +151,7 @@ func (p *parser) syntax(err error) {
 		text = m[2]
 		line, _ = strconv.Atoi(m[1]) // none: 0
 	}
-	p.add(line, "", "", "is not YAML: "+text, "look at the indentation, quotes and brackets here and in the line above")
+	p.add(line, "", "", "is not YAML: "+text, "look at the indentation, quotes and brackets in this line and its neighbours")
 }
 
 // resolve follows an alias. It counts every node looked at and gives nil when

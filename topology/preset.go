@@ -1,9 +1,6 @@
 package topology
 
-import (
-	"fmt"
-	"net/netip"
-)
+import "fmt"
 
 // MaxPresetRegions is the largest preset.
 const MaxPresetRegions = 6
@@ -36,35 +33,13 @@ func Preset(regions int) (Topology, error) {
 		return Topology{}, fmt.Errorf("regions: %d is outside 1 to %d: choose a number in that range, or declare more with --topology FILE", regions, MaxPresetRegions)
 	}
 	t := Topology{Timing: LabTiming()}
-	for i := range regions {
-		t.Regions = append(t.Regions, presetRegion(i))
+	drafts := make([]regionDraft, regions)
+	for i := range drafts {
+		drafts[i].Name = places[i].name
 		for j := range i {
 			t.Links = append(t.Links, Link{Between: [2]string{places[j].name, places[i].name}, RTT: Duration(placeRTT[j][i]) * ms})
 		}
 	}
+	t.Regions = complete(drafts)
 	return t, nil
-}
-
-func presetRegion(i int) Region {
-	p := places[i]
-	appliances := func(bw Rate) []Appliance {
-		a := Appliance{Capacity: 4 << 30, Bandwidth: bw}
-		return []Appliance{a, a}
-	}
-	r := Region{
-		Name: p.name, Country: p.country, Zones: []string{"a", "b"},
-		Exchange: Exchange{Name: p.name + "-ix", Appliances: appliances(100e9)},
-	}
-	for k := range 2 {
-		// Each region owns a /18 of 198.18.0.0/15, each ISP a /20 of it.
-		base := i*64 + k*16
-		v4 := netip.AddrFrom4([4]byte{198, byte(18 + base>>8), byte(base), 0})
-		v6 := netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, byte(i), byte(k)})
-		r.ISPs = append(r.ISPs, ISP{
-			Name: fmt.Sprintf("%s-isp-%d", p.name, k+1), ASN: uint32(64512 + i*8 + k), Country: p.country,
-			Prefixes:   []netip.Prefix{netip.PrefixFrom(v4, 20), netip.PrefixFrom(v6, 48)},
-			Appliances: appliances(10e9),
-		})
-	}
-	return r
 }

@@ -3,7 +3,6 @@ package topology
 import (
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -48,25 +47,20 @@ func (p *parser) timing(n *yaml.Node, field string) Timing {
 	}
 	// The preset is the start, wherever in the mapping it stands.
 	t := LabTiming()
-	p.fields(n, field, p.timingReaders(nil, func(n *yaml.Node, f string) { t = preset(n, f) }))
-	quiet := &parser{file: p.file, lines: map[string]int{}}
-	_ = quiet
+	var set []func()
+	readers := map[string]fieldReader{"preset": func(n *yaml.Node, f string) { t = preset(n, f) }}
+	for _, tf := range timingFields(&t) {
+		readers[tf.name] = func(n *yaml.Node, f string) {
+			var d Duration
+			p.text(n, f, "30s", d.UnmarshalText)
+			set = append(set, func() { *tf.value = d })
+		}
+	}
+	p.fields(n, field, readers)
+	for _, f := range set {
+		f()
+	}
 	return t
-}
-
-func (p *parser) timingReaders(*Timing, fieldReader) map[string]fieldReader { return nil }
-
-// regionDraft is a region as written, with what is still to be derived.
-type regionDraft struct {
-	Region
-	exchangeGiven bool // appliances of the exchange are as written
-	ispsGiven     bool
-	isps          []ispDraft
-}
-
-type ispDraft struct {
-	ISP
-	prefixesGiven, appliancesGiven bool
 }
 
 func (p *parser) region(n *yaml.Node, field string) regionDraft {
@@ -220,5 +214,3 @@ func (p *parser) link(n *yaml.Node, field string) Link {
 	}
 	return l
 }
-
-var _ = strings.Cut

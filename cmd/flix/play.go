@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -54,6 +55,7 @@ throughput, changes appliance on failure, and checks every segment.`,
 	f.StringVar(&o.speed, "speed", "1x", "speed of the playback clock, e.g. 10x")
 	f.Float64Var(&o.o.Seconds, "seconds", 0, "seconds of the title to play; 0 is all of it")
 	f.IntVar(&o.o.Height, "height", 0, "resolution wanted in lines; 0 is what the plan allows")
+	f.BoolVar(&o.o.Resume, "resume", false, "begin where the member left off")
 	f.StringVar(&o.o.Save, "save", "", "write what was received to an MP4 file")
 	f.StringVar(&o.o.Email, "email", lab.DemoEmail, "member to sign in as")
 	f.StringVar(&o.o.Password, "password", lab.DemoPassword, "password of the member")
@@ -108,6 +110,7 @@ func runPlay(ctx context.Context, a *app, o playOptions) error {
 	if err := o.places(world.Topology); err != nil {
 		return err
 	}
+	o.o.Seed = rand.Uint64() // a client of its own at every play
 	view := render.NewSteps(a.env.errOut())
 	viewer, err := lab.NewViewer(world, func(p lab.PlayProgress) { view.Live("%s", playLine(p)) })
 	if err != nil {

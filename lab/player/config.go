@@ -74,6 +74,8 @@ type Options struct {
 	Speed float64
 	// Seconds of media to play; 0 is the whole title.
 	Seconds float64
+	// Resume begins where the member left off instead of at the start.
+	Resume bool
 	// Height is the resolution wanted, in lines; 0 is what the plan allows.
 	Height int
 	// Save writes what was received as one MP4 to a path: a temporary file

@@ -33,7 +33,8 @@ func TestPlaceOf(t *testing.T) {
 		{name: "foreign address", o: Options{IP: netip.MustParseAddr("192.0.2.1")}, reason: services.ReasonUnknownISP, mentions: "us-east-isp-1"},
 		{name: "address of another ISP", o: Options{IP: netip.MustParseAddr("198.18.64.9"), ISP: "us-east-isp-1"}, reason: services.ReasonUnknownISP},
 		{name: "unknown region", o: Options{Region: "mars"}, reason: "unknown_region", mentions: "us-west"},
-		{name: "unknown country", o: Options{Country: "DE"}, reason: "unknown_country", mentions: "GB, US"},
+		{name: "unknown country", o: Options{Country: "Deutschland"}, reason: "unknown_country", mentions: "GB, US"},
+		{name: "country of another ISP", o: Options{ISP: topo.Regions[0].ISPs[0].Name, Country: "GB"}, reason: "unknown_country", mentions: "of that country"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p, err := placeOf(topo, tc.o)

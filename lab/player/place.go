@@ -20,6 +20,9 @@ type place struct {
 	home string
 }
 
+// abroad stands for the ISP of a client whose network no ISP of the lab is.
+const abroad = "abroad"
+
 // placeOf works out a client's place from what was asked for.
 func placeOf(t topology.Topology, o Options) (place, error) {
 	if o.Region != "" {
@@ -39,6 +42,10 @@ func placeOf(t topology.Topology, o Options) (place, error) {
 	if p.ip.IsValid() {
 		return p, nil
 	}
+	if isp.Name == abroad {
+		p.ip, _ = topology.AbroadAddr(isp.Country, o.Seed) // the country was checked
+		return p, nil
+	}
 	for _, prefix := range isp.Prefixes {
 		if prefix.Addr().Is4() {
 			p.ip = pickAddr(prefix, o.Seed)
@@ -53,20 +60,23 @@ func placeOf(t topology.Topology, o Options) (place, error) {
 func ispOf(t topology.Topology, o Options) (topology.ISP, topology.Region, error) {
 	if o.IP.IsValid() {
 		isp, region, ok := t.Locate(o.IP)
+		if c := t.CountryOf(o.IP); !ok && c != "" && o.ISP == "" {
+			return topology.ISP{Name: abroad, Country: c}, t.Regions[0], agrees(c, o.Country)
+		}
 		if !ok {
 			return isp, region, unknownISP(t, "no ISP announces %s", o.IP)
 		}
 		if o.ISP != "" && isp.Name != o.ISP {
 			return isp, region, unknownISP(t, "%s belongs to ISP %q, not to %q", o.IP, isp.Name, o.ISP)
 		}
-		return isp, region, nil
+		return isp, region, agrees(isp.Country, o.Country)
 	}
 	if o.ISP != "" {
 		isp, region, ok := t.ISP(o.ISP)
 		if !ok {
 			return isp, region, unknownISP(t, "no ISP is called %q", o.ISP)
 		}
-		return isp, region, nil
+		return isp, region, agrees(isp.Country, o.Country)
 	}
 	home := o.Region
 	if home == "" {
@@ -83,8 +93,23 @@ func ispOf(t topology.Topology, o Options) (topology.ISP, topology.Region, error
 	if o.Country == "" {
 		return topology.ISP{}, topology.Region{}, unknownISP(t, "the topology has no ISP")
 	}
-	return topology.ISP{}, topology.Region{}, services.Errorf(services.Invalid, "no ISP of the lab is in country %q", o.Country).
-		WithReason("unknown_country").WithRemedy("use one of %s", strings.Join(countries(t), ", "))
+	country := strings.ToUpper(o.Country)
+	if _, ok := topology.AbroadAddr(country, 0); !ok {
+		return topology.ISP{}, topology.Region{}, services.Errorf(services.Invalid, "%q is not a country", o.Country).
+			WithReason("unknown_country").WithRemedy("use an ISO 3166-1 alpha-2 code; the lab's ISPs are in %s", strings.Join(countries(t), ", "))
+	}
+	near, _ := t.Region(home)
+	return topology.ISP{Name: abroad, Country: country}, near, nil
+}
+
+// agrees refuses a country that is not the one of the client's network: it is
+// the address that decides, as it does for the service.
+func agrees(have, want string) error {
+	if want == "" || strings.EqualFold(have, want) {
+		return nil
+	}
+	return services.Errorf(services.Invalid, "the client's network is in %s, not in %s", have, want).
+		WithReason("unknown_country").WithRemedy("leave the country out, or name an ISP of that country")
 }
 
 func unknownISP(t topology.Topology, format string, args ...any) error {

@@ -442,10 +442,25 @@ func TestBookmarkAndSeconds(t *testing.T) {
 	l := newFakeLab(t, 8, "isp")
 	l.position = 5.5
 	o := l.options()
-	o.Seconds = 3
+	o.Seconds, o.Resume = 3, true
 	r := mustPlay(t, l, o)
 	if r.StartPositionS != 4 || r.SecondsPlayed != 3 || r.Segments != 4 {
 		t.Errorf("from %g s, %g s in %d segments", r.StartPositionS, r.SecondsPlayed, r.Segments)
+	}
+	o.Resume = false
+	if r := mustPlay(t, l, o); r.StartPositionS != 0 {
+		t.Errorf("without Resume it began at %g s, want 0", r.StartPositionS)
+	}
+}
+
+func TestClientAbroad(t *testing.T) {
+	topo, err := topology.Preset(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := placeOf(topo, Options{Country: "fr", Seed: 7})
+	if err != nil || p.isp.Country != "FR" || topo.CountryOf(p.ip) != "FR" || p.home != topo.Regions[0].Name {
+		t.Errorf("place = %+v, %v, want an address in FR near %s", p, err, topo.Regions[0].Name)
 	}
 }
 

@@ -81,7 +81,7 @@ func (s *session) seek() {
 	s.segment = segmentTime(video[0])
 	var at time.Duration
 	mark := time.Duration(s.reply.PositionS * float64(time.Second))
-	if mark < s.length-nearEnd {
+	if s.opts.Resume && mark < s.length-nearEnd {
 		for s.first+1 < len(video) && at+segmentTime(video[s.first]) <= mark {
 			at += segmentTime(video[s.first])
 			s.first++

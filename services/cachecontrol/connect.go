@@ -92,8 +92,12 @@ func (s *Server) connected(h *pb.Hello, counter uint64, se *session, now time.Ti
 	a.setHoldings(h.GetHoldings())
 	h.Holdings = nil
 	a.hello = h
-	// Only an appliance that can serve says Hello; its first report follows.
-	a.report = &pb.Report{Healthy: true, UsedBytes: a.bytes, Filled: h.GetFilled()}
+	// A new one is taken for healthy, since it can say Hello, and one that was
+	// not stays so; the first report follows at once.
+	a.report = &pb.Report{
+		Healthy: a.report == nil || a.report.GetHealthy(), Reason: a.report.GetReason(),
+		UsedBytes: a.bytes, Filled: h.GetFilled(),
+	}
 	s.touch(a, now)
 	s.planner.setNode(a.info(), a.held())
 	s.d.Tel.Log.Info("appliance connected", "appliance", a.id, "files", a.files, "bytes", a.bytes)

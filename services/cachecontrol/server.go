@@ -2,6 +2,7 @@ package cachecontrol
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"net"
 	"sync"
@@ -113,7 +114,12 @@ func (s *Server) Serve(ctx context.Context) error {
 	g := grpc.NewServer(append(s.d.Tel.ServerOptions(), grpc.MaxRecvMsgSize(maxMessage), grpc.WaitForHandlers(true))...)
 	pb.RegisterCacheControlServer(g, s)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return g.Serve(s.d.RPC) })
+	group.Go(func() error {
+		if err := g.Serve(s.d.RPC); !errors.Is(err, grpc.ErrServerStopped) {
+			return err
+		}
+		return nil // it was stopped before it began
+	})
 	group.Go(func() error { return s.syncLoop(ctx) })
 	group.Go(func() error { return s.tickLoop(ctx) })
 	group.Go(func() error { return s.persistLoop(ctx) })

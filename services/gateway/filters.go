@@ -199,6 +199,8 @@ func (s *Server) clientContext(ex *Exchange) error {
 	if isp, _, ok := t.Locate(ex.Client); ok {
 		set("X-Flix-Country", isp.Country)
 		set("X-Flix-Isp", isp.Name)
+	} else if c := t.CountryOf(ex.Client); c != "" {
+		set("X-Flix-Country", c)
 	} else if r, ok := t.Region(s.d.Region); ok {
 		// A client of no declared ISP, a browser on this machine say, is
 		// taken for one near this region.

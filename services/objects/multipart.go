@@ -93,7 +93,7 @@ func partPath(id string, number int) string {
 // putPart stores one part; a part sent twice replaces the first.
 func (s *store) putPart(bucketName, key, id string, number int, src source) (meta, error) {
 	if number < 1 || number > maxPartNumber {
-		return meta{}, errTooManyUploadBits
+		return meta{}, errPartNumber
 	}
 	if _, err := s.upload(bucketName, key, id); err != nil {
 		return meta{}, err

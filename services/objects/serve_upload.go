@@ -26,7 +26,7 @@ func (q *request) createUpload() error {
 func (q *request) part() (string, int, error) {
 	n, err := strconv.Atoi(q.query.Get("partNumber"))
 	if err != nil {
-		return "", 0, errTooManyUploadBits
+		return "", 0, errPartNumber
 	}
 	return q.query.Get("uploadId"), n, nil
 }

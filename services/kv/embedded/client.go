@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 	"unicode/utf8"
 
@@ -115,10 +116,15 @@ func (c *client) send(ctx context.Context, op string, ns kv.Namespace, partition
 		}
 	}
 	r, err := c.rpc.Write(ctx, &kvpb.WriteRequest{Namespace: ns.Name, Partition: partition, Cells: cells, Condition: cond, Global: ns.Global})
-	if err != nil {
-		return false, failed(op, err)
+	if err == nil {
+		return r.GetApplied(), nil
 	}
-	return r.GetApplied(), nil
+	err = failed(op, err)
+	if ns.Global && services.KindOf(err) == services.Unavailable && services.ReasonOf(err) == "" {
+		// The call ended before the server could say what became of it.
+		err = fmt.Errorf("the write may be applied in its region, unconfirmed by a second one: %w", err)
+	}
+	return false, err
 }
 
 func item(c *kvpb.Cell) kv.Item {

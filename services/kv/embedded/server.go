@@ -123,6 +123,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	for _, l := range listeners {
 		g.Go(func() error { return s.grpc.Serve(l) })
 	}
+	g.Go(s.store.files.settle)
 	g.Go(func() error { return s.repl.run(ctx) })
 	g.Go(func() error { return (&sweeper{s: s}).run(ctx) })
 	g.Go(func() error {

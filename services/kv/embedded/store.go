@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble"
-	"github.com/cockroachdb/pebble/vfs"
 )
 
 // Sizes are for a lab of many stores on one machine: a few thousand cells, hot
@@ -26,7 +25,8 @@ const (
 
 // store is the Pebble database with what serialises writes to it.
 type store struct {
-	db *pebble.DB
+	db    *pebble.DB
+	files *files
 	// id is drawn when the directory is made; a peer that sees another one
 	// knows that everything it has sent is gone.
 	id   string
@@ -90,12 +90,15 @@ func (b *broken) cause() error {
 
 func openStore(dir string, log *slog.Logger) (*store, error) {
 	b := &broken{log: log, ch: make(chan struct{})}
+	fs := newFiles()
 	cache := pebble.NewCache(cacheSize)
 	defer cache.Unref()
 	opts := &pebble.Options{
-		FS: pageCacheFS{vfs.Default}, Logger: b, Cache: cache,
+		FS: fs, Logger: b, Cache: cache,
 		MemTableSize: memTableSize, MaxOpenFiles: maxOpenFiles,
-		FormatMajorVersion:       pebble.FormatNewest,
+		// Later formats bring nothing that is used here, and a new store would
+		// climb to them one synced step at a time.
+		FormatMajorVersion:       pebble.FormatMostCompatible,
 		MaxConcurrentCompactions: func() int { return 1 },
 	}
 	opts.Experimental.TableCacheShards = 1
@@ -103,7 +106,7 @@ func openStore(dir string, log *slog.Logger) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", dir, err)
 	}
-	s := &store{db: db, seed: maphash.MakeSeed(), broken: b}
+	s := &store{db: db, files: fs, seed: maphash.MakeSeed(), broken: b}
 	if s.id, err = s.identity(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

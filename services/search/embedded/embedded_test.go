@@ -90,3 +90,23 @@ func TestHalfMadeIndexIsMadeAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func BenchmarkStart(b *testing.B) {
+	for b.Loop() {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		s, err := embedded.NewServer(embedded.Config{Dir: b.TempDir(), RPC: l, Tel: telemetry.Discard()})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		ctx, cancel := context.WithCancel(b.Context())
+		cancel()
+		if err := s.Serve(ctx); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+}

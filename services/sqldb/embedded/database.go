@@ -49,15 +49,18 @@ func openDatabase(dir string) (*database, error) {
 		return nil, err
 	}
 	path := filepath.Join(dir, "flix.db")
-	writer, err := sql.Open("sqlite", dsn(path, "immediate",
-		// NORMAL leaves the log to the page cache, which a killed process does
-		// not take with it.
-		"journal_mode(WAL)", "synchronous(NORMAL)", "busy_timeout(5000)", "cache_size(-512)", "journal_size_limit(4194304)"))
+	// While the file is made nothing waits for the disk; see migrate.
+	writer, err := sql.Open("sqlite", dsn(path, url.Values{
+		"_txlock": {"immediate"}, "_journal_mode": {"WAL"}, // the driver sets it after the pragmas
+		"_pragma": {"busy_timeout(5000)", "synchronous(OFF)", "cache_size(-512)", "journal_size_limit(4194304)"},
+	}))
 	if err != nil {
 		return nil, err
 	}
 	writer.SetMaxOpenConns(1)
-	reader, err := sql.Open("sqlite", dsn(path, "deferred", "query_only(1)", "busy_timeout(5000)", "cache_size(-256)"))
+	reader, err := sql.Open("sqlite", dsn(path, url.Values{
+		"_pragma": {"busy_timeout(5000)", "query_only(1)", "cache_size(-256)"},
+	}))
 	if err != nil {
 		return nil, errors.Join(err, writer.Close())
 	}
@@ -70,14 +73,17 @@ func openDatabase(dir string) (*database, error) {
 	return db, nil
 }
 
-func dsn(path, txlock string, pragmas ...string) string {
-	q := url.Values{"_txlock": {txlock}, "_pragma": pragmas}
+func dsn(path string, q url.Values) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
 }
 
 // migrate makes the tables: a node is readable before it has met a primary.
+//
+// From then on the file is synced at checkpoints (NORMAL), so that a loss of
+// power does not break it; the log is left to the page cache, which a killed
+// process does not take with it.
 func (d *database) migrate() error {
-	return d.tx(context.Background(), func(tx *sql.Tx) error {
+	err := d.tx(context.Background(), func(tx *sql.Tx) error {
 		for _, q := range append(ownSchema(), sqldb.Schema()...) {
 			if _, err := tx.Exec(q); err != nil {
 				return err
@@ -85,6 +91,11 @@ func (d *database) migrate() error {
 		}
 		return nil
 	}, func() {})
+	if err != nil {
+		return err
+	}
+	_, err = d.writer.Exec(`PRAGMA synchronous = NORMAL`)
+	return err
 }
 
 func (d *database) close() error { return errors.Join(d.reader.Close(), d.writer.Close()) }

@@ -160,6 +160,23 @@ func timing() topology.Timing {
 	t := topology.LabTiming()
 	t.RegistryFetch = topology.Duration(50 * time.Millisecond)
 	t.BreakerSleep = topology.Duration(40 * time.Millisecond)
-	t.RPCTimeout = topology.Duration(500 * time.Millisecond)
+	t.RPCTimeout = topology.Duration(300 * time.Millisecond)
 	return t
+}
+
+func BenchmarkStart(b *testing.B) {
+	for b.Loop() {
+		l := listen(b)
+		s, err := embedded.NewServer(embedded.Config{Dir: b.TempDir(), Region: "us-east", RPC: l, Primary: true, Tel: telemetry.Discard(), Timing: timing()})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		ctx, cancel := context.WithCancel(b.Context())
+		cancel()
+		if err := s.Serve(ctx); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
 }

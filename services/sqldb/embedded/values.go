@@ -3,6 +3,7 @@ package embedded
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/sqldb"
@@ -90,7 +91,10 @@ func validStatements(in []*sqldbpb.Statement) error {
 
 func validStatement(st *sqldbpb.Statement) error {
 	sql := strings.TrimSpace(st.GetSql())
-	verb, _, _ := strings.Cut(strings.ToUpper(sql), " ")
+	verb := strings.ToUpper(sql)
+	if i := strings.IndexFunc(verb, unicode.IsSpace); i >= 0 {
+		verb = verb[:i]
+	}
 	allowed := []string{"INSERT", "REPLACE", "UPDATE", "DELETE"}
 	if st.GetQuery() {
 		allowed = []string{"SELECT"}

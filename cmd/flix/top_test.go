@@ -1,0 +1,55 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/flix-lab/flix/services"
+)
+
+// topEnv is a process world of a test; no lab is in it.
+func topEnv(t *testing.T, tty bool) (Env, *bytes.Buffer) {
+	var errOut bytes.Buffer
+	dir := t.TempDir()
+	return Env{
+		Args: []string{"top", "--name", "nowhere"}, Getenv: func(k string) string { return map[string]string{"XDG_STATE_HOME": dir}[k] },
+		In: strings.NewReader(""), Out: &bytes.Buffer{}, Err: &errOut, OutTTY: tty, HomeDir: dir, TempDir: dir, Exe: "/nonexistent/flix",
+	}, &errOut
+}
+
+func TestTopRefusesWithoutTerminal(t *testing.T) {
+	env, errOut := topEnv(t, false)
+	if code := run(context.Background(), env); code != services.Invalid.ExitCode() {
+		t.Errorf("exit code %d, want %d", code, services.Invalid.ExitCode())
+	}
+	for _, want := range []string{"flix top needs a terminal", "flix lab status -o json", "flix events -f"} {
+		if !strings.Contains(errOut.String(), want) {
+			t.Errorf("the message lacks %q:\n%s", want, errOut)
+		}
+	}
+}
+
+func TestTopOfUnknownLab(t *testing.T) {
+	env, errOut := topEnv(t, true)
+	if code := run(context.Background(), env); code != reasonExits[services.ReasonNoLab] {
+		t.Errorf("exit code %d, want %d; it said %s", code, reasonExits[services.ReasonNoLab], errOut)
+	}
+	if env.Out.(*bytes.Buffer).Len() > 0 {
+		t.Errorf("it drew without a lab: %q", env.Out)
+	}
+}
+
+func TestKeyboardOfAPipe(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if keyboard(r) != nil {
+		t.Error("a pipe was taken for a keyboard")
+	}
+}
