@@ -32,10 +32,9 @@ func hostArgs(p Paths, host, socket string) []string {
 // The parent is told when the socket answers; see embedded.Spawn.
 func RunDaemon(ctx context.Context, env Env, p Paths) error {
 	embedded.CloseInherited()
-	err := runDaemon(ctx, env, p, func() { embedded.Ready(nil) })
-	if err != nil {
-		embedded.Ready(err) // does nothing when it was ready before
-	}
+	ready := embedded.Spawned(env.Getenv)
+	err := runDaemon(ctx, env, p, func() { ready.Tell(nil) })
+	ready.Tell(err) // counts only when it was not ready before
 	return err
 }
 

@@ -17,19 +17,20 @@ import (
 // exported over OTLP too when OTEL_EXPORTER_OTLP_ENDPOINT is set.
 func RunHost(ctx context.Context, env Env, dir, host, socket string) error {
 	embedded.CloseInherited()
+	ready := embedded.Spawned(env.Getenv)
 	f, err := os.OpenFile(instanceLog(filepath.Join(dir, "logs"), host), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		embedded.Ready(err)
+		ready.Tell(err)
 		return err
 	}
 	defer f.Close()
 	h := slog.NewJSONHandler(f, &slog.HandlerOptions{Level: logLevel(env)})
 	exp, err := exporter(ctx, env)
 	if err != nil {
-		embedded.Ready(err)
+		ready.Tell(err)
 		return err
 	}
-	return embedded.RunHost(ctx, dir, host, socket, NewWiring(h, exp), slog.New(h).With("instance", "host/"+host))
+	return embedded.RunHost(ctx, dir, host, socket, NewWiring(h, exp), slog.New(h).With("instance", "host/"+host), ready)
 }
 
 // instanceLog is the file that a host's instances log to.

@@ -325,7 +325,13 @@ func (u *unit) peers(role topology.Role, port string) func() map[string]string {
 	return func() map[string]string {
 		out := map[string]string{}
 		for _, r := range u.w.otherRegions(u.spec.Region) {
-			for _, i := range u.w.lookup(u.spec.Region, r).VIP(string(role)) {
+			reg := u.w.lookup(u.spec.Region, r)
+			// A region whose registry has been silent for that long is taken to
+			// be lost: nobody shall wait for its acknowledgement.
+			if !reg.Fetched() || reg.Age() > u.timing().ReportExpiry.D() {
+				continue
+			}
+			for _, i := range reg.VIP(string(role)) {
 				out[r] = i.Addr(port)
 				break
 			}

@@ -111,8 +111,16 @@ type usageError struct{ error }
 
 func isUsage(err error) bool {
 	var u usageError
-	return errors.As(err, &u) || strings.HasPrefix(err.Error(), "unknown command") ||
-		strings.HasPrefix(err.Error(), "accepts ") || strings.HasPrefix(err.Error(), "requires ") || strings.Contains(err.Error(), "arg(s)")
+	if errors.As(err, &u) {
+		return true
+	}
+	// cobra has no types for these.
+	for _, text := range []string{"unknown command", "arg(s)", "required flag(s)", "if any flags in the group", "none of the others can be"} {
+		if strings.Contains(err.Error(), text) {
+			return true
+		}
+	}
+	return false
 }
 
 func newRoot(env Env) *cobra.Command {

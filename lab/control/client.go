@@ -32,6 +32,9 @@ func NewClient(socket string) *Client {
 	}}}
 }
 
+// goneRemedy is what to do when the daemon ended in the middle of an answer.
+const goneRemedy = "run the command again; flix lab up starts a new daemon"
+
 // ErrNoDaemon says that no daemon answers on the socket.
 var ErrNoDaemon = errors.New("the lab's daemon does not run")
 
@@ -55,7 +58,7 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
 		return nil, ErrNoDaemon
 	case err != nil:
-		return nil, &services.Error{Kind: services.Unavailable, Msg: "the lab's daemon went away", Err: err, Remedy: "run the command again; flix lab up starts a new daemon"}
+		return nil, &services.Error{Kind: services.Unavailable, Msg: "the lab's daemon went away", Err: err, Remedy: goneRemedy}
 	}
 	return resp, nil
 }
@@ -75,7 +78,7 @@ func do[Res any](ctx context.Context, c *Client, method, path string, in any) (R
 		return out, p.Err()
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
-		return out, &services.Error{Kind: services.Unavailable, Msg: "the daemon's answer broke off", Err: err}
+		return out, &services.Error{Kind: services.Unavailable, Msg: "the daemon's answer broke off", Err: err, Remedy: goneRemedy}
 	}
 	return out, nil
 }
@@ -222,7 +225,7 @@ func (c *Client) Events(ctx context.Context, seq uint64, follow bool, f func(Eve
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil:
-			return &services.Error{Kind: services.Unavailable, Msg: "the daemon went away", Err: err}
+			return &services.Error{Kind: services.Unavailable, Msg: "the daemon went away", Err: err, Remedy: goneRemedy}
 		}
 		if err := f(e); err != nil {
 			return err

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -9,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -32,14 +33,17 @@ func OpenLog(path string) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("event log: %w", err)
+	}
+	if err := endLine(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("event log: %w", err), f.Close())
 	}
 	l := &Log{f: f, changed: make(chan struct{})}
 	if n := len(past); n > 0 {
 		l.seq = past[n-1].Seq
-		l.recent = past[max(0, n-keepEvents):]
+		l.recent = slices.Clone(past[max(0, n-keepEvents):])
 	}
 	return l, nil
 }
@@ -55,21 +59,51 @@ func ReadLog(path string) ([]Event, error) {
 		return nil, fmt.Errorf("event log: %w", err)
 	}
 	var out []Event
-	sc := bufio.NewScanner(bytes.NewReader(b))
-	sc.Buffer(nil, 1<<20)
-	for sc.Scan() {
+	for line := range bytes.Lines(b) {
 		var e Event
-		if json.Unmarshal(sc.Bytes(), &e) == nil {
+		if json.Unmarshal(line, &e) == nil {
 			out = append(out, e)
 		}
 	}
-	return out, sc.Err()
+	return out, nil
+}
+
+// endLine ends a line that a crash tore, so that the next event has its own.
+func endLine(f *os.File) error {
+	st, err := f.Stat()
+	if err != nil || st.Size() == 0 {
+		return err
+	}
+	last := make([]byte, 1)
+	if _, err := f.ReadAt(last, st.Size()-1); err != nil || last[0] == '\n' {
+		return err
+	}
+	_, err = f.Write([]byte{'\n'})
+	return err
+}
+
+// maxText and maxData bound what one event carries, in bytes.
+const (
+	maxText = 4 << 10
+	maxData = 16 << 10
+)
+
+// bounded cuts an event to what the log takes.
+func bounded(text string, data map[string]any) (string, map[string]any) {
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + "…"
+	}
+	if b, err := json.Marshal(data); err != nil || len(b) > maxData {
+		data = nil
+	}
+	return text, data
 }
 
 // Add appends an event and wakes the followers.
 func (l *Log) Add(kind, subject, text string, data map[string]any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	text, data = bounded(text, data)
 	l.seq++
 	e := Event{Seq: l.seq, At: time.Now().UTC(), Kind: kind, Subject: subject, Text: text, Data: data}
 	if b, err := json.Marshal(e); err == nil {

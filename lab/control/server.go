@@ -57,9 +57,20 @@ type Message struct {
 // Serve answers on the socket until ctx ends. onDown runs after a successful
 // Down was answered.
 func Serve(ctx context.Context, l net.Listener, e Engine, onDown func()) error {
-	srv := &http.Server{Handler: mux(e, onDown), ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	var running sync.WaitGroup
+	m := mux(e, onDown)
+	srv := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			running.Add(1)
+			defer running.Done()
+			m.ServeHTTP(w, r)
+		}),
+		ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx },
+	}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(sameUser{l}) }()
+	// What the handlers stand on is closed after Serve: it waits for them.
+	defer running.Wait()
 	select {
 	case err := <-done:
 		return err
@@ -83,6 +94,8 @@ func mux(e Engine, onDown func()) *http.ServeMux {
 			return res, err
 		})(w, r)
 		if ok {
+			// The answer must be out before the server ends.
+			_ = http.NewResponseController(w).Flush()
 			onDown()
 		}
 	})

@@ -46,7 +46,7 @@ func (p platform) need(t *testing.T) {
 // world is where a lab's files go: folders of its own, and nothing else of
 // this machine's user.
 type world struct {
-	t testing.TB
+	t *testing.T
 	// state is XDG_STATE_HOME, tmp is TMPDIR: sockets go there, since
 	// XDG_RUNTIME_DIR is unset.
 	state, tmp string
@@ -54,7 +54,7 @@ type world struct {
 	name       string
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, state: t.TempDir()}
 	var err error

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 )
 
@@ -126,22 +127,20 @@ func listening() (map[int]bool, error) {
 	return out, nil
 }
 
-// portsOf lists the port numbers of a lab that is up.
-func (l *lab) portNumbers() []int {
-	l.t.Helper()
-	var out []int
-	for _, p := range read[portList](l, "lab", "ports").Ports {
-		_, port, err := net.SplitHostPort(p.Address)
-		if err != nil {
-			l.t.Fatalf("ports: %s: %v", p.Instance, err)
-		}
-		n, err := strconv.Atoi(port)
-		if err != nil {
-			l.t.Fatalf("ports: %s: %v", p.Instance, err)
-		}
-		out = append(out, n)
+// portNumbers lists the port numbers of a lab that is up.
+func (l *lab) portNumbers() []int { l.t.Helper(); return l.portsOf("") }
+
+func portNumber(t testing.TB, address string) int {
+	t.Helper()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return out
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // wantClosed fails if something still listens on one of the ports.
@@ -200,4 +199,16 @@ func (w *world) kill(p process) {
 		}
 		return nil
 	})
+}
+
+// portsOf lists the port numbers of a region's instances; of all if region is "".
+func (l *lab) portsOf(region string) []int {
+	l.t.Helper()
+	var out []int
+	for _, p := range read[portList](l, "lab", "ports").Ports {
+		if region == "" || strings.HasPrefix(p.Instance, region+"/") {
+			out = append(out, portNumber(l.t, p.Address))
+		}
+	}
+	return out
 }

@@ -31,6 +31,8 @@ type Run struct {
 	plays   int
 	failed  int
 	lastErr error
+	// movedSQL says that the SQL primary left the region.
+	movedSQL bool
 }
 
 // shares are the growing parts of a region's requests that its gateways send
@@ -174,6 +176,7 @@ func (r *Run) capacity(ctx context.Context, region string, savers []string) erro
 	for _, s := range savers {
 		e := second[s]
 		c.Used += rate(s)
+		r.report.Savers = append(r.report.Savers, control.Saver{Region: s, Share: 1 / float64(len(savers)), Added: []string{}})
 		if e.Gateways == 0 {
 			continue
 		}
@@ -182,7 +185,6 @@ func (r *Run) capacity(ctx context.Context, region string, savers []string) erro
 			mean = e.BusySeconds / float64(e.Answered)
 		}
 		c.Limit += float64(e.Concurrency) / float64(e.Gateways) * float64(e.Gateways+add) / mean
-		r.report.Savers = append(r.report.Savers, control.Saver{Region: s, Share: 1 / float64(len(savers)), Added: []string{}})
 	}
 	c.Fits = c.Demand+c.Used <= c.Limit
 	r.report.Capacity = c
@@ -234,6 +236,9 @@ func (r *Run) evacuate(ctx context.Context, region string, savers []string) erro
 		if err := r.step(ctx, s.name, s.do); err != nil {
 			return err
 		}
+		if r.failures() > 0 {
+			return fmt.Errorf("%s: %w", s.name, r.playFailed("a play failed"))
+		}
 	}
 	return r.Planet.SetEvacuated(region, r.ID)
 }
@@ -247,9 +252,7 @@ func (r *Run) scale(ctx context.Context, leaving topology.Region, savers []strin
 				return "", err
 			}
 			total += len(names)
-			if k < len(r.report.Savers) {
-				r.report.Savers[k].Added = append(r.report.Savers[k].Added, names...)
-			}
+			r.report.Savers[k].Added = append(r.report.Savers[k].Added, names...)
 		}
 	}
 	return fmt.Sprintf("%d instances added to %d savers", total, len(savers)), nil
@@ -282,15 +285,21 @@ func (r *Run) proxy(ctx context.Context, region string, savers []string, steps [
 
 // settle watches one share: for a step's time no canary may fail.
 func (r *Run) settle(ctx context.Context, region string, share float64) error {
-	before := r.failures()
 	if err := sleep(ctx, r.timing.EvacuationStep.D()); err != nil {
 		return err
 	}
-	if err := r.play(ctx, region); err != nil || r.failures() > before {
-		return &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: errors.Join(err, r.lastError()),
-			Msg: fmt.Sprintf("plays fail with %.0f%% of the requests at the savers", share*100), Remedy: "traffic was moved back; look at the savers: flix lab status, flix events"}
+	if err := r.play(ctx, region); err != nil || r.failures() > 0 {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return r.playFailed(fmt.Sprintf("plays fail with %.0f%% of the requests at the savers", share*100))
 	}
 	return nil
+}
+
+// playFailed is the error of a run that a failed canary ends.
+func (r *Run) playFailed(msg string) error {
+	return &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: r.lastError(), Msg: msg, Remedy: "look at the savers: flix lab status, flix events"}
 }
 
 func (r *Run) primary(ctx context.Context, leaving, to string) (string, error) {
@@ -301,6 +310,7 @@ func (r *Run) primary(ctx context.Context, leaving, to string) (string, error) {
 	if at != leaving {
 		return "the SQL primary is in " + at, nil
 	}
+	r.movedSQL = true
 	if _, err := r.Planet.MovePrimary(ctx, to); err != nil {
 		return "", err
 	}
@@ -358,13 +368,20 @@ func (r *Run) verify(ctx context.Context, region string) (string, error) {
 
 func (r *Run) rollback(ctx context.Context, region string) error {
 	r.tell(r.report.Verb+".rollback", "moving the traffic back", nil)
-	return errors.Join(
+	errs := []error{
 		r.Planet.SetDrain(ctx, region, false),
 		r.Planet.SetWeight(ctx, region, 1),
 		r.Planet.SetProxy(ctx, region, 0, nil),
-		r.Planet.Unscale(ctx),
 		r.Planet.SetEvacuated(region, ""),
-	)
+	}
+	if r.movedSQL {
+		_, err := r.Planet.MovePrimary(ctx, region)
+		errs = append(errs, err)
+	}
+	if len(r.Planet.Evacuated()) == 0 { // another one lives on what was added
+		errs = append(errs, r.Planet.Unscale(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // Failback returns traffic to an evacuated region: the same path in reverse.

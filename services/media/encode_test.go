@@ -55,6 +55,8 @@ func TestEncodePackageVerify(t *testing.T) {
 		{"sound longer than picture, surround", "c.mkv", []string{
 			"-f", "lavfi", "-i", "testsrc2=size=160x90:rate=25:duration=1", "-f", "lavfi", "-i", "sine=frequency=440:duration=2.2", "-ac", "6",
 			"-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac"}, true, 25, nil},
+		{"shorter than a segment", "d.mkv", []string{
+			"-f", "lavfi", "-i", "testsrc2=size=160x90:rate=25:duration=0.4", "-c:v", "libx264", "-preset", "ultrafast"}, false, 25, []uint64{400}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -72,7 +74,9 @@ func TestEncodePackageVerify(t *testing.T) {
 			} else if late := int64(x.DurationMS) - int64(audio[0].DurationMS()); late < 0 || late > 25 {
 				t.Errorf("sound ends %d ms before the picture", late)
 			}
-			playManifests(t, tools, dir, x)
+			if len(got) == 3 { // one is enough: they differ in numbers only
+				playManifests(t, tools, dir, x)
+			}
 		})
 	}
 }
@@ -182,12 +186,12 @@ func TestInspectRefusesWhatIsNoVideo(t *testing.T) {
 
 func TestEncodeEndsWithItsContext(t *testing.T) {
 	tools := testTools(t)
-	input := synthesise(t, tools, "long.mkv", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25:duration=20", "-c:v", "libx264", "-preset", "ultrafast")
+	input := synthesise(t, tools, "long.mkv", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=5", "-c:v", "libx264", "-preset", "ultrafast")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	dir := t.TempDir()
 	_, err := tools.Encode(ctx, Encoding{
-		Input: input, Dir: dir, Ladder: Ladder(640, 360, 25), FPS: 25, Frames: 500000, AudioKbps: 48,
+		Input: input, Dir: dir, Ladder: Ladder(320, 180, 25), FPS: 25, Frames: 500000, AudioKbps: 48,
 		Progress: func(float64) { cancel() },
 	})
 	if !errors.Is(err, context.Canceled) {

@@ -18,7 +18,7 @@ const (
 	minLadderHeight = 90
 )
 
-// rungShape is a rung's share of the source's height and its bits per pixel:
+// ladderShape is a rung's share of the source's height and its bits per pixel:
 // small pictures need more of them.
 var ladderShape = [...]struct {
 	divide     int
@@ -54,9 +54,10 @@ func Ladder(width, height int, fps float64) []Rung {
 	return out
 }
 
-// even rounds to an even number of at least 16: chroma is subsampled by two,
-// and encoders want a macroblock.
-func even(v float64) int { return max(16, 2*int(math.Round(v/2))) }
+// even rounds down to an even number of at least 16: chroma is subsampled by
+// two, and encoders want a macroblock. The small addend undoes what scaling by
+// a fraction loses.
+func even(v float64) int { return max(16, 2*int(math.Floor(v/2+1e-6))) }
 
 // FrameRate chooses the constant rate to encode at: the nearest one that
 // gives a whole number of frames in a segment.

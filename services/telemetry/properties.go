@@ -2,15 +2,20 @@ package telemetry
 
 import (
 	"maps"
+	"slices"
 	"sync"
 )
 
 // Properties are named settings of one instance that change while it runs, in
 // the manner of a dynamic configuration service. Safe for concurrent use.
 type Properties struct {
-	mu       sync.RWMutex
-	values   map[string]string
+	// delivery is held from a change until every watcher has heard of it, so
+	// that all hear of changes in the order they were made. It guards watchers.
+	delivery sync.Mutex
 	watchers []func(name, value string)
+
+	mu     sync.RWMutex // guards values; never held while a watcher runs
+	values map[string]string
 }
 
 // NewProperties returns properties with the given values at start.
@@ -35,37 +40,47 @@ func (p *Properties) All() map[string]string {
 }
 
 // Set changes properties; an empty value unsets one. Watchers run before it
-// returns, in the order they were added, only for values that changed.
+// returns, in the order they were added, by name and only for values that
+// changed.
 func (p *Properties) Set(values map[string]string) {
-	p.mu.Lock()
-	changed := make(map[string]string, len(values))
-	for k, v := range values {
-		if p.values[k] == v {
-			continue
-		}
-		changed[k] = v
-		if v == "" {
-			delete(p.values, k)
-		} else {
-			p.values[k] = v
-		}
-	}
-	watchers := p.watchers[:len(p.watchers):len(p.watchers)]
-	p.mu.Unlock()
-	for k, v := range changed {
-		for _, w := range watchers {
-			w(k, v)
+	p.delivery.Lock()
+	defer p.delivery.Unlock()
+	for _, name := range p.change(values) {
+		for _, w := range p.watchers {
+			w(name, values[name])
 		}
 	}
 }
 
-// Watch calls f at once with every value set, then on each change.
-func (p *Properties) Watch(f func(name, value string)) {
+// change stores values and returns the names of those that are new, in order.
+func (p *Properties) change(values map[string]string) []string {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	var changed []string
+	for name, v := range values {
+		if p.values[name] == v {
+			continue
+		}
+		changed = append(changed, name)
+		if v == "" {
+			delete(p.values, name)
+		} else {
+			p.values[name] = v
+		}
+	}
+	slices.Sort(changed)
+	return changed
+}
+
+// Watch calls f at once with every value set, then on each change, one call at
+// a time and in the order of the changes. f may read properties; it must not
+// Set or Watch them, which would wait for f itself.
+func (p *Properties) Watch(f func(name, value string)) {
+	p.delivery.Lock()
+	defer p.delivery.Unlock()
 	p.watchers = append(p.watchers, f)
-	now := maps.Clone(p.values)
-	p.mu.Unlock()
-	for k, v := range now {
-		f(k, v)
+	now := p.All()
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		f(name, now[name])
 	}
 }

@@ -39,7 +39,7 @@ func (e events) shown(d data) (out []control.Event, names []string) {
 	return out, names
 }
 
-func (e events) update(m tea.KeyMsg, f frame) (screen, tea.Cmd) {
+func (e events) update(m tea.KeyMsg, f frame) (screen, *jump) {
 	if e.open.of != "" {
 		e.open = e.open.update(m, e.k, len(e.detail(f)), f.height)
 		return e, nil

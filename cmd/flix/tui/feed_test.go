@@ -238,8 +238,14 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	done := make(chan error, 1)
 	src := newFake(nil)
 	go func() { done <- Run(ctx, src, Options{In: keys, Out: &safeBuffer{}, Every: time.Millisecond}) }()
+	poll, deadline := time.NewTicker(time.Millisecond), time.After(10*time.Second)
+	defer poll.Stop()
 	for src.count("status") == 0 {
-		<-time.After(time.Millisecond)
+		select {
+		case <-poll.C:
+		case <-deadline:
+			t.Fatal("it never asked for the status")
+		}
 	}
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {

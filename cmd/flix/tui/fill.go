@@ -41,7 +41,7 @@ func reach(a control.ApplianceFill) string {
 	return "down"
 }
 
-func (s fill) update(m tea.KeyMsg, f frame) (screen, tea.Cmd) {
+func (s fill) update(m tea.KeyMsg, f frame) (screen, *jump) {
 	_, names := s.shown(f.data)
 	s.list = s.list.update(m, s.k, names, s.rows(f))
 	return s, nil

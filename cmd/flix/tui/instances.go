@@ -52,7 +52,7 @@ func (i instances) shown(d data) (out []control.InstanceStatus, names []string, 
 	return out, names, all
 }
 
-func (i instances) update(m tea.KeyMsg, f frame) (screen, tea.Cmd) {
+func (i instances) update(m tea.KeyMsg, f frame) (screen, *jump) {
 	if i.open.of != "" {
 		i.open = i.open.update(m, i.k, len(i.detail(f)), f.height)
 		return i, nil

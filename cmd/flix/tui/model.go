@@ -36,7 +36,7 @@ type screen interface {
 	keys() []key.Binding
 	// command is the command line, without "flix", that shows the same.
 	command(f frame) string
-	update(m tea.KeyMsg, f frame) (screen, tea.Cmd)
+	update(m tea.KeyMsg, f frame) (screen, *jump)
 	view(f frame) []string
 	// typing says that the screen wants every key.
 	typing() bool
@@ -52,8 +52,11 @@ const (
 	screenCount
 )
 
-// showInstances asks for the instances screen with a filter.
-type showInstances struct{ filter string }
+// jump asks for another screen, in a state.
+type jump struct {
+	to     int
+	screen screen
+}
 
 // model is the whole dashboard.
 type model struct {
@@ -96,17 +99,28 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
 	case tea.KeyMsg:
-		return m.key(msg)
-	case showInstances:
-		m.at = instancesAt
-		m.screens[instancesAt] = instances{k: newListKeys(), list: list{filter: msg.filter}}
+		return m.typed(msg)
 	default:
 		m.data = m.data.take(msg)
 	}
 	return m, nil
 }
 
-func (m model) key(msg tea.KeyMsg) (tea.Model, tea.Cmd) {
+// typed takes apart what came in one read: keys typed fast are one message.
+func (m model) typed(msg tea.KeyMsg) (tea.Model, tea.Cmd) {
+	if msg.Type != tea.KeyRunes || msg.Paste {
+		return m.key(msg)
+	}
+	for _, r := range msg.Runes {
+		var cmd tea.Cmd
+		if m, cmd = m.key(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune{r}, Alt: msg.Alt}); cmd != nil {
+			return m, cmd
+		}
+	}
+	return m, nil
+}
+
+func (m model) key(msg tea.KeyMsg) (model, tea.Cmd) {
 	k, hinted := m.keys, m.hint != ""
 	m.hint = ""
 	if key.Matches(msg, k.halt) {
@@ -119,7 +133,7 @@ func (m model) key(msg tea.KeyMsg) (tea.Model, tea.Cmd) {
 		return m, nil // nothing is seen that another key could act on
 	}
 	if m.screens[m.at].typing() && !m.help {
-		return m.toScreen(msg)
+		return m.toScreen(msg), nil
 	}
 	switch {
 	case key.Matches(msg, k.quit):
@@ -145,13 +159,15 @@ func (m model) key(msg tea.KeyMsg) (tea.Model, tea.Cmd) {
 	if m.help {
 		return m, nil
 	}
-	return m.toScreen(msg)
+	return m.toScreen(msg), nil
 }
 
-func (m model) toScreen(msg tea.KeyMsg) (tea.Model, tea.Cmd) {
-	var cmd tea.Cmd
-	m.screens[m.at], cmd = m.screens[m.at].update(msg, m.frame())
-	return m, cmd
+func (m model) toScreen(msg tea.KeyMsg) model {
+	var j *jump
+	if m.screens[m.at], j = m.screens[m.at].update(msg, m.frame()); j != nil {
+		m.at, m.screens[j.to] = j.to, j.screen
+	}
+	return m
 }
 
 func (m model) show(at int) model {

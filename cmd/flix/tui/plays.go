@@ -38,7 +38,7 @@ func (p plays) shown(d data) (out []control.Session, names []string) {
 	return out, names
 }
 
-func (p plays) update(m tea.KeyMsg, f frame) (screen, tea.Cmd) {
+func (p plays) update(m tea.KeyMsg, f frame) (screen, *jump) {
 	if p.open.of != "" {
 		p.open = p.open.update(m, p.k, len(p.detail(f)), f.height)
 		return p, nil

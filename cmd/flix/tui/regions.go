@@ -2,8 +2,8 @@ package tui
 
 import (
 	"fmt"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/charmbracelet/bubbles/key"
 	tea "github.com/charmbracelet/bubbletea"
@@ -38,12 +38,12 @@ func (regions) names(d data) []string {
 // rows is how many regions are listed at once; the rest is for what is below.
 func (regions) rows(f frame) int { return min(6, f.height-9) }
 
-func (r regions) update(m tea.KeyMsg, f frame) (screen, tea.Cmd) {
+func (r regions) update(m tea.KeyMsg, f frame) (screen, *jump) {
 	names := r.names(f.data)
 	switch {
 	case key.Matches(m, r.k.open):
 		if n := r.list.name(names); n != "" {
-			return r, func() tea.Msg { return showInstances{n + "/"} }
+			return r, &jump{to: instancesAt, screen: instances{k: r.k, list: list{filter: n + "/"}}}
 		}
 	case key.Matches(m, r.k.filter), key.Matches(m, r.k.back):
 		// A lab has a handful of regions: there is nothing to filter.
@@ -141,34 +141,40 @@ func evacuations(f frame, most int) []string {
 		return append(lines, f.theme.paint(dim, "  none yet; flix failover REGION makes one"))
 	}
 	for i := len(moves) - 1; i >= 0 && len(lines) < most; i-- {
-		m := moves[i]
-		state := stateCell(m.State)
-		if m.State == "running" {
-			state = stateAt(warn, m.State) // on its way, not yet good
-		}
-		text := fmt.Sprintf("  %s of %s  %s", clean(m.Verb), clean(m.Region), f.theme.cell(state))
-		switch {
-		case m.State == "running":
-			text += fmt.Sprintf("  for %s", f.data.now.Sub(m.Started).Round(time.Second))
-		case m.RTOMS > 0:
-			text += "  RTO " + render.MS(m.RTOMS)
-		}
-		if m.PlaysDuring > 0 {
-			plays := fmt.Sprintf("  %d of %d plays failed", m.PlaysFailed, m.PlaysDuring)
-			if m.PlaysFailed > 0 {
-				plays = f.theme.paint(bad, plays)
-			}
-			text += plays
-		}
-		lines = append(lines, text)
-		if detail := steps(m); detail != "" && len(lines) < most {
-			lines = append(lines, f.theme.paint(dim, f.theme.fit("    "+detail, f.width)))
+		lines = append(lines, evacuation(f, moves[i]))
+		if more := steps(f.data, moves[i]); more != "" && len(lines) < most {
+			lines = append(lines, f.theme.paint(dim, f.theme.fit("    "+more, f.width)))
 		}
 	}
 	return lines
 }
 
-func steps(m control.Failover) string {
+// evacuation is one in a line.
+func evacuation(f frame, m control.Failover) string {
+	state := stateCell(m.State)
+	if m.State == "running" {
+		state = stateAt(warn, m.State) // on its way, not yet good
+	}
+	text := fmt.Sprintf("  %s of %s  %s", clean(m.Verb), clean(m.Region), f.theme.cell(state))
+	switch {
+	case m.State == "running" && !m.Started.IsZero():
+		text += "  for " + render.Ago(m.Started, f.data.now)
+	case m.RTOMS > 0:
+		text += "  RTO " + render.MS(m.RTOMS)
+	}
+	if m.PlaysDuring == 0 {
+		return text
+	}
+	plays := fmt.Sprintf("%d of %d plays failed", m.PlaysFailed, m.PlaysDuring)
+	if m.PlaysFailed > 0 {
+		plays = f.theme.paint(bad, plays)
+	}
+	return text + "  " + plays
+}
+
+// steps is how far an evacuation got: why it failed, how long its steps took,
+// or, while the report has none yet, what its last event says.
+func steps(d data, m control.Failover) string {
 	if m.Error != "" {
 		return m.Error
 	}
@@ -176,5 +182,13 @@ func steps(m control.Failover) string {
 	for _, s := range m.Steps {
 		out = append(out, s.Name+" "+render.MS(s.MS))
 	}
-	return strings.Join(out, " · ")
+	if len(out) > 0 || m.State != "running" {
+		return strings.Join(out, " · ")
+	}
+	for _, e := range slices.Backward(d.events) {
+		if e.Subject == m.Region && e.Kind == m.Verb+".step" {
+			return e.Text
+		}
+	}
+	return ""
 }

@@ -300,3 +300,36 @@ func TestSparkline(t *testing.T) {
 		}
 	}
 }
+
+// A running evacuation may have neither a start nor steps in its report yet.
+func TestEvacuationWithoutReport(t *testing.T) {
+	m := send(shown(80, 24, feedAll()), answer[[]control.Failover]{noon, []control.Failover{{ID: "3", Verb: "failover", Region: "us-west", State: "running"}}, nil},
+		news{events: []control.Event{
+			{Seq: 90, Kind: "failover.step", Subject: "us-west", Text: "its gateways send 100% to the savers"},
+			{Seq: 91, Kind: "failback.step", Subject: "us-west", Text: "of another verb"},
+			{Seq: 92, Kind: "failover.step", Subject: "us-east", Text: "of another region"},
+		}})
+	view := m.View()
+	if !strings.Contains(view, "failover of us-west  ◐ running\n    its gateways send 100% to the savers\n") {
+		t.Errorf("a running evacuation:\n%s", view)
+	}
+}
+
+// A terminal hands over keys typed fast in one read, and pasted text marked.
+func TestKeysInOneRead(t *testing.T) {
+	m := send(shown(80, 24, feedAll()), tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("2/license")})
+	if s := m.screens[instancesAt].(instances); m.at != instancesAt || s.list.filter != "license" {
+		t.Errorf("screen %d with the filter %q", m.at, s.list.filter)
+	}
+	m = send(m, tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune(" west\nx"), Paste: true})
+	if s := m.screens[instancesAt].(instances); s.list.filter != "license west x" {
+		t.Errorf("after a paste the filter is %q", s.list.filter)
+	}
+	m = send(shown(80, 24, feedAll()), tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("3"), Paste: true})
+	if m.at != regionsAt {
+		t.Error("pasted text acts as keys")
+	}
+	if _, cmd := shown(80, 24, nil).Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("2q")}); cmd == nil {
+		t.Error("q after another key in one read does not quit")
+	}
+}

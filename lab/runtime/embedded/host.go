@@ -46,6 +46,8 @@ type Host struct {
 	mu    sync.Mutex
 	world runtime.World
 	units map[string]*running
+	// starts holds a lock for each instance that was ever started.
+	starts map[string]*sync.Mutex
 
 	quit context.CancelCauseFunc
 }
@@ -63,27 +65,27 @@ type running struct {
 
 // RunHost runs a host until it is told to quit, gets a signal (ctx ends) or
 // fails. dir is the lab's directory, socket where it answers; it holds a lock
-// for its name, so that there is never a second one. It calls Ready itself.
-func RunHost(ctx context.Context, dir, name, socket string, f Factory, log *slog.Logger) error {
+// for its name, so that there is never a second one. It tells ready itself.
+func RunHost(ctx context.Context, dir, name, socket string, f Factory, log *slog.Logger, ready *Readiness) error {
 	lock, err := lockFile(filepath.Join(dir, "run", name+".lock"))
 	if err != nil {
 		err = fmt.Errorf("host %s: %w", name, err)
-		Ready(err)
+		ready.Tell(err)
 		return err
 	}
 	defer lock.Close()
 	l, err := listenUnix(socket)
 	if err != nil {
-		Ready(err)
+		ready.Tell(err)
 		return err
 	}
 	ctx, quit := context.WithCancelCause(ctx)
 	defer quit(nil)
-	h := &Host{name: name, factory: f, log: log, units: map[string]*running{}, quit: quit}
+	h := &Host{name: name, factory: f, log: log, units: map[string]*running{}, starts: map[string]*sync.Mutex{}, quit: quit}
 	srv := &http.Server{Handler: h.mux(), ReadHeaderTimeout: 5 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
-	Ready(nil)
+	ready.Tell(nil)
 	log.Info("host is up", "host", name, "pid", os.Getpid())
 	select {
 	case <-ctx.Done():
@@ -168,19 +170,37 @@ func (h *Host) list() []runtime.Instance {
 func (h *Host) start(_ context.Context, specs []runtime.Spec) error {
 	var g errgroup.Group
 	for _, spec := range specs {
-		h.mu.Lock()
-		r, ok := h.units[spec.ID]
-		up := ok && (r.state == runtime.Running || r.state == runtime.Failed)
-		h.mu.Unlock()
-		if up {
-			continue
-		}
 		g.Go(func() error { return h.startOne(spec) })
 	}
 	return g.Wait()
 }
 
+// starting returns the lock that serialises the starts of one instance.
+func (h *Host) starting(id string) *sync.Mutex {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m, ok := h.starts[id]
+	if !ok {
+		m = &sync.Mutex{}
+		h.starts[id] = m
+	}
+	return m
+}
+
 func (h *Host) startOne(spec runtime.Spec) error {
+	m := h.starting(spec.ID)
+	m.Lock()
+	defer m.Unlock()
+	h.mu.Lock()
+	was, ok := h.units[spec.ID]
+	up := ok && (was.state == runtime.Running || was.state == runtime.Failed)
+	h.mu.Unlock()
+	if up {
+		return nil
+	}
+	if ok {
+		<-was.done // its store must be closed before it is opened again
+	}
 	unit, socks, err := h.build(spec)
 	if err != nil {
 		return err
@@ -222,7 +242,11 @@ func (h *Host) supervise(ctx context.Context, r *running, unit services.Unit) {
 	defer close(r.done)
 	backoff := restartFirst
 	for {
+		began := time.Now()
 		err := serve(ctx, unit)
+		if time.Since(began) > restartMax {
+			backoff = restartFirst // it was well for long: this is another failure
+		}
 		if ctx.Err() != nil {
 			h.mu.Lock()
 			r.state, r.err = runtime.Stopped, nil
@@ -259,7 +283,7 @@ func (h *Host) supervise(ctx context.Context, r *running, unit services.Unit) {
 		}
 		if unit == nil {
 			h.mu.Lock()
-			r.state = runtime.Stopped
+			r.state, r.err = runtime.Stopped, nil
 			h.mu.Unlock()
 			return
 		}
@@ -316,8 +340,9 @@ func (h *Host) reset(r *running) {
 
 func (h *Host) kill(ids []string) error {
 	for _, r := range h.take(ids) {
-		h.reset(r)
+		// The cause first: a unit that sees its listener closed knows why.
 		r.cancel(ErrKilled)
+		h.reset(r)
 		<-r.done
 	}
 	return nil

@@ -55,7 +55,7 @@ func Identify(pid int) (p Process, ok bool) {
 // Alive says whether the very process is still there.
 func (p Process) Alive() bool {
 	now, ok := Identify(p.PID)
-	return ok && now.StartTicks == p.StartTicks
+	return ok && now.StartTicks == p.StartTicks && (p.Exe == "" || now.Exe == p.Exe)
 }
 
 // Signal sends a signal to the very process, by pidfd; a process that is gone
@@ -79,9 +79,10 @@ func (p Process) Signal(sig syscall.Signal) error {
 	return nil
 }
 
-// Find returns the live processes whose arguments hold the given ones in
-// order, side by side, and that belong to this user. It is how a process whose
-// pid a crash kept from the journal is found.
+// Find returns the live processes of this user whose arguments begin with the
+// given ones. A debugger or shell that only mentions them is not meant: theirs
+// begin otherwise. It is how a process whose pid a crash kept from the journal
+// is found.
 func Find(args ...string) []Process {
 	dirs, err := os.ReadDir("/proc")
 	if err != nil {
@@ -94,7 +95,7 @@ func Find(args ...string) []Process {
 			continue
 		}
 		b, err := os.ReadFile(filepath.Join("/proc", d.Name(), "cmdline"))
-		if err != nil || !holds(strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), args) {
+		if err != nil || !begins(strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), args) {
 			continue
 		}
 		var st syscall.Stat_t
@@ -108,13 +109,10 @@ func Find(args ...string) []Process {
 	return out
 }
 
-func holds(have, want []string) bool {
-	for i := 0; i+len(want) <= len(have); i++ {
-		if slices.Equal(have[i:i+len(want)], want) {
-			return true
-		}
-	}
-	return false
+// begins says whether a command line's arguments, after the program's own
+// name, begin with the wanted ones.
+func begins(have, want []string) bool {
+	return len(have) > len(want) && slices.Equal(have[1:1+len(want)], want)
 }
 
 // PSS is the proportional set size of a process in bytes: its private memory

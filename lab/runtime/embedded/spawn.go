@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +19,7 @@ import (
 const readyFD = 3
 
 // Spawn starts this executable again as a process of its own session that
-// outlives the caller, and waits until it says "ready" (see Ready), it ends, or
+// outlives the caller, and waits until it says "ready" (see Readiness), it ends, or
 // ctx ends. Its output goes to the log file. The error of a process that did
 // not become ready is what it wrote instead.
 func Spawn(ctx context.Context, exe, logFile string, env []string, args ...string) (Process, error) {
@@ -33,7 +35,7 @@ func Spawn(ctx context.Context, exe, logFile string, env []string, args ...strin
 	}
 	defer log.Close()
 	cmd := exec.Command(exe, args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "/", env, log, log
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "/", append(slices.Clone(env), spawnedEnv+"=1"), log, log
 	cmd.ExtraFiles = []*os.File{w}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
@@ -71,19 +73,38 @@ func Spawn(ctx context.Context, exe, logFile string, env []string, args ...strin
 	}
 }
 
-// Ready tells the spawning process that this one is ready, or why it is not.
-// Call it once; it does nothing in a process that Spawn did not start.
-func Ready(failure error) {
-	f := os.NewFile(readyFD, "ready")
-	if f == nil {
-		return
+// spawnedEnv marks a process that has a ready descriptor.
+const spawnedEnv = "FLIX_SPAWNED"
+
+// Readiness is a spawned process's one word to the process that spawned it.
+type Readiness struct {
+	once sync.Once
+	f    *os.File
+}
+
+// Spawned returns the readiness of this process. In one that Spawn did not
+// start, telling it does nothing. Call it once, before anything is opened.
+func Spawned(getenv func(string) string) *Readiness {
+	if getenv(spawnedEnv) == "" {
+		return &Readiness{}
 	}
-	msg := "ready\n"
-	if failure != nil {
-		msg = failure.Error() + "\n"
-	}
-	_, _ = f.WriteString(msg) // the parent is gone: nobody waits
-	_ = f.Close()
+	return &Readiness{f: os.NewFile(readyFD, "ready")}
+}
+
+// Tell says that this process is ready, or why it is not; only the first call
+// counts.
+func (r *Readiness) Tell(failure error) {
+	r.once.Do(func() {
+		if r.f == nil {
+			return
+		}
+		msg := "ready\n"
+		if failure != nil {
+			msg = failure.Error() + "\n"
+		}
+		_, _ = r.f.WriteString(msg) // the parent is gone: nobody waits
+		_ = r.f.Close()
+	})
 }
 
 // CloseInherited marks every descriptor above the ready one close-on-exec and

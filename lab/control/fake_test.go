@@ -1,0 +1,134 @@
+package control
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// fakeEngine answers what a test tells it to. A func that is nil gives the zero
+// answer.
+type fakeEngine struct {
+	log      *Log
+	up       func(context.Context, UpRequest, Progress) (UpResult, error)
+	failover func(context.Context, FailoverRequest, Progress) (Failover, error)
+	down     func(context.Context, DownRequest) (DownResult, error)
+	status   func(context.Context) (Status, error)
+	titles   func(query string) (Titles, error)
+	trace    func(id string) (Trace, error)
+
+	mu    sync.Mutex
+	calls []string
+	spans []Span
+}
+
+func (f *fakeEngine) called(what string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, what)
+}
+
+func (f *fakeEngine) seen() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]string(nil), f.calls...)
+}
+
+func (f *fakeEngine) Up(ctx context.Context, r UpRequest, p Progress) (UpResult, error) {
+	return f.up(ctx, r, p)
+}
+func (f *fakeEngine) Plan(_ context.Context, r UpRequest) (Plan, error) {
+	return Plan{Runtime: r.Runtime, Regions: r.Topology.RegionNames()}, nil
+}
+func (f *fakeEngine) Down(ctx context.Context, r DownRequest) (DownResult, error) {
+	return f.down(ctx, r)
+}
+func (f *fakeEngine) Status(ctx context.Context) (Status, error) { return f.status(ctx) }
+func (f *fakeEngine) World(context.Context) (World, error)       { return World{Lab: "fake"}, nil }
+func (f *fakeEngine) FillStatus(context.Context) (FillStatus, error) {
+	return FillStatus{OriginEgressRatio: 1}, nil
+}
+func (f *fakeEngine) FillRun(_ context.Context, r FillRunRequest) (FillRunResult, error) {
+	if r.Now && r.Deep {
+		return FillRunResult{Appliances: 7}, nil
+	}
+	return FillRunResult{}, nil
+}
+func (f *fakeEngine) Titles(_ context.Context, q string) (Titles, error) { return f.titles(q) }
+func (f *fakeEngine) AddTitle(_ context.Context, r AddTitleRequest, p Progress) (AddTitleResult, error) {
+	p(Event{Kind: "title.step", Text: r.File})
+	return AddTitleResult{Title: Title{Name: r.Name}}, nil
+}
+func (f *fakeEngine) Jobs(context.Context) ([]Job, error) { return []Job{{ID: "j1"}}, nil }
+func (f *fakeEngine) Failover(ctx context.Context, r FailoverRequest, p Progress) (Failover, error) {
+	return f.failover(ctx, r, p)
+}
+func (f *fakeEngine) Failback(_ context.Context, r FailoverRequest, _ Progress) (Failover, error) {
+	return Failover{Verb: "failback", Region: r.Region, DryRun: r.DryRun}, nil
+}
+func (f *fakeEngine) FailoverStatus(context.Context) ([]Failover, error) {
+	return []Failover{{ID: "f1"}}, nil
+}
+func (f *fakeEngine) Trace(_ context.Context, id string) (Trace, error) { return f.trace(id) }
+func (f *fakeEngine) Sessions(context.Context) ([]Session, error) {
+	return []Session{{Session: "s1"}}, nil
+}
+func (f *fakeEngine) Record(_ context.Context, e Event, spans []Span) error {
+	f.called("record " + e.Kind)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.spans = append(f.spans, spans...)
+	return nil
+}
+func (f *fakeEngine) StopInstance(_ context.Context, n string) error {
+	f.called("stop " + n)
+	return nil
+}
+func (f *fakeEngine) StartInstance(_ context.Context, n string) error {
+	f.called("start " + n)
+	return nil
+}
+func (f *fakeEngine) KillInstance(_ context.Context, n string) error {
+	f.called("kill " + n)
+	return nil
+}
+func (f *fakeEngine) Log() *Log { return f.log }
+
+// serve runs a daemon's API on a real unix socket. end stops it and waits; it
+// also runs at the end of the test.
+func serve(t *testing.T, e *fakeEngine, onDown func()) (c *Client, end func()) {
+	t.Helper()
+	dir := t.TempDir()
+	if e.log == nil {
+		l, err := OpenLog(filepath.Join(dir, "events.jsonl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		e.log = l
+	}
+	socket := filepath.Join(dir, "d.sock")
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	down := func() {
+		if onDown != nil {
+			onDown()
+		}
+		cancel()
+	}
+	go func() { done <- Serve(ctx, ln, e, down) }()
+	end = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	t.Cleanup(end)
+	return NewClient(socket), end
+}

@@ -1,0 +1,193 @@
+package e2e_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// moment is one kill -9: of what, and when.
+type moment struct {
+	victim string
+	// fresh takes the lab down first, so that the up has everything to do.
+	fresh bool
+	// step of the up in whose course the kill comes, after so much time in
+	// it; "" kills at rest.
+	step  string
+	after time.Duration
+}
+
+func (m moment) String() string {
+	when := "at rest"
+	if m.step != "" {
+		when = fmt.Sprintf("%s after %q of an up", m.after, m.step)
+	}
+	if m.fresh {
+		when += " from nothing"
+	}
+	return m.victim + " " + when
+}
+
+// moments are twenty kills over the whole of an up and after it.
+var moments = []moment{
+	{"up", true, "start of it", 0},
+	{"up", true, "start of it", 20 * time.Millisecond},
+	{"daemon", true, "start of it", 60 * time.Millisecond},
+	{"up", true, "prepare", 0},
+	{"daemon", true, "prepare", 50 * time.Millisecond},
+	{"us-west", true, "prepare", 120 * time.Millisecond},
+	{"daemon", true, "prepare", 250 * time.Millisecond},
+	{"up", true, "start", 0},
+	{"daemon", true, "start", 10 * time.Millisecond},
+	{"us-east", true, "start", 100 * time.Millisecond},
+	{"up", true, "seed", 0},
+	{"daemon", true, "seed", 0},
+	{"us-west", true, "seed", 50 * time.Millisecond},
+	{"oc", true, "ready", 0},
+	{"daemon", false, "", 0},
+	{"us-east", false, "", 0},
+	{"oc", false, "", 0},
+	{"up", false, "prepare", 0},
+	{"daemon", false, "prepare", 0},
+	{"everything", false, "", 0},
+}
+
+// TestKills kills the daemon, a host, or the up itself at twenty moments. The
+// same up again must end in the same state each time, and a down must leave
+// nothing.
+func TestKills(t *testing.T) {
+	for _, rt := range runtimes(t) {
+		t.Run(rt.Name, func(t *testing.T) {
+			l := prepare(t, rt)
+			for i, m := range moments {
+				t.Run(fmt.Sprintf("%02d %s", i+1, m), func(t *testing.T) { l.on(t).survives(m) })
+			}
+		})
+	}
+}
+
+func (l *lab) survives(m moment) {
+	t := l.t
+	if m.fresh {
+		l.downIfUp()
+	}
+	if m.step == "" {
+		l.killAtRest(m.victim)
+	} else {
+		l.killDuringUp(m)
+	}
+	began := time.Now()
+	res := l.up("--regions", "2")
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("the up after it took %s", took)
+	}
+	st := l.status()
+	for _, r := range st.Regions {
+		if r.State != "ready" || r.Share != 1 {
+			t.Errorf("%s is %s with share %g", r.Name, r.State, r.Share)
+		}
+		wantRegion(t, r)
+	}
+	if len(st.Regions) != 2 || res.Instances != st.Instances {
+		t.Errorf("%d regions, %d instances, the up says %d", len(st.Regions), st.Instances, res.Instances)
+	}
+	verbs := map[string]int{}
+	for _, p := range l.processes() {
+		verbs[p.verb()+" "+p.flag("--host")]++
+	}
+	for _, want := range []string{"daemon ", "host us-east", "host us-west", "host oc"} {
+		if verbs[want] != 1 {
+			t.Errorf("%d processes %q, want one: %v", verbs[want], want, verbs)
+		}
+	}
+	if res := l.up("--regions", "2"); res.Changes.Added != 0 || res.Changes.Removed != 0 {
+		t.Errorf("one more up still changes something: %+v", res.Changes)
+	}
+}
+
+// downIfUp takes the lab down, if there is one, and looks for leftovers.
+func (l *lab) downIfUp() {
+	l.t.Helper()
+	r := l.flix("lab", "status", "-o", "json")
+	if r.code == 20 {
+		return
+	}
+	ports := l.portNumbers()
+	l.must("lab", "down")
+	l.wantNothingLeft()
+	l.wantClosed(ports)
+}
+
+func (l *lab) killAtRest(victim string) {
+	l.t.Helper()
+	if victim == "everything" {
+		for _, p := range l.processes() {
+			l.kill(p)
+		}
+		return
+	}
+	p, ok := l.find(victim)
+	if !ok {
+		l.t.Fatalf("there is no %s to kill", victim)
+	}
+	l.kill(p)
+	st := l.status() // status still answers, and says so
+	switch {
+	case victim == "daemon" && st.Daemon.State == "running" && st.Daemon.PID == p.pid:
+		l.t.Errorf("status says that the killed daemon runs")
+	case victim != "daemon":
+		for name, i := range instances(st) {
+			if i.PID == p.pid && i.State == "running" {
+				l.t.Errorf("status says that %s runs in the killed process", name)
+			}
+		}
+	}
+}
+
+func (l *lab) find(victim string) (process, bool) {
+	if victim == "daemon" {
+		return l.process("daemon", "")
+	}
+	return l.process("host", victim)
+}
+
+// killDuringUp starts an up, waits for its moment and kills the victim.
+func (l *lab) killDuringUp(m moment) {
+	t := l.t
+	t.Helper()
+	c := l.start(nil, "lab", "up", "--regions", "2", "--runtime", l.rt.Name)
+	reached := func() error {
+		if m.step != "start of it" && !strings.Contains(c.err.String(), "✓ "+m.step) {
+			return errNotYet
+		}
+		return nil
+	}
+	await(t, 30*time.Second, m.step+" of the up", func() error {
+		select {
+		case <-c.done:
+			return nil // it was faster than we are
+		default:
+			return reached()
+		}
+	})
+	select {
+	case <-c.done:
+	case <-time.After(m.after): // the moment, not a wait for something
+	}
+	if m.victim == "up" {
+		_ = c.cmd.Process.Kill() // it may have ended
+	} else {
+		var p process
+		await(t, 30*time.Second, "the "+m.victim+" to be there", func() error {
+			var ok bool
+			if p, ok = l.find(m.victim); !ok {
+				return errNotYet
+			}
+			return nil
+		})
+		l.kill(p)
+	}
+	r := c.wait()
+	t.Logf("the up ended with %d: %s", r.code, tail(r.stderr, 2))
+}
