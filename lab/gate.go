@@ -3,12 +3,14 @@ package lab
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 )
 
 // gateTime bounds the wait for a title to play from every region.
@@ -35,7 +37,7 @@ func (l *Lab) gate(ctx context.Context, st *steps) error {
 				mu.Lock()
 				delay[region] = r.PlayDelayMS
 				mu.Unlock()
-				st.tell("up.note", region, fmt.Sprintf("a title played near %s, answered by %s, play delay %.0f ms", region, r.Region, r.PlayDelayMS))
+				st.tell("up.note", region, fmt.Sprintf("a title played near %s, answered by %s, play delay %.0f ms, trace %s", region, r.Region, r.PlayDelayMS, r.TraceID))
 				return nil
 			})
 		}
@@ -50,9 +52,40 @@ func (l *Lab) gate(ctx context.Context, st *steps) error {
 	})
 }
 
+// copyTime bounds the wait for a copy of a title near a region.
+const copyTime = 3 * time.Second
+
+// awaitCopy waits until an appliance near the region holds all that it is
+// assigned so far, lest the first viewers stream across the ocean. After
+// copyTime they may: another region's exchange serves them.
+func (l *Lab) awaitCopy(ctx context.Context, region string) error {
+	cc, err := l.cacheControl(region)
+	if err != nil {
+		return err
+	}
+	short, cancel := context.WithTimeout(ctx, copyTime)
+	defer cancel()
+	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
+		st, err := cc.FillStatus(short, &cachecontrolpb.FillStatusRequest{})
+		if err == nil && slices.ContainsFunc(st.GetAppliances(), func(a *cachecontrolpb.ApplianceFill) bool {
+			return a.GetRegion() == region && a.GetAssigned() > 0 && a.GetHeld() == a.GetAssigned()
+		}) {
+			return nil
+		}
+		select {
+		case <-short.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
 // awaitPlay tries until a play succeeds. An answer that will not change by
 // waiting (a denial, a wrong request) ends it at once.
 func (l *Lab) awaitPlay(ctx context.Context, region string) (PlayReport, error) {
+	if err := l.awaitCopy(ctx, region); err != nil {
+		return PlayReport{}, err
+	}
 	var last error
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		r, err := l.canaryReport(ctx, region)

@@ -123,6 +123,7 @@ func (l *Lab) canaryReport(ctx context.Context, near string) (PlayReport, error)
 	ctx, cancel := context.WithTimeout(ctx, canaryTime)
 	defer cancel()
 	r, err := v.Play(ctx, PlayOptions{Title: title, Email: DemoEmail, Password: DemoPassword, Region: near, Seconds: canarySeconds, Speed: canarySpeed})
+	l.keepSpans(v.Spans(r.TraceID))
 	if err != nil {
 		return r, err
 	}

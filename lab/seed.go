@@ -34,10 +34,21 @@ const seedTime = 10 * time.Second
 // sqlSeed is the journal's name for the relational store's contents.
 const sqlSeed = "sql"
 
-// seed fills the stores of a new lab, or of a region that was added: plans,
-// members and titles in SQL, search documents, files in the object stores,
-// and the published assets. Each write is idempotent, so a seed that was cut
-// short is simply done again.
+// unseeded lists the regions whose object stores do not hold the catalogue.
+func (l *Lab) unseeded() []string {
+	var fresh []string
+	for _, r := range l.current().Topology.RegionNames() {
+		if _, done := l.journal.Get(journal.Seed, r); !done {
+			fresh = append(fresh, r)
+		}
+	}
+	return fresh
+}
+
+// seed fills the stores of a new lab, or of a region that was added, as far as
+// the first play needs: plans, members and titles in SQL, search documents,
+// and the most popular title; catalogue does the rest. Each write is
+// idempotent, so a seed that was cut short is simply done again.
 func (l *Lab) seed(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*seedTime)
 	defer cancel()
@@ -45,13 +56,7 @@ func (l *Lab) seed(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	regions := l.current().Topology.RegionNames()
-	var fresh []string
-	for _, r := range regions {
-		if _, done := l.journal.Get(journal.Seed, r); !done {
-			fresh = append(fresh, r)
-		}
-	}
+	regions, fresh := l.current().Topology.RegionNames(), l.unseeded()
 	g, gctx := errgroup.WithContext(ctx)
 	if _, done := l.journal.Get(journal.Seed, sqlSeed); !done {
 		g.Go(func() error { return l.seedSQL(gctx, regions[0], cat) })
@@ -60,7 +65,7 @@ func (l *Lab) seed(ctx context.Context) (string, error) {
 		g.Go(func() error { return l.seedSearch(gctx, r, cat) })
 	}
 	if len(fresh) > 0 {
-		g.Go(func() error { return l.seedMedia(gctx, fresh, regions, cat) })
+		g.Go(func() error { return l.seedMedia(gctx, fresh, regions, liveTitles(cat)[:1], len(cat.Titles)) })
 	}
 	if err := g.Wait(); err != nil {
 		return "", err
@@ -68,12 +73,31 @@ func (l *Lab) seed(ctx context.Context) (string, error) {
 	if len(fresh) == 0 {
 		return "the stores have their contents", nil
 	}
-	for _, r := range append(fresh, sqlSeed) {
+	return fmt.Sprintf("%d titles, %d members and %d plans", len(cat.Titles), len(cat.Members), len(cat.Plans)), l.journal.Put(journal.Seed, sqlSeed, struct{}{})
+}
+
+// catalogue publishes the titles that the first play did not need.
+func (l *Lab) catalogue(ctx context.Context) (string, error) {
+	fresh := l.unseeded()
+	if len(fresh) == 0 {
+		return "the object stores have their files", nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*seedTime)
+	defer cancel()
+	cat, err := fixtures.Catalogue()
+	if err != nil {
+		return "", err
+	}
+	live := liveTitles(cat)
+	if err := l.seedMedia(ctx, fresh, l.current().Topology.RegionNames(), live[1:], len(cat.Titles)-1); err != nil {
+		return "", err
+	}
+	for _, r := range fresh {
 		if err := l.journal.Put(journal.Seed, r, struct{}{}); err != nil {
 			return "", err
 		}
 	}
-	return fmt.Sprintf("%d titles, %d members and %d plans; files in %s", len(cat.Titles), len(cat.Members), len(cat.Plans), strings.Join(fresh, ", ")), nil
+	return fmt.Sprintf("%d titles in the object stores of %s", len(live), strings.Join(fresh, ", ")), nil
 }
 
 func (l *Lab) seedSQL(ctx context.Context, region string, cat fixtures.Catalog) error {
@@ -155,28 +179,27 @@ func docOf(t sqldb.Title) search.Doc {
 	return search.Doc{ID: t.ID, Name: t.Name, Synopsis: t.Synopsis, Genres: t.Genres, Countries: t.Countries}
 }
 
-// seedMedia puts the real titles into the object stores of the fresh regions,
-// most popular first, and publishes each with every region that has it as an
-// origin.
-func (l *Lab) seedMedia(ctx context.Context, fresh, all []string, cat fixtures.Catalog) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(2) // the machine's cores are busy with the planet that starts
-	live := liveTitles(cat)
-	for n, t := range live {
-		g.Go(func() error {
-			a, err := assetOf(t, float64(len(live)-n), all)
-			if err != nil {
-				return err
-			}
-			for _, r := range fresh {
-				if err := l.upload(ctx, r, t.ID, a); err != nil {
-					return err
-				}
-			}
-			return l.publish(ctx, all, a)
-		})
+// seedMedia puts real titles into the object stores of the fresh regions, most
+// popular first, and publishes each with every region that has it as an origin.
+// The first one's popularity is given; it falls by one from title to title.
+func (l *Lab) seedMedia(ctx context.Context, fresh, all []string, titles []fixtures.Title, popularity int) error {
+	for n, t := range titles {
+		a, err := assetOf(t, float64(popularity-n), all)
+		if err != nil {
+			return err
+		}
+		g, gctx := errgroup.WithContext(ctx)
+		for _, r := range fresh {
+			g.Go(func() error { return l.upload(gctx, r, t.ID, a) })
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+		if err := l.publish(ctx, all, a); err != nil {
+			return err
+		}
 	}
-	return g.Wait()
+	return nil
 }
 
 func liveTitles(cat fixtures.Catalog) []fixtures.Title {

@@ -83,13 +83,17 @@ func (l *Lab) Record(_ context.Context, e control.Event, spans []control.Span) e
 	if e.Kind != "" {
 		l.log.Add(e.Kind, e.Subject, e.Text, e.Data)
 	}
+	l.keepSpans(spans)
+	return nil
+}
+
+func (l *Lab) keepSpans(spans []control.Span) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.spans = append(l.spans, spans...)
 	if n := len(l.spans); n > keepSpans {
 		l.spans = append([]control.Span(nil), l.spans[n-keepSpans/2:]...)
 	}
-	return nil
 }
 
 // Sessions implements control.Engine: what every region's pipeline saw last.

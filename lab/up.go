@@ -109,6 +109,11 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 		return res, err
 	}
 	res.ReadyMS = st.elapsed()
+	if len(l.unseeded()) > 0 {
+		if err := st.do(ctx, "catalogue", l.catalogue); err != nil {
+			return res, err
+		}
+	}
 	if err := st.do(ctx, "fill", l.awaitFill); err != nil {
 		return res, err
 	}

@@ -50,8 +50,9 @@ type sum [32]byte
 
 func (s sum) String() string { return hex.EncodeToString(s[:]) }
 
-// objectPath is where a file's bytes lie.
-func (s sum) objectPath() string { h := s.String(); return objectsDir + "/" + h[:2] + "/" + h }
+// objectPath is where a file's bytes lie. All lie in one folder: file systems
+// hash their entries, and making a folder costs as much as making a file.
+func (s sum) objectPath() string { return objectsDir + "/" + s.String() }
 
 // The operations of the index log.
 const (

@@ -113,8 +113,8 @@ func (w *receiver) commit(source pb.Source) error {
 	defer s.mu.Unlock()
 	path := w.want.sum.objectPath()
 	err := s.root.Rename(w.name, path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = s.root.MkdirAll(path[:len(path)-len(w.want.sum.String())-1], 0o700); err == nil {
+	if errors.Is(err, fs.ErrNotExist) { // somebody removed the folder under us
+		if err = s.root.MkdirAll(objectsDir, 0o700); err == nil {
 			err = s.root.Rename(w.name, path)
 		}
 	}

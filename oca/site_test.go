@@ -61,7 +61,7 @@ func TestSiteFetchesEveryByteFromTheOriginOnce(t *testing.T) {
 
 func objectPath(a *appliance, f *pb.File) string {
 	h := hex.EncodeToString(f.GetSha256())
-	return filepath.Join(a.dir, "objects", h[:2], h)
+	return filepath.Join(a.dir, "objects", h)
 }
 
 func TestDeletedFileIsRestoredFromAPeer(t *testing.T) {

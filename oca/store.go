@@ -3,7 +3,6 @@ package oca
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -17,7 +16,8 @@ import (
 
 // What lies in an appliance's folder.
 const (
-	objectsDir    = "objects"    // objects/ab/<sha256>: the bytes
+	objectsDir    = "objects"    // objects/<sha256>: the bytes
+	probeFile     = "probe"      // written to see whether the disk takes writes
 	tempDir       = "tmp"        // files being received; swept at start
 	quarantineDir = "quarantine" // damaged files, the newest few
 	indexName     = "index.log"
@@ -167,30 +167,19 @@ func (s *store) count(r ref, by int) {
 
 // sweepObjects removes bytes without a name.
 func (s *store) sweepObjects() error {
-	dirs, err := fs.ReadDir(s.root.FS(), objectsDir)
+	entries, err := fs.ReadDir(s.root.FS(), objectsDir)
 	if err != nil {
 		return err
 	}
-	for _, d := range dirs {
-		entries, err := fs.ReadDir(s.root.FS(), objectsDir+"/"+d.Name())
-		if err != nil {
-			return err
+	for _, e := range entries {
+		if digest, ok := parseSum(e.Name()); ok && s.objects[digest] != nil {
+			continue
 		}
-		for _, e := range entries {
-			name := objectsDir + "/" + d.Name() + "/" + e.Name()
-			if !s.named(e.Name(), name) {
-				if err := s.root.RemoveAll(name); err != nil {
-					return err
-				}
-			}
+		if err := s.root.RemoveAll(objectsDir + "/" + e.Name()); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-func (s *store) named(base, name string) bool {
-	digest, ok := parseSum(base)
-	return ok && s.objects[digest] != nil && digest.objectPath() == name
 }
 
 // compact writes the index anew and puts it in the old one's place at once.
@@ -329,10 +318,11 @@ func (s *store) usage() (used uint64, files int, filled fillBytes) {
 
 // writable proves that the disk takes a write.
 func (s *store) writable() error {
-	f, err := s.root.OpenFile(tempDir+"/.probe", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	// One file, written over: making and removing one each time costs far more.
+	f, err := s.root.OpenFile(probeFile, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(f, "probe\n")
-	return errors.Join(err, f.Close(), s.root.Remove(tempDir+"/.probe"))
+	_, err = f.WriteAt([]byte("probe\n"), 0)
+	return errors.Join(err, f.Close())
 }

@@ -6,6 +6,11 @@ package main
 import (
 	"context"
 	"os"
+
+	"github.com/flix-lab/flix/cmd/flix/quiet"
 )
 
-func main() { os.Exit(run(context.Background(), osEnv())) }
+func main() {
+	quiet.Restore()
+	os.Exit(run(context.Background(), osEnv()))
+}

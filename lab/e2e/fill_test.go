@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -47,10 +48,16 @@ func (l *lab) objects(appliance string) string {
 	return filepath.Join(l.dir(), "data", filepath.FromSlash(appliance), "objects")
 }
 
-// stored lists the objects on an appliance's disk.
-func (l *lab) stored(appliance string) []string {
+// stored lists the objects on an appliance's disk, however it sorts them into
+// folders.
+func (l *lab) stored(appliance string) (files []string) {
 	l.t.Helper()
-	files, err := filepath.Glob(filepath.Join(l.objects(appliance), "*", "*"))
+	err := filepath.WalkDir(l.objects(appliance), func(p string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			files = append(files, p)
+		}
+		return err
+	})
 	if err != nil || len(files) == 0 {
 		l.t.Fatalf("%s: no objects below %s (%v)", appliance, l.objects(appliance), err)
 	}

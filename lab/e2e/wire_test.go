@@ -289,7 +289,8 @@ func s3RefusesAnonymous(l *lab) {
 			l.t.Errorf("GET %s without a signature: %s", path, body)
 		}
 	}
-	forged := http.Header{"Authorization": {"AWS4-HMAC-SHA256 Credential=flix/20260101/us-east-1/s3/aws4_request, SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature=" + strings.Repeat("0", 64)},
-		"X-Amz-Date": {time.Now().UTC().Format("20060102T150405Z")}, "X-Amz-Content-Sha256": {"UNSIGNED-PAYLOAD"}}
+	now := time.Now().UTC()
+	forged := http.Header{"Authorization": {"AWS4-HMAC-SHA256 Credential=flix/" + now.Format("20060102") + "/us-east-1/s3/aws4_request, SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature=" + strings.Repeat("0", 64)},
+		"X-Amz-Date": {now.Format("20060102T150405Z")}, "X-Amz-Content-Sha256": {"UNSIGNED-PAYLOAD"}}
 	get(l.t, base+"/media/", forged, http.StatusForbidden)
 }

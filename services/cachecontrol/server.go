@@ -2,7 +2,6 @@ package cachecontrol
 
 import (
 	"context"
-	"errors"
 	"hash/maphash"
 	"net"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"github.com/flix-lab/flix/services"
 	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 	"github.com/flix-lab/flix/services/kv"
+	"github.com/flix-lab/flix/services/rpc"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/topology"
 )
@@ -111,15 +111,11 @@ func New(d Deps) (*Server, error) {
 
 // Serve implements services.Unit.
 func (s *Server) Serve(ctx context.Context) error {
-	g := grpc.NewServer(append(s.d.Tel.ServerOptions(), grpc.MaxRecvMsgSize(maxMessage), grpc.WaitForHandlers(true))...)
+	g := rpc.New("cachecontrol", s.d.Tel, grpc.MaxRecvMsgSize(maxMessage))
 	pb.RegisterCacheControlServer(g, s)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		if err := g.Serve(s.d.RPC); !errors.Is(err, grpc.ErrServerStopped) {
-			return err
-		}
-		return nil // it was stopped before it began
-	})
+	// Streams end by lifetime; a unary call in flight gets this long.
+	group.Go(func() error { return g.Serve(ctx, s.d.Timing.RPCTimeout.D(), s.d.RPC) })
 	group.Go(func() error { return s.syncLoop(ctx) })
 	group.Go(func() error { return s.tickLoop(ctx) })
 	group.Go(func() error { return s.persistLoop(ctx) })
@@ -127,10 +123,6 @@ func (s *Server) Serve(ctx context.Context) error {
 	group.Go(func() error {
 		<-ctx.Done()
 		s.stop()
-		// Streams end by lifetime; a unary call in flight gets this long.
-		force := time.AfterFunc(s.d.Timing.RPCTimeout.D(), g.Stop)
-		defer force.Stop()
-		g.GracefulStop()
 		return nil
 	})
 	err := group.Wait()

@@ -5,25 +5,25 @@ import (
 	"net/http"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/edge"
 	"github.com/flix-lab/flix/services/recommend/recommendpb"
 	"github.com/flix-lab/flix/services/sqldb"
 )
 
 // rows answers with the member's home page. Without the recommendation service
 // it is one row, the titles the member may watch by name, and says stale.
-func (s *Server) rows(r *http.Request) (any, error) {
+func (s *Server) rows(r *http.Request, c edge.Caller) (any, error) {
 	ctx := r.Context()
-	country := r.Header.Get("X-Flix-Country")
 	all, stale, err := s.titles(ctx)
 	if err != nil {
 		return nil, services.Wrap("rows", err)
 	}
 	page, err := s.getRows.DoFallback(ctx,
 		func(ctx context.Context) (*recommendpb.RowsReply, error) {
-			return s.d.Recommend.Rows(ctx, &recommendpb.RowsRequest{MemberId: r.Header.Get("X-Flix-Member"), Country: country})
+			return s.d.Recommend.Rows(ctx, &recommendpb.RowsRequest{MemberId: c.Member, Country: c.Country})
 		},
 		func(context.Context, error) (*recommendpb.RowsReply, error) {
-			return &recommendpb.RowsReply{Rows: []*recommendpb.Row{plainRow(all, country)}, Stale: true}, nil
+			return &recommendpb.RowsReply{Rows: []*recommendpb.Row{plainRow(all, c.Country)}, Stale: true}, nil
 		})
 	if err != nil {
 		return nil, services.Wrap("rows", err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/edge"
 	"github.com/flix-lab/flix/services/search"
 	"github.com/flix-lab/flix/services/sqldb"
 )
@@ -20,7 +21,7 @@ const (
 
 // searchTitles answers from the index. A title whose id or name is the query
 // itself comes first, whether the index knows it yet or not.
-func (s *Server) searchTitles(r *http.Request) (any, error) {
+func (s *Server) searchTitles(r *http.Request, _ edge.Caller) (any, error) {
 	query, limit, err := searchParams(r)
 	if err != nil {
 		return nil, err

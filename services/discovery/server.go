@@ -3,10 +3,11 @@ package discovery
 import (
 	"context"
 	"net"
-	"net/http"
 	"sync/atomic"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/edge"
+	"github.com/flix-lab/flix/services/evcache"
 	"github.com/flix-lab/flix/services/recommend/recommendpb"
 	"github.com/flix-lab/flix/services/resilience"
 	"github.com/flix-lab/flix/services/search"
@@ -44,7 +45,7 @@ type Deps struct {
 	// Index is the title search.
 	Index Index
 	// Cache is EVCache.
-	Cache Cache
+	Cache evcache.Cache
 	// Recommend builds the rows of the home page.
 	Recommend recommendpb.RecommendClient
 }
@@ -55,9 +56,9 @@ const maxConcurrent = 256
 // Server is one instance of the discovery API.
 type Server struct {
 	d    Deps
-	edge *edge
+	edge *edge.Edge
 
-	catalogue *reader[[]sqldb.Title]
+	catalogue *evcache.Reader[[]sqldb.Title]
 	getTitle  *resilience.Command[sqldb.Title]
 	search    *resilience.Command[[]search.Hit]
 	getRows   *resilience.Command[*recommendpb.RowsReply]
@@ -83,32 +84,21 @@ func New(d Deps) (*Server, error) {
 		g = resilience.NewGroup(d.Tel, call)
 	}
 	s := &Server{
-		d: d, edge: newEdge("discovery", d.Tel, d.Timing),
-		catalogue: newReader[[]sqldb.Title](newCopies(d.Tel, g, d.Cache, d.Timing), g, "GetTitles", store),
+		d: d, edge: edge.New("discovery", d.Tel, d.Timing),
+		catalogue: evcache.NewReader[[]sqldb.Title](evcache.NewCopies(d.Tel, g, d.Cache, d.Timing), "GetTitles", store),
 		getTitle:  resilience.New[sqldb.Title](g, "GetTitle", store),
 		search:    resilience.New[[]search.Hit](g, "SearchTitles", store),
 		getRows:   resilience.New[*recommendpb.RowsReply](g, "GetRows", call),
 	}
-	s.route("GET "+PathTitles, s.listTitles)
-	s.route("GET "+PathTitles+"/{id}", s.oneTitle)
-	s.route("GET "+PathSearch, s.searchTitles)
-	s.route("GET "+PathRows, s.rows)
+	s.edge.HandleMember("GET "+PathTitles, s.listTitles)
+	s.edge.HandleMember("GET "+PathTitles+"/{id}", s.oneTitle)
+	s.edge.HandleMember("GET "+PathSearch, s.searchTitles)
+	s.edge.HandleMember("GET "+PathRows, s.rows)
 	return s, nil
 }
 
-// route adds a route that only a member may use. The gateway names the member;
-// the API is not reachable past it.
-func (s *Server) route(pattern string, answer func(r *http.Request) (any, error)) {
-	s.edge.handle(pattern, func(r *http.Request) (any, error) {
-		if r.Header.Get("X-Flix-Member") == "" {
-			return nil, services.Errorf(services.Denied, "discovery: no member is signed in").WithReason("no_member").WithRemedy("sign in")
-		}
-		return answer(r)
-	})
-}
-
 // Serve implements services.Unit.
-func (s *Server) Serve(ctx context.Context) error { return s.edge.serve(ctx, s.d.HTTP) }
+func (s *Server) Serve(ctx context.Context) error { return s.edge.Serve(ctx, s.d.HTTP) }
 
 // CacheKeys lists the copies this role keeps of the catalogue, for whoever
 // invalidates them when a title changes.

@@ -6,21 +6,22 @@ import (
 	"slices"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/edge"
 	"github.com/flix-lab/flix/services/sqldb"
 )
 
 // titles returns the catalogue by name: a fresh copy, the store's, a stale
 // copy, or the last this instance saw.
 func (s *Server) titles(ctx context.Context) (titles []sqldb.Title, stale bool, err error) {
-	a, err := s.catalogue.read(ctx, catalogueKey, s.d.Titles.Titles)
+	a, err := s.catalogue.Read(ctx, catalogueKey, s.d.Titles.Titles)
 	if err != nil {
 		if last := s.last.Load(); last != nil && ctx.Err() == nil {
 			return *last, true, nil
 		}
 		return nil, false, err
 	}
-	s.last.Store(&a.value)
-	return a.value, a.stale, nil
+	s.last.Store(&a.Value)
+	return a.Value, a.Stale, nil
 }
 
 // find returns one title. What the catalogue's copy does not have, or has as
@@ -43,7 +44,7 @@ func (s *Server) find(ctx context.Context, id string) (t sqldb.Title, stale bool
 	return t, false, err
 }
 
-func (s *Server) listTitles(r *http.Request) (any, error) {
+func (s *Server) listTitles(r *http.Request, _ edge.Caller) (any, error) {
 	all, stale, err := s.titles(r.Context())
 	if err != nil {
 		return nil, services.Wrap("titles", err)
@@ -55,7 +56,7 @@ func (s *Server) listTitles(r *http.Request) (any, error) {
 	return reply, nil
 }
 
-func (s *Server) oneTitle(r *http.Request) (any, error) {
+func (s *Server) oneTitle(r *http.Request, _ edge.Caller) (any, error) {
 	t, _, err := s.find(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return nil, services.Wrap("title", err)

@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/flix-lab/flix/services"
+	api "github.com/flix-lab/flix/services/edge"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/services/token"
 )
@@ -191,23 +192,23 @@ func (s *Server) clientContext(ex *Exchange) error {
 		}
 	}
 	if m := ex.Member; m != nil {
-		set("X-Flix-Member", m.Member)
-		set("X-Flix-Plan", m.Plan)
-		set("X-Flix-Device", m.Device)
+		set(api.HeaderMember, m.Member)
+		set(api.HeaderPlan, m.Plan)
+		set(api.HeaderDevice, m.Device)
 	}
 	t := s.d.Topology()
 	if isp, _, ok := t.Locate(ex.Client); ok {
-		set("X-Flix-Country", isp.Country)
-		set("X-Flix-Isp", isp.Name)
+		set(api.HeaderCountry, isp.Country)
+		set(api.HeaderISP, isp.Name)
 	} else if c := t.CountryOf(ex.Client); c != "" {
-		set("X-Flix-Country", c)
+		set(api.HeaderCountry, c)
 	} else if r, ok := t.Region(s.d.Region); ok {
 		// A client of no declared ISP, a browser on this machine say, is
 		// taken for one near this region.
-		set("X-Flix-Country", r.Country)
+		set(api.HeaderCountry, r.Country)
 	}
 	if ex.Client.IsValid() {
-		set("X-Flix-Client-Ip", ex.Client.String())
+		set(api.HeaderClientIP, ex.Client.String())
 		set("X-Forwarded-For", ex.Client.String())
 	}
 	proto := "http"

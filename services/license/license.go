@@ -15,11 +15,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/license/licensepb"
+	"github.com/flix-lab/flix/services/rpc"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/services/token"
 	"github.com/flix-lab/flix/topology"
@@ -59,8 +58,7 @@ type Server struct {
 	licensepb.UnimplementedLicenseServer
 
 	d        Deps
-	rpc      *grpc.Server
-	health   *health.Server
+	rpc      *rpc.Server
 	fail     atomic.Bool
 	released *recent
 	total    *prometheus.CounterVec
@@ -81,14 +79,14 @@ func New(d Deps) (*Server, error) {
 			s.fail.Store(value == "on")
 		}
 	})
-	s.rpc, s.health = newRPC(d.Tel)
+	s.rpc = rpc.New("license", d.Tel)
 	licensepb.RegisterLicenseServer(s.rpc, s)
 	return s, nil
 }
 
 // Serve implements services.Unit.
 func (s *Server) Serve(ctx context.Context) error {
-	return serveRPC(ctx, "license", s.rpc, s.health, s.d.RPC, s.d.Timing.RPCTimeout.D()/4)
+	return s.rpc.Serve(ctx, s.d.Timing.RPCTimeout.D()/4, s.d.RPC)
 }
 
 // Issue makes a licence. Whether the play is allowed is playback's decision,

@@ -7,6 +7,7 @@ import (
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
+	"github.com/flix-lab/flix/services/edge"
 	"github.com/flix-lab/flix/services/license/licensepb"
 	"github.com/flix-lab/flix/services/playback/playbackpb"
 )
@@ -19,8 +20,8 @@ const (
 
 // takeReport implements PathReport. The client sends a report again when it
 // gets no 204: session and sequence number make that harmless.
-func (s *Server) takeReport(r *http.Request, c caller) (any, error) {
-	req, err := decode[ReportRequest](r)
+func (s *Server) takeReport(r *http.Request, c edge.Caller) (any, error) {
+	req, err := edge.Decode[ReportRequest](r)
 	if err != nil {
 		return nil, err
 	}
@@ -30,10 +31,10 @@ func (s *Server) takeReport(r *http.Request, c caller) (any, error) {
 	ctx := r.Context()
 	if _, err := s.report.Do(ctx, func(ctx context.Context) (struct{}, error) {
 		_, err := s.d.Playback.Report(ctx, &playbackpb.ReportRequest{
-			SessionId: req.Session, MemberId: c.member, TitleId: req.Title, Kind: req.Kind, Sequence: req.Sequence,
+			SessionId: req.Session, MemberId: c.Member, TitleId: req.Title, Kind: req.Kind, Sequence: req.Sequence,
 			PositionS: req.PositionS, Appliance: req.Appliance, Bytes: req.Bytes, Rung: req.Rung, RebufferS: req.RebufferS,
-			Error: req.Error, Region: s.d.Region, ClientIp: c.clientIP, Isp: c.isp,
-			Device: cmp.Or(req.Device, c.device), Country: c.country,
+			Error: req.Error, Region: s.d.Region, ClientIp: c.ClientIP, Isp: c.ISP,
+			Device: cmp.Or(req.Device, c.Device), Country: c.Country,
 		})
 		return struct{}{}, err
 	}); err != nil {
@@ -79,8 +80,8 @@ func (r ReportRequest) validate() error {
 
 // takeSuspect implements PathSuspect: cache control has the appliance read the
 // file again, so a false report costs a read and nothing else.
-func (s *Server) takeSuspect(r *http.Request, _ caller) (any, error) {
-	req, err := decode[SuspectRequest](r)
+func (s *Server) takeSuspect(r *http.Request, _ edge.Caller) (any, error) {
+	req, err := edge.Decode[SuspectRequest](r)
 	if err != nil {
 		return nil, err
 	}

@@ -3,12 +3,13 @@ package play
 import (
 	"context"
 	"net"
-	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
+	"github.com/flix-lab/flix/services/edge"
+	"github.com/flix-lab/flix/services/evcache"
 	"github.com/flix-lab/flix/services/license/licensepb"
 	"github.com/flix-lab/flix/services/playback/playbackpb"
 	"github.com/flix-lab/flix/services/resilience"
@@ -42,7 +43,7 @@ type Deps struct {
 	// CacheControl hears of appliances that sent wrong bytes.
 	CacheControl cachecontrolpb.CacheControlClient
 	// Cache is EVCache; stream profiles are kept there.
-	Cache Cache
+	Cache evcache.Cache
 	// Key signs appliance URLs and reads licences.
 	Key token.Key
 }
@@ -53,10 +54,10 @@ const maxConcurrent = 256
 // Server is one instance of the play API.
 type Server struct {
 	d    Deps
-	edge *edge
+	edge *edge.Edge
 
 	authorize *resilience.Command[*playbackpb.AuthorizeReply]
-	profiles  *reader[*playbackpb.ProfilesReply]
+	profiles  *evcache.Reader[*playbackpb.ProfilesReply]
 	bookmark  *resilience.Command[*playbackpb.BookmarkReply]
 	report    *resilience.Command[struct{}]
 	license   *resilience.Command[*licensepb.IssueReply]
@@ -81,9 +82,9 @@ func New(d Deps) (*Server, error) {
 		g = resilience.NewGroup(d.Tel, call)
 	}
 	s := &Server{
-		d: d, edge: newEdge("play", d.Tel, d.Timing),
+		d: d, edge: edge.New("play", d.Tel, d.Timing),
 		authorize: resilience.New[*playbackpb.AuthorizeReply](g, "AuthorizePlay", call),
-		profiles:  newReader[*playbackpb.ProfilesReply](newCopies(d.Tel, g, d.Cache, d.Timing), g, "GetProfiles", call),
+		profiles:  evcache.NewReader[*playbackpb.ProfilesReply](evcache.NewCopies(d.Tel, g, d.Cache, d.Timing), "GetProfiles", call),
 		bookmark:  resilience.New[*playbackpb.BookmarkReply](g, "GetBookmark", call),
 		report:    resilience.New[struct{}](g, "ReportPlay", call),
 		license:   resilience.New[*licensepb.IssueReply](g, "GetLicense", call),
@@ -93,37 +94,18 @@ func New(d Deps) (*Server, error) {
 		starts:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "play_starts_total", Help: "Plays asked for, by the reason they were refused with, or ok."}, []string{"result"}),
 	}
 	d.Tel.Metrics.MustRegister(s.starts)
-	s.route("POST "+PathStart, s.start)
-	s.route("POST "+PathRenew, s.renew)
-	s.route("POST "+PathReport, s.takeReport)
-	s.route("POST "+PathSuspect, s.takeSuspect)
+	s.edge.HandleMember("POST "+PathStart, s.start)
+	s.edge.HandleMember("POST "+PathRenew, s.renew)
+	s.edge.HandleMember("POST "+PathReport, s.takeReport)
+	s.edge.HandleMember("POST "+PathSuspect, s.takeSuspect)
 	return s, nil
 }
 
 // Serve implements services.Unit.
-func (s *Server) Serve(ctx context.Context) error { return s.edge.serve(ctx, s.d.HTTP) }
+func (s *Server) Serve(ctx context.Context) error { return s.edge.Serve(ctx, s.d.HTTP) }
 
 // CacheKeys lists the copies this role keeps of a title, for whoever
 // invalidates them when the title changes.
 func CacheKeys(title string) []string { return []string{profilesKey(title)} }
 
 func profilesKey(title string) string { return "play/profiles/" + title }
-
-// caller is who asks, in the gateway's words.
-type caller struct {
-	member, plan, country, device, clientIP, isp string
-}
-
-// route adds a route that only a member may use. The gateway has checked the
-// token and stripped these headers from outside; the API is not reachable past
-// it.
-func (s *Server) route(pattern string, answer func(*http.Request, caller) (any, error)) {
-	s.edge.handle(pattern, func(r *http.Request) (any, error) {
-		h := r.Header.Get
-		c := caller{h("X-Flix-Member"), h("X-Flix-Plan"), h("X-Flix-Country"), h("X-Flix-Device"), h("X-Flix-Client-Ip"), h("X-Flix-ISP")}
-		if c.member == "" {
-			return nil, services.Errorf(services.Denied, "play: no member is signed in").WithReason("no_member").WithRemedy("sign in")
-		}
-		return answer(r, c)
-	})
-}

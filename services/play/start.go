@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/edge"
+	"github.com/flix-lab/flix/services/evcache"
 	"github.com/flix-lab/flix/services/license/licensepb"
 	"github.com/flix-lab/flix/services/playback/playbackpb"
 	"github.com/flix-lab/flix/services/steering/steeringpb"
@@ -27,7 +29,7 @@ const (
 
 // play is a request to stream, at its start or anew.
 type play struct {
-	caller
+	edge.Caller
 	session, title, device string
 	height                 int
 	broken                 []string
@@ -39,7 +41,7 @@ type play struct {
 type parts struct {
 	auth     *playbackpb.AuthorizeReply
 	license  *licensepb.IssueReply
-	profiles answer[*playbackpb.ProfilesReply]
+	profiles evcache.Copy[*playbackpb.ProfilesReply]
 	rank     *steeringpb.RankReply
 	position float64
 	// late: the bookmark could not be read, and the play begins at the start.
@@ -50,15 +52,15 @@ type parts struct {
 
 // start implements PathStart. The same session again is the same play: its
 // row is rewritten, and its new licence is bound to the same session.
-func (s *Server) start(r *http.Request, c caller) (any, error) {
-	req, err := decode[StartRequest](r)
+func (s *Server) start(r *http.Request, c edge.Caller) (any, error) {
+	req, err := edge.Decode[StartRequest](r)
 	if err != nil {
 		return nil, err
 	}
-	p := play{caller: c, session: req.Session, title: req.Title, device: cmp.Or(req.Device, c.device), height: req.Height}
+	p := play{Caller: c, session: req.Session, title: req.Title, device: cmp.Or(req.Device, c.Device), height: req.Height}
 	p.license = func(ctx context.Context, maxHeight uint32) (*licensepb.IssueReply, error) {
 		return s.d.License.Issue(ctx, &licensepb.IssueRequest{
-			SessionId: p.session, MemberId: c.member, TitleId: p.title, Device: p.device, Country: c.country, MaxHeight: maxHeight,
+			SessionId: p.session, MemberId: c.Member, TitleId: p.title, Device: p.device, Country: c.Country, MaxHeight: maxHeight,
 		})
 	}
 	return s.answer(r.Context(), "start", p)
@@ -67,8 +69,8 @@ func (s *Server) start(r *http.Request, c caller) (any, error) {
 // renew implements PathRenew: other appliances and a fresh licence for a play
 // under way. The play is authorised anew, so that what has ended in between (a
 // membership, a title's licensing) ends the play too.
-func (s *Server) renew(r *http.Request, c caller) (any, error) {
-	req, err := decode[RenewRequest](r)
+func (s *Server) renew(r *http.Request, c edge.Caller) (any, error) {
+	req, err := edge.Decode[RenewRequest](r)
 	if err != nil {
 		return nil, err
 	}
@@ -76,10 +78,10 @@ func (s *Server) renew(r *http.Request, c caller) (any, error) {
 	if err != nil {
 		return nil, services.Wrap("renew", err)
 	}
-	if claims.Session != req.Session || claims.Member != c.member || claims.Title != req.Title {
+	if claims.Session != req.Session || claims.Member != c.Member || claims.Title != req.Title {
 		return nil, services.Errorf(services.Denied, "renew: the licence is for another play").WithReason("license_binding").WithRemedy("start the play again")
 	}
-	p := play{caller: c, session: req.Session, title: req.Title, device: claims.Device, broken: req.Broken}
+	p := play{Caller: c, session: req.Session, title: req.Title, device: claims.Device, broken: req.Broken}
 	p.license = func(ctx context.Context, _ uint32) (*licensepb.IssueReply, error) {
 		return s.d.License.Renew(ctx, &licensepb.RenewRequest{License: req.License, SessionId: req.Session})
 	}
@@ -120,8 +122,8 @@ func (p play) validate() error {
 	}
 	// Appliance URLs are signed for this address: without it they would be
 	// good for anybody.
-	if _, err := netip.ParseAddr(p.clientIP); err != nil {
-		return services.Errorf(services.Invalid, "X-Flix-Client-Ip: %q is not an address", p.clientIP).WithRemedy("come through the gateway")
+	if _, err := netip.ParseAddr(p.ClientIP); err != nil {
+		return services.Errorf(services.Invalid, "%s: %q is not an address", edge.HeaderClientIP, p.ClientIP).WithRemedy("come through the gateway")
 	}
 	return nil
 }
@@ -140,8 +142,8 @@ func (s *Server) gather(ctx context.Context, p play) parts {
 	g.Go(func() { got.position, got.late = s.getPosition(ctx, p) })
 	got.auth, got.authErr = s.authorize.Do(ctx, func(ctx context.Context) (*playbackpb.AuthorizeReply, error) {
 		return s.d.Playback.Authorize(ctx, &playbackpb.AuthorizeRequest{
-			SessionId: p.session, MemberId: p.member, Plan: p.plan, TitleId: p.title,
-			Device: p.device, Country: p.country, WantHeight: uint32(p.height),
+			SessionId: p.session, MemberId: p.Member, Plan: p.Plan, TitleId: p.title,
+			Device: p.device, Country: p.Country, WantHeight: uint32(p.height),
 		})
 	})
 	if got.authErr != nil {
@@ -162,15 +164,15 @@ func (p *parts) err() error {
 	return cmp.Or(p.authErr, p.profilesErr, p.rankErr, p.licenseErr)
 }
 
-func (s *Server) getProfiles(ctx context.Context, p play) (answer[*playbackpb.ProfilesReply], error) {
-	return s.profiles.read(ctx, profilesKey(p.title), func(ctx context.Context) (*playbackpb.ProfilesReply, error) {
+func (s *Server) getProfiles(ctx context.Context, p play) (evcache.Copy[*playbackpb.ProfilesReply], error) {
+	return s.profiles.Read(ctx, profilesKey(p.title), func(ctx context.Context) (*playbackpb.ProfilesReply, error) {
 		return s.d.Playback.Profiles(ctx, &playbackpb.ProfilesRequest{TitleId: p.title})
 	})
 }
 
 func (s *Server) getRank(ctx context.Context, p play) (*steeringpb.RankReply, error) {
 	return s.rank.Do(ctx, func(ctx context.Context) (*steeringpb.RankReply, error) {
-		return s.d.Steering.Rank(ctx, &steeringpb.RankRequest{ClientIp: p.clientIP, TitleId: p.title, Max: maxAppliances, Exclude: p.broken})
+		return s.d.Steering.Rank(ctx, &steeringpb.RankRequest{ClientIp: p.ClientIP, TitleId: p.title, Max: maxAppliances, Exclude: p.broken})
 	})
 }
 
@@ -179,7 +181,7 @@ func (s *Server) getRank(ctx context.Context, p play) (*steeringpb.RankReply, er
 func (s *Server) getPosition(ctx context.Context, p play) (position float64, late bool) {
 	b, err := s.bookmark.DoFallback(ctx,
 		func(ctx context.Context) (*playbackpb.BookmarkReply, error) {
-			return s.d.Playback.Bookmark(ctx, &playbackpb.BookmarkRequest{MemberId: p.member, TitleId: p.title})
+			return s.d.Playback.Bookmark(ctx, &playbackpb.BookmarkRequest{MemberId: p.Member, TitleId: p.title})
 		},
 		func(context.Context, error) (*playbackpb.BookmarkReply, error) {
 			late = true
@@ -194,7 +196,7 @@ func (s *Server) getPosition(ctx context.Context, p play) (position float64, lat
 
 // reply puts the parts together.
 func (s *Server) reply(ctx context.Context, p play, got parts) *StartReply {
-	pr := got.profiles.value
+	pr := got.profiles.Value
 	trace := telemetry.TraceID(ctx)
 	return &StartReply{
 		Session: p.session, Title: p.title, Name: got.auth.GetTitleName(), Version: pr.GetVersion(),
@@ -203,7 +205,7 @@ func (s *Server) reply(ctx context.Context, p play, got parts) *StartReply {
 		MaxHeight: int(got.auth.GetMaxHeight()), Streams: streams(pr.GetProfiles(), int(got.auth.GetMaxHeight())),
 		IndexPath: pr.GetIndexPath(), IndexSHA256: pr.GetIndexSha256(), DASHPath: pr.GetDashPath(), HLSPath: pr.GetHlsPath(),
 		Appliances: s.appliances(p, pr.GetVersion(), trace, got.rank.GetCandidates()),
-		Region:     s.d.Region, Country: p.country, TraceID: trace,
-		Stale: got.auth.GetStale() || got.profiles.stale || pr.GetStale() || got.late,
+		Region:     s.d.Region, Country: p.Country, TraceID: trace,
+		Stale: got.auth.GetStale() || got.profiles.Stale || pr.GetStale() || got.late,
 	}
 }

@@ -55,7 +55,7 @@ func stream(p *playbackpb.Profile) Stream {
 // appliances signs the candidates' URLs. One token serves all ten: it names
 // title, client and session, and each appliance checks it for itself.
 func (s *Server) appliances(p play, version uint64, trace string, candidates []*steeringpb.Candidate) []Appliance {
-	signed := s.d.Key.Sign(token.URL, token.Claims{Title: p.title, Client: p.clientIP, Session: p.session, Trace: trace}, time.Now(), s.d.Timing.URLExpiry.D())
+	signed := s.d.Key.Sign(token.URL, token.Claims{Title: p.title, Client: p.ClientIP, Session: p.session, Trace: trace}, time.Now(), s.d.Timing.URLExpiry.D())
 	path := "/" + signed + "/t/" + url.PathEscape(p.title) + "/" + strconv.FormatUint(version, 10) + "/"
 	out := make([]Appliance, 0, maxAppliances)
 	for _, c := range candidates[:min(len(candidates), maxAppliances)] {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/evcache"
 	"github.com/flix-lab/flix/services/playback/playbackpb"
 	"github.com/flix-lab/flix/services/sqldb"
 )
@@ -32,15 +33,15 @@ type title struct {
 
 // facts are what a decision is made from.
 type facts struct {
-	title   answer[title]
-	member  answer[membership]
-	plans   answer[[]sqldb.Plan]
+	title   evcache.Copy[title]
+	member  evcache.Copy[membership]
+	plans   evcache.Copy[[]sqldb.Plan]
 	titleOK error // why the title is not known
 	memOK   error // why member or plans are not known
 }
 
-func (f *facts) cached() bool { return f.title.cached || f.member.cached || f.plans.cached }
-func (f *facts) stale() bool  { return f.title.stale || f.member.stale || f.plans.stale }
+func (f *facts) cached() bool { return f.title.Cached || f.member.Cached || f.plans.Cached }
+func (f *facts) stale() bool  { return f.title.Stale || f.member.Stale || f.plans.Stale }
 
 // Authorize implements playbackpb.PlaybackServer.
 func (s *Server) Authorize(ctx context.Context, r *playbackpb.AuthorizeRequest) (*playbackpb.AuthorizeReply, error) {
@@ -71,7 +72,7 @@ func (s *Server) Authorize(ctx context.Context, r *playbackpb.AuthorizeRequest) 
 	}
 	return &playbackpb.AuthorizeReply{
 		MaxHeight: uint32(plan.MaxHeight), MaxStreams: uint32(plan.MaxStreams),
-		TitleName: f.title.value.Name, Stale: f.stale(),
+		TitleName: f.title.Value.Name, Stale: f.stale(),
 	}, nil
 }
 
@@ -108,38 +109,38 @@ func (s *Server) gather(ctx context.Context, r *playbackpb.AuthorizeRequest, ane
 	return &f
 }
 
-func fetch[T any](ctx context.Context, r *reader[T], anew bool, key string, load func(context.Context) (T, error)) (answer[T], error) {
+func fetch[T any](ctx context.Context, r *evcache.Reader[T], anew bool, key string, load func(context.Context) (T, error)) (evcache.Copy[T], error) {
 	if anew {
-		return r.refresh(ctx, key, load)
+		return r.Refresh(ctx, key, load)
 	}
-	return r.read(ctx, key, load)
+	return r.Read(ctx, key, load)
 }
 
 // decide checks everything but the streams of the household, in the order in
 // which the reasons matter to a person: the title first, then what they pay for.
 func decide(f *facts, r *playbackpb.AuthorizeRequest) (sqldb.Plan, error) {
 	var none sqldb.Plan
-	t := sqldb.Title{Countries: f.title.value.Countries}
+	t := sqldb.Title{Countries: f.title.Value.Countries}
 	switch {
 	case services.KindOf(f.titleOK) == services.NotFound:
 		return none, services.Errorf(services.NotFound, "there is no title %q", r.GetTitleId()).WithReason(services.ReasonNoTitle).WithRemedy("search for it by name")
 	case f.titleOK != nil:
 		return none, f.titleOK
-	case !f.title.value.Live:
-		return none, services.Errorf(services.Conflict, "%q is not live yet", f.title.value.Name).WithReason(services.ReasonNotLive).WithRemedy("wait until it is published")
+	case !f.title.Value.Live:
+		return none, services.Errorf(services.Conflict, "%q is not live yet", f.title.Value.Name).WithReason(services.ReasonNotLive).WithRemedy("wait until it is published")
 	case !t.LicensedIn(r.GetCountry()):
-		return none, services.Errorf(services.Denied, "%q is not licensed in %s; it is in %s", f.title.value.Name, r.GetCountry(), strings.Join(t.Countries, ", ")).
+		return none, services.Errorf(services.Denied, "%q is not licensed in %s; it is in %s", f.title.Value.Name, r.GetCountry(), strings.Join(t.Countries, ", ")).
 			WithReason(services.ReasonNotLicensed).WithRemedy("choose a title that is licensed in %s", r.GetCountry())
 	case f.memOK != nil:
 		return none, f.memOK
 	}
 	// The store's plan counts, not the token's: a token outlives a change of plan.
-	i := slices.IndexFunc(f.plans.value, func(p sqldb.Plan) bool { return p.ID == f.member.value.Plan })
+	i := slices.IndexFunc(f.plans.Value, func(p sqldb.Plan) bool { return p.ID == f.member.Value.Plan })
 	if i < 0 {
-		return none, services.Errorf(services.Internal, "the member's plan %q is not among the plans", f.member.value.Plan)
+		return none, services.Errorf(services.Internal, "the member's plan %q is not among the plans", f.member.Value.Plan)
 	}
-	plan := f.plans.value[i]
-	return plan, allows(plan, f.plans.value, r)
+	plan := f.plans.Value[i]
+	return plan, allows(plan, f.plans.Value, r)
 }
 
 // allows checks device and resolution.

@@ -19,7 +19,7 @@ const assetsPartition = "assets"
 // Profiles implements playbackpb.PlaybackServer.
 func (s *Server) Profiles(ctx context.Context, r *playbackpb.ProfilesRequest) (*playbackpb.ProfilesReply, error) {
 	op := "playback.Profiles " + r.GetTitleId()
-	a, err := s.assets.read(ctx, assetKey(r.GetTitleId()), func(ctx context.Context) ([]byte, error) {
+	a, err := s.assets.Read(ctx, assetKey(r.GetTitleId()), func(ctx context.Context) ([]byte, error) {
 		it, err := s.d.KV.Get(ctx, kv.Assets, assetsPartition, r.GetTitleId())
 		return it.Value, err
 	})
@@ -29,11 +29,11 @@ func (s *Server) Profiles(ctx context.Context, r *playbackpb.ProfilesRequest) (*
 	if err != nil {
 		return nil, services.Wrap(op, err)
 	}
-	reply, err := profilesOf(a.value)
+	reply, err := profilesOf(a.Value)
 	if err != nil {
 		return nil, services.Wrap(op, err)
 	}
-	reply.Stale = a.stale
+	reply.Stale = a.Stale
 	return reply, nil
 }
 
@@ -89,7 +89,7 @@ type bookmark struct {
 // viewer who comes back within the cache's time to live wants the last
 // position, not a recent one.
 func (s *Server) Bookmark(ctx context.Context, r *playbackpb.BookmarkRequest) (*playbackpb.BookmarkReply, error) {
-	a, err := s.bookmarks.refresh(ctx, "playback/bookmark/"+r.GetMemberId()+"/"+r.GetTitleId(), func(ctx context.Context) (b bookmark, err error) {
+	a, err := s.bookmarks.Refresh(ctx, "playback/bookmark/"+r.GetMemberId()+"/"+r.GetTitleId(), func(ctx context.Context) (b bookmark, err error) {
 		it, err := s.d.KV.Get(ctx, kv.Bookmarks, r.GetMemberId(), r.GetTitleId())
 		if err != nil {
 			return b, err
@@ -105,5 +105,5 @@ func (s *Server) Bookmark(ctx context.Context, r *playbackpb.BookmarkRequest) (*
 	case err != nil:
 		return nil, services.Wrap("playback.Bookmark "+r.GetTitleId(), err)
 	}
-	return &playbackpb.BookmarkReply{PositionS: a.value.PositionS, Found: true}, nil
+	return &playbackpb.BookmarkReply{PositionS: a.Value.PositionS, Found: true}, nil
 }

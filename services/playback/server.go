@@ -12,14 +12,13 @@ import (
 	"context"
 	"net"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
-
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/evcache"
 	"github.com/flix-lab/flix/services/events"
 	"github.com/flix-lab/flix/services/kv"
 	"github.com/flix-lab/flix/services/playback/playbackpb"
 	"github.com/flix-lab/flix/services/resilience"
+	"github.com/flix-lab/flix/services/rpc"
 	"github.com/flix-lab/flix/services/sqldb"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/topology"
@@ -63,7 +62,7 @@ type Deps struct {
 	// KV is the wide-column store: assets, sessions, bookmarks.
 	KV KV
 	// Cache is EVCache.
-	Cache Cache
+	Cache evcache.Cache
 	// Events is the pipeline's producer.
 	Events Events
 }
@@ -75,16 +74,15 @@ const seenCapacity = 4096
 type Server struct {
 	playbackpb.UnimplementedPlaybackServer
 
-	d      Deps
-	rpc    *grpc.Server
-	health *health.Server
-	seen   *events.Seen // reports taken, and sessions ended
+	d    Deps
+	rpc  *rpc.Server
+	seen *events.Seen // reports taken, and sessions ended
 
-	plans     *reader[[]sqldb.Plan]
-	members   *reader[membership]
-	titles    *reader[title]
-	assets    *reader[[]byte]
-	bookmarks *reader[bookmark]
+	plans     *evcache.Reader[[]sqldb.Plan]
+	members   *evcache.Reader[membership]
+	titles    *evcache.Reader[title]
+	assets    *evcache.Reader[[]byte]
+	bookmarks *evcache.Reader[bookmark]
 
 	listSessions *resilience.Command[[]kv.Item]
 	saveSession  *resilience.Command[struct{}]
@@ -106,19 +104,19 @@ func New(d Deps) (*Server, error) {
 	if g == nil {
 		g = resilience.NewGroup(d.Tel, store)
 	}
-	c := newCopies(d.Tel, g, d.Cache, d.Timing)
+	c := evcache.NewCopies(d.Tel, g, d.Cache, d.Timing)
 	s := &Server{
 		d: d, seen: events.NewSeen(seenCapacity),
-		plans:        newReader[[]sqldb.Plan](c, g, "GetPlans", store),
-		members:      newReader[membership](c, g, "GetMember", store),
-		titles:       newReader[title](c, g, "GetTitle", store),
-		assets:       newReader[[]byte](c, g, "GetProfiles", store),
-		bookmarks:    newReader[bookmark](c, g, "GetBookmark", store),
+		plans:        evcache.NewReader[[]sqldb.Plan](c, "GetPlans", store),
+		members:      evcache.NewReader[membership](c, "GetMember", store),
+		titles:       evcache.NewReader[title](c, "GetTitle", store),
+		assets:       evcache.NewReader[[]byte](c, "GetProfiles", store),
+		bookmarks:    evcache.NewReader[bookmark](c, "GetBookmark", store),
 		listSessions: resilience.New[[]kv.Item](g, "ListSessions", store),
 		saveSession:  resilience.New[struct{}](g, "SaveSession", store),
 		sendEvent:    resilience.New[struct{}](g, "SendEvent", resilience.Options{Timeout: d.Timing.RPCTimeout.D() / 4, MaxConcurrent: maxConcurrent}),
 	}
-	s.rpc, s.health = newRPC(d.Tel)
+	s.rpc = rpc.New("playback", d.Tel)
 	playbackpb.RegisterPlaybackServer(s.rpc, s)
 	return s, nil
 }
@@ -128,7 +126,7 @@ const maxConcurrent = 256
 
 // Serve implements services.Unit.
 func (s *Server) Serve(ctx context.Context) error {
-	return serveRPC(ctx, "playback", s.rpc, s.health, s.d.RPC, s.d.Timing.RPCTimeout.D()/4)
+	return s.rpc.Serve(ctx, s.d.Timing.RPCTimeout.D()/4, s.d.RPC)
 }
 
 // CacheKeys lists the copies this role keeps of a title, for whoever

@@ -16,13 +16,13 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/evcache"
 	"github.com/flix-lab/flix/services/kv"
 	"github.com/flix-lab/flix/services/recommend/recommendpb"
 	"github.com/flix-lab/flix/services/resilience"
+	"github.com/flix-lab/flix/services/rpc"
 	"github.com/flix-lab/flix/services/sqldb"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/topology"
@@ -58,7 +58,7 @@ type Deps struct {
 	// KV is the wide-column store: bookmarks and popularity.
 	KV KV
 	// Cache is EVCache.
-	Cache Cache
+	Cache evcache.Cache
 }
 
 const (
@@ -72,12 +72,11 @@ const (
 type Server struct {
 	recommendpb.UnimplementedRecommendServer
 
-	d      Deps
-	rpc    *grpc.Server
-	health *health.Server
+	d   Deps
+	rpc *rpc.Server
 
-	pages     *reader[[]*recommendpb.Row]
-	catalogue *reader[[]sqldb.Title]
+	pages     *evcache.Reader[[]*recommendpb.Row]
+	catalogue *evcache.Reader[[]sqldb.Title]
 	list      *resilience.Command[[]kv.Item]
 	// last is the catalogue as this instance saw it last: the page's last resort.
 	last atomic.Pointer[[]sqldb.Title]
@@ -91,28 +90,28 @@ func New(d Deps) (*Server, error) {
 	case d.Titles == nil || d.KV == nil || d.Cache == nil:
 		return nil, services.Errorf(services.Invalid, "recommend: Deps without Titles, KV or Cache")
 	}
-	rpc := d.Timing.RPCTimeout.D()
-	store := resilience.Options{Timeout: rpc / 4, MaxConcurrent: maxConcurrent, BreakerSleep: d.Timing.BreakerSleep.D()}
+	patience := d.Timing.RPCTimeout.D()
+	store := resilience.Options{Timeout: patience / 4, MaxConcurrent: maxConcurrent, BreakerSleep: d.Timing.BreakerSleep.D()}
 	g := d.Commands
 	if g == nil {
 		g = resilience.NewGroup(d.Tel, store)
 	}
-	c := newCopies(d.Tel, g, d.Cache, d.Timing)
+	c := evcache.NewCopies(d.Tel, g, d.Cache, d.Timing)
 	s := &Server{
 		d:         d,
-		catalogue: newReader[[]sqldb.Title](c, g, "GetTitles", store),
+		catalogue: evcache.NewReader[[]sqldb.Title](c, "GetTitles", store),
 		list:      resilience.New[[]kv.Item](g, "ListSignals", store),
 		// A page reads the catalogue and its signals within this.
-		pages: newReader[[]*recommendpb.Row](c, g, "BuildRows", resilience.Options{Timeout: rpc * 3 / 4, MaxConcurrent: maxConcurrent}),
+		pages: evcache.NewReader[[]*recommendpb.Row](c, "BuildRows", resilience.Options{Timeout: patience * 3 / 4, MaxConcurrent: maxConcurrent}),
 	}
-	s.rpc, s.health = newRPC(d.Tel)
+	s.rpc = rpc.New("recommend", d.Tel)
 	recommendpb.RegisterRecommendServer(s.rpc, s)
 	return s, nil
 }
 
 // Serve implements services.Unit.
 func (s *Server) Serve(ctx context.Context) error {
-	return serveRPC(ctx, "recommend", s.rpc, s.health, s.d.RPC, s.d.Timing.RPCTimeout.D()/4)
+	return s.rpc.Serve(ctx, s.d.Timing.RPCTimeout.D()/4, s.d.RPC)
 }
 
 // CacheKeys lists the copies this role keeps of the catalogue, for whoever
@@ -129,7 +128,7 @@ func (s *Server) Rows(ctx context.Context, r *recommendpb.RowsRequest) (*recomme
 	// A page that lacks a source is not kept as the member's page: it is
 	// carried out of the command beside its error.
 	var partial []*recommendpb.Row
-	a, err := s.pages.read(ctx, "recommend/rows/"+r.GetMemberId()+"/"+r.GetCountry(), func(ctx context.Context) ([]*recommendpb.Row, error) {
+	a, err := s.pages.Read(ctx, "recommend/rows/"+r.GetMemberId()+"/"+r.GetCountry(), func(ctx context.Context) ([]*recommendpb.Row, error) {
 		rows, err := s.build(ctx, r.GetMemberId(), r.GetCountry())
 		if err != nil {
 			partial = rows
@@ -138,7 +137,7 @@ func (s *Server) Rows(ctx context.Context, r *recommendpb.RowsRequest) (*recomme
 	})
 	switch {
 	case err == nil:
-		return &recommendpb.RowsReply{Rows: a.value, Stale: a.stale}, nil
+		return &recommendpb.RowsReply{Rows: a.Value, Stale: a.Stale}, nil
 	case partial != nil:
 		return &recommendpb.RowsReply{Rows: partial, Stale: true}, nil
 	}
@@ -152,7 +151,7 @@ func (s *Server) Rows(ctx context.Context, r *recommendpb.RowsRequest) (*recomme
 // made without the sources that failed.
 func (s *Server) build(ctx context.Context, member, country string) ([]*recommendpb.Row, error) {
 	var in signals
-	var titles answer[[]sqldb.Title]
+	var titles evcache.Copy[[]sqldb.Title]
 	var errs [3]error
 	var g errgroup.Group // every error is kept: none ends the others
 	g.Go(func() error {
@@ -163,13 +162,13 @@ func (s *Server) build(ctx context.Context, member, country string) ([]*recommen
 		in.popular, errs[1] = s.signal(ctx, kv.Popularity, s.d.Region, maxPopular)
 		return nil
 	})
-	titles, errs[2] = s.catalogue.read(ctx, catalogueKey, s.d.Titles.Titles)
+	titles, errs[2] = s.catalogue.Read(ctx, catalogueKey, s.d.Titles.Titles)
 	_ = g.Wait() // they return nil
 	if errs[2] != nil {
 		return nil, errs[2]
 	}
-	s.last.Store(&titles.value)
-	in.titles = watchable(titles.value, country)
+	s.last.Store(&titles.Value)
+	in.titles = watchable(titles.Value, country)
 	if errs[0] != nil && errs[1] != nil {
 		return everything(in.titles), errs[0]
 	}
@@ -179,7 +178,7 @@ func (s *Server) build(ctx context.Context, member, country string) ([]*recommen
 			err = e
 		}
 	}
-	if titles.stale && err == nil {
+	if titles.Stale && err == nil {
 		err = services.Errorf(services.Unavailable, "the catalogue is stale")
 	}
 	return in.rows(), err

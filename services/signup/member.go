@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/edge"
+	"github.com/flix-lab/flix/services/evcache"
 	"github.com/flix-lab/flix/services/events"
 	"github.com/flix-lab/flix/services/sqldb"
 	"github.com/flix-lab/flix/services/telemetry"
@@ -21,11 +23,11 @@ func (s *Server) listPlans(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, services.Wrap("plans", err)
 	}
-	return a.value, nil
+	return a.Value, nil
 }
 
-func (s *Server) readPlans(ctx context.Context) (answer[[]sqldb.Plan], error) {
-	return s.plans.read(ctx, "signup/plans", s.d.Members.Plans)
+func (s *Server) readPlans(ctx context.Context) (evcache.Copy[[]sqldb.Plan], error) {
+	return s.plans.Read(ctx, "signup/plans", s.d.Members.Plans)
 }
 
 // signup makes a member with a free trial. It is idempotent by the request's
@@ -33,7 +35,7 @@ func (s *Server) readPlans(ctx context.Context) (answer[[]sqldb.Plan], error) {
 // that makes the member.
 func (s *Server) signup(r *http.Request) (any, error) {
 	ctx := r.Context()
-	req, err := decode[SignupRequest](r)
+	req, err := edge.Decode[SignupRequest](r)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +44,7 @@ func (s *Server) signup(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, services.Wrap("signup", err)
 	}
-	if err := req.validate(plans.value); err != nil {
+	if err := req.validate(plans.Value); err != nil {
 		s.count("signup", "invalid")
 		return nil, err
 	}
@@ -104,7 +106,7 @@ func (s *Server) sameRequest(ctx context.Context, saved sqldb.Member, req Signup
 // time: who is a member is nobody's business.
 func (s *Server) signin(r *http.Request) (any, error) {
 	ctx := r.Context()
-	req, err := decode[SigninRequest](r)
+	req, err := edge.Decode[SigninRequest](r)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/edge"
+	"github.com/flix-lab/flix/services/evcache"
 	"github.com/flix-lab/flix/services/resilience"
 	"github.com/flix-lab/flix/services/sqldb"
 	"github.com/flix-lab/flix/services/telemetry"
@@ -44,7 +46,7 @@ type Deps struct {
 	// Members is the relational store.
 	Members Members
 	// Cache is EVCache.
-	Cache Cache
+	Cache evcache.Cache
 	// Events is the pipeline's producer.
 	Events Events
 	// Key signs member tokens.
@@ -58,9 +60,9 @@ type Deps struct {
 // Server is one instance of the signup API.
 type Server struct {
 	d    Deps
-	edge *edge
+	edge *edge.Edge
 
-	plans       *reader[[]sqldb.Plan]
+	plans       *evcache.Reader[[]sqldb.Plan]
 	findMember  *resilience.Command[sqldb.Member]
 	saveMember  *resilience.Command[sqldb.Member]
 	sendEvent   *resilience.Command[struct{}]
@@ -87,8 +89,8 @@ func New(d Deps) (*Server, error) {
 	}
 	store := resilience.Options{Timeout: d.Timing.RPCTimeout.D()}
 	s := &Server{
-		d: d, edge: newEdge("signup", d.Tel, d.Timing),
-		plans:       newReader[[]sqldb.Plan](newCopies(d.Tel, d.Commands, d.Cache, d.Timing), d.Commands, "GetPlans", store),
+		d: d, edge: edge.New("signup", d.Tel, d.Timing),
+		plans:       evcache.NewReader[[]sqldb.Plan](evcache.NewCopies(d.Tel, d.Commands, d.Cache, d.Timing), "GetPlans", store),
 		findMember:  resilience.New[sqldb.Member](d.Commands, "GetMemberByEmail", store),
 		saveMember:  resilience.New[sqldb.Member](d.Commands, "CreateMember", store),
 		sendEvent:   resilience.New[struct{}](d.Commands, "SendEvent", resilience.Options{Timeout: d.Timing.RPCTimeout.D() / 10}),
@@ -97,14 +99,14 @@ func New(d Deps) (*Server, error) {
 		unknown:     hash{iterations: d.Iterations, salt: make([]byte, saltBytes), key: make([]byte, keyBytes)},
 	}
 	d.Tel.Metrics.MustRegister(s.memberships)
-	s.edge.handle("GET "+PathPlans, s.listPlans)
-	s.edge.handle("POST "+PathSignup, s.signup)
-	s.edge.handle("POST "+PathSignin, s.signin)
+	s.edge.Handle("GET "+PathPlans, s.listPlans)
+	s.edge.Handle("POST "+PathSignup, s.signup)
+	s.edge.Handle("POST "+PathSignin, s.signin)
 	return s, nil
 }
 
 // Serve implements services.Unit.
-func (s *Server) Serve(ctx context.Context) error { return s.edge.serve(ctx, s.d.HTTP) }
+func (s *Server) Serve(ctx context.Context) error { return s.edge.Serve(ctx, s.d.HTTP) }
 
 // token makes the answer to a sign-in or sign-up.
 func (s *Server) token(m sqldb.Member, device string) SigninReply {

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/edge"
 	"github.com/flix-lab/flix/services/events"
 	"github.com/flix-lab/flix/services/sqldb"
 	"github.com/flix-lab/flix/services/telemetry"
@@ -353,7 +354,7 @@ func TestBodies(t *testing.T) {
 	r := start(t)
 	for body, reason := range map[string]string{
 		"": "bad_json", "{": "bad_json", "[]": "bad_json", `{"email":7}`: "bad_json", `{} {}`: "bad_json",
-		`{"email":"` + strings.Repeat("x", maxBody) + `"}`: "body_too_large",
+		`{"email":"` + strings.Repeat("x", edge.MaxBody) + `"}`: "body_too_large",
 		`{"brand_new_field":1}`:                            ReasonFields, // let through, then found wanting
 	} {
 		if p := r.do("POST", PathSignin, body, nil); p.Kind != services.Invalid || p.Reason != reason {

@@ -8,7 +8,6 @@ package steering
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -16,10 +15,10 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
 
 	"github.com/flix-lab/flix/services"
 	ccpb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
+	"github.com/flix-lab/flix/services/rpc"
 	pb "github.com/flix-lab/flix/services/steering/steeringpb"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/topology"
@@ -85,20 +84,11 @@ func (s *Server) SetTopology(t topology.Topology) { s.places.Store(newPlaces(t))
 
 // Serve implements services.Unit.
 func (s *Server) Serve(ctx context.Context) error {
-	srv := grpc.NewServer(append(s.deps.Tel.ServerOptions(), grpc.WaitForHandlers(true))...)
+	srv := rpc.New("steering", s.deps.Tel)
 	pb.RegisterSteeringServer(srv, s)
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		if err := srv.Serve(s.deps.RPC); err != nil {
-			return fmt.Errorf("steering: %w", err)
-		}
-		return nil
-	})
+	// Decisions take microseconds: those under way need no grace.
+	g.Go(func() error { return srv.Serve(ctx, 0, s.deps.RPC) })
 	g.Go(func() error { s.follow(ctx); return nil })
-	g.Go(func() error {
-		<-ctx.Done()
-		srv.Stop() // decisions take microseconds: it waits for those under way
-		return nil
-	})
 	return g.Wait()
 }

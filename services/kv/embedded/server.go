@@ -12,6 +12,7 @@ import (
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/kv/kvpb"
+	"github.com/flix-lab/flix/services/rpc"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/topology"
 )
@@ -59,7 +60,7 @@ type Server struct {
 	clock   *clock
 	repl    *replicator
 	metrics *metrics
-	grpc    *grpc.Server
+	rpc     *rpc.Server
 }
 
 var _ services.Unit = (*Server)(nil)
@@ -82,9 +83,8 @@ func NewServer(c Config) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("kv of %s: %w", c.Region, err), st.close())
 	}
 	s.metrics = newMetrics(c.Tel.Metrics, s.repl)
-	s.grpc = grpc.NewServer(append(c.Tel.ServerOptions(),
-		grpc.WaitForHandlers(true), grpc.ReadBufferSize(ioBuffer), grpc.WriteBufferSize(ioBuffer))...)
-	kvpb.RegisterKVServer(s.grpc, s)
+	s.rpc = rpc.New("kv", c.Tel, grpc.ReadBufferSize(ioBuffer), grpc.WriteBufferSize(ioBuffer))
+	kvpb.RegisterKVServer(s.rpc, s)
 	return s, nil
 }
 
@@ -120,9 +120,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.cfg.Replication != nil {
 		listeners = append(listeners, s.cfg.Replication)
 	}
-	for _, l := range listeners {
-		g.Go(func() error { return s.grpc.Serve(l) })
-	}
+	g.Go(func() error { return s.rpc.Serve(ctx, 0, listeners...) })
 	g.Go(s.store.files.settle)
 	g.Go(func() error { return s.repl.run(ctx) })
 	g.Go(func() error { return (&sweeper{s: s}).run(ctx) })
@@ -131,12 +129,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-s.store.broken.ch:
 		}
-		s.grpc.Stop() // waits for handlers, whose contexts it ends
 		return s.store.broken.cause()
 	})
-	err := g.Wait()
-	if errors.Is(err, grpc.ErrServerStopped) {
-		err = nil
-	}
-	return errors.Join(err, s.store.close())
+	return errors.Join(g.Wait(), s.store.close())
 }

@@ -13,10 +13,10 @@ import (
 	"github.com/blevesearch/bleve/v2/analysis"
 	"github.com/blevesearch/bleve/v2/index/scorch"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/rpc"
 	"github.com/flix-lab/flix/services/search/searchpb"
 	"github.com/flix-lab/flix/services/telemetry"
 )
@@ -39,7 +39,7 @@ type Server struct {
 	index    bleve.Index
 	analyzer analysis.Analyzer
 	ops      *prometheus.CounterVec
-	grpc     *grpc.Server
+	rpc      *rpc.Server
 }
 
 var _ services.Unit = (*Server)(nil)
@@ -67,9 +67,8 @@ func NewServer(c Config) (*Server, error) {
 		ops: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "search_ops_total", Help: "Operations answered, by kind of error or ok."}, []string{"op", "kind"}),
 	}
 	c.Tel.Metrics.MustRegister(s.ops)
-	s.grpc = grpc.NewServer(append(c.Tel.ServerOptions(),
-		grpc.WaitForHandlers(true), grpc.ReadBufferSize(ioBuffer), grpc.WriteBufferSize(ioBuffer))...)
-	searchpb.RegisterSearchServer(s.grpc, s)
+	s.rpc = rpc.New("search", c.Tel, grpc.ReadBufferSize(ioBuffer), grpc.WriteBufferSize(ioBuffer))
+	searchpb.RegisterSearchServer(s.rpc, s)
 	return s, nil
 }
 
@@ -104,18 +103,7 @@ func indexConfig() map[string]any { return map[string]any{"numSnapshotsToKeep": 
 
 // Serve implements services.Unit.
 func (s *Server) Serve(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.grpc.Serve(s.cfg.RPC) })
-	g.Go(func() error {
-		<-ctx.Done()
-		s.grpc.Stop() // waits for handlers, whose contexts it ends
-		return nil
-	})
-	err := g.Wait()
-	if errors.Is(err, grpc.ErrServerStopped) {
-		err = nil
-	}
-	return errors.Join(err, s.index.Close())
+	return errors.Join(s.rpc.Serve(ctx, 0, s.cfg.RPC), s.index.Close())
 }
 
 func (s *Server) count(op string, err error) {

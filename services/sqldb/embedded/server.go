@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/rpc"
 	"github.com/flix-lab/flix/services/sqldb/sqldbpb"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/topology"
@@ -52,7 +53,7 @@ type Server struct {
 	peers     *peers
 	followers *followers
 	metrics   *metrics
-	grpc      *grpc.Server
+	rpc       *rpc.Server
 	// checked is closed once the peers have been asked who is primary: until
 	// then a primary of an earlier run accepts no write.
 	checked chan struct{}
@@ -81,9 +82,8 @@ func NewServer(c Config) (*Server, error) {
 	s := &Server{cfg: c, history: h, followers: newFollowers(), checked: make(chan struct{})}
 	s.peers = newPeers(c, h)
 	s.metrics = newMetrics(c.Tel.Metrics, s)
-	s.grpc = grpc.NewServer(append(c.Tel.ServerOptions(),
-		grpc.WaitForHandlers(true), grpc.ReadBufferSize(ioBuffer), grpc.WriteBufferSize(ioBuffer))...)
-	sqldbpb.RegisterSQLServer(s.grpc, s)
+	s.rpc = rpc.New("sqldb", c.Tel, grpc.ReadBufferSize(ioBuffer), grpc.WriteBufferSize(ioBuffer))
+	sqldbpb.RegisterSQLServer(s.rpc, s)
 	return s, nil
 }
 
@@ -94,21 +94,10 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.cfg.Replication != nil {
 		listeners = append(listeners, s.cfg.Replication)
 	}
-	for _, l := range listeners {
-		g.Go(func() error { return s.grpc.Serve(l) })
-	}
+	g.Go(func() error { return s.rpc.Serve(ctx, 0, listeners...) })
 	g.Go(func() error { s.peers.watch(ctx, s.checked); return nil })
 	g.Go(func() error { return s.play(ctx) })
-	g.Go(func() error {
-		<-ctx.Done()
-		s.grpc.Stop() // waits for handlers, whose contexts it ends
-		return nil
-	})
-	err := g.Wait()
-	if errors.Is(err, grpc.ErrServerStopped) {
-		err = nil
-	}
-	return errors.Join(err, s.peers.close(), s.history.db.close())
+	return errors.Join(g.Wait(), s.peers.close(), s.history.db.close())
 }
 
 // play takes the part that is the node's at the time: a primary looks out for

@@ -1,4 +1,4 @@
-package playback
+package evcache
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"github.com/flix-lab/flix/topology"
 )
 
-// Cache is what the role needs of EVCache: a miss is an error of kind NotFound,
-// an entry may vanish at any time, and any text is a key.
+// Cache is what Copies need of EVCache; Client has it. A miss is an error of
+// kind NotFound, an entry may vanish at any time, and any text is a key.
 type Cache interface {
 	Get(ctx context.Context, key string) ([]byte, error)
 	Set(ctx context.Context, key string, val []byte, ttl time.Duration) error
@@ -25,25 +25,28 @@ type Cache interface {
 // the production timing a copy outlives a store's outage of a day.
 const staleFactor = 360
 
-// copies keeps what stores answered in EVCache. One entry serves both as the
+// Copies keep what stores answered in EVCache. One entry serves both as the
 // fresh and as the stale copy: it carries the time it was read at, so that a
 // store's outage finds it without a second key, and a read costs one round
-// trip. A cache that fails is a miss: it never fails a request.
-type copies struct {
-	cache Cache
-	fresh time.Duration
-	get   *resilience.Command[[]byte]
-	set   *resilience.Command[struct{}]
-	reads *prometheus.CounterVec
-	tel   *telemetry.Telemetry
+// trip. A cache that fails is a miss: it never fails a request. Readers read
+// through them; see NewReader.
+type Copies struct {
+	cache    Cache
+	fresh    time.Duration
+	commands *resilience.Group
+	get      *resilience.Command[[]byte]
+	set      *resilience.Command[struct{}]
+	reads    *prometheus.CounterVec
+	tel      *telemetry.Telemetry
 }
 
-// newCopies makes the instance's copies. The cache gets a tenth of the RPC
-// timeout: one that is slower than that helps less than the store behind it.
-func newCopies(tel *telemetry.Telemetry, g *resilience.Group, cache Cache, t topology.Timing) *copies {
+// NewCopies makes an instance's copies, fresh for Timing.CacheTTL. The cache
+// gets a tenth of the RPC timeout: one that is slower than that helps less
+// than the store behind it. It registers cached_reads_total.
+func NewCopies(tel *telemetry.Telemetry, g *resilience.Group, cache Cache, t topology.Timing) *Copies {
 	o := resilience.Options{Timeout: t.RPCTimeout.D() / 10}
-	c := &copies{
-		cache: cache, fresh: t.CacheTTL.D(), tel: tel,
+	c := &Copies{
+		cache: cache, fresh: t.CacheTTL.D(), commands: g, tel: tel,
 		get:   resilience.New[[]byte](g, "GetCopy", o),
 		set:   resilience.New[struct{}](g, "SetCopy", o),
 		reads: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "cached_reads_total", Help: "Reads by what was read and where the answer came from: cache, store, stale or none."}, []string{"what", "from"}),
@@ -53,7 +56,7 @@ func newCopies(tel *telemetry.Telemetry, g *resilience.Group, cache Cache, t top
 }
 
 // lookup returns the entry of a key and when it was read from its store.
-func (c *copies) lookup(ctx context.Context, key string) (payload []byte, at time.Time, ok bool) {
+func (c *Copies) lookup(ctx context.Context, key string) (payload []byte, at time.Time, ok bool) {
 	b, err := c.get.Do(ctx, func(ctx context.Context) ([]byte, error) {
 		b, err := c.cache.Get(ctx, key)
 		if services.KindOf(err) == services.NotFound {
@@ -68,7 +71,7 @@ func (c *copies) lookup(ctx context.Context, key string) (payload []byte, at tim
 }
 
 // keep stores an entry as of now.
-func (c *copies) keep(ctx context.Context, key string, payload []byte) {
+func (c *Copies) keep(ctx context.Context, key string, payload []byte) {
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(payload)), uint64(time.Now().UnixMilli()))
 	b = append(b, payload...)
 	if _, err := c.set.Do(ctx, func(ctx context.Context) (struct{}, error) {
@@ -78,46 +81,48 @@ func (c *copies) keep(ctx context.Context, key string, payload []byte) {
 	}
 }
 
-// answer is a value with where it came from.
-type answer[T any] struct {
-	value T
-	// cached: it may be older than the store's by the cache's time to live.
-	cached bool
-	// stale: the store was late, and it may be older than that.
-	stale bool
+// Copy is a value with where it came from.
+type Copy[T any] struct {
+	Value T
+	// Cached: it may be older than the store's by the cache's time to live.
+	Cached bool
+	// Stale: the store was late, and it may be older than that.
+	Stale bool
 }
 
-// reader reads values of one kind: a command for the store, and copies.
-type reader[T any] struct {
-	copies *copies
+// Reader reads values of one kind: a command for the store, and copies. The
+// values are kept as JSON.
+type Reader[T any] struct {
+	copies *Copies
 	name   string
 	cmd    *resilience.Command[T]
 }
 
-// newReader makes a reader whose loads are the command of that name.
-func newReader[T any](c *copies, g *resilience.Group, name string, o resilience.Options) *reader[T] {
-	return &reader[T]{copies: c, name: name, cmd: resilience.New[T](g, name, o)}
+// NewReader makes a reader whose loads are the command of that name.
+func NewReader[T any](c *Copies, name string, o resilience.Options) *Reader[T] {
+	return &Reader[T]{copies: c, name: name, cmd: resilience.New[T](c.commands, name, o)}
 }
 
-// read answers from a fresh copy, else from the store, else, when the store is
+// Read answers from a fresh copy, else from the store, else, when the store is
 // late or broken, from a stale copy.
-func (r *reader[T]) read(ctx context.Context, key string, load func(context.Context) (T, error)) (answer[T], error) {
+func (r *Reader[T]) Read(ctx context.Context, key string, load func(context.Context) (T, error)) (Copy[T], error) {
 	kept, at, ok := r.lookup(ctx, key)
 	if ok && time.Since(at) < r.copies.fresh {
-		return r.came("cache", answer[T]{value: kept, cached: true}), nil
+		return r.came("cache", Copy[T]{Value: kept, Cached: true}), nil
 	}
 	return r.load(ctx, key, load, func(context.Context) (T, bool) { return kept, ok })
 }
 
-// refresh answers from the store, else from a copy of any age.
-func (r *reader[T]) refresh(ctx context.Context, key string, load func(context.Context) (T, error)) (answer[T], error) {
+// Refresh answers from the store, else, when the store is late or broken, from
+// a copy of any age.
+func (r *Reader[T]) Refresh(ctx context.Context, key string, load func(context.Context) (T, error)) (Copy[T], error) {
 	return r.load(ctx, key, load, func(ctx context.Context) (T, bool) {
 		kept, _, ok := r.lookup(ctx, key)
 		return kept, ok
 	})
 }
 
-func (r *reader[T]) load(ctx context.Context, key string, load func(context.Context) (T, error), kept func(context.Context) (T, bool)) (answer[T], error) {
+func (r *Reader[T]) load(ctx context.Context, key string, load func(context.Context) (T, error), kept func(context.Context) (T, bool)) (Copy[T], error) {
 	stale := false
 	v, err := r.cmd.DoFallback(ctx, load, func(ctx context.Context, cause error) (T, error) {
 		v, ok := kept(ctx)
@@ -129,19 +134,19 @@ func (r *reader[T]) load(ctx context.Context, key string, load func(context.Cont
 	})
 	switch {
 	case err != nil:
-		return r.came("none", answer[T]{}), err
+		return r.came("none", Copy[T]{}), err
 	case stale:
-		return r.came("stale", answer[T]{value: v, cached: true, stale: true}), nil
+		return r.came("stale", Copy[T]{Value: v, Cached: true, Stale: true}), nil
 	}
 	if b, err := json.Marshal(v); err == nil {
 		r.copies.keep(ctx, key, b)
 	} else {
 		r.copies.tel.Log.WarnContext(ctx, "copy not kept: it does not encode", "key", key, "error", err)
 	}
-	return r.came("store", answer[T]{value: v}), nil
+	return r.came("store", Copy[T]{Value: v}), nil
 }
 
-func (r *reader[T]) lookup(ctx context.Context, key string) (v T, at time.Time, ok bool) {
+func (r *Reader[T]) lookup(ctx context.Context, key string) (v T, at time.Time, ok bool) {
 	b, at, ok := r.copies.lookup(ctx, key)
 	if !ok || json.Unmarshal(b, &v) != nil { // another version's shape is a miss
 		var zero T
@@ -150,7 +155,7 @@ func (r *reader[T]) lookup(ctx context.Context, key string) (v T, at time.Time, 
 	return v, at, true
 }
 
-func (r *reader[T]) came(from string, a answer[T]) answer[T] {
+func (r *Reader[T]) came(from string, c Copy[T]) Copy[T] {
 	r.copies.reads.WithLabelValues(r.name, from).Inc()
-	return a
+	return c
 }

@@ -1,10 +1,15 @@
-package signup
+// Package edge is what every HTTP role behind the gateway shares: JSON in, in
+// bodies of bounded size, JSON or a services.Problem out, the caller in the
+// gateway's words, every request counted, and serving with a graceful end.
+//
+// It promises that a failure is answered as a problem with its kind's status,
+// an unknown route too. It never checks who a caller is: the gateway does, and
+// strips the headers that say so from outside, so an edge must not be
+// reachable past it.
+package edge
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,13 +24,12 @@ import (
 	"github.com/flix-lab/flix/topology"
 )
 
-// maxBody bounds a request's body, in bytes; the largest honest one is far
+// MaxBody bounds a request's body, in bytes; the largest honest one is far
 // below it.
-const maxBody = 64 << 10
+const MaxBody = 64 << 10
 
-// edge is the HTTP face of the role: JSON in, JSON or a services.Problem out,
-// every request counted. It is reached through the gateway only.
-type edge struct {
+// Edge is the HTTP face of a role. Use New.
+type Edge struct {
 	name     string
 	tel      *telemetry.Telemetry
 	timing   topology.Timing
@@ -33,9 +37,10 @@ type edge struct {
 	requests *prometheus.CounterVec
 }
 
-// newEdge makes an edge that answers every unknown route with a problem.
-func newEdge(name string, tel *telemetry.Telemetry, timing topology.Timing) *edge {
-	e := &edge{
+// New makes the edge of the role of that name. It registers
+// http_requests_total.
+func New(name string, tel *telemetry.Telemetry, timing topology.Timing) *Edge {
+	e := &Edge{
 		name: name, tel: tel, timing: timing, mux: http.NewServeMux(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "http_requests_total", Help: "Requests answered, by route and status."}, []string{"route", "status"}),
 	}
@@ -46,10 +51,11 @@ func newEdge(name string, tel *telemetry.Telemetry, timing topology.Timing) *edg
 	return e
 }
 
-// handle routes a pattern of http.ServeMux. A nil answer is 204.
-func (e *edge) handle(pattern string, answer func(r *http.Request) (any, error)) {
+// Handle routes a pattern of http.ServeMux. The answer is sent as JSON; a nil
+// one is 204. Routes are added before Serve.
+func (e *Edge) Handle(pattern string, answer func(r *http.Request) (any, error)) {
 	e.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
 		v, err := answer(r)
 		switch {
 		case err != nil:
@@ -64,7 +70,8 @@ func (e *edge) handle(pattern string, answer func(r *http.Request) (any, error))
 	})
 }
 
-func (e *edge) fail(w http.ResponseWriter, r *http.Request, route string, err error) {
+// fail answers with the problem of an error.
+func (e *Edge) fail(w http.ResponseWriter, r *http.Request, route string, err error) {
 	p := services.ProblemOf(err)
 	status := p.Kind.HTTPStatus()
 	e.count(route, status)
@@ -74,13 +81,13 @@ func (e *edge) fail(w http.ResponseWriter, r *http.Request, route string, err er
 	telemetry.WriteJSON(w, status, p)
 }
 
-func (e *edge) count(route string, status int) {
+func (e *Edge) count(route string, status int) {
 	e.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
 }
 
-// serve answers on the listener until ctx ends, lets what is in flight finish
-// within one RPC timeout and returns when every connection is closed.
-func (e *edge) serve(ctx context.Context, ln net.Listener) error {
+// Serve answers on the listener until ctx ends, lets what is in flight finish
+// within a quarter of the RPC timeout and returns when every connection is closed.
+func (e *Edge) Serve(ctx context.Context, ln net.Listener) error {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	var conns sync.WaitGroup
@@ -121,30 +128,4 @@ func (e *edge) serve(ctx context.Context, ln net.Listener) error {
 }
 
 // grace is how long requests in flight may take once the instance has to end.
-func (e *edge) grace() time.Duration { return e.timing.RPCTimeout.D() / 4 }
-
-// decode reads a JSON body. Unknown fields are let through, so that an older
-// API takes what a newer client sends.
-func decode[T any](r *http.Request) (T, error) {
-	var v T
-	d := json.NewDecoder(r.Body)
-	if err := d.Decode(&v); err != nil {
-		return v, badBody(err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return v, services.Errorf(services.Invalid, "the body goes on after its JSON object").WithReason("bad_json")
-	}
-	return v, nil
-}
-
-func badBody(err error) error {
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return services.Errorf(services.Invalid, "the body is larger than %d bytes", tooLarge.Limit).WithReason("body_too_large")
-	}
-	var field *json.UnmarshalTypeError
-	if errors.As(err, &field) && field.Field != "" {
-		return services.Errorf(services.Invalid, "%s: a JSON %s does not fit", field.Field, field.Value).WithReason("bad_json")
-	}
-	return services.Errorf(services.Invalid, "the body is not a JSON object: %v", err).WithReason("bad_json")
-}
+func (e *Edge) grace() time.Duration { return e.timing.RPCTimeout.D() / 4 }

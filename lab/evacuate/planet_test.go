@@ -1,0 +1,198 @@
+package evacuate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/topology"
+)
+
+// fakePlanet is three regions in memory. It writes down every change that is
+// asked of it, in order.
+type fakePlanet struct {
+	t topology.Topology
+
+	mu        sync.Mutex
+	calls     []string
+	evacuated map[string]bool
+	unhealthy map[string]string
+	edges     map[string]Edge
+	primary   string
+	share     float64
+	weight    float64
+	// rate is the requests per second each region's edge counts while DNS
+	// sends it traffic; until is when the last client of the leaving one leaves.
+	rate  map[string]float64
+	until time.Time
+	began time.Time
+	// playErr fails a play near a region at a share of proxied traffic.
+	playErr func(near string, share float64) error
+	// fail fails a call by its name.
+	fail map[string]error
+	// hook runs at the begin of a call.
+	hook func(call string)
+}
+
+func newPlanet(t *testing.T, regions int) *fakePlanet {
+	t.Helper()
+	top, err := topology.Preset(regions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &fakePlanet{
+		t: top, evacuated: map[string]bool{}, unhealthy: map[string]string{}, edges: map[string]Edge{},
+		primary: top.Regions[0].Name, weight: 1, rate: map[string]float64{}, fail: map[string]error{}, began: time.Now(),
+		playErr: func(string, float64) error { return nil }, hook: func(string) {},
+	}
+	for _, r := range top.Regions {
+		// 64 requests in flight at 10 ms each: 6400 requests/s with two gateways.
+		p.edges[r.Name] = Edge{Gateways: 2, Concurrency: 64, BusySeconds: 1, Answered: 100}
+		p.rate[r.Name] = 100
+	}
+	return p
+}
+
+// call notes a change; the state of the planet changes only by do.
+func (p *fakePlanet) call(do func(), format string, args ...any) error {
+	text := fmt.Sprintf(format, args...)
+	p.hook(text)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls = append(p.calls, text)
+	for name, err := range p.fail {
+		if strings.HasPrefix(text, name) {
+			return err
+		}
+	}
+	do()
+	return nil
+}
+
+func (p *fakePlanet) Topology() topology.Topology { return p.t }
+func (p *fakePlanet) Evacuated() map[string]bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.evacuated)
+}
+func (p *fakePlanet) Healthy(_ context.Context, region string) (bool, string, error) {
+	why := p.unhealthy[region]
+	return why == "", why, p.fail["Healthy "+region]
+}
+func (p *fakePlanet) Edge(_ context.Context, region string) (Edge, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.edges[region]
+	last := time.Now()
+	if !p.until.IsZero() && region == p.t.Regions[0].Name && last.After(p.until) {
+		last = p.until
+	}
+	e.ClientRequests = uint64(p.rate[region] * last.Sub(p.began).Seconds())
+	e.LastClient = last
+	return e, p.fail["Edge "+region]
+}
+func (p *fakePlanet) SetWeight(_ context.Context, region string, weight float64) error {
+	return p.call(func() { p.weight = weight }, "weight %s %g", region, weight)
+}
+func (p *fakePlanet) SetProxy(_ context.Context, region string, share float64, savers []string) error {
+	return p.call(func() { p.share = share }, "proxy %s %g %v", region, share, savers)
+}
+func (p *fakePlanet) SetDrain(_ context.Context, region string, on bool) error {
+	return p.call(func() {}, "drain %s %v", region, on)
+}
+func (p *fakePlanet) Scale(_ context.Context, region string, role topology.Role, n int) ([]string, error) {
+	err := p.call(func() {}, "scale %s %s %d", region, role, n)
+	var names []string
+	for k := range n {
+		names = append(names, topology.InstanceID(region, "a", role, 3+k))
+	}
+	return names, err
+}
+func (p *fakePlanet) Unscale(context.Context) error { return p.call(func() {}, "unscale") }
+func (p *fakePlanet) MovePrimary(_ context.Context, to string) (bool, error) {
+	moved := p.primary != to
+	return moved, p.call(func() { p.primary = to }, "primary %s", to)
+}
+func (p *fakePlanet) PrimaryRegion(context.Context) (string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.primary, nil
+}
+func (p *fakePlanet) Play(ctx context.Context, near string) error {
+	p.mu.Lock()
+	share := p.share
+	p.mu.Unlock()
+	if err := sleep(ctx, 50*time.Millisecond); err != nil {
+		return err
+	}
+	return p.playErr(near, share)
+}
+func (p *fakePlanet) SetEvacuated(region, id string) error {
+	return p.call(func() {
+		if id == "" {
+			delete(p.evacuated, region)
+		} else {
+			p.evacuated[region] = true
+		}
+	}, "evacuated %s %q", region, id)
+}
+
+func (p *fakePlanet) changes() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.calls)
+}
+
+// untouched says whether nothing was changed.
+func (p *fakePlanet) untouched(t *testing.T) {
+	t.Helper()
+	if got := p.changes(); len(got) != 0 {
+		t.Errorf("it changed %q", got)
+	}
+}
+
+// told gathers a run's progress.
+type told struct {
+	mu    sync.Mutex
+	kinds []string
+}
+
+func (x *told) tell(kind, _ string, data map[string]any) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if s, ok := data["step"]; ok {
+		kind += " " + s.(string)
+	}
+	x.kinds = append(x.kinds, kind)
+}
+
+func run(p *fakePlanet) (*Run, *told) {
+	x := &told{}
+	return &Run{Planet: p, ID: "ev-1", Progress: x.tell}, x
+}
+
+func stepNames(r control.Failover) string {
+	var names []string
+	for _, s := range r.Steps {
+		names = append(names, s.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+// after returns the calls from the first with a prefix on.
+func after(calls []string, prefix string) []string {
+	k := slices.IndexFunc(calls, func(c string) bool { return strings.HasPrefix(c, prefix) })
+	if k < 0 {
+		return nil
+	}
+	return calls[k:]
+}
+
+var errPlay = errors.New("no segment came")

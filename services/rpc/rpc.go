@@ -1,0 +1,90 @@
+// Package rpc is the life of a gRPC server, the same in every role that has
+// one: instruments, a health service, and an end that waits for its handlers.
+//
+// It promises that Serve returns only when no handler runs any more. It never
+// dials: clients are the wiring's.
+package rpc
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/telemetry"
+)
+
+// readBuffer is the read buffer of a connection, in bytes: most messages are
+// small, a large one passes it by, and there are many connections in one
+// process. Write buffers are shared by the connections of a server.
+const readBuffer = 4 << 10
+
+// Server is one gRPC server. Use New, register services, then Serve it once.
+type Server struct {
+	name   string
+	grpc   *grpc.Server
+	health *health.Server
+}
+
+var _ grpc.ServiceRegistrar = (*Server)(nil)
+
+// New makes the server of the role of that name, with the role's instruments
+// and a health service. The options come after the server's own and win.
+func New(name string, tel *telemetry.Telemetry, opts ...grpc.ServerOption) *Server {
+	all := append(tel.ServerOptions(), grpc.WaitForHandlers(true), grpc.ReadBufferSize(readBuffer))
+	s := &Server{name: name, grpc: grpc.NewServer(append(all, opts...)...), health: health.NewServer()}
+	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
+	return s
+}
+
+// RegisterService implements grpc.ServiceRegistrar. Services are registered
+// before Serve.
+func (s *Server) RegisterService(d *grpc.ServiceDesc, impl any) { s.grpc.RegisterService(d, impl) }
+
+// Serve answers on the listeners until ctx ends or one of them fails. Then the
+// health service says so, calls in flight have the grace to finish, and those
+// that have not are cut: their contexts end. Without a grace all are cut at
+// once, which suits calls that take microseconds and streams that know no end.
+// It returns, with every listener closed, when the last handler has; nil if
+// ctx ended. It may be called once.
+func (s *Server) Serve(ctx context.Context, grace time.Duration, listeners ...net.Listener) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, ln := range listeners {
+		g.Go(func() error {
+			err := s.grpc.Serve(ln)
+			if errors.Is(err, grpc.ErrServerStopped) {
+				return nil // it was stopped before it began
+			}
+			return services.Wrap(s.name+" serve", err)
+		})
+	}
+	g.Go(func() error {
+		<-ctx.Done()
+		s.health.Shutdown()
+		s.stop(grace)
+		return nil
+	})
+	return g.Wait()
+}
+
+func (s *Server) stop(grace time.Duration) {
+	if grace <= 0 {
+		s.grpc.Stop()
+		return
+	}
+	stopped := make(chan struct{})
+	hard := time.AfterFunc(grace, func() {
+		defer close(stopped)
+		s.grpc.Stop()
+	})
+	s.grpc.GracefulStop()
+	if !hard.Stop() {
+		<-stopped
+	}
+}
