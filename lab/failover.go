@@ -39,15 +39,15 @@ func (l *Lab) Failback(ctx context.Context, r control.FailoverRequest, p control
 }
 
 func (l *Lab) move(ctx context.Context, verb string, r control.FailoverRequest, p control.Progress) (control.Failover, error) {
-	i, err := l.need()
-	if err != nil {
-		return control.Failover{}, err
-	}
 	end, err := l.begin(verb + " " + r.Region)
 	if err != nil {
 		return control.Failover{}, err
 	}
 	defer end()
+	i, err := l.need()
+	if err != nil {
+		return control.Failover{}, err
+	}
 	if m := i.Moving; m != nil && !r.DryRun && (m.Region != r.Region || m.Verb != verb) {
 		return control.Failover{}, services.Errorf(services.Conflict, "a %s of %s was cut short", m.Verb, m.Region).WithRemedy("finish it first: flix %s %s", m.Verb, m.Region)
 	}
@@ -57,10 +57,8 @@ func (l *Lab) move(ctx context.Context, verb string, r control.FailoverRequest, 
 			p(control.Event{At: time.Now().UTC(), Kind: kind, Subject: r.Region, Text: text, Data: data})
 		}
 	}}
-	if !r.DryRun {
-		if err := l.changeIntent(func(i *intent) { i.Moving = &moving{ID: run.ID, Verb: verb, Region: r.Region} }); err != nil {
-			return control.Failover{}, err
-		}
+	run.Begun = func() error {
+		return l.changeIntent(func(i *intent) { i.Moving = &moving{ID: run.ID, Verb: verb, Region: r.Region} })
 	}
 	var rep control.Failover
 	if verb == "failover" {
@@ -68,7 +66,7 @@ func (l *Lab) move(ctx context.Context, verb string, r control.FailoverRequest, 
 	} else {
 		rep, err = run.Failback(ctx, r.Region, r.DryRun)
 	}
-	if !r.DryRun {
+	if !r.DryRun && rep.State != evacuate.Refused {
 		err = errors.Join(err, l.changeIntent(func(i *intent) { i.Moving = nil }), l.keepMove(rep))
 		l.log.Add(verb+"."+rep.State, r.Region, fmt.Sprintf("%s of %s: %s", verb, r.Region, rep.State), nil)
 	}

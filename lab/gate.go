@@ -11,6 +11,7 @@ import (
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
+	"github.com/flix-lab/flix/services/signup"
 )
 
 // gateTime bounds the wait for a title to play from every region.
@@ -81,7 +82,8 @@ func (l *Lab) awaitCopy(ctx context.Context, region string) error {
 }
 
 // awaitPlay tries until a play succeeds. An answer that will not change by
-// waiting (a denial, a wrong request) ends it at once.
+// waiting (a denial, a wrong request) ends it at once; that there is no such
+// member changes, as the members are still on their way to the replicas.
 func (l *Lab) awaitPlay(ctx context.Context, region string) (PlayReport, error) {
 	if err := l.awaitCopy(ctx, region); err != nil {
 		return PlayReport{}, err
@@ -95,7 +97,7 @@ func (l *Lab) awaitPlay(ctx context.Context, region string) (PlayReport, error) 
 		case ctx.Err() == nil:
 			last = err
 		}
-		if k := services.KindOf(err); k == services.Denied && services.ReasonOf(err) != "" && services.ReasonOf(err) != "credentials" {
+		if k := services.KindOf(err); k == services.Denied && services.ReasonOf(err) != "" && services.ReasonOf(err) != signup.ReasonCredentials {
 			return r, err
 		}
 		select {

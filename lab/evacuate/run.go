@@ -22,6 +22,9 @@ type Run struct {
 	ID string
 	// Progress gets every step and every failed canary.
 	Progress func(kind, text string, data map[string]any)
+	// Begun is called once the plan stands, before anything is moved; nil is
+	// nothing to do. What is refused before it has not begun.
+	Begun func() error
 	// Clock is time.Now but in tests.
 	Clock func() time.Time
 
@@ -48,12 +51,14 @@ func (r *Run) Failover(ctx context.Context, region string, dryRun bool) (control
 	r.begin("failover", region, dryRun)
 	savers, err := r.plan(ctx, region)
 	if err != nil {
-		return r.end("failed", err)
+		return r.end(Refused, err)
 	}
 	if dryRun {
 		return r.end("planned", nil)
 	}
-	r.report.State = "running"
+	if err := r.begun(); err != nil {
+		return r.end(Refused, err)
+	}
 	err = r.withCanaries(ctx, region, func(ctx context.Context) error { return r.evacuate(ctx, region, savers) })
 	if err != nil {
 		back, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTime)
@@ -63,9 +68,6 @@ func (r *Run) Failover(ctx context.Context, region string, dryRun bool) (control
 		}
 		return r.end("rolled_back", err)
 	}
-	if r.report.PlaysFailed > 0 {
-		return r.end("done", r.playsFailed())
-	}
 	return r.end("done", nil)
 }
 
@@ -74,7 +76,7 @@ const rollbackTime = 20 * time.Second
 
 func (r *Run) playsFailed() error {
 	return &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: r.lastErr,
-		Msg:    fmt.Sprintf("%d of %d plays failed during it", r.report.PlaysFailed, r.report.PlaysDuring),
+		Msg:    fmt.Sprintf("%d plays failed during it", r.failures()),
 		Remedy: "look at the savers: flix lab status, flix events"}
 }
 
@@ -86,8 +88,22 @@ func (r *Run) begin(verb, region string, dryRun bool) {
 	r.report = control.Failover{ID: r.ID, Verb: verb, Region: region, DryRun: dryRun, State: "planned", Started: r.Clock().UTC(), Steps: []control.Step{}, Savers: []control.Saver{}}
 }
 
+// Refused is the state of what did not begin.
+const Refused = "refused"
+
+func (r *Run) begun() error {
+	r.report.State = "running"
+	if r.Begun == nil {
+		return nil
+	}
+	return r.Begun()
+}
+
 func (r *Run) end(state string, err error) (control.Failover, error) {
 	r.report.State = state
+	r.mu.Lock()
+	r.report.PlaysDuring, r.report.PlaysFailed = r.plays, r.failed
+	r.mu.Unlock()
 	if err != nil {
 		r.report.Error = err.Error()
 	}
@@ -125,7 +141,10 @@ func (r *Run) plan(ctx context.Context, region string) ([]string, error) {
 	if gone[region] {
 		return nil, services.Errorf(services.Conflict, "%s is evacuated already", region).WithRemedy("return its traffic with: flix failback %s", region)
 	}
-	var savers []string
+	var (
+		savers []string
+		unfit  []error
+	)
 	err := r.step(ctx, "plan", func(ctx context.Context) (string, error) {
 		for _, name := range t.Nearest(region) {
 			if name == region || gone[name] {
@@ -136,10 +155,15 @@ func (r *Run) plan(ctx context.Context, region string) ([]string, error) {
 				return "", err
 			}
 			if !ok {
-				r.tell(r.report.Verb+".note", fmt.Sprintf("%s cannot save: %s", name, why), nil)
-				continue
+				if err := r.tryOut(ctx, name, why); err != nil {
+					unfit = append(unfit, err)
+					continue
+				}
 			}
 			savers = append(savers, name)
+		}
+		if len(savers) == 0 && r.failures() > 0 {
+			return "", &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: errors.Join(unfit...), Msg: "no region can take its traffic", Remedy: "mend them first: flix lab up starts what is missing"}
 		}
 		if len(savers) == 0 {
 			return "", services.Errorf(services.Conflict, "%s is the last healthy region: nobody could take its traffic", region).WithRemedy("bring another region up first: flix failback REGION, or flix lab up --regions N")
@@ -147,6 +171,24 @@ func (r *Run) plan(ctx context.Context, region string) ([]string, error) {
 		return fmt.Sprintf("savers: %v", savers), r.capacity(ctx, region, savers)
 	})
 	return savers, err
+}
+
+// tryOut plays near a region that is not whole, when its edge is there: what
+// it lacks may not matter to a play. It says why the region cannot save.
+func (r *Run) tryOut(ctx context.Context, region, why string) error {
+	e, err := r.Planet.Edge(ctx, region)
+	if err == nil && e.Gateways == 0 {
+		err = errors.New("none of its gateways answers")
+	}
+	if err == nil {
+		err = r.play(ctx, region)
+	}
+	if err == nil {
+		r.tell(r.report.Verb+".note", fmt.Sprintf("%s is not whole (%s), but a title plays there", region, why), nil)
+		return nil
+	}
+	r.tell(r.report.Verb+".note", fmt.Sprintf("%s cannot save: %s", region, why), nil)
+	return fmt.Errorf("%s: %s: %w", region, why, err)
 }
 
 // capacity compares what the region serves with what the savers can. By
@@ -389,10 +431,10 @@ func (r *Run) Failback(ctx context.Context, region string, dryRun bool) (control
 	r.begin("failback", region, dryRun)
 	t := r.Planet.Topology()
 	if _, ok := t.Region(region); !ok {
-		return r.end("failed", services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab's regions are %v", t.RegionNames()))
+		return r.end(Refused, services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab's regions are %v", t.RegionNames()))
 	}
 	if !r.Planet.Evacuated()[region] {
-		return r.end("failed", services.Errorf(services.Conflict, "%s is not evacuated: there is nothing to return", region))
+		return r.end(Refused, services.Errorf(services.Conflict, "%s is not evacuated: there is nothing to return", region))
 	}
 	err := r.step(ctx, "plan", func(ctx context.Context) (string, error) {
 		ok, why, err := r.Planet.Healthy(ctx, region)
@@ -402,17 +444,19 @@ func (r *Run) Failback(ctx context.Context, region string, dryRun bool) (control
 		return region + " is whole", err
 	})
 	if err != nil {
-		return r.end("failed", err)
+		return r.end(Refused, err)
 	}
 	if dryRun {
 		return r.end("planned", nil)
 	}
-	r.report.State = "running"
+	if err := r.begun(); err != nil {
+		return r.end(Refused, err)
+	}
 	err = r.withCanaries(ctx, region, func(ctx context.Context) error { return r.restore(ctx, region) })
 	switch {
 	case err != nil:
 		return r.end("failed", err)
-	case r.report.PlaysFailed > 0:
+	case r.failures() > 0:
 		return r.end("done", r.playsFailed())
 	}
 	return r.end("done", nil)
@@ -486,9 +530,6 @@ func (r *Run) withCanaries(ctx context.Context, region string, f func(context.Co
 	over.Store(true)
 	stop()
 	wg.Wait()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.report.PlaysDuring, r.report.PlaysFailed = r.plays, r.failed
 	return err
 }
 

@@ -56,7 +56,9 @@ func validName(p string) bool {
 		!strings.ContainsFunc(p, func(r rune) bool { return r < 0x20 || r == 0x7f || r == '\\' || r == '\uFFFD' })
 }
 
-// Publish implements the announcement of a title.
+// Publish implements the announcement of a title. The region it comes to
+// stores it and passes it on to the others; each region puts the event into
+// its own pipeline, whose keystone drops the region's copies of the title.
 func (s *Server) Publish(ctx context.Context, r *pb.PublishRequest) (*pb.PublishReply, error) {
 	a := r.GetAsset()
 	if err := checkAsset(a); err != nil {
@@ -66,41 +68,49 @@ func (s *Server) Publish(ctx context.Context, r *pb.PublishRequest) (*pb.Publish
 	if err != nil {
 		return nil, err
 	}
-	if isForwarded(ctx) { // the region it was published in stores it
-		if changed {
-			s.announce(a)
-		}
-		return &pb.PublishReply{}, nil
-	}
-	if changed {
+	forwarded := isForwarded(ctx) // the region it was published in stores it
+	if changed && !forwarded {
 		if err := s.put(ctx, kv.Assets, assetsPartition, assetItem(a)); err != nil {
 			return nil, services.Wrap("publish "+a.GetTitleId(), err)
 		}
+	}
+	if changed {
 		s.announce(a)
+	}
+	if !forwarded {
+		// A repeated publication too: another region may not have had its
+		// event the first time.
 		s.forward(func(ctx context.Context, _ string, c pb.CacheControlClient) error {
 			_, err := c.Publish(ctx, r)
 			return err
 		})
 	}
-	if s.d.Events != nil {
-		ev := events.TitleEvent{
-			Header: events.Header{
-				ID: fmt.Sprintf("published/%s/%d", a.GetTitleId(), a.GetVersion()), At: s.d.Clock(),
-				Region: s.d.Region, Instance: s.d.Instance, TraceID: telemetry.TraceID(ctx),
-			},
-			Kind: "published", Title: a.GetTitleId(), Version: a.GetVersion(), Bytes: bytesOf(a),
-		}
-		// The title is stored and being filled; whoever published it tries
-		// again, which is idempotent, until the event is out too.
-		if err := s.d.Events.Send(ctx, events.TopicTitles, a.GetTitleId(), ev); err != nil {
-			return nil, services.Wrap("publish "+a.GetTitleId()+": title event", err)
-		}
+	// The title is stored and being filled; whoever published it tries again,
+	// which is idempotent, until the event is out too.
+	if err := s.tell(ctx, a); err != nil {
+		return nil, services.Wrap("publish "+a.GetTitleId()+": title event", err)
 	}
 	return &pb.PublishReply{}, nil
 }
 
-// supersedes says whether the asset changes what is known. A version is
-// immutable but for its popularity, name and origins.
+// tell puts a publication into the region's pipeline. Its id is the same in
+// every region and however often it is told.
+func (s *Server) tell(ctx context.Context, a *pb.Asset) error {
+	if s.d.Events == nil {
+		return nil
+	}
+	return s.d.Events.Send(ctx, events.TopicTitles, a.GetTitleId(), events.TitleEvent{
+		Header: events.Header{
+			ID: fmt.Sprintf("published/%s/%d", a.GetTitleId(), a.GetVersion()), At: s.d.Clock(),
+			Region: s.d.Region, Instance: s.d.Instance, TraceID: telemetry.TraceID(ctx),
+		},
+		Kind: "published", Title: a.GetTitleId(), Version: a.GetVersion(), Bytes: bytesOf(a),
+	})
+}
+
+// supersedes says whether the asset changes what is known, and notes that its
+// publication is told by Publish. A version is immutable but for its
+// popularity, name and origins.
 func (s *Server) supersedes(a *pb.Asset) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,12 +119,11 @@ func (s *Server) supersedes(a *pb.Asset) (bool, error) {
 	case known.GetVersion() > a.GetVersion():
 		return false, services.Errorf(services.Conflict, "asset %s: version %d is published already", a.GetTitleId(), known.GetVersion()).
 			WithReason("version_superseded").WithRemedy("publish a version above %d", known.GetVersion())
-	case known.GetVersion() < a.GetVersion():
-		return true, nil
-	case !slices.EqualFunc(known.GetFiles(), a.GetFiles(), sameFile):
+	case known.GetVersion() == a.GetVersion() && !slices.EqualFunc(known.GetFiles(), a.GetFiles(), sameFile):
 		return false, services.Errorf(services.Conflict, "asset %s: version %d is published with other files", a.GetTitleId(), a.GetVersion()).
 			WithReason("version_immutable").WithRemedy("publish them as version %d", a.GetVersion()+1)
 	}
+	s.told[a.GetTitleId()] = a.GetVersion()
 	return !proto.Equal(known, a), nil
 }
 

@@ -80,6 +80,11 @@ type Server struct {
 	dirtyNote   chan struct{}
 	seed        maphash.Seed
 	seenAssets  map[string]uint64 // hash of the store's copy, by title
+	// told is the version of each title whose publication this instance has
+	// put, or need not put, into the pipeline.
+	told map[string]uint64
+	// synced: assets have been read from the store once.
+	synced bool
 	// departed holds the last counter of appliances that are gone while the
 	// store still has a copy, lest they come back to life from it.
 	departed map[string]uint64
@@ -98,7 +103,7 @@ func New(d Deps) (*Server, error) {
 	s := &Server{
 		d:          d,
 		appliances: map[string]*appliance{}, subscribers: map[*subscriber]struct{}{},
-		dirty: map[string]struct{}{}, dirtyNote: make(chan struct{}, 1), seenAssets: map[string]uint64{},
+		dirty: map[string]struct{}{}, dirtyNote: make(chan struct{}, 1), seenAssets: map[string]uint64{}, told: map[string]uint64{},
 		seed: maphash.MakeSeed(), departed: map[string]uint64{},
 	}
 	s.lifetime, s.stop = context.WithCancel(context.Background())

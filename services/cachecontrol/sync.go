@@ -70,7 +70,15 @@ func (s *Server) sync(ctx context.Context) error {
 		return err
 	}
 	var repair []kv.Item
-	s.update(func(time.Time) { repair = s.mergeAssets(assets) })
+	var untold []*pb.Asset
+	s.update(func(time.Time) { repair, untold = s.mergeAssets(assets) })
+	for _, a := range untold {
+		// The region was cut off when another one published it. Copies that
+		// are not dropped now run out by themselves: no failure.
+		if err := s.tell(ctx, a); err != nil {
+			s.d.Tel.Log.Warn("cannot tell of a title another region published", "title", a.GetTitleId(), "error", err)
+		}
+	}
 	if len(repair) > 0 {
 		// Two regions published versions of one title, and the older write
 		// won by its clock.
@@ -109,9 +117,10 @@ func (s *Server) put(ctx context.Context, ns kv.Namespace, partition string, ite
 	return s.d.KV.Put(call, ns, partition, items...)
 }
 
-// mergeAssets takes newer versions from the store and returns the items that
-// are newer here. Called with the lock held.
-func (s *Server) mergeAssets(items []kv.Item) (repair []kv.Item) {
+// mergeAssets takes newer versions from the store. It returns the items that
+// are newer here, and the assets whose publication nobody has told here; what
+// the store holds at the start was told in its time. Called with the lock held.
+func (s *Server) mergeAssets(items []kv.Item) (repair []kv.Item, untold []*pb.Asset) {
 	for _, it := range items {
 		h := s.hash(it.Value)
 		if s.seenAssets[it.Sort] == h {
@@ -133,8 +142,15 @@ func (s *Server) mergeAssets(items []kv.Item) (repair []kv.Item) {
 			s.planner.setAsset(a)
 			s.notify(assetKey(a.GetTitleId()))
 		}
+		if s.told[it.Sort] < a.GetVersion() {
+			s.told[it.Sort] = a.GetVersion()
+			if s.synced {
+				untold = append(untold, a)
+			}
+		}
 	}
-	return repair
+	s.synced = true
+	return repair, untold
 }
 
 // mergeAppliances takes the state of appliances that are connected elsewhere.

@@ -340,9 +340,14 @@ func (h *Host) reset(r *running) {
 
 func (h *Host) kill(ids []string) error {
 	for _, r := range h.take(ids) {
-		// The cause first: a unit that sees its listener closed knows why.
+		// Connections first, so that nobody gets an orderly end; then the cause,
+		// so that a unit that sees its listener closed knows why.
+		h.mu.Lock()
+		s := r.sockets
+		h.mu.Unlock()
+		s.resetConns()
 		r.cancel(ErrKilled)
-		h.reset(r)
+		s.reset()
 		<-r.done
 	}
 	return nil

@@ -100,12 +100,19 @@ func (s *sockets) add(c *net.TCPConn) {
 // reset closes the listeners and resets every connection, as the end of a
 // process without a word would.
 func (s *sockets) reset() {
+	s.resetConns()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dead = true
 	for _, c := range s.closers {
 		_ = c() // closed already: fine
 	}
+}
+
+// resetConns resets every connection, and each that is accepted from now on.
+func (s *sockets) resetConns() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dead = true
 	for c := range s.conns {
 		_ = c.SetLinger(0)
 		_ = c.Close()
