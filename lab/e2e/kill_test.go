@@ -80,7 +80,7 @@ func (l *lab) survives(m moment) {
 	began := time.Now()
 	res := l.up("--regions", "2")
 	if took := time.Since(began); took > 15*time.Second {
-		t.Errorf("the up after it took %s", took)
+		t.Errorf("the up after it took %s: %v", took, res.Steps)
 	}
 	st := l.status()
 	for _, r := range st.Regions {
@@ -189,5 +189,5 @@ func (l *lab) killDuringUp(m moment) {
 		l.kill(p)
 	}
 	r := c.wait()
-	t.Logf("the up ended with %d: %s", r.code, tail(r.stderr, 2))
+	t.Logf("the up ended with %d after %s: %s", r.code, r.took.Round(time.Millisecond), tail(r.stderr, 2))
 }

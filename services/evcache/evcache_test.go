@@ -16,6 +16,7 @@ import (
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/telemetry"
+	"github.com/flix-lab/flix/services/telemetry/telemetrytest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -139,7 +140,7 @@ func TestZoneLoss(t *testing.T) {
 	want(t, c, "k", "v")
 	servers[0].stop()
 	want(t, c, "k", "v")
-	if n := metric(t, tel.Metrics, "evcache_gets_total", map[string]string{"result": "fallback_hit"}); n != 1 {
+	if n, _ := telemetrytest.Metric(t, tel.Metrics, "evcache_gets_total", map[string]string{"result": "fallback_hit"}); n != 1 {
 		t.Errorf("%v fallback hits, want 1", n)
 	}
 	if err := c.Set(ctx, "k", []byte("w"), 0); services.KindOf(err) != services.Unavailable {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/telemetry"
+	"github.com/flix-lab/flix/services/telemetry/telemetrytest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -160,18 +161,18 @@ func TestRoundTripAndEndOffsets(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.wait(ctx, t, 20)
-	for lag, n := 1.0, 0; lag != 0 || n == 0; lag, n = metric(t, tel.Metrics, "events_consumer_lag", nil) {
+	for lag, n := 1.0, 0; lag != 0 || n == 0; lag, n = telemetrytest.Metric(t, tel.Metrics, "events_consumer_lag", nil) {
 		if ctx.Err() != nil {
 			t.Fatalf("lag %v on %d partitions", lag, n)
 		}
 	}
-	if n, _ := metric(t, p.cfg.Tel.Metrics, "events_produced_total", map[string]string{"topic": TopicPlayback, "result": "ok"}); n != 20 {
+	if n, _ := telemetrytest.Metric(t, p.cfg.Tel.Metrics, "events_produced_total", map[string]string{"topic": TopicPlayback, "result": "ok"}); n != 20 {
 		t.Errorf("events_produced_total = %v, want 20", n)
 	}
 	if n := endOffsets(ctx, t, b.addr, TopicPlayback); n != 20 {
 		t.Errorf("end offsets sum to %d, want 20", n)
 	}
-	if _, n := metric(t, b.tel.Metrics, "kafka_log_end_offset", nil); n != 7 {
+	if _, n := telemetrytest.Metric(t, b.tel.Metrics, "kafka_log_end_offset", nil); n != 7 {
 		t.Errorf("%d end offset metrics, want one per partition", n)
 	}
 }
@@ -243,7 +244,7 @@ func TestProducerOutlastsTheBroker(t *testing.T) {
 	if n := endOffsets(ctx, t, b.addr, TopicFill); n != 3 {
 		t.Errorf("%d events arrived, want 3", n)
 	}
-	if n, _ := metric(t, p.cfg.Tel.Metrics, "events_produced_total", map[string]string{"topic": TopicFill, "result": "refused"}); n != 1 {
+	if n, _ := telemetrytest.Metric(t, p.cfg.Tel.Metrics, "events_produced_total", map[string]string{"topic": TopicFill, "result": "refused"}); n != 1 {
 		t.Errorf("%v refused, want 1", n)
 	}
 }
@@ -254,7 +255,7 @@ func TestCloseWithoutBrokerEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Close()
-	if n, _ := metric(t, p.cfg.Tel.Metrics, "events_produced_total", map[string]string{"topic": TopicFill, "result": "failed"}); n != 1 {
+	if n, _ := telemetrytest.Metric(t, p.cfg.Tel.Metrics, "events_produced_total", map[string]string{"topic": TopicFill, "result": "failed"}); n != 1 {
 		t.Errorf("%v failed, want 1", n)
 	}
 	if err := p.Send(context.Background(), TopicFill, "k", event("2")); services.KindOf(err) != services.Unavailable {

@@ -95,6 +95,7 @@ type Server struct {
 	sessions   *sessions
 	popularity *popularity
 	archive    *archive // nil without one
+	copies     *invalidation
 	routed     *prometheus.CounterVec
 	filled     *prometheus.CounterVec
 }
@@ -124,7 +125,8 @@ func New(d Deps) (*Server, error) {
 	if d.Archive != nil {
 		s.archive = newArchive(d, g)
 	}
-	s.routes = s.plan(newBookmarks(d, g), newInvalidation(d, g))
+	s.copies = newInvalidation(d, g)
+	s.routes = s.plan(newBookmarks(d, g))
 	return s, nil
 }
 
@@ -163,8 +165,8 @@ func (s *Server) consume(ctx context.Context) {
 	}
 }
 
-// flush writes what popularity and archive have gathered, at the pace of the
-// players' reports, and once more at the end.
+// flush writes what popularity and archive have gathered and drops copies the
+// second time, at the pace of the players' reports, and once more at the end.
 func (s *Server) flush(ctx context.Context) {
 	tick := time.NewTicker(s.d.Timing.ProgressReport.D())
 	defer tick.Stop()
@@ -185,11 +187,13 @@ func (s *Server) write(ctx context.Context, last bool) {
 	if err := s.popularity.flush(ctx, time.Now()); err != nil {
 		s.d.Tel.Log.WarnContext(ctx, "popularity not written, kept for the next time", "error", err)
 	}
-	if s.archive == nil {
-		return
+	if s.archive != nil {
+		if err := s.archive.flush(ctx, time.Now(), last); err != nil {
+			s.d.Tel.Log.WarnContext(ctx, "archive not written, kept for the next time", "error", err)
+		}
 	}
-	if err := s.archive.flush(ctx, time.Now(), last); err != nil {
-		s.d.Tel.Log.WarnContext(ctx, "archive not written, kept for the next time", "error", err)
+	if err := s.copies.flush(ctx, time.Now(), last); err != nil {
+		s.d.Tel.Log.WarnContext(ctx, "copies not dropped again, kept for the next time", "error", err)
 	}
 }
 

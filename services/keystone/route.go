@@ -67,13 +67,13 @@ type route struct {
 }
 
 // plan lays the routes.
-func (s *Server) plan(b *bookmarks, inv *invalidation) map[string][]route {
+func (s *Server) plan(b *bookmarks) map[string][]route {
 	to := func(sink string, put func(context.Context, record) (bool, error)) route {
 		return route{sink: sink, seen: events.NewSeen(seenCapacity), put: put}
 	}
 	m := map[string][]route{
 		events.TopicPlayback: {to("sessions", s.sessions.put), to("popularity", s.popularity.put), to("bookmarks", b.put)},
-		events.TopicTitles:   {to("popularity", s.popularity.resize), to("cache", inv.put)},
+		events.TopicTitles:   {to("popularity", s.popularity.resize), to("cache", s.copies.put)},
 		events.TopicFill:     {to("metrics", s.countFill)},
 	}
 	if s.archive != nil {

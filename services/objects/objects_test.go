@@ -23,6 +23,7 @@ import (
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/telemetry"
+	"github.com/flix-lab/flix/services/telemetry/telemetrytest"
 )
 
 const (
@@ -278,7 +279,7 @@ func TestDataAndEgressSurviveRestart(t *testing.T) {
 	if got := r.get("a/b", 0, 0); !bytes.Equal(got, data) {
 		t.Error("the object came back different")
 	}
-	if n := metric(t, r.tel.Metrics, "s3_egress_bytes_total", map[string]string{"bucket": BucketMedia}); n != 200_090 {
+	if n, _ := telemetrytest.Metric(t, r.tel.Metrics, "s3_egress_bytes_total", map[string]string{"bucket": BucketMedia}); n != 200_090 {
 		t.Errorf("s3_egress_bytes_total = %v, want 200090", n)
 	}
 }

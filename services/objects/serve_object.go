@@ -57,12 +57,18 @@ func (q *request) putObject() error {
 	if err != nil {
 		return err
 	}
-	q.w.Header().Set("ETag", quote(m.ETag))
+	q.stored(m.ETag, src)
+	return nil
+}
+
+// stored answers that a body has been stored, with its checksum if the client
+// sent one.
+func (q *request) stored(etag string, src source) {
+	q.w.Header().Set("ETag", quote(etag))
 	if src.promised.checksum != "" {
 		q.echoChecksum(src)
 	}
 	q.w.WriteHeader(http.StatusOK)
-	return nil
 }
 
 // echoChecksum sends back the checksum that was verified.

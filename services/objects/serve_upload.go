@@ -44,11 +44,7 @@ func (q *request) uploadPart() error {
 	if err != nil {
 		return err
 	}
-	q.w.Header().Set("ETag", quote(m.ETag))
-	if src.promised.checksum != "" {
-		q.echoChecksum(src)
-	}
-	q.w.WriteHeader(http.StatusOK)
+	q.stored(m.ETag, src)
 	return nil
 }
 

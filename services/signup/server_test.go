@@ -355,7 +355,7 @@ func TestBodies(t *testing.T) {
 	for body, reason := range map[string]string{
 		"": "bad_json", "{": "bad_json", "[]": "bad_json", `{"email":7}`: "bad_json", `{} {}`: "bad_json",
 		`{"email":"` + strings.Repeat("x", edge.MaxBody) + `"}`: "body_too_large",
-		`{"brand_new_field":1}`:                            ReasonFields, // let through, then found wanting
+		`{"brand_new_field":1}`:                                 ReasonFields, // let through, then found wanting
 	} {
 		if p := r.do("POST", PathSignin, body, nil); p.Kind != services.Invalid || p.Reason != reason {
 			t.Errorf("%.20q: %+v, want reason %s", body, p, reason)

@@ -1,0 +1,82 @@
+# flix: build, test, measure, show. `make help` lists the targets.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-builtin-rules
+.DELETE_ON_ERROR:
+
+GO       ?= go
+FUZZTIME ?= 10s
+RUNS     ?= 5
+TESTTIME ?= 20m
+TESTARGS ?=
+
+# The tools are run at fixed versions; a local binary may stand in for one,
+# e.g. make verify BUF=buf.
+BUF         ?= $(GO) run github.com/bufbuild/buf/cmd/buf@v1.75.0
+STATICCHECK ?= $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI    ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+SOURCES := $(wildcard *.go) cmd fixtures lab oca services topology
+
+.PHONY: help build test race lint lint-full bench fuzz fixtures generate verify demo man picture clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+build: ## bin/flix: static, stripped
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/flix ./cmd/flix
+
+test: ## every test that needs no Docker; those that need ffmpeg are skipped without it
+	@command -v ffmpeg >/dev/null || echo "ffmpeg is not on PATH: the tests that need it are skipped"
+	$(GO) test -timeout $(TESTTIME) $(TESTARGS) ./...
+
+# The scenarios of lab/e2e run flix as processes, which the detector of the
+# test's own process does not see; generated code and the root (it only reads
+# the sources) have nothing to race.
+race: ## the race detector over every package but the scenarios (needs a C compiler)
+	$(GO) test -race -timeout $(TESTTIME) $(TESTARGS) $$($(GO) list ./... | grep -Ev 'flix-lab/flix$$|/lab/e2e$$|pb$$')
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l $(SOURCES)); if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(STATICCHECK) ./...
+
+lint-full: ## golangci-lint with .golangci.yml (compiles it first: minutes)
+	$(GOLANGCI) run ./...
+
+bench: build ## measure start, memory, end and play delay of a lab, beside the targets
+	$(GO) run ./lab/bench -flix bin/flix -runs $(RUNS)
+
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@grep -rl '^func Fuzz' --include='*_test.go' $(SOURCES) | sort | while read -r file; do \
+	  sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file" | while read -r target; do \
+	    echo "== $$(dirname "$$file") $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" </dev/null || exit 1; \
+	  done || exit 1; \
+	done
+
+fixtures: ## make the embedded titles anew with ffmpeg
+	$(GO) run ./fixtures/gen
+
+generate: ## the code of every .proto
+	$(BUF) generate --template .buf.gen.yaml
+
+verify: ## fails when generated code differs from its .proto
+	@work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	$(BUF) generate --template .buf.gen.yaml -o "$$work"; \
+	bad=0; for file in $$(find services -name '*.pb.go' | sort); do cmp "$$file" "$$work/$$file" || bad=1; done; \
+	for file in $$(cd "$$work" && find services -name '*.pb.go' | sort); do [ -e "$$file" ] || { echo "$$file is not committed"; bad=1; }; done; \
+	[ $$bad = 0 ] && echo "generated code is up to date" || { echo "run: make generate"; exit 1; }
+
+demo: build ## the whole way in one go: up, play, add a title, fill, evacuate under players, down
+	.ci/demo bin/flix
+
+man: build ## man pages in dist/man
+	bin/flix man dist/man
+
+picture: build ## docs of a session at work: .ci/picture.svg (needs tmux)
+	.ci/picture bin/flix .ci/picture.svg
+
+clean: ## remove what was built
+	rm -rf bin dist

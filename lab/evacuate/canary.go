@@ -1,0 +1,68 @@
+package evacuate
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/flix-lab/flix/services"
+)
+
+func (r *Run) playsFailed() error {
+	return &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: r.lastErr,
+		Msg:    fmt.Sprintf("%d plays failed during it", r.failures()),
+		Remedy: "look at the savers: flix lab status, flix events"}
+}
+
+const canaryEvery = 200 * time.Millisecond
+
+func (r *Run) withCanaries(ctx context.Context, region string, f func(context.Context) error) error {
+	canaries, stop := context.WithCancel(ctx)
+	var (
+		wg   sync.WaitGroup
+		over atomic.Bool
+	)
+	wg.Go(func() {
+		for !over.Load() && canaries.Err() == nil {
+			// A play that has begun is played to its end: cutting it off would
+			// make a failure of what was none.
+			_ = r.play(ctx, region)
+			_ = sleep(canaries, canaryEvery) // cancelled: the loop ends
+		}
+	})
+	err := f(ctx)
+	over.Store(true)
+	stop()
+	wg.Wait()
+	return err
+}
+
+func (r *Run) play(ctx context.Context, near string) error {
+	err := r.Planet.Play(ctx, near)
+	if ctx.Err() != nil { // the whole run was cancelled: not the play's fault
+		return ctx.Err()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.plays++
+	if err != nil {
+		r.failed++
+		r.lastErr = err
+		r.tell(r.report.Verb+".play_failed", fmt.Sprintf("a play near %s failed: %v", near, err), nil)
+	}
+	return err
+}
+
+func (r *Run) failures() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed
+}
+
+func (r *Run) lastError() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lastErr
+}

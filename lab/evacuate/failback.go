@@ -1,0 +1,89 @@
+package evacuate
+
+import (
+	"context"
+	"slices"
+
+	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/services"
+)
+
+func (r *Run) Failback(ctx context.Context, region string, dryRun bool) (control.Failover, error) {
+	r.begin("failback", region, dryRun)
+	t := r.Planet.Topology()
+	if _, ok := t.Region(region); !ok {
+		return r.end(Refused, services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab's regions are %v", t.RegionNames()))
+	}
+	if !r.Planet.Evacuated()[region] {
+		return r.end(Refused, services.Errorf(services.Conflict, "%s is not evacuated: there is nothing to return", region))
+	}
+	err := r.step(ctx, "plan", func(ctx context.Context) (string, error) {
+		ok, why, err := r.Planet.Healthy(ctx, region)
+		if err == nil && !ok {
+			err = services.Errorf(services.Conflict, "%s is not fit to take traffic: %s", region, why).WithRemedy("bring it up first: flix lab up")
+		}
+		return region + " is whole", err
+	})
+	if err != nil {
+		return r.end(Refused, err)
+	}
+	if dryRun {
+		return r.end("planned", nil)
+	}
+	if err := r.begun(); err != nil {
+		return r.end(Refused, err)
+	}
+	err = r.withCanaries(ctx, region, func(ctx context.Context) error { return r.restore(ctx, region) })
+	switch {
+	case err != nil:
+		return r.end("failed", err)
+	case r.failures() > 0:
+		return r.end("done", r.playsFailed())
+	}
+	return r.end("done", nil)
+}
+
+func (r *Run) restore(ctx context.Context, region string) error {
+	var savers []string
+	for _, n := range r.Planet.Topology().Nearest(region) {
+		if n != region && !r.Planet.Evacuated()[n] {
+			savers = append(savers, n)
+		}
+	}
+	back := slices.Clone(shares)
+	slices.Reverse(back)
+	steps := []struct {
+		name string
+		do   func(context.Context) (string, error)
+	}{
+		{"undrain", func(ctx context.Context) (string, error) {
+			return "its gateways keep connections again", r.Planet.SetDrain(ctx, region, false)
+		}},
+		{"dns", func(ctx context.Context) (string, error) {
+			return "DNS answers with it again", r.Planet.SetWeight(ctx, region, 1)
+		}},
+		{"sql", func(ctx context.Context) (string, error) {
+			if r.Planet.Topology().Regions[0].Name != region {
+				return "the SQL primary stays where it is", nil
+			}
+			moved, err := r.Planet.MovePrimary(ctx, region)
+			if !moved {
+				return "the SQL primary is there already", err
+			}
+			return "the SQL primary moved back", err
+		}},
+		{"unproxy", func(ctx context.Context) (string, error) { return r.proxy(ctx, region, savers, append(back[1:], 0)) }},
+		{"scale-in", func(ctx context.Context) (string, error) {
+			if len(r.Planet.Evacuated()) > 1 {
+				return "the savers keep what was added: another region is still evacuated", nil
+			}
+			return "what was added to the savers is gone", r.Planet.Unscale(ctx)
+		}},
+	}
+	for _, s := range steps {
+		if err := r.step(ctx, s.name, s.do); err != nil {
+			return err
+		}
+	}
+	return r.Planet.SetEvacuated(region, "")
+}

@@ -1,0 +1,173 @@
+package evacuate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/topology"
+)
+
+const rollbackTime = 20 * time.Second
+
+func (r *Run) evacuate(ctx context.Context, region string, savers []string) error {
+	leaving, _ := r.Planet.Topology().Region(region)
+	steps := []struct {
+		name string
+		do   func(context.Context) (string, error)
+	}{
+		{"scale", func(ctx context.Context) (string, error) { return r.scale(ctx, leaving, savers) }},
+		{"check", func(ctx context.Context) (string, error) { return "a title plays in every saver", r.check(ctx, savers) }},
+		{"proxy", func(ctx context.Context) (string, error) { return r.proxy(ctx, region, savers, shares) }},
+		{"sql", func(ctx context.Context) (string, error) { return r.primary(ctx, region, savers[0]) }},
+		{"dns", func(ctx context.Context) (string, error) {
+			return "DNS answers with the savers", r.Planet.SetWeight(ctx, region, 0)
+		}},
+		{"drain", func(ctx context.Context) (string, error) { return r.drain(ctx, region) }},
+		{"verify", func(ctx context.Context) (string, error) { return r.verify(ctx, region) }},
+	}
+	for _, s := range steps {
+		if err := r.step(ctx, s.name, s.do); err != nil {
+			return err
+		}
+		if r.failures() > 0 {
+			return fmt.Errorf("%s: %w", s.name, r.playFailed("a play failed"))
+		}
+	}
+	return r.Planet.SetEvacuated(region, r.ID)
+}
+
+func (r *Run) scale(ctx context.Context, leaving topology.Region, savers []string) (string, error) {
+	total := 0
+	for k, s := range savers {
+		for _, role := range scaled {
+			names, err := r.Planet.Scale(ctx, s, role, r.extra(leaving, role, len(savers)))
+			if err != nil {
+				return "", err
+			}
+			total += len(names)
+			r.report.Savers[k].Added = append(r.report.Savers[k].Added, names...)
+		}
+	}
+	return fmt.Sprintf("%d instances added to %d savers", total, len(savers)), nil
+}
+
+func (r *Run) check(ctx context.Context, savers []string) error {
+	for _, s := range savers {
+		if err := r.play(ctx, s); err != nil {
+			return &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: err,
+				Msg: fmt.Sprintf("a play near %s fails: it cannot save another region", s), Remedy: "mend it first: flix lab status, flix events"}
+		}
+	}
+	return nil
+}
+
+func (r *Run) proxy(ctx context.Context, region string, savers []string, steps []float64) (string, error) {
+	for _, share := range steps {
+		if err := r.Planet.SetProxy(ctx, region, share, savers); err != nil {
+			return "", err
+		}
+		r.report.Shares = append(r.report.Shares, fmt.Sprintf("%.0f%%", share*100))
+		if err := r.settle(ctx, region, share); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("its gateways send %.0f%% to the savers", steps[len(steps)-1]*100), nil
+}
+
+func (r *Run) settle(ctx context.Context, region string, share float64) error {
+	if err := sleep(ctx, r.timing.EvacuationStep.D()); err != nil {
+		return err
+	}
+	if err := r.play(ctx, region); err != nil || r.failures() > 0 {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return r.playFailed(fmt.Sprintf("plays fail with %.0f%% of the requests at the savers", share*100))
+	}
+	return nil
+}
+
+func (r *Run) playFailed(msg string) error {
+	return &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: r.lastError(), Msg: msg, Remedy: "look at the savers: flix lab status, flix events"}
+}
+
+func (r *Run) primary(ctx context.Context, leaving, to string) (string, error) {
+	at, err := r.Planet.PrimaryRegion(ctx)
+	if err != nil {
+		return "", err
+	}
+	if at != leaving {
+		return "the SQL primary is in " + at, nil
+	}
+	r.movedSQL = true
+	if _, err := r.Planet.MovePrimary(ctx, to); err != nil {
+		return "", err
+	}
+	return "the SQL primary moved to " + to, nil
+}
+
+func (r *Run) drain(ctx context.Context, region string) (string, error) {
+	if err := r.Planet.SetDrain(ctx, region, true); err != nil {
+		return "", err
+	}
+	if err := sleep(ctx, r.timing.DNSTTL.D()); err != nil {
+		return "", err
+	}
+	e, err := r.Planet.Edge(ctx, region)
+	return fmt.Sprintf("DNS answers have run out, %d requests in flight", e.Inflight), err
+}
+
+func (r *Run) verify(ctx context.Context, region string) (string, error) {
+	quiet, giveUp := r.timing.EvacuationVerify.D(), r.Clock().Add(10*r.timing.EvacuationVerify.D())
+	last, err := r.Planet.Edge(ctx, region)
+	if err != nil {
+		return "", err
+	}
+	since := r.Clock()
+	for r.Clock().Sub(since) < quiet && r.Clock().Before(giveUp) {
+		if err := sleep(ctx, quiet/10); err != nil {
+			return "", err
+		}
+		e, err := r.Planet.Edge(ctx, region)
+		if err != nil {
+			return "", err
+		}
+		if e.ClientRequests != last.ClientRequests {
+			last, since = e, r.Clock()
+		}
+	}
+	r.report.RTOMS = max(0, float64(last.LastClient.Sub(r.report.Started).Microseconds())/1000)
+	// Declared empty now: whatever comes after is a client that should not.
+	if err := sleep(ctx, quiet/2); err != nil {
+		return "", err
+	}
+	e, err := r.Planet.Edge(ctx, region)
+	if err != nil {
+		return "", err
+	}
+	if e.ClientRequests > last.ClientRequests {
+		r.report.RequestsInRegionAfter = e.ClientRequests - last.ClientRequests
+	}
+	return fmt.Sprintf("the last client request was answered there %.0f ms after the start", r.report.RTOMS), nil
+}
+
+func (r *Run) rollback(ctx context.Context, region string) error {
+	r.tell(r.report.Verb+".rollback", "moving the traffic back", nil)
+	errs := []error{
+		r.Planet.SetDrain(ctx, region, false),
+		r.Planet.SetWeight(ctx, region, 1),
+		r.Planet.SetProxy(ctx, region, 0, nil),
+		r.Planet.SetEvacuated(region, ""),
+	}
+	if r.movedSQL {
+		_, err := r.Planet.MovePrimary(ctx, region)
+		errs = append(errs, err)
+	}
+	if len(r.Planet.Evacuated()) == 0 { // another one lives on what was added
+		errs = append(errs, r.Planet.Unscale(ctx))
+	}
+	return errors.Join(errs...)
+}

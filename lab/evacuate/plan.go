@@ -1,0 +1,131 @@
+package evacuate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/topology"
+)
+
+func (r *Run) plan(ctx context.Context, region string) ([]string, error) {
+	t := r.Planet.Topology()
+	if _, ok := t.Region(region); !ok {
+		return nil, services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab's regions are %v", t.RegionNames())
+	}
+	gone := r.Planet.Evacuated()
+	if gone[region] {
+		return nil, services.Errorf(services.Conflict, "%s is evacuated already", region).WithRemedy("return its traffic with: flix failback %s", region)
+	}
+	var (
+		savers []string
+		unfit  []error
+	)
+	err := r.step(ctx, "plan", func(ctx context.Context) (string, error) {
+		for _, name := range t.Nearest(region) {
+			if name == region || gone[name] {
+				continue
+			}
+			ok, why, err := r.Planet.Healthy(ctx, name)
+			if err != nil {
+				return "", err
+			}
+			if !ok {
+				if err := r.tryOut(ctx, name, why); err != nil {
+					unfit = append(unfit, err)
+					continue
+				}
+			}
+			savers = append(savers, name)
+		}
+		if len(savers) == 0 && r.failures() > 0 {
+			return "", &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: errors.Join(unfit...), Msg: "no region can take its traffic", Remedy: "mend them first: flix lab up starts what is missing"}
+		}
+		if len(savers) == 0 {
+			return "", services.Errorf(services.Conflict, "%s is the last healthy region: nobody could take its traffic", region).WithRemedy("bring another region up first: flix failback REGION, or flix lab up --regions N")
+		}
+		return fmt.Sprintf("savers: %v", savers), r.capacity(ctx, region, savers)
+	})
+	return savers, err
+}
+
+func (r *Run) tryOut(ctx context.Context, region, why string) error {
+	e, err := r.Planet.Edge(ctx, region)
+	if err == nil && e.Gateways == 0 {
+		err = errors.New("none of its gateways answers")
+	}
+	if err == nil {
+		err = r.play(ctx, region)
+	}
+	if err == nil {
+		r.tell(r.report.Verb+".note", fmt.Sprintf("%s is not whole (%s), but a title plays there", region, why), nil)
+		return nil
+	}
+	r.tell(r.report.Verb+".note", fmt.Sprintf("%s cannot save: %s", region, why), nil)
+	return fmt.Errorf("%s: %s: %w", region, why, err)
+}
+
+func (r *Run) capacity(ctx context.Context, region string, savers []string) error {
+	first, err := r.edges(ctx, append([]string{region}, savers...))
+	if err != nil {
+		return err
+	}
+	if err := sleep(ctx, r.timing.EvacuationStep.D()); err != nil {
+		return err
+	}
+	second, err := r.edges(ctx, append([]string{region}, savers...))
+	if err != nil {
+		return err
+	}
+	rate := func(name string) float64 {
+		if second[name].ClientRequests < first[name].ClientRequests { // a gateway started anew
+			return 0
+		}
+		return float64(second[name].ClientRequests-first[name].ClientRequests) / r.timing.EvacuationStep.D().Seconds()
+	}
+	leaving, _ := r.Planet.Topology().Region(region)
+	c := control.Capacity{Demand: rate(region)}
+	add := r.extra(leaving, topology.RoleGateway, len(savers))
+	for _, s := range savers {
+		e := second[s]
+		c.Used += rate(s)
+		r.report.Savers = append(r.report.Savers, control.Saver{Region: s, Share: 1 / float64(len(savers)), Added: []string{}})
+		if e.Gateways == 0 {
+			continue
+		}
+		mean := 0.005 // seconds; before the first request there is nothing to measure
+		if e.Answered > 0 && e.BusySeconds > 0 {
+			mean = e.BusySeconds / float64(e.Answered)
+		}
+		c.Limit += float64(e.Concurrency) / float64(e.Gateways) * float64(e.Gateways+add) / mean
+	}
+	c.Fits = c.Demand+c.Used <= c.Limit
+	r.report.Capacity = c
+	if !c.Fits {
+		return services.Errorf(services.Exhausted, "the savers answer at most %.0f requests/s and serve %.0f; %s brings %.0f more", c.Limit, c.Used, region, c.Demand).WithRemedy("declare more gateways in the topology, or wait until the load falls")
+	}
+	return nil
+}
+
+func (r *Run) edges(ctx context.Context, regions []string) (map[string]Edge, error) {
+	out := make(map[string]Edge, len(regions))
+	for _, name := range regions {
+		e, err := r.Planet.Edge(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		out[name] = e
+	}
+	return out, nil
+}
+
+func (r *Run) extra(leaving topology.Region, role topology.Role, savers int) int {
+	n, ok := leaving.Services[role]
+	if !ok {
+		n = topology.DefaultServices(len(leaving.Zones))[role]
+	}
+	return int(math.Ceil(float64(n) / float64(savers)))
+}

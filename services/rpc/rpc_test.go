@@ -1,0 +1,139 @@
+package rpc
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/license/licensepb"
+	"github.com/flix-lab/flix/services/telemetry"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// slow issues a licence when it is released.
+type slow struct {
+	licensepb.UnimplementedLicenseServer
+	began, release chan struct{}
+}
+
+func (s *slow) Issue(ctx context.Context, _ *licensepb.IssueRequest) (*licensepb.IssueReply, error) {
+	close(s.began)
+	select {
+	case <-s.release:
+		return &licensepb.IssueReply{License: "l"}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+func dial(t *testing.T, ln net.Listener) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient(ln.Addr().String(), append(telemetry.Discard().DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// TestEnd ends a server with a call in flight.
+func TestEnd(t *testing.T) {
+	for _, x := range []struct {
+		name    string
+		grace   time.Duration
+		release bool // the call may go on once the server ends
+	}{
+		{"within the grace", time.Minute, true},
+		{"after the grace", 10 * time.Millisecond, false},
+		{"without a grace", 0, false},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			impl := &slow{began: make(chan struct{}), release: make(chan struct{})}
+			s := New("x", telemetry.Discard())
+			licensepb.RegisterLicenseServer(s, impl)
+			ln := listen(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- s.Serve(ctx, x.grace, ln) }()
+			answered := make(chan error, 1)
+			go func() {
+				_, err := licensepb.NewLicenseClient(dial(t, ln)).Issue(t.Context(), &licensepb.IssueRequest{})
+				answered <- err
+			}()
+			<-impl.began
+			cancel()
+			if x.release {
+				close(impl.release)
+			}
+			if err := <-answered; (err == nil) != x.release || err != nil && services.KindOf(err) != services.Unavailable {
+				t.Errorf("the call in flight got %v", err)
+			}
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			if c, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+				c.Close()
+				t.Error("it still listens")
+			}
+		})
+	}
+}
+
+func TestHealthOnEveryListener(t *testing.T) {
+	s := New("x", telemetry.Discard())
+	lns := []net.Listener{listen(t), listen(t)}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, time.Minute, lns...) }()
+	for _, ln := range lns {
+		r, err := grpc_health_v1.NewHealthClient(dial(t, ln)).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+		if err != nil || r.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
+			t.Errorf("health %v (%v)", r, err)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestServe(t *testing.T) {
+	t.Run("fails with any of its listeners", func(t *testing.T) {
+		good, bad := listen(t), listen(t)
+		bad.Close()
+		if err := New("x", telemetry.Discard()).Serve(t.Context(), time.Minute, good, bad); err == nil {
+			t.Error("served on a closed listener")
+		}
+		if err := good.Close(); err == nil {
+			t.Error("the other listener was left open")
+		}
+	})
+	t.Run("ended before it began", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		ln := listen(t)
+		if err := New("x", telemetry.Discard()).Serve(ctx, time.Minute, ln); err != nil {
+			t.Error(err)
+		}
+		if err := ln.Close(); err == nil {
+			t.Error("the listener was left open")
+		}
+	})
+}
