@@ -39,7 +39,7 @@ func (l *Lab) Failback(ctx context.Context, r control.FailoverRequest, p control
 }
 
 func (l *Lab) move(ctx context.Context, verb string, r control.FailoverRequest, p control.Progress) (control.Failover, error) {
-	end, err := l.begin(verb + " " + r.Region)
+	end, err := l.begin(ctx, verb+" "+r.Region)
 	if err != nil {
 		return control.Failover{}, err
 	}

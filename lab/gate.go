@@ -38,7 +38,7 @@ func (l *Lab) gate(ctx context.Context, st *steps) error {
 				mu.Lock()
 				delay[region] = r.PlayDelayMS
 				mu.Unlock()
-				st.tell("up.note", region, fmt.Sprintf("a title played near %s, answered by %s, play delay %.0f ms, trace %s", region, r.Region, r.PlayDelayMS, r.TraceID))
+				st.tell("up.note", region, fmt.Sprintf("a title played near %s, answered by %s, play delay %.0f ms", region, r.Region, r.PlayDelayMS))
 				return nil
 			})
 		}

@@ -40,8 +40,10 @@ type Lab struct {
 	// verb is held by the verb that changes the lab; busy names it.
 	verb sync.Mutex
 	busy string
+	// busyCtx ends when the client of that verb goes away.
+	busyCtx context.Context
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards what follows, and busy
 	intent *intent
 	secret secrets
 	spans  []control.Span
@@ -102,16 +104,29 @@ func (l *Lab) close() error { return errors.Join(l.journal.Close(), l.log.Close(
 // Log returns the event log.
 func (l *Lab) Log() *control.Log { return l.log }
 
-// begin takes the lab for a verb that changes it.
-func (l *Lab) begin(verb string) (func(), error) {
-	if !l.verb.TryLock() {
+// endOfVerb bounds the wait for a verb whose client has gone.
+const endOfVerb = 10 * time.Second
+
+// begin takes the lab for a verb that changes it. One that is only ending,
+// because its client has gone, is waited for.
+func (l *Lab) begin(ctx context.Context, verb string) (func(), error) {
+	deadline := time.Now().Add(endOfVerb)
+	for wait := time.Millisecond; !l.verb.TryLock(); wait = min(2*wait, 20*time.Millisecond) {
 		l.mu.Lock()
-		busy := l.busy
+		busy, left := l.busy, l.busyCtx != nil && l.busyCtx.Err() != nil
 		l.mu.Unlock()
+		if left && time.Now().Before(deadline) {
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-time.After(wait):
+			}
+			continue
+		}
 		return nil, services.Errorf(services.Conflict, "lab %s is busy with %q", l.paths.Name, busy).WithRemedy("wait until it is done (flix events -f shows its progress), then run the command again")
 	}
 	l.mu.Lock()
-	l.busy = verb
+	l.busy, l.busyCtx = verb, ctx
 	l.mu.Unlock()
 	return l.verb.Unlock, nil
 }

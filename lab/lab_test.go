@@ -102,7 +102,7 @@ func TestWantKeepsWhatStays(t *testing.T) {
 
 func TestOneVerbAtATime(t *testing.T) {
 	l := testLab(t, testEnv(t), "x")
-	end, err := l.begin("failover us-east")
+	end, err := l.begin(t.Context(), "failover us-east")
 	if err != nil {
 		t.Fatal(err)
 	}

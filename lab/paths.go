@@ -54,11 +54,26 @@ func PathsOf(e Env, name string) (Paths, error) {
 	dir := filepath.Join(home, name)
 	sum := sha256.Sum256([]byte(dir))
 	id := hex.EncodeToString(sum[:6])
-	sockets := filepath.Join(e.RuntimeDir, "flix-"+id)
-	if e.RuntimeDir == "" || len(sockets) > 60 {
-		sockets = filepath.Join(e.TempDir, "flix-"+strconv.Itoa(os.Getuid())+"-"+id)
+	sockets := ""
+	for _, base := range []string{e.RuntimeDir, e.TempDir, "/tmp"} {
+		// The name carries the user: a folder of the last two is shared.
+		sockets = filepath.Join(base, "flix-"+strconv.Itoa(os.Getuid())+"-"+id)
+		if usable(base) && len(sockets) <= maxSocketDir {
+			break
+		}
 	}
 	return Paths{Name: name, Home: home, Dir: dir, Sockets: sockets}, nil
+}
+
+// maxSocketDir leaves room for the names of sockets within the 107 bytes that a
+// unix socket's path may have.
+const maxSocketDir = 60
+
+// usable says whether sockets can lie below a folder: it is there, and named
+// the same from everywhere.
+func usable(dir string) bool {
+	st, err := os.Stat(dir)
+	return filepath.IsAbs(dir) && err == nil && st.IsDir()
 }
 
 // Socket is the daemon's control socket.

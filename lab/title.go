@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/flix-lab/flix/fixtures"
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/lab/journal"
 	"github.com/flix-lab/flix/lab/runtime"
@@ -194,12 +195,32 @@ func (l *Lab) fresh(ctx context.Context, r control.AddTitleRequest) error {
 	if err != nil {
 		return err
 	}
+	unfinished, err := l.unfinished(r.ID)
+	if err != nil {
+		return err
+	}
 	for _, t := range all.Titles {
+		if t.ID == r.ID && t.Name == r.Name && unfinished {
+			continue
+		}
 		if t.ID == r.ID || strings.EqualFold(t.Name, r.Name) {
 			return services.Errorf(services.Conflict, "title add: there is a title %q (%s) already", t.Name, t.ID).WithRemedy("choose another --name or --id")
 		}
 	}
 	return nil
+}
+
+// unfinished says whether a title can only be there because an earlier add of
+// it was cut short: it came with no catalogue, and no add of it was completed.
+func (l *Lab) unfinished(id string) (bool, error) {
+	if _, done := l.journal.Get(journal.Title, id); done {
+		return false, nil
+	}
+	cat, err := fixtures.Catalogue()
+	if err != nil {
+		return false, err
+	}
+	return !slices.ContainsFunc(cat.Titles, func(t fixtures.Title) bool { return t.ID == id }), nil
 }
 
 // transcodeRegion is the first region that is there and not evacuated.
@@ -278,15 +299,14 @@ func (l *Lab) transcode(ctx context.Context, region string, job *transcodepb.Sub
 
 // addFinish fills the title everywhere, indexes it in every region and plays it.
 func (l *Lab) addFinish(ctx context.Context, st *steps, id services.TitleID, res *control.AddTitleResult) error {
+	var row sqldb.Title
 	if err := st.do(ctx, "index", func(ctx context.Context) (string, error) {
 		t, err := l.awaitTitle(ctx, id)
 		if err != nil {
 			return "", err
 		}
 		res.Title = controlTitle(t)
-		if err := l.journal.Put(journal.Title, string(id), t); err != nil {
-			return "", err
-		}
+		row = t
 		return "searchable in every region", l.indexEverywhere(ctx, t)
 	}); err != nil {
 		return err
@@ -304,7 +324,12 @@ func (l *Lab) addFinish(ctx context.Context, st *steps, id services.TitleID, res
 		}
 	}
 	return st.do(ctx, "play", func(ctx context.Context) (string, error) {
-		return "it plays", l.playTitle(ctx, res.Title)
+		if err := l.playTitle(ctx, res.Title); err != nil {
+			return "", err
+		}
+		// From here on the title is there for good: a region that is added
+		// later indexes it, and adding it again is refused.
+		return "it plays", l.journal.Put(journal.Title, string(id), row)
 	})
 }
 

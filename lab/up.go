@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -71,7 +70,7 @@ func (s *steps) elapsed() float64 { return float64(time.Since(s.start).Microseco
 // and returns when a title has played from every region. Cancelled or killed
 // anywhere, the same request goes on from what is there.
 func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (control.UpResult, error) {
-	end, err := l.begin("lab up")
+	end, err := l.begin(ctx, "lab up")
 	if err != nil {
 		return control.UpResult{}, err
 	}
@@ -81,7 +80,6 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 	if err := r.Topology.Validate(); err != nil {
 		return res, &services.Error{Op: "topology", Kind: services.Invalid, Err: err}
 	}
-	before := l.current()
 	var (
 		todo  diff
 		specs []runtime.Spec
@@ -94,27 +92,29 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 		if err != nil {
 			return "", err
 		}
-		todo, err = l.compare(ctx, before, specs)
+		if todo, err = l.compare(ctx, specs); err != nil {
+			return "", err
+		}
+		// Also what an up that was cut short had not told them yet.
+		err = l.rt.SetWorld(ctx, l.world(l.current(), specs))
 		return fmt.Sprintf("%d to start, %d to stop, %d as they are", len(todo.start), len(todo.stop), todo.same), err
 	}); err != nil {
 		return res, err
 	}
-	if len(todo.start) > 0 || len(todo.stop) > 0 || before == nil || todo.worldChanged {
-		if err := l.converge(ctx, st, todo, specs); err != nil {
-			return res, err
-		}
-		res.Changes = control.Changes{Added: len(todo.start), Removed: len(todo.stop)}
-	}
-	if err := l.gate(ctx, st); err != nil {
-		return res, err
-	}
-	res.ReadyMS = st.elapsed()
-	if len(l.unseeded()) > 0 {
-		if err := st.do(ctx, "catalogue", l.catalogue); err != nil {
+	if len(todo.start) > 0 {
+		if err := st.do(ctx, "start", func(ctx context.Context) (string, error) {
+			return fmt.Sprintf("%d instances started", len(todo.start)), l.rt.Start(ctx, todo.start)
+		}); err != nil {
 			return res, err
 		}
 	}
-	if err := st.do(ctx, "fill", l.awaitFill); err != nil {
+	res.Changes = control.Changes{Added: len(todo.start), Removed: len(todo.stop)}
+	guarded, unguard := l.guardHosts(ctx)
+	defer unguard()
+	if res.ReadyMS, err = l.settle(guarded, st, todo); err != nil {
+		if lost := new(hostLost); errors.As(context.Cause(guarded), &lost) {
+			return res, lost.err()
+		}
 		return res, err
 	}
 	status, err := l.Status(ctx)
@@ -155,13 +155,12 @@ func (l *Lab) want(t topology.Topology) error {
 
 // diff is what an up has to do.
 type diff struct {
-	start        []runtime.Spec
-	stop         []runtime.Instance
-	same         int
-	worldChanged bool
+	start []runtime.Spec
+	stop  []runtime.Instance
+	same  int
 }
 
-func (l *Lab) compare(ctx context.Context, before *intent, specs []runtime.Spec) (diff, error) {
+func (l *Lab) compare(ctx context.Context, specs []runtime.Spec) (diff, error) {
 	live, err := l.rt.List(ctx)
 	if err != nil {
 		return diff{}, err
@@ -171,7 +170,7 @@ func (l *Lab) compare(ctx context.Context, before *intent, specs []runtime.Spec)
 	for _, s := range specs {
 		wanted[s.ID] = true
 	}
-	d := diff{worldChanged: before == nil}
+	var d diff
 	for _, i := range live {
 		switch {
 		case !wanted[i.Spec.ID]:
@@ -187,44 +186,78 @@ func (l *Lab) compare(ctx context.Context, before *intent, specs []runtime.Spec)
 			d.start = append(d.start, s)
 		}
 	}
-	if before != nil {
-		d.worldChanged = !slices.Equal(before.Topology.RegionNames(), l.current().Topology.RegionNames()) || !sameLinks(before.Topology, l.current().Topology)
-	}
 	return d, nil
-}
-
-func sameLinks(a, b topology.Topology) bool {
-	return slices.Equal(a.Links, b.Links) && a.Timing == b.Timing
 }
 
 // stopGrace bounds the orderly end of an instance.
 const stopGrace = 3 * time.Second
 
-func (l *Lab) converge(ctx context.Context, st *steps, d diff, specs []runtime.Spec) error {
-	if err := st.do(ctx, "start", func(ctx context.Context) (string, error) {
-		if err := l.rt.SetWorld(ctx, l.world(l.current(), specs)); err != nil {
-			return "", err
+// settle takes the lab from running instances to one that is seeded, ready and
+// filled. It returns the time at which a title had played from every region.
+func (l *Lab) settle(ctx context.Context, st *steps, d diff) (readyMS float64, err error) {
+	if _, seeded := l.journal.Get(journal.Seed, sqlSeed); !seeded || len(l.unseeded()) > 0 || len(d.start) > 0 {
+		if err := st.do(ctx, "seed", l.seed); err != nil {
+			return 0, err
 		}
-		if err := l.rt.Start(ctx, d.start); err != nil {
-			return "", err
+	}
+	if len(d.stop) > 0 {
+		if err := st.do(ctx, "remove", func(ctx context.Context) (string, error) {
+			return fmt.Sprintf("%d instances stopped", len(d.stop)), l.remove(ctx, d.stop)
+		}); err != nil {
+			return 0, err
 		}
-		return fmt.Sprintf("%d instances started", len(d.start)), nil
-	}); err != nil {
-		return err
 	}
-	if err := st.do(ctx, "seed", l.seed); err != nil {
-		return err
+	if err := l.gate(ctx, st); err != nil {
+		return 0, err
 	}
-	if len(d.stop) == 0 {
-		return nil
-	}
-	return st.do(ctx, "remove", func(ctx context.Context) (string, error) {
-		if err := l.remove(ctx, d.stop); err != nil {
-			return "", err
+	readyMS = st.elapsed()
+	if len(l.unseeded()) > 0 {
+		if err := st.do(ctx, "catalogue", l.catalogue); err != nil {
+			return readyMS, err
 		}
-		return fmt.Sprintf("%d instances stopped", len(d.stop)), nil
-	})
+	}
+	return readyMS, st.do(ctx, "fill", l.awaitFill)
 }
+
+// hostLost is the cause of an up that a dying host ends.
+type hostLost struct{ host string }
+
+func (h *hostLost) Error() string { return "host " + h.host + " ended" }
+
+func (h *hostLost) err() error {
+	what := "the host of region " + h.host
+	if h.host == "oc" {
+		what = "the host of the Open Connect appliances"
+	}
+	return services.Errorf(services.Unavailable, "%s ended while the lab was coming up", what).WithRemedy("run flix lab up again: it starts it anew and goes on")
+}
+
+// guardHosts returns a context that ends when a host of the lab does: nothing
+// is to be waited for then.
+func (l *Lab) guardHosts(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(guardInterval)
+		defer tick.Stop()
+		for {
+			for host, alive := range l.rt.Hosts() {
+				if _, wanted := l.current().Topology.Region(host); !alive && (wanted || host == "oc") {
+					cancel(&hostLost{host})
+				}
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return ctx, func() { cancel(nil); wg.Wait() }
+}
+
+// guardInterval is how often an up looks whether its hosts live.
+const guardInterval = 100 * time.Millisecond
 
 // remove stops instances that are no longer wanted and gives back what they
 // had: ports, data, and whole hosts of regions that are gone.

@@ -147,7 +147,8 @@ func (w *Wiring) lookup(from, to string) *lookup.Client {
 			}
 			return nil
 		},
-		Dial: w.wan.Dialer(from), Region: to, Timing: w.world.Load().Topology.Timing, Log: slog.New(w.log),
+		Dial: w.wan.Dialer(from), Region: to, Log: slog.New(w.log),
+		Timing: overDistance(w.world.Load().Topology.Timing, w.world.Load().Topology.RTT(from, to)),
 	})
 	w.lookups[r] = c
 	w.wg.Go(func() { _ = c.Run(w.ctx) }) // ends with the context only

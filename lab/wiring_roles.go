@@ -71,6 +71,25 @@ var builders = map[topology.Role]builder{
 
 func (u *unit) timing() topology.Timing { return u.world.Topology.Timing }
 
+// farTiming is timing for a role that calls other regions.
+func (u *unit) farTiming() topology.Timing {
+	far := topology.Duration(0)
+	for _, r := range u.world.Topology.RegionNames() {
+		far = max(far, u.world.Topology.RTT(u.spec.Region, r))
+	}
+	return overDistance(u.timing(), far)
+}
+
+// roundTrips that a first call over a new connection takes: TCP, the
+// transport's settings, the call itself, and one to spare.
+const roundTrips = 4
+
+// overDistance makes room in the time-outs for round trips to another region.
+func overDistance(t topology.Timing, rtt topology.Duration) topology.Timing {
+	t.RPCTimeout += roundTrips * rtt
+	return t
+}
+
 func buildRegistry(u *unit) (services.Unit, error) {
 	return registry.New(registry.Deps{Listener: u.ls.TCP[topology.PortHTTP], Tel: u.tel, Timing: u.timing(), Region: u.spec.Region})
 }
@@ -82,14 +101,14 @@ func buildKafka(u *unit) (services.Unit, error) {
 func buildKV(u *unit) (services.Unit, error) {
 	return kvembedded.NewServer(kvembedded.Config{
 		Dir: u.spec.Dir, Region: u.spec.Region, RPC: u.ls.TCP[topology.PortRPC], Replication: u.ls.TCP[topology.PortReplication],
-		Peers: u.peers(topology.RoleKV, topology.PortReplication), Dial: u.dial(), Tel: u.tel, Timing: u.timing(),
+		Peers: u.peers(topology.RoleKV, topology.PortReplication), Dial: u.dial(), Tel: u.tel, Timing: u.farTiming(),
 	})
 }
 
 func buildSQL(u *unit) (services.Unit, error) {
 	return sqlembedded.NewServer(sqlembedded.Config{
 		Dir: u.spec.Dir, Region: u.spec.Region, RPC: u.ls.TCP[topology.PortRPC], Replication: u.ls.TCP[topology.PortReplication],
-		Primary: u.spec.Primary, Peers: u.peers(topology.RoleSQL, topology.PortReplication), Dial: u.dial(), Tel: u.tel, Timing: u.timing(),
+		Primary: u.spec.Primary, Peers: u.peers(topology.RoleSQL, topology.PortReplication), Dial: u.dial(), Tel: u.tel, Timing: u.farTiming(),
 	})
 }
 
@@ -208,7 +227,7 @@ func buildCacheControl(u *unit) (services.Unit, error) {
 	return cachecontrol.New(cachecontrol.Deps{
 		RPC: u.ls.TCP[topology.PortRPC], Region: u.spec.Region, Instance: u.spec.ID, KV: store, Events: prod,
 		Peers: u.cacheControls(), Regions: func() []string { return u.w.topology().RegionNames() },
-		Presign: presign, Topology: u.w.topology, Tel: u.tel, Timing: u.timing(),
+		Presign: presign, Topology: u.w.topology, Tel: u.tel, Timing: u.farTiming(),
 	})
 }
 
@@ -418,7 +437,7 @@ func buildGateway(u *unit) (services.Unit, error) {
 			return out
 		},
 		Dial: u.dial(), RootCAs: u.world.ca, Key: u.world.key, Topology: u.w.topology,
-		OriginCIDRs: loopback(), TrustedProxies: loopback(), Tel: u.tel, Timing: u.timing(),
+		OriginCIDRs: loopback(), TrustedProxies: loopback(), Tel: u.tel, Timing: u.farTiming(),
 	})
 }
 

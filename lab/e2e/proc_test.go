@@ -52,27 +52,44 @@ func find(match func(args []string) bool) []process {
 	}
 	var out []process
 	for _, d := range dirs {
-		b, err := os.ReadFile(filepath.Join(d, "cmdline"))
-		if err != nil || len(b) == 0 {
-			continue
-		}
-		args := strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
 		pid, err := strconv.Atoi(filepath.Base(d))
-		if err != nil || !match(args) || zombie(d) {
+		if err != nil || ended(pid) {
 			continue
 		}
-		out = append(out, process{pid, args})
+		if args := commandLine(pid); match(args) {
+			out = append(out, process{pid, args})
+		}
 	}
 	return out
 }
 
-func zombie(dir string) bool {
-	b, err := os.ReadFile(filepath.Join(dir, "stat"))
-	if err != nil {
-		return true
+// commandLine reads the arguments of a process. One that is being killed may
+// have lost its first thread, and /proc/PID/cmdline with it, while others live.
+func commandLine(pid int) []string {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/cmdline", pid)) // the pattern is right
+	for _, f := range files {
+		if b, err := os.ReadFile(f); err == nil && len(b) > 0 {
+			return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
+		}
 	}
-	i := bytes.LastIndexByte(b, ')')
-	return i < 0 || i+2 >= len(b) || b[i+2] == 'Z' || b[i+2] == 'X'
+	return nil
+}
+
+// ended says that no thread of a process lives: it is gone, or a zombie that
+// nobody has waited for.
+func ended(pid int) bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid)) // the pattern is right
+	for _, f := range stats {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue
+		}
+		i := bytes.LastIndexByte(b, ')')
+		if i >= 0 && i+2 < len(b) && b[i+2] != 'Z' && b[i+2] != 'X' {
+			return false
+		}
+	}
+	return true
 }
 
 // process finds the lab's daemon, or the host of a region.
@@ -161,8 +178,6 @@ func (w *world) wantClosed(ports []int) {
 // Sockets and temporary files lie in the world's own TMPDIR.
 func (w *world) wantNothingLeft() {
 	w.t.Helper()
-	// A killed process is a zombie for a moment until init has reaped it; a
-	// live one is a leak at once.
 	for _, p := range w.processes() {
 		w.t.Errorf("process left after down: %s", p)
 	}
@@ -194,8 +209,8 @@ func (w *world) kill(p process) {
 		w.t.Fatalf("kill -9 %s: %v", p, err)
 	}
 	await(w.t, 5*time.Second, fmt.Sprintf("the end of killed %s", p), func() error {
-		if dir := fmt.Sprintf("/proc/%d", p.pid); !zombie(dir) {
-			return fmt.Errorf("%s is still there", dir)
+		if !ended(p.pid) {
+			return errNotYet
 		}
 		return nil
 	})

@@ -16,8 +16,16 @@ func (r *Run) playsFailed() error {
 		Remedy: "look at the savers: flix lab status, flix events"}
 }
 
+// playFailed is the error of a run that a failed canary ends.
+func (r *Run) playFailed(msg string) error {
+	return &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: r.lastError(), Msg: msg, Remedy: "look at the savers: flix lab status, flix events"}
+}
+
+// canaryEvery is the pause between two canary plays.
 const canaryEvery = 200 * time.Millisecond
 
+// withCanaries runs f while a canary near the region plays again and again,
+// and counts the plays in the report.
 func (r *Run) withCanaries(ctx context.Context, region string, f func(context.Context) error) error {
 	canaries, stop := context.WithCancel(ctx)
 	var (
@@ -53,6 +61,14 @@ func (r *Run) play(ctx context.Context, near string) error {
 		r.tell(r.report.Verb+".play_failed", fmt.Sprintf("a play near %s failed: %v", near, err), nil)
 	}
 	return err
+}
+
+// forgetTrials drops what plays near regions that were left out told: they
+// were no canaries of this evacuation.
+func (r *Run) forgetTrials() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.plays, r.failed, r.lastErr = 0, 0, nil
 }
 
 func (r *Run) failures() int {

@@ -8,6 +8,7 @@ import (
 	"github.com/flix-lab/flix/services"
 )
 
+// Failback returns traffic to an evacuated region: the same path in reverse.
 func (r *Run) Failback(ctx context.Context, region string, dryRun bool) (control.Failover, error) {
 	r.begin("failback", region, dryRun)
 	t := r.Planet.Topology()

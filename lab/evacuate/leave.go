@@ -10,6 +10,7 @@ import (
 	"github.com/flix-lab/flix/topology"
 )
 
+// rollbackTime bounds the way back of a failed evacuation.
 const rollbackTime = 20 * time.Second
 
 func (r *Run) evacuate(ctx context.Context, region string, savers []string) error {
@@ -54,6 +55,8 @@ func (r *Run) scale(ctx context.Context, leaving topology.Region, savers []strin
 	return fmt.Sprintf("%d instances added to %d savers", total, len(savers)), nil
 }
 
+// check plays near every saver: one that cannot serve its own viewers shall
+// not get more.
 func (r *Run) check(ctx context.Context, savers []string) error {
 	for _, s := range savers {
 		if err := r.play(ctx, s); err != nil {
@@ -77,6 +80,7 @@ func (r *Run) proxy(ctx context.Context, region string, savers []string, steps [
 	return fmt.Sprintf("its gateways send %.0f%% to the savers", steps[len(steps)-1]*100), nil
 }
 
+// settle watches one share: for a step's time no canary may fail.
 func (r *Run) settle(ctx context.Context, region string, share float64) error {
 	if err := sleep(ctx, r.timing.EvacuationStep.D()); err != nil {
 		return err
@@ -88,10 +92,6 @@ func (r *Run) settle(ctx context.Context, region string, share float64) error {
 		return r.playFailed(fmt.Sprintf("plays fail with %.0f%% of the requests at the savers", share*100))
 	}
 	return nil
-}
-
-func (r *Run) playFailed(msg string) error {
-	return &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: r.lastError(), Msg: msg, Remedy: "look at the savers: flix lab status, flix events"}
 }
 
 func (r *Run) primary(ctx context.Context, leaving, to string) (string, error) {
@@ -109,6 +109,7 @@ func (r *Run) primary(ctx context.Context, leaving, to string) (string, error) {
 	return "the SQL primary moved to " + to, nil
 }
 
+// drain closes kept connections and waits until DNS answers have run out.
 func (r *Run) drain(ctx context.Context, region string) (string, error) {
 	if err := r.Planet.SetDrain(ctx, region, true); err != nil {
 		return "", err
@@ -120,6 +121,9 @@ func (r *Run) drain(ctx context.Context, region string) (string, error) {
 	return fmt.Sprintf("DNS answers have run out, %d requests in flight", e.Inflight), err
 }
 
+// verify waits until no client request has reached the region for a while. It
+// gives up on clients that ignore DNS after some time: they are proxied, and
+// counted.
 func (r *Run) verify(ctx context.Context, region string) (string, error) {
 	quiet, giveUp := r.timing.EvacuationVerify.D(), r.Clock().Add(10*r.timing.EvacuationVerify.D())
 	last, err := r.Planet.Edge(ctx, region)

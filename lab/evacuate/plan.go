@@ -11,6 +11,7 @@ import (
 	"github.com/flix-lab/flix/topology"
 )
 
+// plan refuses what cannot be, picks the savers and does the arithmetic.
 func (r *Run) plan(ctx context.Context, region string) ([]string, error) {
 	t := r.Planet.Topology()
 	if _, ok := t.Region(region); !ok {
@@ -52,6 +53,8 @@ func (r *Run) plan(ctx context.Context, region string) ([]string, error) {
 	return savers, err
 }
 
+// tryOut plays near a region that is not whole, when its edge is there: what
+// it lacks may not matter to a play. It says why the region cannot save.
 func (r *Run) tryOut(ctx context.Context, region, why string) error {
 	e, err := r.Planet.Edge(ctx, region)
 	if err == nil && e.Gateways == 0 {
@@ -68,6 +71,9 @@ func (r *Run) tryOut(ctx context.Context, region, why string) error {
 	return fmt.Errorf("%s: %s: %w", region, why, err)
 }
 
+// capacity compares what the region serves with what the savers can. By
+// Little's law a gateway that may have c requests in flight and spends w
+// seconds on each answers c/w of them per second; w is measured.
 func (r *Run) capacity(ctx context.Context, region string, savers []string) error {
 	first, err := r.edges(ctx, append([]string{region}, savers...))
 	if err != nil {
@@ -122,6 +128,8 @@ func (r *Run) edges(ctx context.Context, regions []string) (map[string]Edge, err
 	return out, nil
 }
 
+// extra is how many instances of a role each saver gets on top: the leaving
+// region's, spread over the savers.
 func (r *Run) extra(leaving topology.Region, role topology.Role, savers int) int {
 	n, ok := leaving.Services[role]
 	if !ok {

@@ -12,7 +12,6 @@ import (
 )
 
 // Run is one evacuation or failback.
-
 type Run struct {
 	Planet Planet
 	// ID of the report.
@@ -36,19 +35,14 @@ type Run struct {
 }
 
 // shares are the growing parts of a region's requests that its gateways send
-
 // to the savers.
-
 var shares = []float64{0.1, 0.5, 1}
 
 // scaled are the roles that take the traffic of an evacuated region.
-
 var scaled = []topology.Role{topology.RoleSignup, topology.RoleDiscovery, topology.RolePlay, topology.RoleGateway}
 
 // Failover evacuates a region. The report is meaningful beside an error too:
-
 // what had been moved has then been moved back.
-
 func (r *Run) Failover(ctx context.Context, region string, dryRun bool) (control.Failover, error) {
 	r.begin("failover", region, dryRun)
 	savers, err := r.plan(ctx, region)
@@ -58,6 +52,7 @@ func (r *Run) Failover(ctx context.Context, region string, dryRun bool) (control
 	if dryRun {
 		return r.end("planned", nil)
 	}
+	r.forgetTrials()
 	if err := r.begun(); err != nil {
 		return r.end(Refused, err)
 	}
@@ -70,10 +65,11 @@ func (r *Run) Failover(ctx context.Context, region string, dryRun bool) (control
 		}
 		return r.end("rolled_back", err)
 	}
+	if r.failures() > 0 { // the last canary, after everything was moved
+		return r.end("done", r.playsFailed())
+	}
 	return r.end("done", nil)
 }
-
-// rollbackTime bounds the way back of a failed evacuation.
 
 func (r *Run) begin(verb, region string, dryRun bool) {
 	if r.Clock == nil {
@@ -84,7 +80,6 @@ func (r *Run) begin(verb, region string, dryRun bool) {
 }
 
 // Refused is the state of what did not begin.
-
 const Refused = "refused"
 
 func (r *Run) begun() error {
@@ -126,46 +121,6 @@ func (r *Run) tell(kind, text string, data map[string]any) {
 		r.Progress(kind, text, data)
 	}
 }
-
-// plan refuses what cannot be, picks the savers and does the arithmetic.
-
-// tryOut plays near a region that is not whole, when its edge is there: what
-
-// it lacks may not matter to a play. It says why the region cannot save.
-
-// capacity compares what the region serves with what the savers can. By
-
-// Little's law a gateway that may have c requests in flight and spends w
-
-// seconds on each answers c/w of them per second; w is measured.
-
-// extra is how many instances of a role each saver gets on top: the leaving
-
-// region's, spread over the savers.
-
-// check plays near every saver: one that cannot serve its own viewers shall
-
-// not get more.
-
-// settle watches one share: for a step's time no canary may fail.
-
-// playFailed is the error of a run that a failed canary ends.
-
-// drain closes kept connections and waits until DNS answers have run out.
-
-// verify waits until no client request has reached the region for a while. It
-
-// gives up on clients that ignore DNS after some time: they are proxied, and
-
-// counted.
-
-// Failback returns traffic to an evacuated region: the same path in reverse.
-
-// canaryEvery is the pause between two canary plays.
-
-// withCanaries runs f while a canary near the region plays again and again,
-
-// and counts the plays in the report.
 
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,11 +97,19 @@ func TestRefusals(t *testing.T) {
 		kind    services.Kind
 		text    string
 	}{
-		"unknown region":            {2, "mars", false, nil, services.NotFound, `there is no region "mars"`},
-		"evacuated already":         {3, "us-west", false, func(p *fakePlanet) { p.evacuated["us-west"] = true }, services.Conflict, "us-west is evacuated already"},
-		"only region":               {1, "us-east", false, nil, services.Conflict, "us-east is the last healthy region"},
-		"others evacuated":          {2, "us-east", false, func(p *fakePlanet) { p.evacuated["us-west"] = true }, services.Conflict, "last healthy region"},
-		"others unhealthy":          {3, "us-east", false, func(p *fakePlanet) { p.unhealthy["us-west"], p.unhealthy["eu-west"] = "no kv", "no play" }, services.Conflict, "last healthy region"},
+		"unknown region":    {2, "mars", false, nil, services.NotFound, `there is no region "mars"`},
+		"evacuated already": {3, "us-west", false, func(p *fakePlanet) { p.evacuated["us-west"] = true }, services.Conflict, "us-west is evacuated already"},
+		"only region":       {1, "us-east", false, nil, services.Conflict, "us-east is the last healthy region"},
+		"others evacuated":  {2, "us-east", false, func(p *fakePlanet) { p.evacuated["us-west"] = true }, services.Conflict, "last healthy region"},
+		"others without gateways": {3, "us-east", false, func(p *fakePlanet) {
+			for _, n := range []string{"us-west", "eu-west"} {
+				p.unhealthy[n], p.edges[n] = "no gateway", Edge{}
+			}
+		}, services.Conflict, "last healthy region"},
+		"others do not play": {3, "us-east", false, func(p *fakePlanet) {
+			p.unhealthy["us-west"], p.unhealthy["eu-west"] = "no kv", "no play"
+			p.playErr = func(string, float64) error { return errPlay }
+		}, services.Unavailable, "no region can take its traffic"},
 		"health out of reach":       {2, "us-east", false, func(p *fakePlanet) { p.fail["Healthy us-west"] = services.Errorf(services.Unavailable, "no answer") }, services.Unavailable, "plan: no answer"},
 		"edge out of reach":         {2, "us-east", false, func(p *fakePlanet) { p.fail["Edge us-east"] = services.Errorf(services.Unavailable, "no answer") }, services.Unavailable, "plan: no answer"},
 		"back: unknown region":      {2, "mars", true, nil, services.NotFound, `there is no region "mars"`},
@@ -114,6 +123,7 @@ func TestRefusals(t *testing.T) {
 					c.prepare(p)
 				}
 				r, _ := run(p)
+				r.Begun = func() error { t.Error("what was refused has begun"); return nil }
 				do := r.Failover
 				if c.back {
 					do = r.Failback
@@ -122,7 +132,7 @@ func TestRefusals(t *testing.T) {
 				if services.KindOf(err) != c.kind || !strings.Contains(err.Error(), c.text) {
 					t.Errorf("error %v (%s), want %s: %s", err, services.KindOf(err), c.kind, c.text)
 				}
-				if rep.State != "failed" || rep.Error == "" || rep.Region != c.region {
+				if rep.State != Refused || rep.Error == "" || rep.Region != c.region {
 					t.Errorf("report %+v", rep)
 				}
 				p.untouched(t)
@@ -169,7 +179,7 @@ func TestCapacity(t *testing.T) {
 					return
 				}
 				var se *services.Error
-				if !errors.As(err, &se) || se.Kind != services.Exhausted || se.Remedy == "" || rep.State != "failed" {
+				if !errors.As(err, &se) || se.Kind != services.Exhausted || se.Remedy == "" || rep.State != Refused {
 					t.Errorf("error %v, state %s", err, rep.State)
 				}
 			})
@@ -452,7 +462,7 @@ func TestInterruptedWhilePlanning(t *testing.T) {
 		defer cancel()
 		r, _ := run(p)
 		rep, err := r.Failover(ctx, "us-east", false)
-		if !errors.Is(err, context.DeadlineExceeded) || rep.State != "failed" {
+		if !errors.Is(err, context.DeadlineExceeded) || rep.State != Refused {
 			t.Errorf("state %s, error %v", rep.State, err)
 		}
 		p.untouched(t)
@@ -598,6 +608,109 @@ func TestSaverWithoutGateways(t *testing.T) {
 					t.Errorf("%s is told of %s", id, s.Region)
 				}
 			}
+		}
+	})
+}
+
+// TestBegun is called once, when the plan stands and before anything is moved;
+// what it fails does not begin.
+func TestBegun(t *testing.T) {
+	for _, back := range []bool{false, true} {
+		for _, fails := range []error{nil, errors.New("disk full")} {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPlanet(t, 2)
+				r, _ := run(p)
+				do := r.Failover
+				if back {
+					p.evacuated["us-east"], do = true, r.Failback
+				}
+				n := 0
+				r.Begun = func() error {
+					n++
+					p.untouched(t)
+					return fails
+				}
+				rep, err := do(t.Context(), "us-east", false)
+				if n != 1 {
+					t.Errorf("called %d times", n)
+				}
+				if fails == nil {
+					if err != nil || rep.State != "done" {
+						t.Errorf("state %s, error %v", rep.State, err)
+					}
+					return
+				}
+				if !errors.Is(err, fails) || rep.State != Refused {
+					t.Errorf("state %s, error %v", rep.State, err)
+				}
+				p.untouched(t)
+			})
+		}
+	}
+}
+
+// TestSaverThatIsNotWhole may save when a title plays there all the same.
+func TestSaverThatIsNotWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 3)
+		p.unhealthy["us-west"] = "no recommend"
+		r, x := run(p)
+		rep, err := r.Failover(t.Context(), "us-east", false)
+		if err != nil || rep.State != "done" || len(rep.Savers) != 2 {
+			t.Errorf("report %+v, error %v", rep, err)
+		}
+		if x.kinds[0] != "failover.note" {
+			t.Errorf("told %q, want a note on us-west first", x.kinds)
+		}
+	})
+}
+
+// TestUnfitSaverIsLeftOut tries a region out in vain; the other one saves, and
+// the trial is no failed play of the evacuation.
+func TestUnfitSaverIsLeftOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 3)
+		p.unhealthy["us-west"] = "no kv"
+		p.playErr = func(near string, _ float64) error {
+			if near == "us-west" {
+				return errPlay
+			}
+			return nil
+		}
+		r, _ := run(p)
+		rep, err := r.Failover(t.Context(), "us-east", false)
+		if err != nil || rep.State != "done" || len(rep.Savers) != 1 || rep.Savers[0].Region != "eu-west" || rep.PlaysFailed != 0 {
+			t.Errorf("state %s, savers %+v, %d failed, error %v", rep.State, rep.Savers, rep.PlaysFailed, err)
+		}
+	})
+}
+
+// TestLastCanaryFails fails the play that is under way when everything has
+// moved: it must not pass for a success.
+func TestLastCanaryFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 3)
+		late, failed := make(chan struct{}), make(chan struct{})
+		p.hook = func(call string) {
+			if call == `evacuated us-east "ev-1"` {
+				close(late)
+				<-failed
+			}
+		}
+		var once sync.Once
+		p.playErr = func(string, float64) error {
+			select {
+			case <-late:
+				once.Do(func() { close(failed) })
+				return errPlay
+			default:
+				return nil
+			}
+		}
+		r, _ := run(p)
+		rep, err := r.Failover(t.Context(), "us-east", false)
+		if services.ReasonOf(err) != services.ReasonPlayFailed || rep.PlaysFailed == 0 {
+			t.Errorf("state %s, %d failed, error %v", rep.State, rep.PlaysFailed, err)
 		}
 	})
 }

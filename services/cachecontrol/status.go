@@ -17,7 +17,11 @@ func (s *Server) FillStatus(context.Context, *pb.FillStatusRequest) (*pb.FillSta
 	s.replan(s.d.Clock()) // assignments follow the assets
 	reply := &pb.FillStatusReply{}
 	assigned := map[string]map[checksum]uint64{} // region → content → size
+	planet := s.d.Topology()
 	for id, a := range s.appliances {
+		if _, ok := planet.Region(a.hello.GetRegion()); !ok {
+			continue // its region was taken out of the lab; its last report has yet to age
+		}
 		n := s.planner.nodes[id]
 		fill := &pb.ApplianceFill{
 			Name: id, Region: a.hello.GetRegion(), Site: a.hello.GetSite(), Kind: a.hello.GetKind(),

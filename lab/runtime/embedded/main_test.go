@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	goruntime "runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -64,6 +65,20 @@ func spawnedMain(how string) int {
 		fmt.Println("a word on stdout")
 		ready.Tell(nil)
 		ready.Tell(errors.New("a second word does not count"))
+	case "listen": // on a port that it prints, with many threads
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return 1
+		}
+		defer l.Close()
+		fmt.Print(l.Addr())
+		for range 100 {
+			go func() {
+				goruntime.LockOSThread()
+				_ = syscall.Pause()
+			}()
+		}
+		ready.Tell(nil)
 	case "fail":
 		ready.Tell(errors.New("no luck today"))
 		return 1

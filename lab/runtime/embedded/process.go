@@ -52,10 +52,42 @@ func Identify(pid int) (p Process, ok bool) {
 	return Process{PID: pid, StartTicks: ticks, Exe: strings.TrimSuffix(exe, " (deleted)")}, true
 }
 
-// Alive says whether the very process is still there.
+// Alive says whether the very process is still there. One that was killed is
+// there until its last thread has ended: only then what it had open is closed.
+// Its first thread may be a zombie before that, without arguments or executable.
 func (p Process) Alive() bool {
-	now, ok := Identify(p.PID)
-	return ok && now.StartTicks == p.StartTicks && (p.Exe == "" || now.Exe == p.Exe)
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	ticks, ok := startTicks(p.PID)
+	if !ok || ticks != p.StartTicks {
+		return false
+	}
+	if exe, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(p.PID), "exe")); err == nil && p.Exe != "" && strings.TrimSuffix(exe, " (deleted)") != p.Exe {
+		return false
+	}
+	// A pidfd is readable once every thread has ended.
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	return err != nil || n == 0
+}
+
+func startTicks(pid int) (uint64, bool) {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return 0, false
+	}
+	i := bytes.LastIndexByte(b, ')')
+	if i < 0 {
+		return 0, false
+	}
+	f := strings.Fields(string(b[i+1:]))
+	if len(f) <= 19 {
+		return 0, false
+	}
+	t, err := strconv.ParseUint(f[19], 10, 64)
+	return t, err == nil
 }
 
 // Signal sends a signal to the very process, by pidfd; a process that is gone

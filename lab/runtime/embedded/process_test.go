@@ -1,10 +1,13 @@
 package embedded
 
 import (
+	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,6 +50,39 @@ func TestReusedPidIsSpared(t *testing.T) {
 	if err := p.Signal(syscall.SIGKILL); err != nil {
 		t.Errorf("a second signal: %v", err)
 	}
+}
+
+// TestGoneMeansClosed kills a process of many threads: when WaitGone returns,
+// the last of them has ended, and with it what they had open. Its first thread
+// is a zombie before that.
+func TestGoneMeansClosed(t *testing.T) {
+	f, ctx := newFixture(t), withLimit(t)
+	for n := range 5 {
+		log := filepath.Join(f.c.Dir, "logs", strconv.Itoa(n))
+		p, err := Spawn(ctx, f.exe, log, f.c.Env, "spawned", "listen")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := endProcess(ctx, p); err != nil {
+			t.Fatal(err)
+		}
+		c, err := net.Dial("tcp", readFile(t, log))
+		if err == nil {
+			_ = c.Close()
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Fatalf("round %d: a process that is gone still listens: %v", n, err)
+		}
+	}
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 func TestIdentify(t *testing.T) {

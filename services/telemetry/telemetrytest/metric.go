@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 )
 
 // Metric returns the sum over the samples of a counter or gauge that have the
@@ -21,25 +20,17 @@ func Metric(t testing.TB, r *prometheus.Registry, name string, labels map[string
 			continue
 		}
 		for _, m := range f.GetMetric() {
-			if has(m, labels) {
+			found := 0
+			for _, l := range m.GetLabel() {
+				if v, asked := labels[l.GetName()]; asked && v == l.GetValue() {
+					found++
+				}
+			}
+			if found == len(labels) {
 				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 				n++
 			}
 		}
 	}
 	return sum, n
-}
-
-func has(m *dto.Metric, labels map[string]string) bool {
-	found := 0
-	for _, l := range m.GetLabel() {
-		want, asked := labels[l.GetName()]
-		if asked && want != l.GetValue() {
-			return false
-		}
-		if asked {
-			found++
-		}
-	}
-	return found == len(labels)
 }
