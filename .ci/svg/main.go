@@ -206,7 +206,7 @@ func draw(w io.Writer, panels [][][]span) {
 	}
 	width := 2*margin + float64(columns)*cellWidth
 	height := 2*margin + float64(rows)*cellHeight + float64(len(panels)-1)*2*gap
-	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" height="%.0f" font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="13" fill="%s" xml:space="preserve">`+"\n", width, height, width, height, foreground)
+	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" height="%.0f" font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="13" fill="%s">`+"\n", width, height, width, height, foreground)
 	fmt.Fprintf(w, `<rect width="100%%" height="100%%" rx="8" fill="%s"/>`+"\n", background)
 	y := margin
 	for n, p := range panels {
@@ -224,6 +224,9 @@ func draw(w io.Writer, panels [][][]span) {
 	io.WriteString(w, "</svg>\n")
 }
 
+// words are parted by two spaces or more.
+var words = regexp.MustCompile(`[^ ]+( [^ ]+)*`)
+
 // draw writes one span; textLength keeps the columns where they are, whatever
 // font the reader has.
 func (s span) draw(w io.Writer, y float64) {
@@ -231,12 +234,6 @@ func (s span) draw(w io.Writer, y float64) {
 	x := margin + float64(s.column)*cellWidth
 	if bg != "" {
 		fmt.Fprintf(w, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n", x, y, float64(utf8.RuneCountInString(s.text))*cellWidth, cellHeight, bg)
-	}
-	text := strings.TrimRight(s.text, " ")
-	lead := len(text) - len(strings.TrimLeft(text, " "))
-	text, x = text[lead:], x+float64(lead)*cellWidth
-	if text == "" {
-		return
 	}
 	attributes := ""
 	if fg != foreground {
@@ -248,7 +245,11 @@ func (s span) draw(w io.Writer, y float64) {
 	if s.style.dim {
 		attributes += ` opacity="0.6"`
 	}
-	fmt.Fprintf(w, `<text x="%.1f" y="%.1f" textLength="%.1f"%s>`, x, y+0.76*cellHeight, float64(utf8.RuneCountInString(text))*cellWidth, attributes)
-	_ = xml.EscapeText(w, []byte(text)) // draw's writer keeps its first error
-	io.WriteString(w, "</text>\n")
+	// Readers may fold spaces: what two or more of them part is placed on its own.
+	for _, m := range words.FindAllStringIndex(s.text, -1) {
+		text := s.text[m[0]:m[1]]
+		fmt.Fprintf(w, `<text x="%.0f" y="%.0f" textLength="%.0f"%s>`, x+float64(utf8.RuneCountInString(s.text[:m[0]]))*cellWidth, y+0.76*cellHeight, float64(utf8.RuneCountInString(text))*cellWidth, attributes)
+		_ = xml.EscapeText(w, []byte(text)) // draw's writer keeps its first error
+		io.WriteString(w, "</text>\n")
+	}
 }

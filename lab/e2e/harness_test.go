@@ -307,8 +307,14 @@ func (w *world) logs() string {
 // takes too long.
 func await(t testing.TB, within time.Duration, what string, f func() error) {
 	t.Helper()
+	awaitEvery(t, 50*time.Millisecond, within, what, f)
+}
+
+// awaitEvery is await with its own pause between two looks.
+func awaitEvery(t testing.TB, pause, within time.Duration, what string, f func() error) {
+	t.Helper()
 	deadline := time.Now().Add(within)
-	tick := time.NewTicker(50 * time.Millisecond)
+	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	for {
 		err := f()
