@@ -27,6 +27,9 @@ const (
 	// notice a lost region and to move DNS. brief is for one that can wait for
 	// its next turn.
 	persistent, brief = 12, 3
+	// refusals is the number of times that an API which answers may say that
+	// it cannot: unlike one that is out of reach, it knows.
+	refusals = 5
 )
 
 // control is a connection of the client to the public API at one host. After
@@ -93,9 +96,13 @@ func (c *control) call(ctx context.Context, attempts int, method, path, key stri
 		}
 	}
 	wait := firstBackoff
+	refused := 0
 	for attempt := 1; ; attempt++ {
 		header, again, err := c.once(ctx, method, path, key, body, out)
-		if err == nil || !again || attempt >= attempts || ctx.Err() != nil {
+		if header != nil {
+			refused++
+		}
+		if err == nil || !again || attempt >= attempts || refused >= refusals || ctx.Err() != nil {
 			return header, err
 		}
 		c.turn.Add(1)
