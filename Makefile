@@ -17,7 +17,7 @@ BUF         ?= $(GO) run github.com/bufbuild/buf/cmd/buf@v1.75.0
 STATICCHECK ?= $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI    ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-SOURCES := $(wildcard *.go) cmd fixtures lab oca services topology
+SOURCES := $(wildcard *.go) .ci cmd fixtures lab oca services topology
 
 .PHONY: help build test race lint lint-full bench fuzz fixtures generate verify demo man picture clean
 
@@ -27,9 +27,12 @@ help: ## list the targets
 build: ## bin/flix: static, stripped
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/flix ./cmd/flix
 
-test: ## every test that needs no Docker; those that need ffmpeg are skipped without it
+# The scenarios come last and alone: whole labs with lab timing should not share
+# the processors with compilers and encoders.
+test: ## every test there is; those that need ffmpeg are skipped without it
 	@command -v ffmpeg >/dev/null || echo "ffmpeg is not on PATH: the tests that need it are skipped"
-	$(GO) test -timeout $(TESTTIME) $(TESTARGS) ./...
+	$(GO) test -timeout $(TESTTIME) $(TESTARGS) $$($(GO) list ./... | grep -v '/lab/e2e$$')
+	$(GO) test -timeout $(TESTTIME) $(TESTARGS) ./lab/e2e
 
 # The scenarios of lab/e2e run flix as processes, which the detector of the
 # test's own process does not see; generated code and the root (it only reads
@@ -39,7 +42,7 @@ race: ## the race detector over every package but the scenarios (needs a C compi
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $(SOURCES)); if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
-	$(GO) vet ./...
+	$(GO) vet ./... ./.ci/svg
 	$(STATICCHECK) ./...
 
 lint-full: ## golangci-lint with .golangci.yml (compiles it first: minutes)
@@ -75,7 +78,7 @@ demo: build ## the whole way in one go: up, play, add a title, fill, evacuate un
 man: build ## man pages in dist/man
 	bin/flix man dist/man
 
-picture: build ## docs of a session at work: .ci/picture.svg (needs tmux)
+picture: build ## the README's picture, made of a lab at work (needs tmux)
 	.ci/picture bin/flix .ci/picture.svg
 
 clean: ## remove what was built

@@ -239,18 +239,6 @@ func quick(region string) []string {
 	return []string{"--title", "harbor-lights", "--region", region, "--seconds", "6", "--speed", "100x"}
 }
 
-// address is where a port of an instance is.
-func (l *lab) address(instance, port string) string {
-	l.t.Helper()
-	for _, p := range read[portList](l, "lab", "ports").Ports {
-		if p.Instance == instance && p.Port == port {
-			return p.Address
-		}
-	}
-	l.t.Fatalf("flix lab ports lists no port %q of %s", port, instance)
-	return ""
-}
-
 // addresses lists a port of every instance of a role in a region.
 func (l *lab) addresses(region, role, port string) []string {
 	l.t.Helper()

@@ -40,15 +40,6 @@ func (b bitset) next(from int32) int32 {
 	return -1
 }
 
-func (b bitset) empty() bool {
-	for _, w := range b {
-		if w != 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // each calls f with every member that is not in except, in ascending order.
 func (b bitset) each(except bitset, f func(int32)) {
 	for w, word := range b {

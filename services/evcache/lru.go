@@ -63,7 +63,7 @@ const (
 // counters are the figures of "stats".
 type counters struct {
 	cmdGet, cmdSet, cmdTouch, cmdFlush uint64
-	getHits, getMisses, getExpired     uint64
+	getHits, getMisses                 uint64
 	deleteHits, deleteMisses           uint64
 	incrHits, incrMisses               uint64
 	casHits, casMisses, casBadval      uint64

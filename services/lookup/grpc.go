@@ -41,7 +41,6 @@ func (c *Client) Dial(vip, port string, opts ...grpc.DialOption) (*grpc.ClientCo
 			Backoff:           backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: c.cfg.Timing.RPCTimeout.D(),
 		}),
-		grpc.WithSharedWriteBuffer(true),
 		grpc.WithReadBufferSize(8 << 10),
 		grpc.WithChainUnaryInterceptor(first.unary),
 		grpc.WithChainStreamInterceptor(first.stream),

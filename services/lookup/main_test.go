@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,8 +37,6 @@ type runningRegistry struct {
 	tel    *telemetry.Telemetry
 	cancel context.CancelFunc
 	done   chan error
-	// conns counts the connections accepted.
-	conns *atomic.Int64
 }
 
 func startRegistry(t testing.TB) *runningRegistry {

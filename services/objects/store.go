@@ -316,20 +316,6 @@ func (s *store) get(bucketName, key string) (*os.File, meta, error) {
 	return f, m, err
 }
 
-// stat returns an object's metadata from the index.
-func (s *store) stat(bucketName, key string) (meta, error) {
-	b, err := s.bucket(bucketName)
-	if err != nil {
-		return meta{}, err
-	}
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	if m, ok := b.metas[key]; ok {
-		return m, nil
-	}
-	return meta{}, errNoKey
-}
-
 // delete removes an object; deleting what is not there is no error.
 func (s *store) delete(bucketName, key string) error {
 	b, err := s.bucket(bucketName)

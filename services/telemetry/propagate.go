@@ -59,7 +59,6 @@ func (t *Telemetry) ServerOptions() []grpc.ServerOption {
 			End(span, err)
 			return ToStatus(err)
 		}),
-		grpc.SharedWriteBuffer(true),
 	}
 }
 
@@ -106,7 +105,6 @@ func (t *Telemetry) DialOptions() []grpc.DialOption {
 			}
 			return newClientStream(ctx, s, desc, span), nil
 		}),
-		grpc.WithSharedWriteBuffer(true),
 	}
 }
 

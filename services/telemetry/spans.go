@@ -85,7 +85,7 @@ func (t *Telemetry) span(s sdktrace.ReadOnlySpan) Span {
 	if as := s.Attributes(); len(as) > 0 {
 		sp.Attributes = make(map[string]string, len(as))
 		for _, a := range as {
-			sp.Attributes[string(a.Key)] = a.Value.Emit()
+			sp.Attributes[string(a.Key)] = a.Value.String()
 		}
 	}
 	return sp

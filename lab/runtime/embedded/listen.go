@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -118,14 +117,4 @@ func (s *sockets) resetConns() {
 		_ = c.Close()
 	}
 	s.conns = nil
-}
-
-// probe says whether something accepts on an address.
-func probe(ctx context.Context, addr string) bool {
-	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return false
-	}
-	_ = c.Close()
-	return true
 }

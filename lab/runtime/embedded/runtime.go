@@ -126,7 +126,11 @@ func (r *Runtime) ensure(ctx context.Context, host string) (*hostClient, error) 
 
 	socket := r.socket(host)
 	h := newHostClient(socket)
-	if _, err := h.list(ctx); err != nil {
+	if _, err := h.list(ctx); err == nil {
+		if err := r.attach(host); err != nil {
+			return nil, err
+		}
+	} else {
 		if err := r.reap(ctx, host); err != nil {
 			return nil, err
 		}
@@ -149,6 +153,18 @@ func (r *Runtime) ensure(ctx context.Context, host string) (*hostClient, error) 
 	r.hosts[host] = h
 	r.mu.Unlock()
 	return h, nil
+}
+
+// attach journals the process of a host that answers but whose start the
+// journal does not know: the daemon that started it died in between.
+func (r *Runtime) attach(host string) error {
+	if r.Hosts()[host] {
+		return nil
+	}
+	for _, p := range r.Find(host) {
+		return r.c.Journal.Put(journal.Process, host, p)
+	}
+	return nil
 }
 
 // Find returns the live processes of a host: the one in the journal, and any

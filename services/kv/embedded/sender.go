@@ -72,8 +72,7 @@ func (l *replicator) stream(ctx context.Context, p *peer, addr string) (progress
 
 	conn, err := grpc.NewClient("passthrough:///"+addr,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, a string) (net.Conn, error) { return l.dial(ctx, "tcp", a) }),
-		grpc.WithSharedWriteBuffer(true), grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer))
+		grpc.WithContextDialer(func(ctx context.Context, a string) (net.Conn, error) { return l.dial(ctx, "tcp", a) }), grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer))
 	if err != nil {
 		return false, err
 	}
