@@ -20,7 +20,7 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"github.com/flix-lab/flix/lab/runtime"
-	"github.com/flix-lab/flix/lab/runtime/embedded"
+	"github.com/flix-lab/flix/lab/runtime/host"
 	"github.com/flix-lab/flix/lab/wan"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/lookup"
@@ -67,7 +67,7 @@ type shared struct {
 	cert tls.Certificate
 }
 
-var _ embedded.Factory = (*Wiring)(nil)
+var _ host.Factory = (*Wiring)(nil)
 
 // NewWiring returns a wiring that logs to h; spans go to the exporter too, if
 // there is one.
@@ -92,7 +92,7 @@ func (w *Wiring) locate(addr string) (string, bool) {
 	return s.RegionOfPort(n)
 }
 
-// SetWorld implements embedded.Factory.
+// SetWorld implements host.Factory.
 func (w *Wiring) SetWorld(world runtime.World) error {
 	key, err := token.NewKey(world.ID, world.Key)
 	if err != nil {
@@ -115,7 +115,7 @@ func (w *Wiring) SetWorld(world runtime.World) error {
 	return nil
 }
 
-// Close implements embedded.Factory.
+// Close implements host.Factory.
 func (w *Wiring) Close(ctx context.Context) error {
 	w.cancel()
 	done := make(chan struct{})
@@ -176,7 +176,7 @@ type unit struct {
 	w     *Wiring
 	spec  runtime.Spec
 	tel   *telemetry.Telemetry
-	ls    embedded.Listeners
+	ls    host.Listeners
 	world *shared
 
 	role    services.Unit
@@ -185,8 +185,8 @@ type unit struct {
 	admin func(mux *http.ServeMux, key string)
 }
 
-// Build implements embedded.Factory.
-func (w *Wiring) Build(spec runtime.Spec, ls embedded.Listeners) (services.Unit, error) {
+// Build implements host.Factory.
+func (w *Wiring) Build(spec runtime.Spec, ls host.Listeners) (services.Unit, error) {
 	build, ok := builders[spec.Role]
 	if !ok {
 		return nil, services.Errorf(services.Invalid, "there is no role %q", spec.Role)
@@ -240,7 +240,7 @@ func (u *unit) Serve(ctx context.Context) error {
 	select {
 	case err = <-served: // it ended by itself: a failure
 	case <-ctx.Done():
-		if !errors.Is(context.Cause(ctx), embedded.ErrKilled) {
+		if !errors.Is(context.Cause(ctx), host.ErrKilled) {
 			u.leave(reg)
 		}
 		stop()

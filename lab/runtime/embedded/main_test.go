@@ -10,7 +10,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	goruntime "runtime"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/flix-lab/flix/lab/journal"
 	"github.com/flix-lab/flix/lab/runtime"
+	"github.com/flix-lab/flix/lab/runtime/host"
 	"github.com/flix-lab/flix/lab/runtime/runtimetest"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
@@ -47,8 +47,8 @@ func hostMain(args []string) int {
 	ready := Spawned(os.Getenv)
 	ctx, cancel := context.WithTimeout(context.Background(), orphanLimit)
 	defer cancel()
-	dir, host, socket := args[1], args[3], args[5]
-	if err := RunHost(ctx, dir, host, socket, &units{}, discard(), ready); err != nil {
+	dir, name, socket := args[1], args[3], args[5]
+	if err := RunHost(ctx, dir, name, socket, &units{}, discard(), ready); err != nil {
 		return 1
 	}
 	return 0
@@ -105,7 +105,7 @@ func (u *units) SetWorld(w runtime.World) error {
 	return nil
 }
 
-func (u *units) Build(spec runtime.Spec, ls Listeners) (services.Unit, error) {
+func (u *units) Build(spec runtime.Spec, ls host.Listeners) (services.Unit, error) {
 	return runtimetest.NewUnit(spec, ls.TCP[topology.PortRPC], func() runtime.World {
 		u.mu.Lock()
 		defer u.mu.Unlock()
@@ -167,18 +167,7 @@ func (f *fixture) runtime() *Runtime {
 
 // spec declares an instance with a free port.
 func (f *fixture) spec(region string, n int) runtime.Spec {
-	f.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	defer l.Close()
-	id := topology.InstanceID(region, "a", topology.RoleKV, n)
-	return runtime.Spec{
-		Instance: topology.Instance{ID: id, Region: region, Zone: "a", Role: topology.RoleKV, Number: n, Ports: []string{topology.PortRPC}},
-		Address:  "127.0.0.1", PortNumbers: map[string]int{topology.PortRPC: l.Addr().(*net.TCPAddr).Port},
-		Dir: filepath.Join(f.c.Dir, "data", region, strconv.Itoa(n)),
-	}
+	return runtimetest.Spec(f.t, filepath.Join(f.c.Dir, "data"), region, n)
 }
 
 // there says whether a process exists and is no zombie.

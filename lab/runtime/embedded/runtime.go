@@ -1,14 +1,10 @@
 package embedded
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,6 +17,7 @@ import (
 
 	"github.com/flix-lab/flix/lab/journal"
 	"github.com/flix-lab/flix/lab/runtime"
+	"github.com/flix-lab/flix/lab/runtime/host"
 )
 
 // Config of the embedded runtime.
@@ -32,7 +29,7 @@ type Config struct {
 	// Exe is the flix executable, Args builds the arguments that run a host,
 	// Env its environment.
 	Exe  string
-	Args func(host, socket string) []string
+	Args func(name, socket string) []string
 	Env  []string
 	// Journal records every process before it is made.
 	Journal *journal.Journal
@@ -43,7 +40,7 @@ type Runtime struct {
 	c     Config
 	mu    sync.Mutex
 	world runtime.World
-	hosts map[string]*hostClient
+	hosts map[string]*host.Client
 	// spawn serialises the start of one host.
 	spawn map[string]*sync.Mutex
 	// placed remembers which host an instance runs on.
@@ -54,9 +51,9 @@ var _ runtime.Runtime = (*Runtime)(nil)
 
 // New returns the runtime and re-attaches to hosts that already run.
 func New(c Config) *Runtime {
-	r := &Runtime{c: c, hosts: map[string]*hostClient{}, spawn: map[string]*sync.Mutex{}, placed: map[string]string{}}
+	r := &Runtime{c: c, hosts: map[string]*host.Client{}, spawn: map[string]*sync.Mutex{}, placed: map[string]string{}}
 	for _, e := range c.Journal.List(journal.Process) {
-		r.hosts[e.ID] = newHostClient(r.socket(e.ID))
+		r.hosts[e.ID] = unixClient(r.socket(e.ID))
 	}
 	return r
 }
@@ -64,13 +61,13 @@ func New(c Config) *Runtime {
 // Name implements runtime.Runtime.
 func (*Runtime) Name() string { return "embedded" }
 
-func (r *Runtime) socket(host string) string { return filepath.Join(r.c.Sockets, "h-"+host+".sock") }
+func (r *Runtime) socket(name string) string { return filepath.Join(r.c.Sockets, "h-"+name+".sock") }
 
 // SetWorld implements runtime.Runtime.
 func (r *Runtime) SetWorld(ctx context.Context, w runtime.World) error {
 	r.mu.Lock()
 	r.world = w
-	hosts := make([]*hostClient, 0, len(r.hosts))
+	hosts := make([]*host.Client, 0, len(r.hosts))
 	for _, h := range r.hosts {
 		hosts = append(hosts, h)
 	}
@@ -78,7 +75,7 @@ func (r *Runtime) SetWorld(ctx context.Context, w runtime.World) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, h := range hosts {
 		g.Go(func() error {
-			if err := h.put(ctx, "/world", w); err != nil && !errors.Is(err, errHostGone) {
+			if err := h.SetWorld(ctx, w); err != nil && !errors.Is(err, host.ErrGone) {
 				return err
 			}
 			return nil
@@ -94,84 +91,84 @@ func (r *Runtime) Start(ctx context.Context, specs []runtime.Spec) error {
 		byHost[s.Host()] = append(byHost[s.Host()], s)
 	}
 	var g errgroup.Group
-	for host, specs := range byHost {
+	for name, specs := range byHost {
 		g.Go(func() error {
-			h, err := r.ensure(ctx, host)
+			h, err := r.ensure(ctx, name)
 			if err != nil {
 				return err
 			}
 			r.mu.Lock()
 			for _, s := range specs {
-				r.placed[s.ID] = host
+				r.placed[s.ID] = name
 			}
 			r.mu.Unlock()
-			return h.post(ctx, "/start", specs)
+			return h.Start(ctx, specs)
 		})
 	}
 	return g.Wait()
 }
 
 // ensure returns the client of a host, spawning it when it is not there.
-func (r *Runtime) ensure(ctx context.Context, host string) (*hostClient, error) {
+func (r *Runtime) ensure(ctx context.Context, name string) (*host.Client, error) {
 	r.mu.Lock()
-	m, ok := r.spawn[host]
+	m, ok := r.spawn[name]
 	if !ok {
 		m = &sync.Mutex{}
-		r.spawn[host] = m
+		r.spawn[name] = m
 	}
 	world := r.world
 	r.mu.Unlock()
 	m.Lock()
 	defer m.Unlock()
 
-	socket := r.socket(host)
-	h := newHostClient(socket)
-	if _, err := h.list(ctx); err == nil {
-		if err := r.attach(host); err != nil {
+	socket := r.socket(name)
+	h := unixClient(socket)
+	if _, err := h.List(ctx); err == nil {
+		if err := r.attach(name); err != nil {
 			return nil, err
 		}
 	} else {
-		if err := r.reap(ctx, host); err != nil {
+		if err := r.reap(ctx, name); err != nil {
 			return nil, err
 		}
-		if err := r.c.Journal.Put(journal.Process, host, Process{}); err != nil {
+		if err := r.c.Journal.Put(journal.Process, name, Process{}); err != nil {
 			return nil, err
 		}
-		args := r.c.Args(host, socket)
-		p, err := Spawn(ctx, r.c.Exe, filepath.Join(r.c.Dir, "logs", "host-"+host+".log"), r.c.Env, args...)
+		args := r.c.Args(name, socket)
+		p, err := Spawn(ctx, r.c.Exe, filepath.Join(r.c.Dir, "logs", "host-"+name+".log"), r.c.Env, args...)
 		if err != nil {
-			return nil, fmt.Errorf("host %s: %w", host, err)
+			return nil, fmt.Errorf("host %s: %w", name, err)
 		}
-		if err := r.c.Journal.Put(journal.Process, host, p); err != nil {
+		if err := r.c.Journal.Put(journal.Process, name, p); err != nil {
 			return nil, err
 		}
 	}
-	if err := h.put(ctx, "/world", world); err != nil {
-		return nil, fmt.Errorf("host %s: %w", host, err)
+	if err := h.SetWorld(ctx, world); err != nil {
+		return nil, fmt.Errorf("host %s: %w", name, err)
 	}
 	r.mu.Lock()
-	r.hosts[host] = h
+	r.hosts[name] = h
 	r.mu.Unlock()
 	return h, nil
 }
 
 // attach journals the process of a host that answers but whose start the
 // journal does not know: the daemon that started it died in between.
-func (r *Runtime) attach(host string) error {
-	if r.Hosts()[host] {
+func (r *Runtime) attach(name string) error {
+	if r.Hosts()[name] {
 		return nil
 	}
-	for _, p := range r.Find(host) {
-		return r.c.Journal.Put(journal.Process, host, p)
+	for _, p := range r.Find(name) {
+		return r.c.Journal.Put(journal.Process, name, p)
 	}
 	return nil
 }
 
 // Find returns the live processes of a host: the one in the journal, and any
 // that a crash kept out of it.
-func (r *Runtime) Find(host string) []Process {
-	ps := Find(r.c.Args(host, r.socket(host))...)
-	if e, ok := r.c.Journal.Get(journal.Process, host); ok {
+func (r *Runtime) Find(name string) []Process {
+	ps := Find(r.c.Args(name, r.socket(name))...)
+	if e, ok := r.c.Journal.Get(journal.Process, name); ok {
 		var p Process
 		if json.Unmarshal(e.Data, &p) == nil && p.PID != 0 && p.Alive() && !slices.Contains(ps, p) {
 			ps = append(ps, p)
@@ -181,10 +178,10 @@ func (r *Runtime) Find(host string) []Process {
 }
 
 // reap ends what is left of a host that does not answer.
-func (r *Runtime) reap(ctx context.Context, host string) error {
-	for _, p := range r.Find(host) {
+func (r *Runtime) reap(ctx context.Context, name string) error {
+	for _, p := range r.Find(name) {
 		if err := endProcess(ctx, p); err != nil {
-			return fmt.Errorf("host %s: %w", host, err)
+			return fmt.Errorf("host %s: %w", name, err)
 		}
 	}
 	return nil
@@ -210,19 +207,19 @@ func (p Process) WaitGone(ctx context.Context) error {
 	return nil
 }
 
-func (r *Runtime) client(host string) (*hostClient, bool) {
+func (r *Runtime) client(name string) (*host.Client, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	h, ok := r.hosts[host]
+	h, ok := r.hosts[name]
 	return h, ok
 }
 
 func (r *Runtime) hostOf(ctx context.Context, id string) (string, error) {
 	r.mu.Lock()
-	host, ok := r.placed[id]
+	name, ok := r.placed[id]
 	r.mu.Unlock()
 	if ok {
-		return host, nil
+		return name, nil
 	}
 	if _, err := r.List(ctx); err != nil {
 		return "", err
@@ -236,22 +233,22 @@ func (r *Runtime) hostOf(ctx context.Context, id string) (string, error) {
 func (r *Runtime) Stop(ctx context.Context, ids []string, grace time.Duration) error {
 	byHost := map[string][]string{}
 	for _, id := range ids {
-		host, err := r.hostOf(ctx, id)
+		name, err := r.hostOf(ctx, id)
 		if err != nil {
 			return err
 		}
-		if host != "" {
-			byHost[host] = append(byHost[host], id)
+		if name != "" {
+			byHost[name] = append(byHost[name], id)
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for host, ids := range byHost {
+	for name, ids := range byHost {
 		g.Go(func() error {
-			h, ok := r.client(host)
+			h, ok := r.client(name)
 			if !ok {
 				return nil
 			}
-			if err := h.post(ctx, "/stop", stopRequest{IDs: ids, Grace: grace}); err != nil && !errors.Is(err, errHostGone) {
+			if err := h.Stop(ctx, ids, grace); err != nil && !errors.Is(err, host.ErrGone) {
 				return err
 			}
 			return nil
@@ -261,13 +258,13 @@ func (r *Runtime) Stop(ctx context.Context, ids []string, grace time.Duration) e
 }
 
 // EndHost ends a host that has nothing left to run: orderly, then at once.
-func (r *Runtime) EndHost(ctx context.Context, host string) error {
-	if h, ok := r.client(host); ok {
+func (r *Runtime) EndHost(ctx context.Context, name string) error {
+	if h, ok := r.client(name); ok {
 		// A host that does not answer is ended below.
-		_ = h.post(ctx, "/quit", struct{}{})
+		_ = h.Quit(ctx)
 	}
-	for _, p := range r.Find(host) {
-		soft, cancel := context.WithTimeout(ctx, stopGrace)
+	for _, p := range r.Find(name) {
+		soft, cancel := context.WithTimeout(ctx, host.StopGrace)
 		err := p.WaitGone(soft)
 		cancel()
 		if err != nil {
@@ -276,35 +273,35 @@ func (r *Runtime) EndHost(ctx context.Context, host string) error {
 			}
 		}
 	}
-	return r.forget(host)
+	return r.forget(name)
 }
 
-func (r *Runtime) forget(host string) error {
+func (r *Runtime) forget(name string) error {
 	r.mu.Lock()
-	delete(r.hosts, host)
+	delete(r.hosts, name)
 	for id, h := range r.placed {
-		if h == host {
+		if h == name {
 			delete(r.placed, id)
 		}
 	}
 	r.mu.Unlock()
-	if err := os.Remove(r.socket(host)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("host %s: %w", host, err)
+	if err := os.Remove(r.socket(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("host %s: %w", name, err)
 	}
-	return r.c.Journal.Delete(journal.Process, host)
+	return r.c.Journal.Delete(journal.Process, name)
 }
 
 // Kill implements runtime.Runtime.
 func (r *Runtime) Kill(ctx context.Context, id string) error {
-	host, err := r.hostOf(ctx, id)
+	name, err := r.hostOf(ctx, id)
 	if err != nil {
 		return err
 	}
-	h, ok := r.client(host)
+	h, ok := r.client(name)
 	if !ok {
 		return nil
 	}
-	if err := h.post(ctx, "/kill", stopRequest{IDs: []string{id}}); err != nil && !errors.Is(err, errHostGone) {
+	if err := h.Kill(ctx, id); err != nil && !errors.Is(err, host.ErrGone) {
 		return err
 	}
 	return nil
@@ -313,7 +310,7 @@ func (r *Runtime) Kill(ctx context.Context, id string) error {
 // List implements runtime.Runtime. A host that is gone lists nothing.
 func (r *Runtime) List(ctx context.Context) ([]runtime.Instance, error) {
 	r.mu.Lock()
-	hosts := make(map[string]*hostClient, len(r.hosts))
+	hosts := make(map[string]*host.Client, len(r.hosts))
 	for n, h := range r.hosts {
 		hosts[n] = h
 	}
@@ -323,21 +320,21 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Instance, error) {
 		out []runtime.Instance
 		g   errgroup.Group
 	)
-	for host, h := range hosts {
+	for name, h := range hosts {
 		g.Go(func() error {
-			is, err := h.list(ctx)
-			if errors.Is(err, errHostGone) {
+			is, err := h.List(ctx)
+			if errors.Is(err, host.ErrGone) {
 				return nil
 			}
 			if err != nil {
-				return fmt.Errorf("host %s: %w", host, err)
+				return fmt.Errorf("host %s: %w", name, err)
 			}
 			mu.Lock()
 			out = append(out, is...)
 			mu.Unlock()
 			r.mu.Lock()
 			for _, i := range is {
-				r.placed[i.Spec.ID] = host
+				r.placed[i.Spec.ID] = name
 			}
 			r.mu.Unlock()
 			return nil
@@ -355,12 +352,12 @@ func (r *Runtime) Remove(ctx context.Context) error {
 		names[e.ID] = true
 	}
 	var g errgroup.Group
-	for host := range names {
+	for name := range names {
 		g.Go(func() error {
-			if err := r.reap(ctx, host); err != nil {
+			if err := r.reap(ctx, name); err != nil {
 				return err
 			}
-			return r.forget(host)
+			return r.forget(name)
 		})
 	}
 	return g.Wait()
@@ -386,63 +383,4 @@ func (r *Runtime) Processes(context.Context) ([]int, error) {
 		}
 	}
 	return pids, nil
-}
-
-// errHostGone says that nothing answers on a host's socket.
-var errHostGone = errors.New("the host process is not there")
-
-type hostClient struct{ http *http.Client }
-
-func newHostClient(socket string) *hostClient {
-	return &hostClient{&http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		},
-		DisableKeepAlives: true, // few, small and local: a held connection only leaks
-	}}}
-}
-
-func (h *hostClient) do(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
-	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
-			return err
-		}
-		body = bytes.NewReader(b)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://host"+path, body)
-	if err != nil {
-		return err
-	}
-	resp, err := h.http.Do(req)
-	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return fmt.Errorf("%w: %w", errHostGone, err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode >= http.StatusBadRequest {
-		b, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
-		return errors.New(strings.TrimSpace(string(b)))
-	}
-	if out == nil {
-		return nil
-	}
-	return json.NewDecoder(resp.Body).Decode(out)
-}
-
-func (h *hostClient) put(ctx context.Context, path string, in any) error {
-	return h.do(ctx, http.MethodPut, path, in, nil)
-}
-
-func (h *hostClient) post(ctx context.Context, path string, in any) error {
-	return h.do(ctx, http.MethodPost, path, in, nil)
-}
-
-func (h *hostClient) list(ctx context.Context) ([]runtime.Instance, error) {
-	var out []runtime.Instance
-	err := h.do(ctx, http.MethodGet, "/instances", nil, &out)
-	return out, err
 }

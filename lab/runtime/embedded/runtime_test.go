@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -283,4 +284,20 @@ func TestReadinessOfAnUnspawnedProcess(t *testing.T) {
 	}
 	r.Tell(nil)
 	r.Tell(errors.New("x"))
+}
+
+func TestListenUnixReplacesAStaleSocket(t *testing.T) {
+	f := newFixture(t)
+	path := f.c.Sockets + "/x.sock"
+	for range 2 {
+		l, err := listenUnix(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+			t.Errorf("mode %v (error %v), want 0600", st.Mode(), err)
+		}
+		l.(*net.UnixListener).SetUnlinkOnClose(false)
+		_ = l.Close()
+	}
 }

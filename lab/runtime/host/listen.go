@@ -1,4 +1,4 @@
-package embedded
+package host
 
 import (
 	"errors"

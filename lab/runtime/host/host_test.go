@@ -1,11 +1,11 @@
-package embedded
+package host
 
 import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/lab/runtime"
+	"github.com/flix-lab/flix/lab/runtime/runtimetest"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
 )
@@ -64,7 +65,7 @@ func untilDone(ctx context.Context, l net.Listener) error {
 
 func newHost(t *testing.T, build func(id string, n int) (unitFunc, error)) (*Host, *script) {
 	s := &script{builds: map[string][]time.Time{}, build: build}
-	h := &Host{name: "north", factory: s, log: discard(), units: map[string]*running{}, starts: map[string]*sync.Mutex{}, quit: func(error) {}}
+	h := New("north", s, slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { h.stopAll(context.Background()) })
 	return h, s
 }
@@ -96,8 +97,8 @@ func awaitState(t *testing.T, h *Host, id string, ok func(runtime.Instance) bool
 // TestRestartsWithBackoff ends a unit three times in the three ways there are
 // and fails one build: it comes back each time, later each time.
 func TestRestartsWithBackoff(t *testing.T) {
-	f := newFixture(t)
-	a, b := f.spec("north", 1), f.spec("north", 2)
+	data := t.TempDir()
+	a, b := runtimetest.Spec(t, data, "north", 1), runtimetest.Spec(t, data, "north", 2)
 	h, s := newHost(t, func(id string, n int) (unitFunc, error) {
 		if id == b.ID {
 			return untilDone, nil
@@ -142,8 +143,8 @@ func TestRestartsWithBackoff(t *testing.T) {
 
 // TestStopDuringBackoff ends an instance that waits for its restart: at once.
 func TestStopDuringBackoff(t *testing.T) {
-	f := newFixture(t)
-	a := f.spec("north", 1)
+	data := t.TempDir()
+	a := runtimetest.Spec(t, data, "north", 1)
 	h, s := newHost(t, func(string, int) (unitFunc, error) {
 		return func(context.Context, net.Listener) error { return errors.New("broken") }, nil
 	})
@@ -172,8 +173,8 @@ func TestStopDuringBackoff(t *testing.T) {
 // TestGraceEnds checks that a unit which waits for its clients loses them when
 // its grace is over.
 func TestGraceEnds(t *testing.T) {
-	f := newFixture(t)
-	a := f.spec("north", 1)
+	data := t.TempDir()
+	a := runtimetest.Spec(t, data, "north", 1)
 	h, _ := newHost(t, func(string, int) (unitFunc, error) {
 		return func(ctx context.Context, l net.Listener) error {
 			c, err := l.Accept()
@@ -207,8 +208,8 @@ func TestGraceEnds(t *testing.T) {
 // TestKilledIsNotFailed checks what a kill leaves in List: no error, no
 // restart, and that the unit can tell it from an orderly end.
 func TestKilledIsNotFailed(t *testing.T) {
-	f := newFixture(t)
-	a := f.spec("north", 1)
+	data := t.TempDir()
+	a := runtimetest.Spec(t, data, "north", 1)
 	cause := make(chan error, 1)
 	h, s := newHost(t, func(string, int) (unitFunc, error) {
 		return func(ctx context.Context, l net.Listener) error {
@@ -255,8 +256,8 @@ func dial(t *testing.T, s runtime.Spec) net.Conn {
 // TestSocketsReset checks what a client sees at the end of an instance: a
 // reset, never the end of file that an orderly close sends.
 func TestSocketsReset(t *testing.T) {
-	f := newFixture(t)
-	spec := f.spec("north", 1)
+	data := t.TempDir()
+	spec := runtimetest.Spec(t, data, "north", 1)
 	ls, socks, err := listen(spec)
 	if err != nil {
 		t.Fatal(err)
@@ -338,8 +339,8 @@ func TestClosedConnectionsAreForgotten(t *testing.T) {
 }
 
 func TestListenDNSAndConflicts(t *testing.T) {
-	f := newFixture(t)
-	dns := f.spec("north", 1)
+	data := t.TempDir()
+	dns := runtimetest.Spec(t, data, "north", 1)
 	dns.Role, dns.Ports, dns.PortNumbers = topology.RoleDNS, []string{topology.PortClient}, map[string]int{topology.PortClient: dns.PortNumbers[topology.PortRPC]}
 	ls, socks, err := listen(dns)
 	if err != nil {
@@ -350,7 +351,7 @@ func TestListenDNSAndConflicts(t *testing.T) {
 		t.Errorf("DNS has no datagrams at its port: %v", udp)
 	}
 	// A second instance whose last port is taken gives its first one back.
-	free := f.spec("north", 2)
+	free := runtimetest.Spec(t, data, "north", 2)
 	two := free
 	two.Ports, two.PortNumbers = []string{topology.PortRPC, topology.PortHTTP}, map[string]int{
 		topology.PortRPC: free.PortNumbers[topology.PortRPC], topology.PortHTTP: dns.PortNumbers[topology.PortClient],
@@ -367,21 +368,5 @@ func TestListenDNSAndConflicts(t *testing.T) {
 	socks.reset()
 	if _, _, err := udp.ReadFrom(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("datagrams after the end: %v", err)
-	}
-}
-
-func TestListenUnixReplacesAStaleSocket(t *testing.T) {
-	f := newFixture(t)
-	path := f.c.Sockets + "/x.sock"
-	for range 2 {
-		l, err := listenUnix(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
-			t.Errorf("mode %v (error %v), want 0600", st.Mode(), err)
-		}
-		l.(*net.UnixListener).SetUnlinkOnClose(false)
-		_ = l.Close()
 	}
 }
