@@ -8,10 +8,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/lab/runtime/containers"
 	"github.com/flix-lab/flix/lab/runtime/embedded"
 )
 
@@ -103,7 +105,8 @@ func EnsureDaemon(ctx context.Context, env Env, p Paths) (*control.Client, error
 	if err := p.make(); err != nil {
 		return nil, err
 	}
-	_, err := embedded.Spawn(ctx, env.Exe, filepath.Join(p.Logs(), "daemon.log"), env.Environ, daemonArgs(p)...)
+	environ := append(slices.Clone(env.Environ), containers.Environ()...)
+	_, err := embedded.Spawn(ctx, env.Exe, filepath.Join(p.Logs(), "daemon.log"), environ, daemonArgs(p)...)
 	if err == nil {
 		return c, nil
 	}

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,7 +14,10 @@ import (
 	"syscall"
 
 	"github.com/flix-lab/flix/lab/journal"
+	"github.com/flix-lab/flix/lab/runtime/containers"
 	"github.com/flix-lab/flix/lab/runtime/embedded"
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/topology"
 )
 
 // Finding is one result of a preflight check.
@@ -88,7 +92,7 @@ func checkMemory() Finding {
 func checkPorts() Finding {
 	free := 0
 	for n := portFirst; n <= portLast; n += slotSize {
-		if l, err := net.Listen("tcp", net.JoinHostPort(listenAddress, strconv.Itoa(n))); err == nil {
+		if l, err := net.Listen("tcp", net.JoinHostPort(publicAddress, strconv.Itoa(n))); err == nil {
 			_ = l.Close()
 			free++
 		}
@@ -131,19 +135,19 @@ func checkFFmpeg() Finding {
 }
 
 func checkDocker(ctx context.Context, env Env) Finding {
-	socket := "/var/run/docker.sock"
-	host := env.Getenv("DOCKER_HOST")
-	if s, ok := strings.CutPrefix(host, "unix://"); ok {
-		socket = s
-	} else if host != "" {
-		return Finding{Check: "docker", Level: "note", Text: "DOCKER_HOST is " + host, Remedy: "the containers runtime is not built yet; the embedded runtime does not need Docker"}
-	}
-	c, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	version, err := containers.Version(ctx, env.Getenv)
 	if err != nil {
-		return Finding{Check: "docker", Level: "note", Text: "no Docker engine answers at " + socket, Remedy: "not needed: the embedded runtime runs without it"}
+		f := Finding{Check: "docker", Level: "note", Text: err.Error()}
+		if e := new(services.Error); errors.As(err, &e) {
+			f.Remedy = e.Remedy
+		}
+		return f
 	}
-	_ = c.Close()
-	return Finding{Check: "docker", Level: "ok", Text: "an engine answers at " + socket}
+	f := Finding{Check: "docker", Level: "ok", Text: version}
+	if why := containers.Missing(ctx, env.Getenv, topology.Containers{}); why != "" {
+		f.Level, f.Text, f.Remedy = "note", version+"; "+why, "not needed on the embedded runtime"
+	}
+	return f
 }
 
 // leftovers finds labs whose daemon is dead, and processes of labs whose
@@ -188,8 +192,37 @@ func leftovers(ctx context.Context, env Env, fix bool) ([]Finding, error) {
 			out = append(out, f)
 		}
 	}
+	strays, err := containerLeftovers(ctx, env, known, fix)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, strays...)
 	if len(out) == 0 {
 		out = append(out, Finding{Check: "leftovers", Level: "ok", Text: "nothing of a dead lab is left"})
+	}
+	return out, nil
+}
+
+// containerLeftovers finds what labs whose folder is gone left on the container
+// engine. Without an engine there is nothing.
+func containerLeftovers(ctx context.Context, env Env, known map[string]bool, fix bool) ([]Finding, error) {
+	dirs, err := containers.Labs(ctx, env.Getenv)
+	if err != nil {
+		return nil, nil
+	}
+	var out []Finding
+	for dir, name := range dirs {
+		if known[dir] || filepath.Dir(dir) != filepath.Join(env.StateHome, "flix", "labs") {
+			continue // it is another user's, or another lab home's
+		}
+		f := Finding{Check: "leftovers", Level: "problem", Text: fmt.Sprintf("lab %s is gone (%s) and left containers, volumes or a network", name, dir), Remedy: "flix lab doctor --fix removes them"}
+		if fix {
+			if err := containers.Clear(ctx, env.Getenv, name, dir); err != nil {
+				return nil, err
+			}
+			f.Fixed = true
+		}
+		out = append(out, f)
 	}
 	return out, nil
 }
@@ -199,7 +232,7 @@ func leftovers(ctx context.Context, env Env, fix bool) ([]Finding, error) {
 func deadLab(ctx context.Context, env Env, p Paths, fix bool) (*Finding, error) {
 	j, err := journal.OpenReadOnly(journal.Path(p.Dir))
 	alive := len(embedded.Find(HostVerb, "--lab-dir", p.Dir))
-	if err == nil && alive == 0 && len(j.List(journal.Process)) == 0 {
+	if err == nil && alive == 0 && len(j.List(journal.Process))+len(j.List(journal.Container)) == 0 {
 		if i, ierr := readIntent(p.Dir); ierr == nil && i != nil {
 			return nil, nil
 		}

@@ -13,6 +13,8 @@ import (
 	"github.com/flix-lab/flix/lab/journal"
 	"github.com/flix-lab/flix/lab/runtime/embedded"
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/topology"
+	"golang.org/x/sync/errgroup"
 )
 
 // Down implements control.Engine: every process is ended, then everything the
@@ -22,16 +24,21 @@ func (l *Lab) Down(ctx context.Context, r control.DownRequest) (control.DownResu
 	// A down does not wait for another verb: it ends the ground it stands on.
 	start := time.Now()
 	res := control.DownResult{Name: l.paths.Name}
+	if l.rt == nil { // it never came up
+		l.rt = embeddedRuntime(l.env, l.paths, l.journal)
+	}
 	pids, err := l.rt.Processes(ctx)
 	if err != nil {
 		return res, err
 	}
 	res.Processes = len(pids) + 1 // and the daemon
 	if r.KeepData {
+		g, gctx := errgroup.WithContext(ctx)
 		for host := range l.rt.Hosts() {
-			if err := l.rt.EndHost(ctx, host); err != nil {
-				return res, err
-			}
+			g.Go(func() error { return l.rt.EndHost(gctx, host, true) })
+		}
+		if err := g.Wait(); err != nil {
+			return res, err
 		}
 		l.log.Add("lab.down", l.paths.Name, "stopped, data kept", nil)
 		res.Kept = l.paths.Data()
@@ -112,6 +119,29 @@ func Down(ctx context.Context, env Env, name string, keepData bool) (control.Dow
 	return res, nil
 }
 
+// reapContainers removes what a lab made on the container engine, if it was
+// there: its labels tell, whatever the journal has lost.
+func reapContainers(ctx context.Context, env Env, p Paths, j *journal.Journal, keepData bool) error {
+	i, err := readIntent(p.Dir)
+	made := err == nil && i != nil && i.Runtime == ContainersRuntime || len(j.List(journal.Container))+len(j.List(journal.Network))+len(j.List(journal.Volume)) > 0
+	if !made {
+		return nil
+	}
+	rt, err := newRuntime(ctx, env, p, j, ContainersRuntime, func() topology.Containers { return topology.Containers{} })
+	if err != nil {
+		return err
+	}
+	if !keepData {
+		return rt.Remove(ctx)
+	}
+	for host := range rt.Hosts() {
+		if err := rt.EndHost(ctx, host, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // endDaemon waits for a daemon that was asked to end, and kills one that was
 // not or does not.
 func endDaemon(ctx context.Context, d embedded.Process, asked bool) error {
@@ -132,7 +162,10 @@ func endDaemon(ctx context.Context, d embedded.Process, asked bool) error {
 // process table, sockets, and, unless keepData, its folder. It returns how
 // many processes it ended.
 func Reap(ctx context.Context, env Env, p Paths, keepData bool) (int, error) {
-	j, err := journal.OpenReadOnly(journal.Path(p.Dir))
+	j, err := journal.Open(journal.Path(p.Dir))
+	if err == nil {
+		defer j.Close()
+	}
 	if err != nil {
 		return 0, fmt.Errorf("%w; remove %s by hand once no flix process uses it", err, p.Dir)
 	}
@@ -146,7 +179,10 @@ func Reap(ctx context.Context, env Env, p Paths, keepData bool) (int, error) {
 		}
 		return nil
 	}
-	rt := embedded.New(embedded.Config{Dir: p.Dir, Sockets: p.Sockets, Journal: j, Args: func(h, s string) []string { return hostArgs(p, h, s) }})
+	if err := reapContainers(ctx, env, p, j, keepData); err != nil {
+		return ended, err
+	}
+	rt := embeddedRuntime(env, p, j)
 	for _, e := range j.List(journal.Process) {
 		if err := kill(rt.Find(e.ID)); err != nil {
 			return ended, err

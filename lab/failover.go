@@ -376,7 +376,7 @@ func (p planet) Unscale(ctx context.Context) error {
 		return err
 	}
 	for _, x := range extra {
-		if err := p.l.ports.release(x); err != nil {
+		if err := errors.Join(p.l.ports.release(x), p.l.rt.Release(x)); err != nil {
 			return err
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/flix-lab/flix/lab/journal"
 	"github.com/flix-lab/flix/lab/pki"
 	"github.com/flix-lab/flix/lab/runtime"
+	"github.com/flix-lab/flix/lab/runtime/containers"
 	"github.com/flix-lab/flix/lab/runtime/embedded"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/token"
@@ -34,7 +35,7 @@ type Lab struct {
 	journal *journal.Journal
 	log     *control.Log
 	ports   *ports
-	rt      *embedded.Runtime
+	rt      runtime.Runtime
 	remote  *remotes
 
 	// verb is held by the verb that changes the lab; busy names it.
@@ -59,8 +60,9 @@ type secrets struct {
 	pki pki.Bundle
 }
 
-// listenAddress is where embedded instances listen.
-const listenAddress = "127.0.0.1"
+// publicAddress is where clients find the lab's edges: embedded instances
+// listen there, and containers' ports are published there.
+const publicAddress = embedded.Address
 
 // open makes the lab's folders and reads what an earlier daemon left.
 func open(env Env, p Paths) (*Lab, error) {
@@ -79,13 +81,14 @@ func open(env Env, p Paths) (*Lab, error) {
 	if l.intent, err = readIntent(p.Dir); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
-	if l.ports, err = newPorts(p.Home, p.Name, listenAddress, j); err != nil {
+	if l.ports, err = newPorts(p.Home, p.Name, publicAddress, j); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
-	l.rt = embedded.New(embedded.Config{
-		Dir: p.Dir, Sockets: p.Sockets, Exe: env.Exe, Env: env.Environ, Journal: j,
-		Args: func(host, socket string) []string { return hostArgs(p, host, socket) },
-	})
+	if l.intent != nil {
+		if l.rt, err = newRuntime(context.Background(), env, p, j, l.intent.Runtime, l.containers); err != nil {
+			return nil, errors.Join(err, l.close())
+		}
+	}
 	if l.moves, err = readMoves(p.Dir); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
@@ -251,17 +254,20 @@ func (l *Lab) spec(i *intent, inst topology.Instance) (runtime.Spec, error) {
 	for k, v := range i.Properties[inst.Region][inst.Role] {
 		props[k] = v
 	}
-	return runtime.Spec{
-		Instance: inst, Address: listenAddress, PortNumbers: ports,
-		Dir:        filepath.Join(l.paths.Data(), filepath.FromSlash(inst.ID)),
-		Properties: props, Status: "UP",
+	s := runtime.Spec{
+		Instance: inst, PortNumbers: ports, Properties: props, Status: "UP",
 		Primary: inst.Role == topology.RoleSQL && inst.Region == i.Topology.Regions[0].Name && inst.Number == 1,
-	}, nil
+	}
+	return s, l.rt.Place(&s)
 }
 
-// addr is the address of an instance's port.
-func addr(s runtime.Spec, port string) string {
-	return net.JoinHostPort(s.Address, strconv.Itoa(s.PortNumbers[port]))
+// endpoint is where a port of an instance is dialled from this machine: one
+// that clients dial, at the address it is published on.
+func endpoint(w runtime.World, s runtime.Spec, port string) string {
+	if w.Client != "" && containers.Public(s.Instance, port) {
+		return net.JoinHostPort(w.Client, strconv.Itoa(s.PortNumbers[port]))
+	}
+	return s.Addr(port)
 }
 
 // specs declares every wanted instance.
@@ -287,9 +293,13 @@ func (l *Lab) world(i *intent, specs []runtime.Spec) runtime.World {
 		CAPEM: sec.pki.CA, CertPEM: sec.pki.Cert, KeyPEM: sec.pki.Key,
 		Registries: map[string]string{}, Ports: l.ports.ranges(),
 	}
+	l.rt.Complete(&w)
 	for _, s := range specs {
 		if s.Role == topology.RoleRegistry && s.Number == 1 {
-			w.Registries[s.Region] = "http://" + addr(s, topology.PortHTTP)
+			w.Registries[s.Region] = "http://" + s.Addr(topology.PortHTTP)
+		}
+		if s.Sidecar {
+			w.Stores = append(w.Stores, s)
 		}
 	}
 	return w
@@ -312,7 +322,7 @@ func (l *Lab) World(context.Context) (control.World, error) {
 	}
 	for _, s := range specs {
 		if s.Role == topology.RoleDNS {
-			w.DNS[s.Region] = addr(s, topology.PortClient)
+			w.DNS[s.Region] = endpoint(rw, s, topology.PortClient)
 		}
 	}
 	return w, nil

@@ -141,7 +141,7 @@ func TestStatusOfRegions(t *testing.T) {
 	i := &intent{Name: "x", Runtime: "embedded", Topology: preset(t, 1)}
 	var specs []runtime.Spec
 	for _, inst := range i.instances() {
-		specs = append(specs, runtime.Spec{Instance: inst, Address: listenAddress, PortNumbers: map[string]int{topology.PortAdmin: 1234}})
+		specs = append(specs, runtime.Spec{Instance: inst, Address: publicAddress, PortNumbers: map[string]int{topology.PortAdmin: 1234}})
 	}
 	live := func(skip func(runtime.Spec) bool) []runtime.Instance {
 		var out []runtime.Instance
@@ -170,7 +170,7 @@ func TestStatusOfRegions(t *testing.T) {
 		if c.evacuated {
 			i.Evacuated["us-east"] = "ev-1"
 		}
-		st := statusOf(i, specs, live(c.skip))
+		st := statusOf(i, runtime.World{}, specs, live(c.skip))
 		r := st.Regions[0]
 		if r.State != c.state || r.Share != c.share || st.Instances != len(specs) {
 			t.Errorf("%s: %s, share %g, %d instances", c.name, r.State, r.Share, st.Instances)

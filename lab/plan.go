@@ -9,6 +9,7 @@ import (
 
 	"github.com/flix-lab/flix/fixtures"
 	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/lab/runtime/containers"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
 )
@@ -24,11 +25,11 @@ const (
 
 // PlanUp says what an up would do to a lab in which the named instances run;
 // it touches nothing.
-func PlanUp(name string, t topology.Topology, running []string) (control.Plan, error) {
+func PlanUp(name, on string, t topology.Topology, running []string) (control.Plan, error) {
 	if err := t.Validate(); err != nil {
 		return control.Plan{}, &services.Error{Op: "topology", Kind: services.Invalid, Err: err}
 	}
-	p := control.Plan{Name: name, Runtime: "embedded", Regions: t.RegionNames(), Add: []string{}, Remove: []string{}}
+	p := control.Plan{Name: name, Runtime: on, Regions: t.RegionNames(), Add: []string{}, Remove: []string{}}
 	wanted := map[string]bool{}
 	media, err := fixtures.MediaBytes()
 	if err != nil {
@@ -59,8 +60,48 @@ func PlanUp(name string, t topology.Topology, running []string) (control.Plan, e
 		usual += n
 	}
 	p.Budget.MemoryBytes = memoryBase + int64(len(t.Regions))*memoryRegion + int64(max(0, p.Budget.Instances-len(t.Regions)*usual))*memoryInstance
+	if on == ContainersRuntime {
+		containersBudget(&p.Budget, t)
+	}
 	p.Budget.FreeMemoryBytes = FreeMemory()
 	return p, nil
+}
+
+// Memory that a container of flix's own takes beyond the page cache it shares
+// with the others, measured on labs of three regions: one with one instance,
+// and what each further instance packed into it adds.
+const (
+	memoryContainer = 26 << 20
+	memoryPacked    = 3 << 20
+)
+
+// containersBudget counts containers instead of processes. A store is counted
+// with its limit: that is what it may take.
+func containersBudget(b *control.Budget, t topology.Topology) {
+	b.MemoryBytes, b.Processes = memoryBase, 1
+	packs := map[string]bool{}
+	for _, r := range t.Regions {
+		sizes := t.Containers.Profile.Sizes()
+		if n := r.Services[topology.RoleKV]; n > 0 {
+			sizes.Nodes = n
+		}
+		b.MemoryBytes += int64(sizes.Total(len(r.Zones)))
+		b.MemoryBytes += memoryContainer // the agent
+		b.Processes++
+	}
+	for _, i := range t.Instances() {
+		id, add := containers.InContainer(t.Containers, i)
+		switch {
+		case add == 0: // a store: counted above
+		case packs[id]:
+			b.MemoryBytes += memoryPacked
+			continue
+		default:
+			b.MemoryBytes += memoryContainer
+		}
+		packs[id] = true
+		b.Processes++
+	}
 }
 
 // FreeMemory is MemAvailable of /proc/meminfo in bytes, 0 where there is none.

@@ -17,7 +17,7 @@ func TestPlanUp(t *testing.T) {
 		ports += len(i.Ports)
 	}
 	running := []string{all[0].ID, "us-east/a/gateway/9", "eu-west/a/kv/1"}
-	p, err := PlanUp("x", two, running)
+	p, err := PlanUp("x", EmbeddedRuntime, two, running)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestPlanUp(t *testing.T) {
 	for k, i := range all {
 		ids[k] = i.ID
 	}
-	if p, err = PlanUp("x", two, ids); err != nil || p.Add == nil || p.Remove == nil || len(p.Add)+len(p.Remove) != 0 {
+	if p, err = PlanUp("x", EmbeddedRuntime, two, ids); err != nil || p.Add == nil || p.Remove == nil || len(p.Add)+len(p.Remove) != 0 {
 		t.Errorf("plan %+v, error %v", p, err)
 	}
 }
@@ -53,7 +53,7 @@ func TestPlanUp(t *testing.T) {
 func TestBudgetGrows(t *testing.T) {
 	budget := func(top topology.Topology) (memory, disk int64) {
 		t.Helper()
-		p, err := PlanUp("x", top, nil)
+		p, err := PlanUp("x", EmbeddedRuntime, top, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +77,7 @@ func TestBudgetGrows(t *testing.T) {
 }
 
 func TestPlanOfInvalidTopology(t *testing.T) {
-	if _, err := PlanUp("x", topology.Topology{}, nil); services.KindOf(err) != services.Invalid {
+	if _, err := PlanUp("x", EmbeddedRuntime, topology.Topology{}, nil); services.KindOf(err) != services.Invalid {
 		t.Errorf("error %v", err)
 	}
 }

@@ -19,7 +19,7 @@ import (
 
 func openPorts(t testing.TB, home, name string) *ports {
 	t.Helper()
-	p, err := newPorts(home, name, listenAddress, testJournal(t, filepath.Join(home, name)))
+	p, err := newPorts(home, name, publicAddress, testJournal(t, filepath.Join(home, name)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestForeignListenersAreSkipped(t *testing.T) {
 	for _, n := range first {
 		highest = max(highest, n)
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort(listenAddress, strconv.Itoa(highest+1)))
+	l, err := net.Listen("tcp", net.JoinHostPort(publicAddress, strconv.Itoa(highest+1)))
 	if err != nil {
 		t.Skipf("port %d is taken by another program", highest+1)
 	}
@@ -99,7 +99,7 @@ func TestForeignListenersAreSkipped(t *testing.T) {
 	}
 	// A slot whose edge is taken is left alone altogether.
 	slot := p.ranges()[0].First
-	edge, err := net.Listen("tcp", net.JoinHostPort(listenAddress, strconv.Itoa(slot)))
+	edge, err := net.Listen("tcp", net.JoinHostPort(publicAddress, strconv.Itoa(slot)))
 	if err != nil {
 		t.Skipf("port %d is taken by another program", slot)
 	}
@@ -218,7 +218,7 @@ func TestDamagedPortEntries(t *testing.T) {
 		if err := put(j); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := newPorts(os.TempDir(), "x", listenAddress, j); err == nil || !strings.HasPrefix(err.Error(), "journal: ") {
+		if _, err := newPorts(os.TempDir(), "x", publicAddress, j); err == nil || !strings.HasPrefix(err.Error(), "journal: ") {
 			t.Errorf("error %v", err)
 		}
 	}

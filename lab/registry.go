@@ -9,10 +9,8 @@ import (
 
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/services"
-	"google.golang.org/grpc"
-
 	"github.com/flix-lab/flix/services/lookup"
-	sqlembedded "github.com/flix-lab/flix/services/sqldb/embedded"
+	"github.com/flix-lab/flix/services/sqldb"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -21,7 +19,7 @@ import (
 func (l *Lab) unregistered(ctx context.Context, registry runtime.Spec, names []string) ([]string, error) {
 	var missing []string
 	for _, n := range names {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr(registry, topology.PortHTTP)+"/eureka/v2/instances/"+lookup.EncodeID(n), nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+registry.Addr(topology.PortHTTP)+"/eureka/v2/instances/"+lookup.EncodeID(n), nil)
 		if err != nil {
 			return nil, err
 		}
@@ -54,7 +52,7 @@ func (l *Lab) leaving(ctx context.Context, gone []runtime.Instance) error {
 		if i.Spec.Role != topology.RoleSQL {
 			continue
 		}
-		node, err := l.remote.conn(addr(i.Spec, topology.PortRPC))
+		node, err := l.sqlNodeAt(i.Spec)
 		if err != nil {
 			return err
 		}
@@ -66,8 +64,7 @@ func (l *Lab) leaving(ctx context.Context, gone []runtime.Instance) error {
 }
 
 // handOver moves the primary to the first wanted region if the node holds it.
-func (l *Lab) handOver(ctx context.Context, conn grpc.ClientConnInterface) error {
-	node := sqlembedded.NewNode(conn)
+func (l *Lab) handOver(ctx context.Context, node sqldb.Node) error {
 	primary, err := node.Primary(ctx)
 	if err != nil || !primary {
 		return err

@@ -15,13 +15,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/flix-lab/flix/lab/runtime"
+	"github.com/flix-lab/flix/lab/runtime/containers"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 	"github.com/flix-lab/flix/services/objects"
-	"github.com/flix-lab/flix/services/search"
-	searchembedded "github.com/flix-lab/flix/services/search/embedded"
-	"github.com/flix-lab/flix/services/sqldb"
-	sqlembedded "github.com/flix-lab/flix/services/sqldb/embedded"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/services/token"
 	"github.com/flix-lab/flix/services/transcode/transcodepb"
@@ -33,15 +30,31 @@ import (
 type remotes struct {
 	mu    sync.Mutex
 	conns map[string]*grpc.ClientConn
-	http  *http.Client
-	tel   *telemetry.Telemetry
+	// stores are clients of real stores, by what they are for.
+	stores map[string]io.Closer
+	http   *http.Client
+	tel    *telemetry.Telemetry
+}
+
+// kept returns the client of a real store, made when first needed.
+func kept[T io.Closer](r *remotes, what string, open func() (T, error)) (T, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c, ok := r.stores[what].(T); ok {
+		return c, nil
+	}
+	c, err := open()
+	if err == nil {
+		r.stores[what] = c
+	}
+	return c, err
 }
 
 func newRemotes() *remotes {
 	return &remotes{
-		conns: map[string]*grpc.ClientConn{},
-		http:  &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: 5 * time.Second}, Timeout: 10 * time.Second},
-		tel:   telemetry.New(telemetry.Config{Instance: "daemon", Role: "daemon"}),
+		conns: map[string]*grpc.ClientConn{}, stores: map[string]io.Closer{},
+		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: 5 * time.Second}, Timeout: 10 * time.Second},
+		tel:  telemetry.New(telemetry.Config{Instance: "daemon", Role: "daemon"}),
 	}
 }
 
@@ -49,6 +62,9 @@ func (r *remotes) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.conns {
+		_ = c.Close()
+	}
+	for _, c := range r.stores {
 		_ = c.Close()
 	}
 	r.http.CloseIdleConnections()
@@ -90,7 +106,7 @@ func (l *Lab) rpc(region string, role topology.Role) (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.remote.conn(addr(s, topology.PortRPC))
+	return l.remote.conn(s.Addr(topology.PortRPC))
 }
 
 func (l *Lab) cacheControl(region string) (cachecontrolpb.CacheControlClient, error) {
@@ -109,30 +125,6 @@ func (l *Lab) transcoder(region string) (transcodepb.TranscodeClient, error) {
 	return transcodepb.NewTranscodeClient(c), nil
 }
 
-func (l *Lab) sql(region string) (sqldb.DB, error) {
-	c, err := l.rpc(region, topology.RoleSQL)
-	if err != nil {
-		return nil, err
-	}
-	return sqlembedded.NewClient(c), nil
-}
-
-func (l *Lab) sqlNode(region string) (sqldb.Node, error) {
-	c, err := l.rpc(region, topology.RoleSQL)
-	if err != nil {
-		return nil, err
-	}
-	return sqlembedded.NewNode(c), nil
-}
-
-func (l *Lab) searchIndex(region string) (search.Index, error) {
-	c, err := l.rpc(region, topology.RoleSearch)
-	if err != nil {
-		return nil, err
-	}
-	return searchembedded.NewClient(c), nil
-}
-
 func (l *Lab) s3(region string) (*objects.Client, error) {
 	s, err := l.specOf(region, topology.RoleS3)
 	if err != nil {
@@ -141,7 +133,7 @@ func (l *Lab) s3(region string) (*objects.Client, error) {
 	l.mu.Lock()
 	key := l.secret.key
 	l.mu.Unlock()
-	return objects.NewClient(objects.ClientConfig{Endpoint: func(context.Context) (string, error) { return addr(s, topology.PortHTTP), nil }, AccessKey: s3AccessKey, SecretKey: key.Secret(token.S3)})
+	return objects.NewClient(objects.ClientConfig{Endpoint: func(context.Context) (string, error) { return s.Addr(topology.PortHTTP), nil }, AccessKey: containers.AccessKey, SecretKey: key.Secret(token.S3)})
 }
 
 // admin calls an instance's admin endpoint; out may be nil, or an *[]byte for
@@ -155,7 +147,7 @@ func (l *Lab) admin(ctx context.Context, s runtime.Spec, method, path string, in
 		}
 		body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr(s, topology.PortAdmin)+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+s.Addr(topology.PortAdmin)+path, body)
 	if err != nil {
 		return err
 	}

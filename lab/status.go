@@ -3,10 +3,8 @@ package lab
 import (
 	"cmp"
 	"context"
-	"net"
 	"os"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/flix-lab/flix/lab/control"
@@ -30,7 +28,7 @@ func (l *Lab) Status(ctx context.Context) (control.Status, error) {
 	if err != nil {
 		return control.Status{}, err
 	}
-	st := statusOf(i, specs, live)
+	st := statusOf(i, l.world(i, specs), specs, live)
 	st.Daemon = control.DaemonStatus{State: "running", PID: os.Getpid(), Started: l.started.UTC(), Version: l.env.Version}
 	st.RSSBytes, err = l.memory(ctx)
 	return st, err
@@ -54,7 +52,7 @@ func (l *Lab) memory(ctx context.Context) (int64, error) {
 }
 
 // statusOf joins what is wanted with what is there.
-func statusOf(i *intent, specs []runtime.Spec, live []runtime.Instance) control.Status {
+func statusOf(i *intent, w runtime.World, specs []runtime.Spec, live []runtime.Instance) control.Status {
 	have := make(map[string]runtime.Instance, len(live))
 	for _, x := range live {
 		have[x.Spec.ID] = x
@@ -67,7 +65,7 @@ func statusOf(i *intent, specs []runtime.Spec, live []runtime.Instance) control.
 		}
 		for _, s := range specs {
 			if s.Region == r.Name {
-				rs.Instances = append(rs.Instances, instanceStatus(s, have, i.Stopped[s.ID]))
+				rs.Instances = append(rs.Instances, instanceStatus(w, s, have, i.Stopped[s.ID]))
 			}
 		}
 		rs.State = regionState(rs, i.Evacuated[r.Name] != "")
@@ -77,17 +75,17 @@ func statusOf(i *intent, specs []runtime.Spec, live []runtime.Instance) control.
 	return st
 }
 
-func instanceStatus(s runtime.Spec, have map[string]runtime.Instance, stopped bool) control.InstanceStatus {
+func instanceStatus(w runtime.World, s runtime.Spec, have map[string]runtime.Instance, stopped bool) control.InstanceStatus {
 	is := control.InstanceStatus{Name: s.ID, Role: string(s.Role), Zone: s.Zone, State: string(runtime.Gone), Endpoints: map[string]string{}}
-	for name, port := range s.PortNumbers {
-		is.Endpoints[name] = net.JoinHostPort(s.Address, strconv.Itoa(port))
-	}
-	if stopped {
-		is.State = string(runtime.Stopped)
+	for name := range s.PortNumbers {
+		is.Endpoints[name] = endpoint(w, s, name)
 	}
 	if x, ok := have[s.ID]; ok {
 		is.State, is.Started, is.PID, is.Container = string(x.State), x.Started.UTC(), x.PID, x.Container
 		is.Error, is.Restarts = x.Error, x.Restarts
+	}
+	if stopped && is.State == string(runtime.Gone) {
+		is.State, is.Error = string(runtime.Stopped), ""
 	}
 	return is
 }
@@ -133,12 +131,14 @@ func OfflineStatus(ctx context.Context, env Env, p Paths) (control.Status, error
 	if err != nil {
 		return control.Status{}, err
 	}
-	ports, err := newPorts(p.Home, p.Name, listenAddress, j)
+	ports, err := newPorts(p.Home, p.Name, publicAddress, j)
 	if err != nil {
 		return control.Status{}, err
 	}
 	l := &Lab{env: env, paths: p, journal: j, ports: ports, intent: i}
-	l.rt = embedded.New(embedded.Config{Dir: p.Dir, Sockets: p.Sockets, Journal: j, Args: func(h, s string) []string { return hostArgs(p, h, s) }})
+	if l.rt, err = newRuntime(ctx, env, p, j, i.Runtime, l.containers); err != nil {
+		return control.Status{}, err
+	}
 	live, err := l.rt.List(ctx)
 	if err != nil {
 		return control.Status{}, err
@@ -151,7 +151,7 @@ func OfflineStatus(ctx context.Context, env Env, p Paths) (control.Status, error
 		}
 		specs = append(specs, s)
 	}
-	st := statusOf(i, specs, live)
+	st := statusOf(i, l.world(i, specs), specs, live)
 	st.Daemon.State = "dead"
 	pids, err := l.rt.Processes(ctx)
 	for _, pid := range pids {
@@ -181,6 +181,9 @@ func (l *Lab) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if l.current() == nil {
+			continue // it was never up
 		}
 		for h, alive := range l.rt.Hosts() {
 			if was, ok := hosts[h]; ok && was && !alive {

@@ -76,9 +76,12 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 	}
 	defer end()
 	st := l.steps("up", p)
-	res := control.UpResult{Name: l.paths.Name, Runtime: l.rt.Name()}
+	res := control.UpResult{Name: l.paths.Name, Runtime: r.Runtime}
 	if err := r.Topology.Validate(); err != nil {
 		return res, &services.Error{Op: "topology", Kind: services.Invalid, Err: err}
+	}
+	if err := l.useRuntime(ctx, r); err != nil {
+		return res, err
 	}
 	var (
 		todo  diff
@@ -111,11 +114,11 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 	res.Changes = control.Changes{Added: len(todo.start), Removed: len(todo.stop)}
 	guarded, unguard := l.guardHosts(ctx)
 	defer unguard()
+	if err := l.awaitStores(guarded, st, specs, todo); err != nil {
+		return res, lostCause(guarded, err)
+	}
 	if res.ReadyMS, err = l.settle(guarded, st, todo); err != nil {
-		if lost := new(hostLost); errors.As(context.Cause(guarded), &lost) {
-			return res, lost.err()
-		}
-		return res, err
+		return res, lostCause(guarded, err)
 	}
 	status, err := l.Status(ctx)
 	if err != nil {
@@ -232,6 +235,27 @@ func (h *hostLost) err() error {
 	return services.Errorf(services.Unavailable, "%s ended while the lab was coming up", what).WithRemedy("run flix lab up again: it starts it anew and goes on")
 }
 
+// lostCause is the reason for which the context of an up ended, if that is the
+// loss of a part of the lab, and err otherwise.
+func lostCause(guarded context.Context, err error) error {
+	cause := context.Cause(guarded)
+	if lost := new(hostLost); errors.As(cause, &lost) {
+		return lost.err()
+	}
+	if dead := new(died); errors.As(cause, &dead) {
+		return dead.error
+	}
+	return err
+}
+
+// died is the cause of an up that the end of one instance ends.
+type died struct{ error }
+
+// mourner is a runtime that notices the end of single instances.
+type mourner interface {
+	Died(ctx context.Context, stopped map[string]bool) error
+}
+
 // guardHosts returns a context that ends when a host of the lab does: nothing
 // is to be waited for then.
 func (l *Lab) guardHosts(ctx context.Context) (context.Context, func()) {
@@ -246,6 +270,11 @@ func (l *Lab) guardHosts(ctx context.Context) (context.Context, func()) {
 					cancel(&hostLost{host})
 				}
 			}
+			if m, ok := l.rt.(mourner); ok {
+				if err := m.Died(ctx, l.current().Stopped); err != nil && ctx.Err() == nil {
+					cancel(&died{err})
+				}
+			}
 			select {
 			case <-ctx.Done():
 				return
@@ -257,7 +286,7 @@ func (l *Lab) guardHosts(ctx context.Context) (context.Context, func()) {
 }
 
 // guardInterval is how often an up looks whether its hosts live.
-const guardInterval = 100 * time.Millisecond
+const guardInterval = 200 * time.Millisecond
 
 // remove stops instances that are no longer wanted and gives back what they
 // had: ports, data, and whole hosts of regions that are gone.
@@ -273,7 +302,7 @@ func (l *Lab) remove(ctx context.Context, gone []runtime.Instance) error {
 		return err
 	}
 	for _, i := range gone {
-		if err := l.ports.release(i.Spec.Instance); err != nil {
+		if err := errors.Join(l.ports.release(i.Spec.Instance), l.rt.Release(i.Spec.Instance)); err != nil {
 			return err
 		}
 	}
@@ -290,7 +319,7 @@ func (l *Lab) removeRegions(ctx context.Context) error {
 			continue
 		}
 		g.Go(func() error {
-			if err := l.rt.EndHost(ctx, host); err != nil {
+			if err := l.rt.EndHost(ctx, host, false); err != nil {
 				return err
 			}
 			return errors.Join(l.ports.releaseRegion(host), l.journal.Delete(journal.Seed, host), removeAll(l.paths.Data(), host))
@@ -301,15 +330,17 @@ func (l *Lab) removeRegions(ctx context.Context) error {
 
 // Plan implements control.Engine.
 func (l *Lab) Plan(ctx context.Context, r control.UpRequest) (control.Plan, error) {
-	live, err := l.rt.List(ctx)
-	if err != nil {
-		return control.Plan{}, err
-	}
 	var ids []string
-	for _, i := range live {
-		if i.State == runtime.Running {
-			ids = append(ids, i.Spec.ID)
+	if l.current() != nil {
+		live, err := l.rt.List(ctx)
+		if err != nil {
+			return control.Plan{}, err
+		}
+		for _, i := range live {
+			if i.State == runtime.Running {
+				ids = append(ids, i.Spec.ID)
+			}
 		}
 	}
-	return PlanUp(l.paths.Name, r.Topology, ids)
+	return PlanUp(l.paths.Name, r.Runtime, r.Topology, ids)
 }

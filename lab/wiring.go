@@ -9,7 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -32,10 +32,6 @@ import (
 // fastBackoff reconnects soon: on loopback a peer that is not there yet will be
 // in milliseconds.
 var fastBackoff = backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}
-
-// s3AccessKey is the user name of the lab's object stores; the secret is
-// derived from the lab's key.
-const s3AccessKey = "flix"
 
 // Wiring knows how the roles fit together: it builds the units of one process
 // from their specs and holds what they share there (a copy of each registry,
@@ -67,6 +63,21 @@ type shared struct {
 	cert tls.Certificate
 }
 
+func newShared(world runtime.World) (*shared, error) {
+	key, err := token.NewKey(world.ID, world.Key)
+	if err != nil {
+		return nil, err
+	}
+	s := &shared{World: world, key: key, ca: x509.NewCertPool()}
+	if !s.ca.AppendCertsFromPEM(world.CAPEM) {
+		return nil, errors.New("world: the authority's certificate cannot be read")
+	}
+	if s.cert, err = tls.X509KeyPair(world.CertPEM, world.KeyPEM); err != nil {
+		return nil, fmt.Errorf("world: %w", err)
+	}
+	return s, nil
+}
+
 var _ host.Factory = (*Wiring)(nil)
 
 // NewWiring returns a wiring that logs to h; spans go to the exporter too, if
@@ -94,16 +105,9 @@ func (w *Wiring) locate(addr string) (string, bool) {
 
 // SetWorld implements host.Factory.
 func (w *Wiring) SetWorld(world runtime.World) error {
-	key, err := token.NewKey(world.ID, world.Key)
+	s, err := newShared(world)
 	if err != nil {
 		return err
-	}
-	s := &shared{World: world, key: key, ca: x509.NewCertPool()}
-	if !s.ca.AppendCertsFromPEM(world.CAPEM) {
-		return errors.New("world: the authority's certificate cannot be read")
-	}
-	if s.cert, err = tls.X509KeyPair(world.CertPEM, world.KeyPEM); err != nil {
-		return fmt.Errorf("world: %w", err)
 	}
 	w.world.Store(s)
 	w.wan.Set(world.Topology)
@@ -188,6 +192,9 @@ type unit struct {
 // Build implements host.Factory.
 func (w *Wiring) Build(spec runtime.Spec, ls host.Listeners) (services.Unit, error) {
 	build, ok := builders[spec.Role]
+	if spec.Sidecar {
+		build, ok = sidecars[spec.Role]
+	}
 	if !ok {
 		return nil, services.Errorf(services.Invalid, "there is no role %q", spec.Role)
 	}
@@ -227,7 +234,7 @@ const farewell = time.Second
 func (u *unit) Serve(ctx context.Context) error {
 	adminDone := u.serveAdmin()
 	reg := u.w.lookup(u.spec.Region, u.spec.Region)
-	if u.spec.Role != topology.RoleOCA {
+	if u.spec.Role != topology.RoleOCA && !u.spec.Sidecar { // a sidecar registers its store when that answers
 		if err := reg.Register(u.entry()); err != nil {
 			return err
 		}
@@ -272,7 +279,31 @@ func (u *unit) leave(reg *lookup.Client) {
 func (u *unit) entry() lookup.Instance {
 	return lookup.Instance{
 		ID: u.spec.ID, App: string(u.spec.Role), VIP: string(u.spec.Role), Region: u.spec.Region, Zone: u.spec.Zone,
-		Host: u.spec.Address, Ports: u.spec.PortNumbers, Status: u.spec.Status,
+		Host: u.spec.Where(mainPort(u.spec.Instance)), Ports: u.spec.PortNumbers, Status: u.spec.Status,
+	}
+}
+
+// mainPort is the port that an instance is called at by the others.
+func mainPort(i topology.Instance) string {
+	if slices.Contains(i.Ports, topology.PortHTTP) {
+		return topology.PortHTTP
+	}
+	return topology.PortRPC
+}
+
+// announce puts the store beside a sidecar into the registry while it answers.
+func (u *unit) announce(healthy bool) {
+	reg := u.local()
+	if healthy {
+		if err := reg.Register(u.entry()); err != nil {
+			u.tel.Log.Error("registering the store", "error", err)
+		}
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), farewell)
+	defer cancel()
+	if err := reg.Deregister(ctx, u.spec.ID); err != nil {
+		u.tel.Log.Warn("the store does not answer and its lease runs out", "error", err)
 	}
 }
 
@@ -354,11 +385,6 @@ func (u *unit) addresses(role topology.Role, port string) func(context.Context) 
 		}
 		return out, nil
 	}
-}
-
-// loopback are the peers that may say whose traffic they carry.
-func loopback() []netip.Prefix {
-	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 }
 
 // tlsConfig is the configuration of the lab's edges.

@@ -19,8 +19,8 @@ func buildOCA(u *unit) (services.Unit, error) {
 		Client: u.ls.TCP[topology.PortClient], TLS: u.tlsConfig("http/1.1"), Fill: u.ls.TCP[topology.PortFill],
 		Dir: u.spec.Dir, ID: services.ApplianceID(u.spec.ID), Site: *u.spec.Site, Region: u.spec.Region, Appliance: *u.spec.Appliance,
 		ClientURL: "https://" + hostPort(applianceHost(u.spec.Instance), u.spec.PortNumbers[topology.PortClient]),
-		FillURL:   "http://" + hostPort(u.spec.Address, u.spec.PortNumbers[topology.PortFill]),
-		Control:   u.nearestCacheControl(), Dial: u.dial(), Key: u.world.key, Tel: u.tel, Timing: u.timing(), TrustedProxies: loopback(),
+		FillURL:   "http://" + u.spec.Addr(topology.PortFill),
+		Control:   u.nearestCacheControl(), Dial: u.dial(), Key: u.world.key, Tel: u.tel, Timing: u.timing(), TrustedProxies: u.world.Peers,
 	})
 }
 

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/flix-lab/flix/lab/runtime/containers"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/cachecontrol"
 	"github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
@@ -118,7 +120,7 @@ func buildSearch(u *unit) (services.Unit, error) {
 
 func buildS3(u *unit) (services.Unit, error) {
 	return objects.NewServer(objects.ServerConfig{
-		Dir: u.spec.Dir, Listener: u.ls.TCP[topology.PortHTTP], AccessKey: s3AccessKey, SecretKey: u.world.key.Secret(token.S3), Tel: u.tel,
+		Dir: u.spec.Dir, Listener: u.ls.TCP[topology.PortHTTP], AccessKey: containers.AccessKey, SecretKey: u.world.key.Secret(token.S3), Tel: u.tel,
 	})
 }
 
@@ -146,19 +148,10 @@ func (u *unit) cache() (*evcache.Client, error) {
 	return c, nil
 }
 
-// kv returns a client of the region's wide-column store.
-func (u *unit) kv() (kv.Store, error) {
-	c, err := u.rpc(topology.RoleKV)
-	if err != nil {
-		return nil, err
-	}
-	return kvembedded.NewClient(c), nil
-}
-
 // stores returns clients of the region's relational store, wide-column store
 // and cache.
 func (u *unit) stores() (sqldb.DB, kv.Store, *evcache.Client, error) {
-	c, err := u.rpc(topology.RoleSQL)
+	db, err := u.sql()
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -170,7 +163,7 @@ func (u *unit) stores() (sqldb.DB, kv.Store, *evcache.Client, error) {
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return sqlembedded.NewClient(c), store, cache, nil
+	return db, store, cache, nil
 }
 
 // producer returns a producer to the region's Kafka.
@@ -202,7 +195,7 @@ func (u *unit) s3(region string) (*objects.Client, error) {
 			}
 			return is[0].Addr(topology.PortHTTP), nil
 		},
-		AccessKey: s3AccessKey, SecretKey: u.world.key.Secret(token.S3), Dial: u.dial(),
+		AccessKey: containers.AccessKey, SecretKey: u.world.key.Secret(token.S3), Dial: u.dial(),
 	})
 	if err != nil {
 		return nil, err
@@ -265,7 +258,7 @@ func (u *unit) s3Detached(region string) (*objects.Client, error) {
 			}
 			return "", services.Errorf(services.Unavailable, "region %s shows no object store", region)
 		},
-		AccessKey: s3AccessKey, SecretKey: u.world.key.Secret(token.S3), Dial: u.dial(),
+		AccessKey: containers.AccessKey, SecretKey: u.world.key.Secret(token.S3), Dial: u.dial(),
 	})
 }
 
@@ -388,7 +381,7 @@ func buildDiscovery(u *unit) (services.Unit, error) {
 	if err != nil {
 		return nil, err
 	}
-	idx, err := u.rpc(topology.RoleSearch)
+	idx, err := u.index()
 	if err != nil {
 		return nil, err
 	}
@@ -398,7 +391,7 @@ func buildDiscovery(u *unit) (services.Unit, error) {
 	}
 	return discovery.New(discovery.Deps{
 		HTTP: u.ls.TCP[topology.PortHTTP], Tel: u.tel, Timing: u.timing(), Region: u.spec.Region, Instance: u.spec.ID,
-		Titles: db, Index: searchembedded.NewClient(idx), Cache: cache, Recommend: recommendpb.NewRecommendClient(rec),
+		Titles: db, Index: idx, Cache: cache, Recommend: recommendpb.NewRecommendClient(rec),
 	})
 }
 
@@ -437,7 +430,7 @@ func buildGateway(u *unit) (services.Unit, error) {
 			return out
 		},
 		Dial: u.dial(), RootCAs: u.world.ca, Key: u.world.key, Topology: u.w.topology,
-		OriginCIDRs: loopback(), TrustedProxies: loopback(), Tel: u.tel, Timing: u.farTiming(),
+		OriginCIDRs: u.world.Peers, TrustedProxies: u.world.Peers, Tel: u.tel, Timing: u.farTiming(),
 	})
 }
 
@@ -457,13 +450,20 @@ func buildELB(u *unit) (services.Unit, error) {
 }
 
 func buildDNS(u *unit) (services.Unit, error) {
+	// Clients are told where the edges are published, which is not where they
+	// listen when they are containers.
+	public := u.world.Client
+	clients, err := netip.ParseAddr(cmp.Or(public, u.spec.Address))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", u.spec.ID, err)
+	}
 	s, err := dns.New(dns.Deps{
 		UDP: u.ls.UDP[topology.PortClient], TCP: u.ls.TCP[topology.PortClient], Topology: u.world.Topology,
-		Region: u.spec.Region, Appliances: netip.MustParseAddr(u.spec.Address), Tel: u.tel, Timing: u.timing(),
+		Region: u.spec.Region, Appliances: clients, Tel: u.tel, Timing: u.timing(),
 		Zones: func(region string) []dns.Endpoint {
 			var out []dns.Endpoint
 			for _, i := range u.w.lookup(u.spec.Region, region).VIP(string(topology.RoleELB)) {
-				out = append(out, dns.Endpoint{Host: i.Host, Port: i.Ports[topology.PortClient], Zone: i.Zone})
+				out = append(out, dns.Endpoint{Host: cmp.Or(public, i.Host), Port: i.Ports[topology.PortClient], Zone: i.Zone})
 			}
 			return out
 		},

@@ -6,8 +6,6 @@ import (
 	"os/exec"
 	"slices"
 
-	"google.golang.org/grpc"
-
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 	"github.com/flix-lab/flix/services/discovery"
@@ -15,7 +13,6 @@ import (
 	"github.com/flix-lab/flix/services/playback"
 	"github.com/flix-lab/flix/services/recommend"
 	"github.com/flix-lab/flix/services/search"
-	searchembedded "github.com/flix-lab/flix/services/search/embedded"
 	"github.com/flix-lab/flix/services/sqldb"
 	"github.com/flix-lab/flix/services/transcode"
 	"github.com/flix-lab/flix/topology"
@@ -34,14 +31,15 @@ func buildTranscode(u *unit) (services.Unit, error) {
 	if err != nil {
 		return nil, err
 	}
-	conns := map[topology.Role]*grpc.ClientConn{}
-	for _, r := range []topology.Role{topology.RoleCacheControl, topology.RoleSearch} {
-		if conns[r], err = u.rpc(r); err != nil {
-			return nil, err
-		}
+	conn, err := u.rpc(topology.RoleCacheControl)
+	if err != nil {
+		return nil, err
 	}
-	cc := cachecontrolpb.NewCacheControlClient(conns[topology.RoleCacheControl])
-	index := searchembedded.NewClient(conns[topology.RoleSearch])
+	cc := cachecontrolpb.NewCacheControlClient(conn)
+	index, err := u.index()
+	if err != nil {
+		return nil, err
+	}
 	return transcode.New(transcode.Deps{
 		RPC: u.ls.TCP[topology.PortRPC], Region: u.spec.Region, Instance: u.spec.ID, Dir: u.spec.Dir,
 		Objects: s3, KV: store, Events: prod, FFmpeg: findFFmpeg, Tel: u.tel, Timing: u.timing(),

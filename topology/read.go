@@ -26,9 +26,28 @@ func (p *parser) topology(n *yaml.Node) Topology {
 				t.Links = append(t.Links, p.link(n, f))
 			})
 		},
+		"containers": func(n *yaml.Node, f string) { t.Containers = p.containers(n, f) },
 	})
 	t.Regions = complete(drafts)
 	return t
+}
+
+func (p *parser) containers(n *yaml.Node, field string) Containers {
+	var c Containers
+	p.fields(n, field, map[string]fieldReader{
+		"profile":  func(n *yaml.Node, f string) { c.Profile = Profile(p.str(n, f, "small")) },
+		"pack":     func(n *yaml.Node, f string) { c.Pack = Pack(p.str(n, f, "zone")) },
+		"registry": func(n *yaml.Node, f string) { c.Registry = p.str(n, f, "registry.example.org/mirror") },
+		"images": func(n *yaml.Node, f string) {
+			c.Images = map[string]string{}
+			readers := map[string]fieldReader{}
+			for _, name := range Components() {
+				readers[name] = func(n *yaml.Node, f string) { c.Images[name] = p.str(n, f, "cassandra:5.0.5") }
+			}
+			p.fields(n, f, readers)
+		},
+	})
+	return c
 }
 
 func (p *parser) timing(n *yaml.Node, field string) Timing {

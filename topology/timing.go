@@ -50,6 +50,25 @@ type Timing struct {
 	// EvacuationVerify is how long no client request may reach an evacuated
 	// region before the evacuation is called complete.
 	EvacuationVerify Duration `yaml:"evacuation_verify" json:"evacuation_verify"`
+	// ProbeTimeout bounds the connect of a player's probe of an appliance, and
+	// its TLS handshake.
+	ProbeTimeout Duration `yaml:"probe_timeout" json:"probe_timeout"`
+	// StallTimeout is how long an appliance may send a player nothing.
+	StallTimeout Duration `yaml:"stall_timeout" json:"stall_timeout"`
+	// FetchPatience is how long anything that a player fetches may take; a
+	// segment may take longer if it plays long enough.
+	FetchPatience Duration `yaml:"fetch_patience" json:"fetch_patience"`
+	// FetchWatch is how often a player looks at a transfer under way.
+	FetchWatch Duration `yaml:"fetch_watch" json:"fetch_watch"`
+	// RetryWait is about how long a player waits before it calls the API once
+	// more. It doubles from one attempt to the next, up to RetryWaitMax.
+	RetryWait Duration `yaml:"retry_wait" json:"retry_wait"`
+	// RetryWaitMax is the longest wait between two attempts of a player's call.
+	RetryWaitMax Duration `yaml:"retry_wait_max" json:"retry_wait_max"`
+	// LastWord bounds the reports at the end of a play that was broken off.
+	LastWord Duration `yaml:"last_word" json:"last_word"`
+	// BufferAhead is the most media that a player holds ahead of its position.
+	BufferAhead Duration `yaml:"buffer_ahead" json:"buffer_ahead"`
 	// KafkaRetention is how long a topic keeps its records.
 	KafkaRetention Duration `yaml:"kafka_retention" json:"kafka_retention"`
 }
@@ -73,13 +92,17 @@ func LabTiming() Timing {
 		LicenseDuration: 12 * h, URLExpiry: 4 * h, MemberTokenExpiry: 24 * h,
 		ProgressReport: 2 * s, MaxConnectionAge: 60 * s,
 		EvacuationStep: 200 * ms, EvacuationVerify: 1 * s,
+		ProbeTimeout: 500 * ms, StallTimeout: 1500 * ms, FetchPatience: 2 * s, FetchWatch: 100 * ms,
+		RetryWait: 50 * ms, RetryWaitMax: 2 * s, LastWord: 2 * s, BufferAhead: 30 * s,
 		KafkaRetention: 24 * h,
 	}
 }
 
 // ProductionTiming is the preset with the originals' defaults: Eureka renews
 // every 30 s, keeps a lease 90 s and evicts every 60 s; appliances report
-// about every 5 minutes; a fill window is 12 hours from 02:00 local time.
+// about every 5 minutes; a fill window is 12 hours from 02:00 local time. A
+// player's patience is not of the originals, but of the order that players for
+// the open internet use.
 func ProductionTiming() Timing {
 	t := LabTiming()
 	t.LeaseRenewal, t.LeaseDuration, t.EvictionInterval, t.RegistryFetch = 30*s, 90*s, 60*s, 30*s
@@ -89,6 +112,8 @@ func ProductionTiming() Timing {
 	t.BreakerSleep, t.CacheTTL = 5*s, 5*m
 	t.ProgressReport, t.MaxConnectionAge = 1*m, 10*m
 	t.EvacuationStep, t.EvacuationVerify = 30*s, 2*m
+	t.ProbeTimeout, t.StallTimeout, t.FetchPatience = 1*s, 4*s, 8*s
+	t.RetryWait, t.RetryWaitMax, t.BufferAhead = 200*ms, 10*s, 4*m
 	t.KafkaRetention = 7 * 24 * h
 	return t
 }

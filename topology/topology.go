@@ -15,6 +15,8 @@ type Topology struct {
 	Regions []Region `yaml:"regions" json:"regions"`
 	// Links between regions. A pair that is not listed has no added delay.
 	Links []Link `yaml:"links,omitempty" json:"links,omitempty"`
+	// Containers says how the containers runtime runs it.
+	Containers Containers `yaml:"containers,omitempty" json:"containers,omitzero"`
 }
 
 // Region is one cloud region with the Open Connect sites and ISPs near it.

@@ -45,8 +45,13 @@ var (
 // titles still play.
 var optionalRoles = []Role{RoleEVCache, RoleRecommend, RoleKeystone, RoleTranscode}
 
-// storeRoles are one server per region: their data is not sharded.
-var storeRoles = []Role{RoleKafka, RoleKV, RoleSQL, RoleSearch, RoleS3}
+// storeRoles are one server per region: their data is not sharded. The kv is,
+// on the containers runtime; see MaxKVNodes.
+var storeRoles = []Role{RoleKafka, RoleSQL, RoleSearch, RoleS3}
+
+// MaxKVNodes bounds the nodes of the kv in a region; the embedded runtime has
+// one.
+const MaxKVNodes = 3
 
 // Validate checks everything that the rest of the system relies on. The error
 // is a ParseErrors with every problem found.
@@ -77,6 +82,7 @@ func (c *checker) topology(t Topology) {
 		c.label("name", t.Name)
 	}
 	c.timing(t.Timing)
+	c.containers(t.Containers)
 	switch n := len(t.Regions); {
 	case n == 0:
 		c.fail("regions", "", "has no region", "declare at least one, e.g. regions: [us-east]")
@@ -168,6 +174,9 @@ func (c *checker) services(field string, counts map[Role]int) {
 		most := MaxInstances
 		if slices.Contains(storeRoles, role) {
 			most = 1
+		}
+		if role == RoleKV {
+			most = MaxKVNodes
 		}
 		switch {
 		case role == RoleOCA:
@@ -304,6 +313,12 @@ func (c *checker) timing(t Timing) {
 	}
 	if t.LeaseDuration <= t.LeaseRenewal {
 		c.fail("timing.lease_duration", t.LeaseDuration.String(), fmt.Sprintf("is not longer than lease_renewal, %s: every lease would lapse", t.LeaseRenewal), "write at least %s", 2*t.LeaseRenewal)
+	}
+	if t.RetryWaitMax < t.RetryWait {
+		c.fail("timing.retry_wait_max", t.RetryWaitMax.String(), fmt.Sprintf("is shorter than retry_wait, %s", t.RetryWait), "write at least %s", t.RetryWait)
+	}
+	if t.StallTimeout <= t.FetchWatch {
+		c.fail("timing.stall_timeout", t.StallTimeout.String(), fmt.Sprintf("is not longer than fetch_watch, %s: it would not be noticed", t.FetchWatch), "write at least %s", 2*t.FetchWatch)
 	}
 	if t.ReportExpiry <= t.HealthReport {
 		c.fail("timing.report_expiry", t.ReportExpiry.String(), fmt.Sprintf("is not longer than health_report, %s: every appliance would be stale", t.HealthReport), "write at least %s", 2*t.HealthReport)

@@ -158,8 +158,8 @@ breaks it on purpose to measure what viewers feel.`,
 	}
 	add("lab", newLabCmd(a))
 	add("watch", newPlayCmd(a), newTitleCmd(a), newTraceCmd(a), newTopCmd(a), newEventsCmd(a))
-	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a))
-	root.AddCommand(newVersionCmd(a), newDaemonCmd(a), newHostCmd(a), newManCmd(a), &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitHelp})
+	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a), newImagesCmd(a))
+	root.AddCommand(newVersionCmd(a), newDaemonCmd(a), newHostCmd(a), newServeCmd(a), newManCmd(a), &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitHelp})
 	for _, c := range notBuilt() {
 		root.AddCommand(c)
 	}
@@ -170,7 +170,6 @@ breaks it on purpose to measure what viewers feel.`,
 func notBuilt() []*cobra.Command {
 	var out []*cobra.Command
 	for verb, short := range map[string]string{
-		"images":   "Images of the containers runtime",
 		"chaos":    "Faults and experiments",
 		"load":     "Fleets of players",
 		"scale":    "Autoscaling policies",

@@ -18,6 +18,8 @@ type upOptions struct {
 	regions int
 	file    string
 	runtime string
+	profile string
+	pack    string
 	dryRun  bool
 	out     output
 }
@@ -39,12 +41,17 @@ command goes on.`,
 			if err != nil {
 				return err
 			}
+			if err := o.contain(&t); err != nil {
+				return err
+			}
 			return runUp(cmd.Context(), a, o, t)
 		},
 	}
 	c.Flags().IntVar(&o.regions, "regions", 3, "number of preset regions, 1 to 6")
 	c.Flags().StringVar(&o.file, "topology", "", "YAML file that declares the planet (see flix lab topology)")
 	c.Flags().StringVar(&o.runtime, "runtime", "auto", "auto, embedded or containers")
+	c.Flags().StringVar(&o.profile, "profile", "", "size of the real stores on the containers runtime: small, standard or large (default small)")
+	c.Flags().StringVar(&o.pack, "pack", "", "what shares a container: instance or zone (default instance)")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "print the plan and the budget, touch nothing")
 	c.MarkFlagsMutuallyExclusive("regions", "topology")
 	o.out.flag(c, "text", "json")
@@ -61,6 +68,17 @@ func (o upOptions) topology(cmd *cobra.Command) (topology.Topology, error) {
 		return t, nil
 	}
 	return readTopology(cmd, o.file)
+}
+
+// contain puts the flags about containers over what the topology says.
+func (o upOptions) contain(t *topology.Topology) error {
+	if o.profile != "" {
+		t.Containers.Profile = topology.Profile(o.profile)
+	}
+	if o.pack != "" {
+		t.Containers.Pack = topology.Pack(o.pack)
+	}
+	return invalid(t.Validate())
 }
 
 func readTopology(cmd *cobra.Command, file string) (topology.Topology, error) {
@@ -84,34 +102,24 @@ func invalid(err error) error {
 	return &services.Error{Kind: services.Invalid, Err: err}
 }
 
-// pickRuntime settles --runtime and says why.
-func pickRuntime(want string) (name, why string, err error) {
-	switch want {
-	case "auto":
-		return "embedded", "the containers runtime is not built yet", nil
-	case "embedded":
-		return "embedded", "", nil
-	case "containers":
-		return "", "", services.Errorf(services.Unavailable, "--runtime containers is not built yet").WithReason(services.ReasonNotBuilt).WithRemedy("use --runtime embedded: the same services and protocols, nothing to install")
-	}
-	return "", "", services.Errorf(services.Invalid, "--runtime: %q is not a runtime", want).WithRemedy("use auto, embedded or containers")
-}
-
 func runUp(ctx context.Context, a *app, o upOptions, t topology.Topology) error {
-	rt, why, err := pickRuntime(o.runtime)
-	if err != nil {
-		return err
-	}
 	env := a.env.lab()
 	p, err := lab.PathsOf(env, a.name)
 	if err != nil {
 		return err
 	}
-	if o.dryRun {
-		return dryRun(ctx, a, o, p, t)
-	}
-	if err := enoughMemory(a.name, t); err != nil {
+	rt, why, err := lab.PickRuntime(ctx, env, p, o.runtime, t)
+	if err != nil {
 		return err
+	}
+	t = lab.SizeStores(rt, t)
+	if o.dryRun {
+		return dryRun(ctx, a, o, rt, p, t)
+	}
+	if !p.Exists() {
+		if err := enoughMemory(a.name, rt, t); err != nil {
+			return err
+		}
 	}
 	msg := a.env.errOut()
 	if why != "" {
@@ -171,7 +179,7 @@ func printUp(a *app, r control.UpResult) {
 	s.Printf("%s\n", s.Dim("next: flix play --title \"Harbor Lights\"  ·  flix top  ·  flix failover us-east"))
 }
 
-func dryRun(ctx context.Context, a *app, o upOptions, p lab.Paths, t topology.Topology) error {
+func dryRun(ctx context.Context, a *app, o upOptions, rt string, p lab.Paths, t topology.Topology) error {
 	var running []string
 	if p.Exists() {
 		st, err := lab.OfflineStatus(ctx, a.env.lab(), p)
@@ -186,7 +194,7 @@ func dryRun(ctx context.Context, a *app, o upOptions, p lab.Paths, t topology.To
 			}
 		}
 	}
-	plan, err := lab.PlanUp(a.name, t, running)
+	plan, err := lab.PlanUp(a.name, rt, t, running)
 	if err != nil {
 		return err
 	}
@@ -209,14 +217,40 @@ func dryRun(ctx context.Context, a *app, o upOptions, p lab.Paths, t topology.To
 
 // enoughMemory refuses a lab that the machine cannot hold, before anything is
 // made.
-func enoughMemory(name string, t topology.Topology) error {
-	plan, err := lab.PlanUp(name, t, nil)
+func enoughMemory(name, rt string, t topology.Topology) error {
+	plan, err := lab.PlanUp(name, rt, t, nil)
 	if err != nil {
 		return err
 	}
 	if b := plan.Budget; b.FreeMemoryBytes > 0 && b.MemoryBytes > b.FreeMemoryBytes {
 		return services.Errorf(services.Exhausted, "the lab needs about %s of memory and %s is free", render.Bytes(b.MemoryBytes), render.Bytes(b.FreeMemoryBytes)).
-			WithRemedy("%s", fmt.Sprintf("use fewer regions (this has %d), or free some memory", len(plan.Regions)))
+			WithRemedy("%s", lessMemory(name, rt, t, b.FreeMemoryBytes))
 	}
 	return nil
+}
+
+// lessMemory says what would fit: the largest profile, or number of regions,
+// that does.
+func lessMemory(name, rt string, t topology.Topology, free int64) string {
+	fits := func(t topology.Topology) bool {
+		p, err := lab.PlanUp(name, rt, lab.SizeStores(rt, t), nil)
+		return err == nil && p.Budget.MemoryBytes <= free
+	}
+	if rt == lab.ContainersRuntime {
+		for _, p := range []topology.Profile{topology.Large, topology.Standard, topology.Small} {
+			smaller := t
+			smaller.Containers.Profile = p
+			if fits(smaller) {
+				return fmt.Sprintf("--profile %s fits; or free some memory", p)
+			}
+		}
+	}
+	for n := len(t.Regions) - 1; n > 0; n-- {
+		smaller := t
+		smaller.Regions = t.Regions[:n]
+		if fits(smaller) {
+			return fmt.Sprintf("--regions %d fits; or free some memory", n)
+		}
+	}
+	return "free some memory: not even one region fits"
 }

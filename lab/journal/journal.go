@@ -29,6 +29,12 @@ const (
 	Socket  Kind = "socket"  // a unix socket; id: its path
 	Seed    Kind = "seed"    // a region's stores hold the catalogue
 	Title   Kind = "title"   // an added title
+
+	Network   Kind = "network"   // a network of the container engine
+	Container Kind = "container" // a container; id: its name
+	Volume    Kind = "volume"    // a volume; id: its name
+	Image     Kind = "image"     // an image the lab made; id: its tag
+	Address   Kind = "address"   // an address, a block of them, or the lab's subnet
 )
 
 // Entry is one live resource.

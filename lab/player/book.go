@@ -73,17 +73,20 @@ func (b *book) served(a play.Appliance, n int) {
 	b.r.Appliances[i].Bytes += uint64(n)
 }
 
-// candidates books a probe: offered in steering's order, ordered by preference.
-func (b *book) candidates(offered, ordered []*source) {
+// candidates books a probe, in steering's order, and where playback began.
+func (b *book) candidates(offered []*source, chosen *source) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	first := len(b.r.Candidates) == 0
 	for _, s := range offered {
-		c := Candidate{Name: s.Name, Site: s.Site, Kind: s.Kind, ConnectMS: millis(s.connect), TLSMS: millis(s.handshake)}
+		c := Candidate{Name: s.Name, Site: s.Site, Kind: s.Kind, TLSMS: millis(s.handshake)}
+		if s.connect != unknown {
+			c.ConnectMS = millis(s.connect)
+		}
 		if s.probeErr != nil {
 			c.Error = s.probeErr.Error()
 		}
-		c.Chosen = first && s == ordered[0] && s.probeErr == nil
+		c.Chosen = first && s == chosen
 		if len(b.r.Candidates) < maxErrors {
 			b.r.Candidates = append(b.r.Candidates, c)
 		}

@@ -15,15 +15,14 @@ import (
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/telemetry"
+	"github.com/flix-lab/flix/topology"
 )
 
 const (
 	// maxReply bounds the body of an API answer, bytes.
 	maxReply = 8 << 20
-	// Back-off between attempts of one call.
-	firstBackoff, maxBackoff = 50 * time.Millisecond, 2 * time.Second
 	// persistent is the number of attempts of a call that a play cannot do
-	// without: with the back-off some 13 s, longer than it takes a lab to
+	// without: with the waits of a lab some 13 s, longer than it takes a lab to
 	// notice a lost region and to move DNS. brief is for one that can wait for
 	// its next turn.
 	persistent, brief = 12, 3
@@ -40,7 +39,9 @@ type control struct {
 	names *resolver
 	// timeout of one attempt, and of one connect.
 	timeout, connectTimeout time.Duration
-	token                   string
+	// wait before the second attempt, about, and the longest one.
+	wait, waitMax time.Duration
+	token         string
 
 	transport *http.Transport
 	client    *http.Client
@@ -48,8 +49,11 @@ type control struct {
 	turn atomic.Uint32
 }
 
-func newControl(host string, conn *connector, names *resolver, tel *telemetry.Telemetry, timeout, connectTimeout time.Duration) *control {
-	c := &control{host: host, conn: conn, names: names, timeout: timeout, connectTimeout: connectTimeout}
+// newControl makes a control that opens nothing. far is the round trip to the
+// farthest region that may answer; a handshake takes three.
+func newControl(host string, conn *connector, names *resolver, tel *telemetry.Telemetry, t topology.Timing, far time.Duration) *control {
+	rpc := t.RPCTimeout.D()
+	c := &control{host: host, conn: conn, names: names, timeout: 4*rpc + 6*far, connectTimeout: rpc + 4*far, wait: t.RetryWait.D(), waitMax: t.RetryWaitMax.D()}
 	c.transport = &http.Transport{DialTLSContext: c.dialTLS, ForceAttemptHTTP2: true, DisableCompression: true}
 	c.client = &http.Client{
 		Transport: tel.Transport(c.transport),
@@ -95,7 +99,7 @@ func (c *control) call(ctx context.Context, attempts int, method, path, key stri
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
-	wait := firstBackoff
+	wait := c.wait
 	refused := 0
 	for attempt := 1; ; attempt++ {
 		header, again, err := c.once(ctx, method, path, key, body, out)
@@ -111,7 +115,7 @@ func (c *control) call(ctx context.Context, attempts int, method, path, key stri
 		if serr := sleep(ctx, wait/2+rand.N(wait)); serr != nil {
 			return nil, errors.Join(serr, err)
 		}
-		wait = min(2*wait, maxBackoff)
+		wait = min(2*wait, c.waitMax)
 	}
 }
 

@@ -21,13 +21,9 @@ import (
 )
 
 const (
-	// stallTimeout is how long an appliance may send nothing.
-	stallTimeout = 1500 * time.Millisecond
-	// patience is how long any object may take; a segment may also take
-	// slowFactor times as long as it plays.
-	patience, slowFactor = 2 * time.Second, 2
-	// watchInterval is how often a transfer is looked at.
-	watchInterval = 100 * time.Millisecond
+	// slowFactor times as long as it plays is how long a segment may take, if
+	// that is longer than Timing.FetchPatience.
+	slowFactor = 2
 	// maxWhole bounds an object whose size is not known before, bytes.
 	maxWhole = 32 << 20
 )
@@ -50,7 +46,7 @@ type object struct {
 }
 
 // allowance is how long the object may take before its appliance is slow.
-func (o object) allowance(speed float64) time.Duration {
+func (o object) allowance(patience time.Duration, speed float64) time.Duration {
 	return max(patience, time.Duration(slowFactor*float64(o.data.duration)/speed))
 }
 
@@ -132,11 +128,13 @@ type watcher struct {
 func (s *session) watch(cancel context.CancelCauseFunc, o object) *watcher {
 	w := &watcher{}
 	var (
+		stall    = s.timing.StallTimeout.D()
+		interval = s.timing.FetchWatch.D()
 		start    = time.Now()
 		progress = start // when bytes last came
 		seen     int64
 		busy     = s.conn.link.waited()
-		allowed  = time.Duration(float64(o.allowance(s.opts.Speed)) * s.lenience)
+		allowed  = time.Duration(float64(o.allowance(s.timing.FetchPatience.D(), s.opts.Speed)) * s.lenience)
 	)
 	look := func() {
 		w.mu.Lock()
@@ -150,17 +148,17 @@ func (s *session) watch(cancel context.CancelCauseFunc, o object) *watcher {
 		}
 		own := s.conn.link.waited() - busy
 		switch {
-		case now.Sub(progress) > stallTimeout && own < stallTimeout/2:
+		case now.Sub(progress) > stall && own < stall/2:
 			cancel(errStalled)
 		case now.Sub(start) > allowed && own < now.Sub(start)/2:
 			cancel(errSlow)
 		default:
-			w.timer.Reset(watchInterval)
+			w.timer.Reset(interval)
 		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.timer = time.AfterFunc(watchInterval, look)
+	w.timer = time.AfterFunc(interval, look)
 	return w
 }
 

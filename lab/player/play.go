@@ -25,12 +25,9 @@ const (
 	hostPlay      = "play.flix.test"
 )
 
-const (
-	// maxAhead is the most media buffered ahead of the playback position.
-	maxAhead = 30 * time.Second
-	// nearEnd is how close to the end a bookmark starts the title over.
-	nearEnd = 2 * time.Second
-)
+// nearEnd is how close to the end, in media time, a bookmark starts the title
+// over.
+const nearEnd = 2 * time.Second
 
 // session is one play.
 type session struct {
@@ -51,10 +48,12 @@ type session struct {
 	teller           *teller
 	saver            *saver
 
-	reply   play.StartReply
-	asked   time.Time // when the play request was sent
+	reply play.StartReply
+	asked time.Time // when the play request was sent
+	// sources by preference; current is the one streamed from.
 	sources []*source
 	current *source
+	probing *probing // nil before the first probe
 	// fruitless counts renewals since something was received; lenience grows
 	// while every appliance is slow.
 	fruitless int
@@ -120,15 +119,12 @@ func (p *Player) session(o Options, where place) *session {
 		tel: c.Tel, dial: dial, client: subnet(where.ip), now: c.Clock, cache: make(map[string]answer),
 		retryAfter: s.timing.DNSTTL.D(), servers: s.servers(),
 	}
-	// The farthest region answers one round trip later, and a handshake takes
-	// three.
 	var far time.Duration
 	for _, name := range c.Topology.RegionNames() {
 		far = max(far, c.Topology.RTT(where.home, name).D())
 	}
-	rpc := s.timing.RPCTimeout.D()
-	s.finding = newControl(hostDiscovery, s.conn, s.names, c.Tel, 4*rpc+6*far, rpc+4*far)
-	s.playing = newControl(hostPlay, s.conn, s.names, c.Tel, 4*rpc+6*far, rpc+4*far)
+	s.finding = newControl(hostDiscovery, s.conn, s.names, c.Tel, s.timing, far)
+	s.playing = newControl(hostPlay, s.conn, s.names, c.Tel, s.timing, far)
 	return s
 }
 
@@ -150,6 +146,7 @@ func (s *session) servers() []dnsServer {
 
 // hangUp says goodbye on idle connections and closes the rest.
 func (s *session) hangUp() {
+	s.probing.stop()
 	s.finding.transport.CloseIdleConnections()
 	s.playing.transport.CloseIdleConnections()
 	for _, src := range s.sources {

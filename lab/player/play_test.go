@@ -487,3 +487,76 @@ func TestSaveThatFailsLeavesNothing(t *testing.T) {
 		t.Errorf("%v is left behind", left)
 	}
 }
+
+func TestAFarApplianceDoesNotHoldUpTheStart(t *testing.T) {
+	t.Parallel()
+	const rtt = 10 * time.Second
+	l := newFakeLab(t, 3, "isp", "exchange", "exchange")
+	c := l.config()
+	c.Topology.Timing.ProbeTimeout = topology.Duration(2 * rtt)
+	c.Topology.Links = []topology.Link{{Between: [2]string{"us-east", "us-west"}, RTT: topology.Duration(rtt)}}
+	far := l.ocas[2].ln.Addr().String()
+	c.Dial = wan.NewTable(c.Topology, func(addr string) (string, bool) {
+		if addr == far {
+			return "us-west", true
+		}
+		return "us-east", true
+	}).Dialer
+	began := time.Now()
+	r, err := l.play(t, c, l.options())
+	if err != nil || r.SecondsPlayed != 6 || !r.Candidates[0].Chosen {
+		t.Fatalf("%g s, candidates %+v, %v", r.SecondsPlayed, r.Candidates, err)
+	}
+	if took := time.Since(began); took > rtt/2 || r.PlayDelayMS > millis(rtt/2) {
+		t.Errorf("the play took %v with a delay of %g ms beside an appliance %v away", took, r.PlayDelayMS, rtt)
+	}
+	if last := r.Candidates[2]; last.ConnectMS != 0 || last.Error != "" {
+		t.Errorf("a probe that the play outran is booked as %+v", last)
+	}
+}
+
+func TestAPreferredApplianceIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	const rtt = 100 * time.Millisecond
+	l := newFakeLab(t, 3, "isp", "exchange")
+	c := l.config()
+	c.Topology.Links = []topology.Link{{Between: [2]string{"us-east", "us-west"}, RTT: topology.Duration(rtt)}}
+	best := l.ocas[0].ln.Addr().String()
+	c.Dial = wan.NewTable(c.Topology, func(addr string) (string, bool) {
+		if addr == best {
+			return "us-west", true
+		}
+		return "us-east", true
+	}).Dialer
+	r, err := l.play(t, c, l.options())
+	if err != nil || len(r.Appliances) != 1 || r.Appliances[0].Name != l.ocas[0].name {
+		t.Errorf("streamed from %+v, %v", r.Appliances, err)
+	}
+	if r.Candidates[1].TLSMS == 0 {
+		t.Errorf("the near one was not secured meanwhile: %+v", r.Candidates)
+	}
+}
+
+func TestAnApplianceThatCannotBeSecuredIsPassedOver(t *testing.T) {
+	t.Parallel()
+	l := newFakeLab(t, 3, "isp", "isp", "exchange")
+	plain, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, speaks no TLS
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	srv := &http.Server{}
+	go func() { _ = srv.Serve(plain) }()
+	defer srv.Close()
+	l.ocas[0].fakeServer = &fakeServer{ln: plain, srv: srv}
+	l.ocas[2].kill()
+	r := mustPlay(t, l, l.options())
+	if len(r.Appliances) != 1 || r.Appliances[0].Name != l.ocas[1].name || r.Reasks != 0 {
+		t.Errorf("streamed from %+v after %d reasks", r.Appliances, r.Reasks)
+	}
+	for i, want := range []bool{true, false, true} {
+		if c := r.Candidates[i]; (c.Error != "") != want || c.Chosen == want {
+			t.Errorf("candidate %d is booked as %+v", i, c)
+		}
+	}
+}

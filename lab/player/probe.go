@@ -3,8 +3,9 @@ package player
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"math"
 	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -17,73 +18,118 @@ import (
 )
 
 const (
-	// probeTimeout bounds the connects of a probe, and its TLS handshakes.
-	probeTimeout = 500 * time.Millisecond
 	// handshakes is how many of the candidates are probed with TLS.
 	handshakes = 2
 	// maxCandidates bounds what is probed.
 	maxCandidates = 10
+	// unknown is a time that has not been measured: it sorts last.
+	unknown = time.Duration(math.MaxInt64)
 )
 
-// probe connects to all candidates at once and secures the best two. It
-// returns them in order of preference: rank first, then measured time, those
-// that did not answer last and penalised. The best two keep their connection.
-func (s *session) probe(ctx context.Context, offered []play.Appliance) (sources []*source, err error) {
+// stage is how far the probe of an appliance has come.
+type stage int
+
+const (
+	connecting stage = iota
+	connected        // and the connection is held
+	reached          // it answered, and the connection was not needed
+	securing
+	secured // the connection waits for the first request
+	failed
+)
+
+// probing is the probe of the appliances that one answer of the play API
+// offered. It connects to all of them at once and secures the best two. A play
+// begins with the first that nothing under way can come before; it does not
+// wait for those farther away, whose results are taken in as they come. The
+// play's goroutine owns it: others do the connecting, and tell by events.
+type probing struct {
+	s     *session
+	began time.Time
+	// offered in steering's order, sources by preference.
+	offered, sources []*source
+	// chosen is where playback began; nil while nobody could be reached.
+	chosen *source
+	// spawn runs a step beside the play and queues what came of it; cancel
+	// ends those under way.
+	spawn  func(step func(context.Context) outcome)
+	cancel context.CancelFunc
+	// outcomes has room for all that can come, so that no step waits.
+	outcomes chan outcome
+	steps    sync.WaitGroup
+}
+
+// outcome is what came of one connect or one handshake.
+type outcome struct {
+	src *source
+	// conn after a connect, tls after a handshake, neither after a failure.
+	conn net.Conn
+	tls  *tls.Conn
+	took time.Duration
+	// since is when the step ended, from the begin of the probe.
+	since time.Duration
+	err   error
+}
+
+// probe probes appliances in the place of those probed before. When it returns
+// s.sources is in order of preference: rank first, then measured time, those
+// that did not answer last and penalised. It fails when none can be reached.
+func (s *session) probe(ctx context.Context, offered []play.Appliance) (err error) {
+	s.probing.stop()
 	ctx, span := s.tel.Tracer.Start(ctx, "probe")
 	defer func() { telemetry.End(span, err) }()
+	p := s.newProbing(ctx, offered)
+	s.probing, s.sources = p, p.sources
+	for _, src := range p.offered {
+		p.spawn(func(ctx context.Context) outcome { return p.connect(ctx, src) })
+	}
+	for !p.decided() && ctx.Err() == nil {
+		select {
+		case o := <-p.outcomes:
+			p.take(o)
+		case <-ctx.Done():
+		}
+	}
+	span.SetAttributes(attribute.Int("probe.offered", len(offered)), attribute.Int("probe.connecting", p.count(connecting)), attribute.Int("probe.failed", p.count(failed)))
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if p.chosen = p.best(); p.chosen == nil {
+		return services.Errorf(services.Unavailable, "none of %d appliances could be reached", len(offered)).WithReason(services.ReasonPlayFailed)
+	}
+	return nil
+}
+
+func (s *session) newProbing(ctx context.Context, offered []play.Appliance) *probing {
+	p := &probing{s: s, began: s.now()}
 	for _, a := range offered[:min(len(offered), maxCandidates)] {
-		src, err := newSource(a, s.conn)
+		src, err := newSource(a, s.conn, s.names)
 		if err != nil {
 			s.book.note(err)
 			continue
 		}
-		sources = append(sources, src)
+		p.offered = append(p.offered, src)
 	}
-	offeredOrder := slices.Clone(sources)
-	conns := make([]net.Conn, len(sources))
-	each(len(sources), func(i int) { conns[i] = s.probeConnect(ctx, sources[i]) })
-	byTime := func(a, b *source) int {
-		return cmp.Or(
-			boolOrder(a.probeErr != nil, b.probeErr != nil),
-			cmp.Compare(a.Rank, b.Rank),
-			cmp.Compare(a.handshake, b.handshake), cmp.Compare(a.connect, b.connect))
+	p.sources = slices.Clone(p.offered)
+	slices.SortStableFunc(p.sources, s.prefer)
+	p.outcomes = make(chan outcome, 2*len(p.offered)) // a connect and a handshake of each
+	ctx, p.cancel = context.WithCancel(ctx)
+	p.spawn = func(step func(context.Context) outcome) {
+		p.steps.Go(func() { p.outcomes <- step(ctx) })
 	}
-	open := make(map[*source]net.Conn, len(sources))
-	for i, src := range sources {
-		open[src] = conns[i]
-	}
-	slices.SortStableFunc(sources, byTime)
-	best := min(handshakes, len(sources))
-	each(best, func(i int) { s.probeTLS(ctx, sources[i], open[sources[i]]) })
-	for _, src := range sources[best:] {
-		if c := open[src]; c != nil {
-			_ = c.Close() // only the best are kept warm
-		}
-	}
-	slices.SortStableFunc(sources[:best], byTime)
-	if best > 0 && sources[0].probeErr != nil { // a handshake failed: the untried come first
-		slices.SortStableFunc(sources, func(a, b *source) int { return boolOrder(a.probeErr != nil, b.probeErr != nil) })
-	}
-	// One that sent wrong bytes before is the last resort.
-	slices.SortStableFunc(sources, func(a, b *source) int { return boolOrder(s.wrong[a.Name], s.wrong[b.Name]) })
-	now := s.now()
-	reached := 0
-	for _, src := range sources {
-		if src.probeErr != nil {
-			src.penalise(now, s.timing.HealthReport.D(), s.timing.ReportExpiry.D())
-			continue
-		}
-		reached++
-	}
-	span.SetAttributes(attribute.Int("probe.offered", len(offered)), attribute.Int("probe.reached", reached))
-	s.book.candidates(offeredOrder, sources)
-	if err := ctx.Err(); err != nil {
-		return sources, err
-	}
-	if reached == 0 {
-		return sources, services.Errorf(services.Unavailable, "none of %d appliances could be reached", len(offered)).WithReason(services.ReasonPlayFailed)
-	}
-	return sources, nil
+	return p
+}
+
+// prefer orders sources by what is known of them by now. Of one rank those
+// that are still awaited come last, since they take longer than the others
+// did; so nothing that comes later changes the order of those that answered.
+func (s *session) prefer(a, b *source) int {
+	return cmp.Or(
+		// One that sent wrong bytes before is the last resort.
+		boolOrder(s.wrong[a.Name], s.wrong[b.Name]),
+		boolOrder(a.stage == failed, b.stage == failed),
+		cmp.Compare(a.Rank, b.Rank),
+		cmp.Compare(a.ready, b.ready), cmp.Compare(a.connect, b.connect))
 }
 
 func boolOrder(a, b bool) int {
@@ -96,59 +142,143 @@ func boolOrder(a, b bool) int {
 	return -1
 }
 
-// each runs f for 0 to n-1 at once and waits.
-func each(n int, f func(i int)) {
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() { f(i) })
+// best is the first source that has not failed, or nil.
+func (p *probing) best() *source {
+	if i := slices.IndexFunc(p.sources, func(src *source) bool { return src.stage != failed }); i >= 0 {
+		return p.sources[i]
 	}
-	wg.Wait()
-}
-
-// probeConnect finds the appliance's address and connects.
-func (s *session) probeConnect(ctx context.Context, src *source) net.Conn {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	if src.probeErr = src.locate(ctx, s.names); src.probeErr != nil {
-		return nil
-	}
-	start := s.now()
-	conn, err := s.conn.tcp(ctx, src.addr)
-	src.connect, src.probeErr = s.now().Sub(start), err
-	if err != nil {
-		return nil // not the typed nil of a failed dial
-	}
-	return conn
-}
-
-// locate resolves the appliance's host.
-func (s *source) locate(ctx context.Context, names *resolver) error {
-	if ip, err := netip.ParseAddr(s.host); err == nil {
-		s.addr = netip.AddrPortFrom(ip, s.port)
-		return nil
-	}
-	addrs, err := names.host(ctx, s.host)
-	if err != nil {
-		return err
-	}
-	s.addr = netip.AddrPortFrom(addrs[0].Addr(), s.port)
 	return nil
 }
 
-// probeTLS secures a connection and keeps it for the first request.
-func (s *session) probeTLS(ctx context.Context, src *source, conn net.Conn) {
-	if conn == nil {
+// decided says that nothing under way can come before the best source.
+func (p *probing) decided() bool {
+	b := p.best()
+	return b == nil || b.stage == secured || b.stage == reached
+}
+
+func (p *probing) count(st stage) (n int) {
+	for _, src := range p.sources {
+		if src.stage == st {
+			n++
+		}
+	}
+	return n
+}
+
+// take books an outcome and goes on with what it allows.
+func (p *probing) take(o outcome) {
+	src := o.src
+	switch {
+	case o.err != nil && src == p.s.current:
+		// It delivers all the same, on a connection of its own.
+		src.probeErr = o.err
+		return
+	case o.err != nil:
+		src.stage, src.probeErr = failed, o.err
+		src.penalise(p.s.now(), p.s.timing.HealthReport.D(), p.s.timing.ReportExpiry.D())
+	case o.tls != nil:
+		src.stage, src.handshake, src.ready = secured, o.took, o.since
+		src.keep(o.tls)
+	default:
+		src.stage, src.connect, src.raw = connected, o.took, o.conn
+	}
+	slices.SortStableFunc(p.sources, p.s.prefer)
+	p.secure()
+}
+
+// secure starts the handshakes of the best connected sources, as far as their
+// place is certain, and closes the connections that are not needed.
+func (p *probing) secure() {
+	warm := 0
+	for _, src := range p.sources {
+		switch src.stage {
+		case connecting:
+			return // it may come before all that follow
+		case securing, secured:
+			warm++
+		case connected:
+			conn := src.raw
+			src.raw = nil
+			if warm == handshakes {
+				src.stage = reached
+				_ = conn.Close() // nothing was asked on it
+				continue
+			}
+			warm++
+			src.stage = securing
+			p.spawn(func(ctx context.Context) outcome { return p.handshake(ctx, src, conn) })
+		}
+	}
+}
+
+// absorb takes in what has come since, without waiting. It does nothing on a
+// nil probing.
+func (p *probing) absorb() {
+	if p == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	for {
+		select {
+		case o := <-p.outcomes:
+			p.take(o)
+		default:
+			return
+		}
+	}
+}
+
+// stop ends the probe, waits for its steps and books it. It does nothing on a
+// nil probing.
+func (p *probing) stop() {
+	if p == nil {
+		return
+	}
+	p.absorb()
+	p.cancel()
+	p.steps.Wait()
+	for len(p.outcomes) > 0 {
+		switch o := <-p.outcomes; {
+		case o.conn != nil:
+			_ = o.conn.Close() // nothing was asked on it
+		case o.tls != nil:
+			_ = o.tls.NetConn().Close()
+		}
+	}
+	for _, src := range p.sources {
+		if src.raw != nil {
+			_ = src.raw.Close()
+		}
+	}
+	p.s.book.candidates(p.offered, p.chosen)
+	p.s.probing = nil
+}
+
+// connect finds the appliance's address and connects.
+func (p *probing) connect(ctx context.Context, src *source) outcome {
+	ctx, cancel := context.WithTimeout(ctx, p.s.timing.ProbeTimeout.D())
 	defer cancel()
-	start := s.now()
-	t, err := s.conn.tls(ctx, conn, src.host, "http/1.1")
-	src.handshake, src.probeErr = s.now().Sub(start), err
+	addr, err := src.locate(ctx)
 	if err != nil {
-		return
+		return outcome{src: src, err: err}
 	}
-	src.mu.Lock()
-	src.warm = t
-	src.mu.Unlock()
+	start := p.s.now()
+	conn, err := p.s.conn.tcp(ctx, addr)
+	if err != nil {
+		return outcome{src: src, err: err} // not the typed nil of a failed dial
+	}
+	now := p.s.now()
+	return outcome{src: src, conn: conn, took: now.Sub(start), since: now.Sub(p.began)}
+}
+
+// handshake secures a connection. It closes it on failure.
+func (p *probing) handshake(ctx context.Context, src *source, conn net.Conn) outcome {
+	ctx, cancel := context.WithTimeout(ctx, p.s.timing.ProbeTimeout.D())
+	defer cancel()
+	start := p.s.now()
+	t, err := p.s.conn.tls(ctx, conn, src.host, "http/1.1")
+	if err != nil {
+		return outcome{src: src, err: err}
+	}
+	now := p.s.now()
+	return outcome{src: src, tls: t, took: now.Sub(start), since: now.Sub(p.began)}
 }

@@ -66,7 +66,8 @@ type Candidate struct {
 	Site string `json:"site"`
 	Kind string `json:"kind"`
 	// ConnectMS and TLSMS are the times of the TCP connect and of the TLS
-	// handshake after it; 0 when there was none.
+	// handshake after it; 0 when there was none, or when the play was over
+	// before it was done.
 	ConnectMS float64 `json:"connect_ms"`
 	TLSMS     float64 `json:"tls_ms"`
 	// Chosen says that playback began from it.

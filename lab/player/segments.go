@@ -12,14 +12,12 @@ import (
 
 // stream probes, fetches and plays until what was asked for has been played.
 func (s *session) stream(ctx context.Context) error {
-	sources, err := s.probe(ctx, s.reply.Appliances)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil {
+	if err := s.probe(ctx, s.reply.Appliances); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		s.book.note(err)
 	}
-	s.sources = sources
 	if err := s.loadIndex(ctx); err != nil {
 		return err
 	}
@@ -109,7 +107,7 @@ func segmentTime(seg media.Segment) time.Duration {
 // room waits until the buffer takes another segment.
 func (s *session) room(ctx context.Context) error {
 	clock := s.book.at(s.now())
-	over := clock.buffer() + s.segment - maxAhead
+	over := clock.buffer() + s.segment - s.timing.BufferAhead.D()
 	if over <= 0 {
 		return ctx.Err()
 	}

@@ -20,11 +20,11 @@ import (
 // with the transport's.
 type source struct {
 	play.Appliance
-	base *url.URL
-	host string
-	port uint16
-	addr netip.AddrPort
-	conn *connector
+	base  *url.URL
+	host  string
+	port  uint16
+	conn  *connector
+	names *resolver
 	// client requests over HTTP/1.1 with keep-alive: one request at a time
 	// needs no more, and an appliance can send a file from the kernel.
 	client    *http.Client
@@ -33,8 +33,14 @@ type source struct {
 	mu   sync.Mutex
 	warm *tls.Conn // made by the probe, for the next request
 
-	connect, handshake time.Duration
-	probeErr           error
+	// stage of its probe, and the connection that the probe has opened and not
+	// secured yet.
+	stage stage
+	raw   net.Conn
+	// connect and handshake are how long these took; ready is how long after
+	// the begin of the probe both were done.
+	connect, handshake, ready time.Duration
+	probeErr                  error
 
 	failures int
 	// until is when a source that failed may be used again; excluded ones may
@@ -43,7 +49,7 @@ type source struct {
 	excluded bool
 }
 
-func newSource(a play.Appliance, conn *connector) (*source, error) {
+func newSource(a play.Appliance, conn *connector, names *resolver) (*source, error) {
 	base, err := url.Parse(a.URL)
 	if err != nil || base.Scheme != "https" || base.Hostname() == "" {
 		return nil, services.Errorf(services.Internal, "steering gave a URL of %s that is none: %q", a.Name, a.URL)
@@ -54,7 +60,7 @@ func newSource(a play.Appliance, conn *connector) (*source, error) {
 			return nil, services.Errorf(services.Internal, "steering gave a URL of %s with port %q", a.Name, p)
 		}
 	}
-	s := &source{Appliance: a, base: base, host: base.Hostname(), port: uint16(port), conn: conn}
+	s := &source{Appliance: a, base: base, host: base.Hostname(), port: uint16(port), conn: conn, names: names, connect: unknown, ready: unknown}
 	s.transport = &http.Transport{DialTLSContext: s.dialTLS, DisableCompression: true, MaxIdleConnsPerHost: 1}
 	s.client = &http.Client{
 		Transport: s.transport,
@@ -69,11 +75,34 @@ func (s *source) dialTLS(ctx context.Context, _, _ string) (net.Conn, error) {
 	if c := s.takeWarm(); c != nil {
 		return c, nil
 	}
-	conn, err := s.conn.tcp(ctx, s.addr)
+	addr, err := s.locate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := s.conn.tcp(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
 	return s.conn.tls(ctx, conn, s.host, "http/1.1")
+}
+
+// locate resolves the appliance's host.
+func (s *source) locate(ctx context.Context) (netip.AddrPort, error) {
+	if ip, err := netip.ParseAddr(s.host); err == nil {
+		return netip.AddrPortFrom(ip, s.port), nil
+	}
+	addrs, err := s.names.host(ctx, s.host)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return netip.AddrPortFrom(addrs[0].Addr(), s.port), nil
+}
+
+// keep holds a connection for the next request.
+func (s *source) keep(c *tls.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.warm = c
 }
 
 func (s *source) takeWarm() *tls.Conn {

@@ -57,6 +57,7 @@ func lostConnection(err error) bool {
 // asks the play API for others.
 func (s *session) source(ctx context.Context) (*source, error) {
 	for {
+		s.probing.absorb()
 		clock := s.book.at(s.now())
 		comfortable := clock.buffer() >= comfort*s.segment
 		if src := pick(s.sources, s.current, comfortable, s.now()); src != nil {
@@ -104,7 +105,7 @@ func (s *session) reask(ctx context.Context) (err error) {
 				WithReason(services.ReasonPlayFailed).WithRemedy("flix fill status shows what the appliances hold")
 		}
 		if s.fruitless > 1 {
-			if err := sleep(ctx, min(firstBackoff<<(s.fruitless-1), maxBackoff)); err != nil {
+			if err := sleep(ctx, min(s.timing.RetryWait.D()<<(s.fruitless-1), s.timing.RetryWaitMax.D())); err != nil {
 				return err
 			}
 		}
@@ -138,8 +139,6 @@ func (s *session) renew(ctx context.Context) error {
 		s.reply.License, s.reply.LicenseExpires = reply.License, reply.LicenseExpires
 		s.book.licensed(reply.LicenseExpires)
 	}
-	var err error
-	s.sources, err = s.probe(ctx, reply.Appliances)
 	s.current = nil
-	return err
+	return s.probe(ctx, reply.Appliances)
 }

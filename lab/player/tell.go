@@ -11,9 +11,6 @@ import (
 	"github.com/flix-lab/flix/services/play"
 )
 
-// lastWord bounds the report at the end of a play that was cancelled.
-const lastWord = 2 * time.Second
-
 // maxSuspects bounds the reports of wrong bytes that wait to be sent.
 const maxSuspects = 16
 
@@ -119,7 +116,7 @@ func (t *teller) stop(ctx context.Context, cause error) {
 	t.wg.Wait()
 	if ctx.Err() != nil {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), lastWord)
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), t.s.timing.LastWord.D())
 		defer cancel()
 	}
 	for len(t.suspects) > 0 {

@@ -5,6 +5,9 @@ package runtime
 
 import (
 	"context"
+	"net"
+	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/flix-lab/flix/topology"
@@ -15,6 +18,12 @@ type Spec struct {
 	topology.Instance
 	// Address it listens on, e.g. "127.0.0.1".
 	Address string `json:"address"`
+	// Addresses of ports that something beside the instance listens on, by port
+	// name: the admin port of a store is its sidecar's.
+	Addresses map[string]string `json:"addresses,omitempty"`
+	// Sidecar says that a real store serves the instance: the unit watches it,
+	// registers it and answers on the ports of Addresses.
+	Sidecar bool `json:"sidecar,omitempty"`
 	// Port numbers by port name; every name of Instance.Ports has one.
 	PortNumbers map[string]int `json:"port_numbers"`
 	// Dir is the instance's own data directory; it outlives the instance.
@@ -27,6 +36,19 @@ type Spec struct {
 	Status string `json:"status,omitempty"`
 }
 
+// Where is where a port of the instance is dialled, without the port's number.
+func (s Spec) Where(port string) string {
+	if a, ok := s.Addresses[port]; ok {
+		return a
+	}
+	return s.Address
+}
+
+// Addr is "host:port" of a port of the instance.
+func (s Spec) Addr(port string) string {
+	return net.JoinHostPort(s.Where(port), strconv.Itoa(s.PortNumbers[port]))
+}
+
 // World is what all instances of a lab share. It changes when the lab
 // converges to another topology; running instances take the new value without
 // a restart.
@@ -34,6 +56,8 @@ type World struct {
 	// Lab is the lab's name; ID is unique to this incarnation of it.
 	Lab string `json:"lab"`
 	ID  string `json:"id"`
+	// Runtime the lab runs on: "embedded" or "containers".
+	Runtime string `json:"runtime"`
 	// Topology as compiled.
 	Topology topology.Topology `json:"topology"`
 	// Key is the lab's root key.
@@ -46,6 +70,23 @@ type World struct {
 	Registries map[string]string `json:"registries"`
 	// Ports says which region each range of ports belongs to.
 	Ports []PortRange `json:"ports"`
+	// Blocks says which region each block of addresses belongs to; empty where
+	// all instances share one address.
+	Blocks []Block `json:"blocks,omitempty"`
+	// Client is the address that the lab's edges are published on for clients,
+	// whatever they listen on; empty where that is the same.
+	Client string `json:"client,omitempty"`
+	// Stores are the instances that real stores serve.
+	Stores []Spec `json:"stores,omitempty"`
+	// Peers are the only networks from which an edge takes a PROXY header, and
+	// that a gateway's origins lie in.
+	Peers []netip.Prefix `json:"peers"`
+}
+
+// Block is a block of addresses that belongs to one region.
+type Block struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Region string       `json:"region"`
 }
 
 // PortRange is a range of ports that belongs to one region.
@@ -55,11 +96,32 @@ type PortRange struct {
 	Region string `json:"region"`
 }
 
+// StoresOf lists the real stores of a role.
+func (w World) StoresOf(role topology.Role) []Spec {
+	var out []Spec
+	for _, s := range w.Stores {
+		if s.Role == role {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 // RegionOfPort returns the region a port belongs to.
 func (w World) RegionOfPort(port int) (string, bool) {
 	for _, r := range w.Ports {
 		if port >= r.First && port <= r.Last {
 			return r.Region, true
+		}
+	}
+	return "", false
+}
+
+// RegionOfAddress returns the region an address belongs to.
+func (w World) RegionOfAddress(a netip.Addr) (string, bool) {
+	for _, b := range w.Blocks {
+		if b.Prefix.Contains(a.Unmap()) {
+			return b.Region, true
 		}
 	}
 	return "", false
@@ -95,6 +157,15 @@ type Instance struct {
 type Runtime interface {
 	// Name is "embedded" or "containers".
 	Name() string
+	// Place decides where an instance is to listen and keep its data: it sets
+	// Address, Addresses, Sidecar and Dir. The same instance keeps its place
+	// until Release.
+	Place(s *Spec) error
+	// Release gives the place of an instance that is not wanted any more back.
+	Release(i topology.Instance) error
+	// Complete adds to a world what only the runtime knows: Runtime, Blocks,
+	// Client and Peers.
+	Complete(w *World)
 	// SetWorld gives every running host the new world; hosts started later get
 	// it too. Idempotent.
 	SetWorld(ctx context.Context, w World) error
@@ -115,4 +186,13 @@ type Runtime interface {
 	Remove(ctx context.Context) error
 	// Processes lists the operating-system processes of the lab.
 	Processes(ctx context.Context) ([]int, error)
+	// Hosts lists the fault domains that were made (a region's name, or "oc"
+	// for the appliances) and whether each is alive.
+	Hosts() map[string]bool
+	// EndHost ends a fault domain that is not wanted any more, in order, and
+	// forgets it. With keep its data stay.
+	EndHost(ctx context.Context, host string, keep bool) error
 }
+
+// OpenConnect is the fault domain of the appliances.
+const OpenConnect = "oc"

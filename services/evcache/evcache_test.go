@@ -89,6 +89,12 @@ func want(t testing.TB, c *Client, key, value string) {
 
 func TestClientRoundTrip(t *testing.T) {
 	_, nodes := zones(t, 2)
+	roundTrip(t, nodes)
+}
+
+// roundTrip is what the client promises over any memcached.
+func roundTrip(t *testing.T, nodes []Node) {
+	t.Helper()
 	ctx := t.Context()
 	c := newClient(t, Config{Zone: "a", Prefix: "app", Policy: All}, nodes...)
 	for _, key := range []string{"k", "with blank", strings.Repeat("long", 100), "#hash", "ümlaut"} {
@@ -127,6 +133,33 @@ func TestClientRoundTrip(t *testing.T) {
 	if v, err := GetJSON[map[string]int](ctx, c, "j"); err != nil || v["a"] != 1 {
 		t.Errorf("GetJSON = %v, %v", v, err)
 	}
+	if err := c.Touch(ctx, "never stored", time.Hour); err != nil {
+		t.Errorf("Touch of what is not there: %v", err)
+	}
+	if err := c.Set(ctx, "month", []byte("v"), 40*24*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	want(t, c, "month", "v") // beyond 30 days an expiry is a point in time
+	if err := c.Set(ctx, "brief", []byte("v"), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	want(t, c, "brief", "v")
+	if err := c.Set(ctx, "touched", []byte("v"), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Touch(ctx, "touched", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	for until := time.Now().Add(5 * time.Second); ; {
+		_, err := c.Get(ctx, "brief")
+		if errors.Is(err, ErrMiss) {
+			break
+		}
+		if err != nil || time.Now().After(until) {
+			t.Fatalf("an item that lives for a second: %v", err)
+		}
+	}
+	want(t, c, "touched", "v")
 }
 
 func TestZoneLoss(t *testing.T) {
@@ -248,9 +281,12 @@ func TestRingSpreadsAndHolds(t *testing.T) {
 	}
 }
 
-func TestGomemcache(t *testing.T) {
-	n := newNode(t, "127.0.0.1:0", 0)
-	mc := memcache.New(n.addr)
+func TestGomemcache(t *testing.T) { commands(t, newNode(t, "127.0.0.1:0", 0).addr) }
+
+// commands checks with a foreign client that a memcached and the embedded one
+// answer alike.
+func commands(t *testing.T, addr string) {
+	mc := memcache.New(addr)
 	defer mc.Close()
 	check := func(err, want error) {
 		t.Helper()

@@ -29,6 +29,8 @@ type broker struct {
 	addr string
 	tel  *telemetry.Telemetry
 	stop func()
+	// real is set for a broker in a container.
+	real *container
 }
 
 func newBroker(t testing.TB) *broker {
@@ -40,6 +42,10 @@ func newBroker(t testing.TB) *broker {
 
 func (b *broker) start() {
 	b.t.Helper()
+	if b.real != nil {
+		b.real.restart(b.t)
+		return
+	}
 	ln, err := net.Listen("tcp", b.addr)
 	if err != nil {
 		b.t.Fatal(err)
@@ -146,8 +152,10 @@ func consume(t testing.TB, c ConsumerConfig) (stop func()) {
 	return stop
 }
 
-func TestRoundTripAndEndOffsets(t *testing.T) {
-	ctx, b := soon(t), newBroker(t)
+func TestRoundTripAndEndOffsets(t *testing.T) { roundTrip(t, newBroker(t)) }
+
+func roundTrip(t *testing.T, b *broker) {
+	ctx := soon(t)
 	tel := telemetry.Discard()
 	p := newProducer(t, ProducerConfig{Brokers: b.brokers, Tel: tel})
 	c := newCollector()
@@ -192,8 +200,10 @@ func endOffsets(ctx context.Context, t testing.TB, addr, topic string) (sum int6
 	return sum
 }
 
-func TestDataAndGroupSurviveRestart(t *testing.T) {
-	ctx, b := soon(t), newBroker(t)
+func TestDataAndGroupSurviveRestart(t *testing.T) { survivesRestart(t, newBroker(t)) }
+
+func survivesRestart(t *testing.T, b *broker) {
+	ctx := soon(t)
 	p := newProducer(t, ProducerConfig{Brokers: b.brokers})
 	send := func(id string) {
 		t.Helper()
@@ -219,8 +229,10 @@ func TestDataAndGroupSurviveRestart(t *testing.T) {
 	}
 }
 
-func TestProducerOutlastsTheBroker(t *testing.T) {
-	ctx, b := soon(t), newBroker(t)
+func TestProducerOutlastsTheBroker(t *testing.T) { outlasts(t, newBroker(t)) }
+
+func outlasts(t *testing.T, b *broker) {
+	ctx := soon(t)
 	b.stop()
 	tel := telemetry.Discard()
 	p := newProducer(t, ProducerConfig{Brokers: b.brokers, MaxRecords: 3, Tel: tel})
@@ -263,8 +275,10 @@ func TestCloseWithoutBrokerEnds(t *testing.T) {
 	}
 }
 
-func TestHandlerRetriesAndPassesOverInvalid(t *testing.T) {
-	ctx, b := soon(t), newBroker(t)
+func TestHandlerRetriesAndPassesOverInvalid(t *testing.T) { retries(t, newBroker(t)) }
+
+func retries(t *testing.T, b *broker) {
+	ctx := soon(t)
 	p := newProducer(t, ProducerConfig{Brokers: b.brokers})
 	for _, v := range []any{event("1"), "no event", event("2")} {
 		if err := p.Send(ctx, TopicMembers, "k", v); err != nil {

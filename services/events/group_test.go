@@ -11,8 +11,10 @@ import (
 )
 
 // Two members share the partitions; when one goes, the other has all.
-func TestGroupRebalances(t *testing.T) {
-	ctx, b := soon(t), newBroker(t)
+func TestGroupRebalances(t *testing.T) { rebalances(t, newBroker(t)) }
+
+func rebalances(t *testing.T, b *broker) {
+	ctx := soon(t)
 	p := newProducer(t, ProducerConfig{Brokers: b.brokers})
 	one, two := newCollector(), newCollector()
 	cfg := ConsumerConfig{Brokers: b.brokers, Group: "g", Topics: []string{TopicPlayback}, Handle: one.handle}
@@ -89,8 +91,10 @@ func TestConsumerEndsWithoutBroker(t *testing.T) {
 	}
 }
 
-func TestTraceReachesTheConsumer(t *testing.T) {
-	ctx, b := soon(t), newBroker(t)
+func TestTraceReachesTheConsumer(t *testing.T) { carriesTrace(t, newBroker(t)) }
+
+func carriesTrace(t *testing.T, b *broker) {
+	ctx := soon(t)
 	tel := telemetry.Discard()
 	p := newProducer(t, ProducerConfig{Brokers: b.brokers, Tel: tel})
 	sctx, span := tel.Tracer.Start(ctx, "test")
@@ -114,8 +118,10 @@ func TestTraceReachesTheConsumer(t *testing.T) {
 
 // A handler that fails for longer than its member's patience gets the record
 // again after the member has joined anew.
-func TestStuckHandlerJoinsAnew(t *testing.T) {
-	ctx, b := soon(t), newBroker(t)
+func TestStuckHandlerJoinsAnew(t *testing.T) { joinsAnew(t, newBroker(t)) }
+
+func joinsAnew(t *testing.T, b *broker) {
+	ctx := soon(t)
 	p := newProducer(t, ProducerConfig{Brokers: b.brokers})
 	for _, id := range []string{"1", "2", "3"} {
 		if err := p.Send(ctx, TopicTitles, "k", event(id)); err != nil {

@@ -137,7 +137,7 @@ func (s *Server) retain(ctx context.Context) {
 		<-ctx.Done()
 		return
 	}
-	t := time.NewTicker(min(max(s.cfg.Retention/10, minRetentionCheck), maxRetentionCheck))
+	t := time.NewTicker(retentionCheck(s.cfg.Retention))
 	defer t.Stop()
 	for {
 		select {

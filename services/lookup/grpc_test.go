@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -130,4 +131,46 @@ func TestDialWaitsNoLongerThanItsDeadline(t *testing.T) {
 	if _, err := c.Dial("", "rpc"); services.KindOf(err) != services.Invalid {
 		t.Errorf("Dial without a VIP: %v", err)
 	}
+}
+
+// Whoever is gone is not waited for, also by a connection that has never made
+// a call: a client of a killed service has to hear of it at once.
+func TestDialDoesNotWaitForWhoIsGone(t *testing.T) {
+	r := startRegistry(t)
+	c, _ := runClient(t, r.timing, r.url())
+	id, stop := backend(t, c, 1)
+	eventually(t, count(c, "kv", 1))
+	fails := func(reason string, method func(conn *grpc.ClientConn) error) {
+		t.Helper()
+		conn, err := c.Dial("kv", "rpc", telemetry.Discard().DialOptions()...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		begun := time.Now()
+		err = method(conn)
+		if services.KindOf(err) != services.Unavailable || services.ReasonOf(err) != reason {
+			t.Errorf("%v with reason %q, want %q", err, services.ReasonOf(err), reason)
+		}
+		if !strings.Contains(err.Error(), "kv") {
+			t.Errorf("%v does not say who is away", err)
+		}
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("a call took %v to fail", took)
+		}
+	}
+	unary := func(conn *grpc.ClientConn) error { _, err := call(t, conn); return err }
+	watch := func(conn *grpc.ClientConn) error {
+		_, err := healthpb.NewHealthClient(conn).Watch(deadline(t), &healthpb.HealthCheckRequest{})
+		return err
+	}
+	stop() // killed: it stays in the registry until its lease has run out
+	fails("", unary)
+	fails("", watch)
+	if err := c.Deregister(deadline(t), id); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, count(c, "kv", 0))
+	fails(lookup.ReasonNoInstance, unary)
+	fails(lookup.ReasonNoInstance, watch)
 }

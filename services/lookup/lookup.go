@@ -92,7 +92,7 @@ func New(cfg Config) *Client {
 		kick:  make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		subs: map[uint64]*subscription{}, regs: map[string]*registration{},
 	}
-	c.view.Store(newView(nil, 0))
+	c.view.Store(newView(nil, nil))
 	return c
 }
 

@@ -339,3 +339,29 @@ func BenchmarkVIP(b *testing.B) {
 		}
 	}
 }
+
+// A forgotten instance is left to its lease: the registry drops it as it does
+// one whose process has crashed, and the others of the process stay.
+func TestForget(t *testing.T) {
+	r := startRegistry(t)
+	c, _ := runClient(t, r.timing, r.url())
+	for n := range 2 {
+		if err := c.Register(kv(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, count(c, "kv", 2))
+	c.Forget(kv(0).ID)
+	c.Forget("nobody")
+	if got := len(c.VIP("kv")); got != 2 {
+		t.Errorf("%d are listed before a lease has run out", got)
+	}
+	eventually(t, count(c, "kv", 1))
+	if got := c.VIP("kv")[0].ID; got != kv(1).ID {
+		t.Errorf("%s stays", got)
+	}
+	if err := c.Register(kv(0)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, count(c, "kv", 2))
+}

@@ -112,6 +112,23 @@ func (c *Client) Registered(ctx context.Context, id string) error {
 	}
 }
 
+// Forget stops renewing the instance's lease and does not tell the registry:
+// the lease runs out, as it does when the process of an instance crashes. It
+// is for an instance that ends out of order in a process that goes on. It does
+// nothing for an ID that this client does not have.
+func (c *Client) Forget(id string) {
+	c.regMu.Lock()
+	r := c.regs[id]
+	delete(c.regs, id)
+	c.regMu.Unlock()
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	r.gone = true
+	r.mu.Unlock()
+}
+
 // Deregister cancels the instance's lease and forgets it. It retries until
 // the registry has confirmed or ctx ends; in the latter case the lease runs
 // out by itself.
@@ -194,8 +211,13 @@ func (c *Client) renewLoop(ctx context.Context) {
 	}
 }
 
-// renewDue handles every registration that is due and returns the time until
-// the next one is. It stops when the registry is away: to ask it once per
+// together is the part of a renewal interval by which a lease is renewed early
+// along with one that is due. So those of a process soon go in one burst, and
+// an idle process wakes once per interval and not once per instance.
+const together = 5
+
+// renewDue handles every registration that is due, or soon will be when one
+// is, and returns the time until the next one is. It stops when the registry is away: to ask it once per
 // instance would only take longer. A registration that the registry refuses
 // does not hold up the others.
 func (c *Client) renewDue(ctx context.Context) (time.Duration, error) {
@@ -206,11 +228,19 @@ func (c *Client) renewDue(ctx context.Context) (time.Duration, error) {
 	}
 	c.regMu.Unlock()
 	next := c.cfg.Timing.LeaseRenewal.D()
+	early := next / together
+	soonest := next
+	for _, r := range regs {
+		soonest = min(soonest, r.due())
+	}
+	if soonest > 0 {
+		return soonest, nil
+	}
 	for _, r := range regs {
 		r.mu.Lock()
-		wait, was := time.Until(r.renewAt), r.dirty
+		was := r.dirty
 		r.mu.Unlock()
-		if wait > 0 {
+		if wait := r.due(); wait > early {
 			next = min(next, wait)
 			continue
 		}
@@ -231,6 +261,13 @@ func (c *Client) renewDue(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	return next, nil
+}
+
+// due is how long it takes until the lease is to be renewed.
+func (r *registration) due() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Until(r.renewAt)
 }
 
 // send renews the lease, or registers when the registry does not know the

@@ -2,6 +2,7 @@ package lookup
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -15,12 +16,19 @@ type view struct {
 	version uint64
 	all     []Instance            // sorted by ID
 	vips    map[string][]Instance // UP only, by lower-case VIP, sorted by ID
+	// ever holds every VIP that has had an UP instance in this view or before.
+	ever map[string]bool
 	// next is closed when a newer view has taken this one's place.
 	next chan struct{}
 }
 
-func newView(all []Instance, version uint64) *view {
-	v := &view{version: version, all: all, vips: map[string][]Instance{}, next: make(chan struct{})}
+// newView makes the view that follows old, which is nil for the first.
+func newView(all []Instance, old *view) *view {
+	v := &view{all: all, vips: map[string][]Instance{}, ever: map[string]bool{}, next: make(chan struct{})}
+	if old != nil {
+		v.version = old.version + 1
+		maps.Copy(v.ever, old.ever)
+	}
 	slices.SortFunc(v.all, func(a, b Instance) int { return strings.Compare(a.ID, b.ID) })
 	for _, i := range v.all {
 		if i.Status != StatusUp {
@@ -29,6 +37,7 @@ func newView(all []Instance, version uint64) *view {
 		for vip := range strings.SplitSeq(strings.ToLower(i.VIP), ",") {
 			if vip = strings.TrimSpace(vip); vip != "" {
 				v.vips[vip] = append(v.vips[vip], i)
+				v.ever[vip] = true
 			}
 		}
 	}
@@ -122,7 +131,7 @@ func (c *Client) Subscribe(vip string, f func([]Instance)) (unsubscribe func()) 
 // publish puts a new view in place and tells everyone who waits for it.
 func (c *Client) publish(all []Instance) {
 	old := c.view.Load()
-	v := newView(all, old.version+1)
+	v := newView(all, old)
 	c.view.Store(v)
 	close(old.next)
 	c.subMu.Lock()

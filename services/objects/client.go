@@ -81,7 +81,9 @@ type Client struct {
 }
 
 // NewClient makes a client. It opens no connection.
-func NewClient(c ClientConfig) (*Client, error) {
+func NewClient(c ClientConfig) (*Client, error) { return newClient(c, maxAttempts) }
+
+func newClient(c ClientConfig, attempts int) (*Client, error) {
 	if c.Endpoint == nil || c.AccessKey == "" || c.SecretKey == "" {
 		return nil, services.Errorf(services.Invalid, "objects.NewClient: Endpoint, AccessKey and SecretKey are required")
 	}
@@ -94,7 +96,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 	}
 	core, err := minio.NewCore(signHost, &minio.Options{
 		Creds: credentials.NewStaticV4(c.AccessKey, c.SecretKey, ""), Region: signRegion, BucketLookup: minio.BucketLookupPath,
-		Transport: router{c.Endpoint, t}, MaxRetries: maxAttempts,
+		Transport: router{c.Endpoint, t}, MaxRetries: attempts,
 	})
 	if err != nil {
 		return nil, services.Wrap("objects.NewClient", err)

@@ -120,13 +120,21 @@ func (q *request) route() (operation, error) {
 	if foreign(q.query) {
 		return operation{}, errNotImplemented
 	}
-	copies := q.r.Header.Get("X-Amz-Copy-Source") != ""
-	for _, op := range operations() {
-		if op.method == q.r.Method && op.object == (q.key != "") && (op.sub == "" || q.query.Has(op.sub)) && (!op.copies || copies) {
-			return op, nil
-		}
+	if op, ok := operationOf(q.r, q.key, q.query); ok {
+		return op, nil
 	}
 	return operation{}, errMethodNotAllowed
+}
+
+// operationOf finds what a request on a bucket, or on a key of it, asks for.
+func operationOf(r *http.Request, key string, query url.Values) (operation, bool) {
+	copies := r.Header.Get("X-Amz-Copy-Source") != ""
+	for _, op := range operations() {
+		if op.method == r.Method && op.object == (key != "") && (op.sub == "" || query.Has(op.sub)) && (!op.copies || copies) {
+			return op, true
+		}
+	}
+	return operation{}, false
 }
 
 // fail answers with an error, unless the answer has begun already.

@@ -48,10 +48,7 @@ type Server struct {
 	http     *http.Server
 	requests *prometheus.CounterVec
 	release  func() error
-
-	mu       sync.Mutex // guards ended, and that no handler begins after it
-	ended    bool
-	handlers sync.WaitGroup
+	gate     gate
 }
 
 // NewServer opens the store in Dir. It fails with services.Conflict if another
@@ -67,7 +64,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, services.Wrap("objects.NewServer", err)
 	}
-	egressBytes := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "s3_egress_bytes_total", Help: "Bytes of objects served, since the store was made."}, []string{"bucket"})
+	egressBytes := newEgressCounter()
 	eg, err := openEgressLog(st.root, egressBytes)
 	if err != nil {
 		return nil, errors.Join(services.Wrap("objects.NewServer", err), st.close())
@@ -75,15 +72,28 @@ func NewServer(c ServerConfig) (*Server, error) {
 	s := &Server{
 		ln: c.Listener, tel: c.Tel, store: st, egress: eg,
 		verifier: verifier{accessKey: c.AccessKey, secretKey: c.SecretKey, now: c.Now},
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "s3_requests_total", Help: "S3 requests answered."}, []string{"op", "code"}),
+		requests: newRequestCounter(),
 		release:  sync.OnceValue(func() error { return errors.Join(eg.close(), st.close()) }),
 	}
 	c.Tel.Metrics.MustRegister(egressBytes, s.requests)
-	s.http = &http.Server{
-		Handler:           c.Tel.Handler("s3", http.HandlerFunc(s.serveHTTP)),
+	s.http = newHTTP(c.Tel, s.serveHTTP)
+	return s, nil
+}
+
+// newHTTP is the HTTP server of a store or of a door before one.
+func newHTTP(tel *telemetry.Telemetry, h http.HandlerFunc) *http.Server {
+	return &http.Server{
+		Handler:           tel.Handler("s3", h),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 	}
-	return s, nil
+}
+
+func newEgressCounter() *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "s3_egress_bytes_total", Help: "Bytes of objects served, since the store was made."}, []string{"bucket"})
+}
+
+func newRequestCounter() *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "s3_requests_total", Help: "S3 requests answered."}, []string{"op", "code"})
 }
 
 // EgressBytes returns the bytes of object data served out of a bucket since
@@ -101,22 +111,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	} else {
 		err = nil
 	}
-	s.mu.Lock()
-	s.ended = true
-	s.mu.Unlock()
-	s.handlers.Wait()
+	s.gate.shut()
 	return errors.Join(err, s.release())
-}
-
-// begin admits a request, unless the server has ended.
-func (s *Server) begin() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
-		return false
-	}
-	s.handlers.Add(1)
-	return true
 }
 
 // Close releases a server that was never served. It is harmless after Serve.
@@ -130,12 +126,11 @@ func (s *Server) Close() error {
 
 // serveHTTP answers one request and counts it.
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	if !s.begin() {
-		w.Header().Set("Connection", "close")
-		w.WriteHeader(http.StatusServiceUnavailable)
+	if !s.gate.enter() {
+		refuse(w)
 		return
 	}
-	defer s.handlers.Done()
+	defer s.gate.leave()
 	sw := &codeWriter{ResponseWriter: w}
 	q := &request{s: s, w: sw, r: r}
 	if err := q.serve(); err != nil {
@@ -150,9 +145,9 @@ type codeWriter struct {
 	code int
 }
 
-// WriteHeader notes the first status.
+// WriteHeader notes the first status that is not just informational.
 func (c *codeWriter) WriteHeader(code int) {
-	if c.code == 0 {
+	if c.code == 0 && code >= http.StatusOK {
 		c.code = code
 	}
 	c.ResponseWriter.WriteHeader(code)

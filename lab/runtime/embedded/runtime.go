@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,7 +19,11 @@ import (
 	"github.com/flix-lab/flix/lab/journal"
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/lab/runtime/host"
+	"github.com/flix-lab/flix/topology"
 )
+
+// Address is where embedded instances listen.
+const Address = "127.0.0.1"
 
 // Config of the embedded runtime.
 type Config struct {
@@ -257,8 +262,26 @@ func (r *Runtime) Stop(ctx context.Context, ids []string, grace time.Duration) e
 	return g.Wait()
 }
 
-// EndHost ends a host that has nothing left to run: orderly, then at once.
-func (r *Runtime) EndHost(ctx context.Context, name string) error {
+// Place implements runtime.Runtime: everything listens on loopback, and data
+// lie below the lab's folder.
+func (r *Runtime) Place(s *runtime.Spec) error {
+	s.Address = Address
+	s.Dir = filepath.Join(r.c.Dir, "data", filepath.FromSlash(s.ID))
+	return nil
+}
+
+// Release implements runtime.Runtime: places are not taken from anywhere.
+func (*Runtime) Release(topology.Instance) error { return nil }
+
+// Complete implements runtime.Runtime.
+func (r *Runtime) Complete(w *runtime.World) {
+	w.Runtime = r.Name()
+	w.Peers = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+}
+
+// EndHost implements runtime.Runtime: orderly, then at once. A host's data are
+// the lab's to remove.
+func (r *Runtime) EndHost(ctx context.Context, name string, _ bool) error {
 	if h, ok := r.client(name); ok {
 		// A host that does not answer is ended below.
 		_ = h.Quit(ctx)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"sync"
 
 	"github.com/flix-lab/flix/lab/runtime"
@@ -17,8 +16,9 @@ type Listeners struct {
 	UDP map[string]net.PacketConn
 }
 
-// listen binds every port of a spec. The DNS role's client port is bound for
-// datagrams as well.
+// listen binds every port of a spec, and of a sidecar only those that are its
+// own and not the store's. The DNS role's client port is bound for datagrams as
+// well.
 func listen(spec runtime.Spec) (Listeners, *sockets, error) {
 	ls := Listeners{TCP: map[string]net.Listener{}, UDP: map[string]net.PacketConn{}}
 	s := &sockets{conns: map[*net.TCPConn]struct{}{}}
@@ -27,7 +27,10 @@ func listen(spec runtime.Spec) (Listeners, *sockets, error) {
 		return Listeners{}, nil, err
 	}
 	for _, name := range spec.Ports {
-		addr := net.JoinHostPort(spec.Address, strconv.Itoa(spec.PortNumbers[name]))
+		if _, own := spec.Addresses[name]; spec.Sidecar && !own {
+			continue
+		}
+		addr := spec.Addr(name)
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			return fail(fmt.Errorf("%s: port %s: %w", spec.ID, name, err))

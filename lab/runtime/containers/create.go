@@ -1,0 +1,174 @@
+package containers
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+	"github.com/testcontainers/testcontainers-go"
+
+	"github.com/flix-lab/flix/lab/journal"
+	"github.com/flix-lab/flix/services"
+)
+
+// up makes and starts a container, or starts it again; one that runs is left
+// alone. One that was made but is not what is declared now, or was only half
+// made, is made anew: its data are in its volume.
+func (r *Runtime) up(ctx context.Context, d declaration) error {
+	name := r.containerName(d.ID)
+	sum, err := d.sum()
+	if err != nil {
+		return err
+	}
+	was, err := r.docker.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
+	switch {
+	case errdefs.IsNotFound(err):
+		return r.create(ctx, name, sum, d)
+	case err != nil:
+		return fmt.Errorf("%s: %w", d.ID, r.broken(err))
+	case was.Container.Config.Labels[labelDir] != r.c.Dir:
+		return services.Errorf(services.Conflict, "there is a container %s that is not this lab's", name).WithRemedy("remove it (docker rm -f %s), or use another lab name: --name", name)
+	case was.Container.State.Running && !was.Container.State.Restarting:
+		return nil
+	case was.Container.Config.Labels[labelSum] == sum && was.Container.State.Status == container.StateExited:
+		_, err := r.docker.ContainerStart(ctx, was.Container.ID, client.ContainerStartOptions{})
+		if err != nil {
+			return r.notStarted(d, err)
+		}
+		return nil
+	}
+	if err := r.removeContainer(ctx, was.Container.ID); err != nil {
+		return err
+	}
+	return r.create(ctx, name, sum, d)
+}
+
+// Environ is what a process that uses the runtime must have in its environment:
+// testcontainers reads its settings there, once. Its reaper would end the
+// containers with the process that made them; a lab outlives its daemon, and
+// labels and the journal see to what is left.
+func Environ() []string { return []string{"TESTCONTAINERS_RYUK_DISABLED=true"} }
+
+// quiet takes testcontainers' chatter: what matters comes back as an error.
+var quiet = log.New(io.Discard, "", 0)
+
+func (r *Runtime) create(ctx context.Context, name, sum string, d declaration) error {
+	labels := r.labels(d.Host, d.Role)
+	specs, err := json.Marshal(d.Specs)
+	if err != nil {
+		return fmt.Errorf("%s: %w", d.ID, err)
+	}
+	labels[labelSpecs], labels[labelSum] = string(specs), sum
+	if err := r.c.Journal.Put(journal.Container, name, struct{}{}); err != nil {
+		return err
+	}
+	req := testcontainers.GenericContainerRequest{Started: true, Logger: quiet}
+	req.Name, req.Image, req.Env, req.Cmd, req.Labels = name, d.Image, maps.Clone(d.Env), d.Cmd, labels
+	req.Networks = []string{r.networkName()}
+	for path, b := range d.files {
+		req.Files = append(req.Files, testcontainers.ContainerFile{Reader: bytes.NewReader(b), ContainerFilePath: path, FileMode: 0o600})
+	}
+	var mounts []mount.Mount
+	if d.Volume != "" {
+		volume := name + "-data"
+		if err := r.c.Journal.Put(journal.Volume, volume, struct{}{}); err != nil {
+			return err
+		}
+		mounts = append(mounts, mount.Mount{Type: mount.TypeVolume, Source: volume, Target: d.Volume, VolumeOptions: &mount.VolumeOptions{Labels: r.labels(d.Host, d.Role)}})
+	}
+	bindings := network.PortMap{}
+	for _, p := range d.Publish {
+		np, err := network.ParsePort(p.String())
+		if err != nil {
+			return fmt.Errorf("%s: %w", d.ID, err)
+		}
+		bindings[np] = []network.PortBinding{{HostIP: clientAddress, HostPort: strconv.Itoa(p.Number)}}
+		req.ExposedPorts = append(req.ExposedPorts, p.String())
+	}
+	address, err := netip.ParseAddr(d.Address)
+	if err != nil {
+		return fmt.Errorf("%s: %w", d.ID, err)
+	}
+	var hostConfig *container.HostConfig
+	req.ConfigModifier = func(c *container.Config) {
+		c.Hostname, c.StopTimeout = hostname(d.ID), &d.Grace
+	}
+	req.HostConfigModifier = func(h *container.HostConfig) {
+		h.Mounts, h.PortBindings = mounts, bindings
+		h.Memory, h.MemorySwap = d.Memory, d.Memory // and no swap on top
+		h.RestartPolicy = container.RestartPolicy{Name: container.RestartPolicyDisabled}
+		h.LogConfig = container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "8m", "max-file": "2"}}
+		hostConfig = h
+	}
+	req.EndpointSettingsModifier = func(m map[string]*network.EndpointSettings) {
+		if e := m[r.networkName()]; e != nil {
+			e.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: address}
+			e.Aliases = []string{hostname(d.ID)}
+		}
+	}
+	// The library publishes every port that the image names, on every address of
+	// the machine, after the modifiers: only what is declared shall be, and on
+	// loopback alone.
+	req.LifecycleHooks = []testcontainers.ContainerLifecycleHooks{{PreCreates: []testcontainers.ContainerRequestHook{
+		func(context.Context, testcontainers.ContainerRequest) error {
+			hostConfig.PortBindings = bindings
+			return nil
+		},
+	}}}
+	if _, err := testcontainers.GenericContainer(ctx, req); err != nil {
+		return r.notStarted(d, err)
+	}
+	return nil
+}
+
+// clientAddress is where ports are published.
+var clientAddress = netip.MustParseAddr("127.0.0.1")
+
+// hostname is a container's name for the others: its id from the inside out,
+// e.g. 1.gateway.a.us-east.
+func hostname(id string) string {
+	parts := strings.Split(id, "/")
+	for i, j := 0, len(parts)-1; i < j; i, j = i+1, j-1 {
+		parts[i], parts[j] = parts[j], parts[i]
+	}
+	return strings.Join(parts, ".")
+}
+
+// notStarted explains why the engine did not start a container.
+func (r *Runtime) notStarted(d declaration, err error) error {
+	text := err.Error()
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s: %w", d.ID, err)
+	case strings.Contains(text, "port is already allocated"), strings.Contains(text, "address already in use"):
+		return &services.Error{Op: d.ID, Kind: services.Conflict, Msg: fmt.Sprintf("one of the ports %v of 127.0.0.1 is taken by another program", d.Publish), Err: err,
+			Remedy: "find it with ss -ltnp and end it, then run the command again; or take the lab down first, so that it chooses other ports"}
+	case strings.Contains(text, "no space left on device"):
+		return &services.Error{Op: d.ID, Kind: services.Exhausted, Msg: "the disk of the Docker engine is full", Err: err, Remedy: "free some (docker system df shows what takes it; docker system prune), then run the command again: it goes on"}
+	case strings.Contains(text, "Address already in use") || strings.Contains(text, "address already"):
+		return &services.Error{Op: d.ID, Kind: services.Conflict, Msg: "its address " + d.Address + " is taken in the lab's network", Err: err, Remedy: "remove what does not belong to the lab from network " + r.networkName()}
+	}
+	return fmt.Errorf("%s: %w", d.ID, r.broken(err))
+}
+
+// broken names the remedy when the engine itself is gone.
+func (r *Runtime) broken(err error) error {
+	if client.IsErrConnectionFailed(err) {
+		return &services.Error{Op: "docker", Kind: services.Unavailable, Msg: "the engine does not answer", Err: err,
+			Remedy: "start it again and run the command again: the lab goes on from what is there"}
+	}
+	return err
+}

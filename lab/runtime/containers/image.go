@@ -1,0 +1,163 @@
+package containers
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+
+	"github.com/flix-lab/flix/lab/journal"
+	"github.com/flix-lab/flix/lab/runtime/containers/images"
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/topology"
+)
+
+// imageName is what flix's own images are called; the tag is the digest of
+// what is in them.
+const imageName = "flix/lab"
+
+// component names the image of a component, as the topology or else the
+// environment wants it, and sees to it that the engine has it.
+func (r *Runtime) component(ctx context.Context, c images.Component) (string, error) {
+	return imageSet(r.c.Getenv, r.c.Declared()).Resolve(ctx, images.NewEngine(r.docker), c)
+}
+
+// imageSet is the set of images that the environment and, over it, the
+// topology ask for.
+func imageSet(getenv func(string) string, declared topology.Containers) images.Set {
+	set := images.FromEnv(getenv)
+	if declared.Registry != "" {
+		set.Prefix = declared.Registry
+	}
+	for name, ref := range declared.Images {
+		set.Overrides[images.Component(name)] = ref
+	}
+	return set
+}
+
+// ensureImages makes the image of this very binary, unless the engine has it,
+// and the transcoder's, which is the same on top of one that brings ffmpeg.
+func (r *Runtime) ensureImages(ctx context.Context) error {
+	binary, err := os.ReadFile(r.c.Exe)
+	if err != nil {
+		return fmt.Errorf("the image of flix: %w", err)
+	}
+	if err := static(binary); err != nil {
+		return err
+	}
+	if r.image, err = r.ensureImage(ctx, "scratch", binary); err != nil {
+		return err
+	}
+	base, err := r.component(ctx, images.FFmpeg)
+	if err != nil {
+		return err
+	}
+	r.codecImage, err = r.ensureImage(ctx, base, binary)
+	return err
+}
+
+// static refuses a binary that needs a dynamic linker: the image has none.
+func static(binary []byte) error {
+	f, err := elf.NewFile(bytes.NewReader(binary))
+	if err != nil {
+		return services.Errorf(services.Unavailable, "this flix is no Linux binary (%v)", err).WithRemedy("the containers runtime needs a flix built for Linux: make build")
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return services.Errorf(services.Unavailable, "this flix is linked dynamically and cannot run in an image without a system").WithRemedy("build it static: CGO_ENABLED=0 go build ./cmd/flix, or make build")
+		}
+	}
+	return nil
+}
+
+func (r *Runtime) ensureImage(ctx context.Context, base string, binary []byte) (string, error) {
+	dockerfile := fmt.Sprintf("FROM %s\nCOPY flix /usr/local/bin/flix\nENTRYPOINT [\"/usr/local/bin/flix\"]\n", base)
+	h := sha256.New()
+	h.Write([]byte(dockerfile))
+	h.Write(binary)
+	tag := imageName + ":" + hex.EncodeToString(h.Sum(nil)[:6])
+	_, err := r.docker.ImageInspect(ctx, tag)
+	switch {
+	case err == nil:
+		return tag, r.c.Journal.Put(journal.Image, tag, struct{}{})
+	case !errdefs.IsNotFound(err):
+		return "", fmt.Errorf("image %s: %w", tag, r.broken(err))
+	}
+	if err := r.c.Journal.Put(journal.Image, tag, struct{}{}); err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, f := range []struct {
+		name string
+		mode int64
+		data []byte
+	}{{"Dockerfile", 0o644, []byte(dockerfile)}, {"flix", 0o755, binary}} {
+		if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(f.data))}); err != nil {
+			return "", fmt.Errorf("image %s: %w", tag, err)
+		}
+		if _, err := w.Write(f.data); err != nil {
+			return "", fmt.Errorf("image %s: %w", tag, err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		return "", fmt.Errorf("image %s: %w", tag, err)
+	}
+	res, err := r.docker.ImageBuild(ctx, &b, client.ImageBuildOptions{Tags: []string{tag}, Remove: true, ForceRemove: true, Dockerfile: "Dockerfile", Labels: map[string]string{labelRole: "flix"}})
+	if err != nil {
+		return "", fmt.Errorf("image %s: %w", tag, r.broken(err))
+	}
+	defer res.Body.Close()
+	if err := built(res.Body); err != nil {
+		return "", fmt.Errorf("image %s: %w", tag, err)
+	}
+	return tag, nil
+}
+
+// built reads the engine's report of a build to its end.
+func built(report io.Reader) error {
+	d := json.NewDecoder(report)
+	for {
+		var line struct {
+			Error string `json:"error"`
+		}
+		err := d.Decode(&line)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case line.Error != "":
+			return errors.New(line.Error)
+		}
+	}
+}
+
+// Missing says why a lab cannot run in containers here without getting
+// anything first; "" when it can: an engine answers and has every image.
+func Missing(ctx context.Context, getenv func(string) string, declared topology.Containers) string {
+	docker, err := Connect(ctx, getenv("DOCKER_HOST"))
+	if err != nil {
+		return "no Docker engine of this machine answers"
+	}
+	defer docker.Close()
+	set, engine := imageSet(getenv, declared), images.NewEngine(docker)
+	for _, c := range images.Components() {
+		found, err := set.Find(ctx, engine, c)
+		if err != nil || found.Image == nil {
+			return fmt.Sprintf("the image of %s is not here: flix images pull, or flix images build", c)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,279 @@
+package containers
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/pkg/stdcopy"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"github.com/flix-lab/flix/lab/runtime"
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/topology"
+)
+
+// found is a container of the lab as the engine shows it.
+type found struct {
+	container       string // the engine's id
+	name, id        string // its name; the instance, agent or pack
+	host, role      string
+	address         string
+	specs           []runtime.Spec
+	running         bool
+	status          string // the engine's words, e.g. "Exited (137) 3 seconds ago"
+	volumes         []string
+	started         time.Time
+	pid, exitStatus int
+}
+
+func (f found) store() bool { return isStore(topology.Role(f.role)) }
+
+// filter narrows a list of containers.
+type filter struct{ name, host string }
+
+// containers lists the lab's.
+func (r *Runtime) containers(ctx context.Context) ([]found, error) {
+	return r.find(ctx, filter{})
+}
+
+func (r *Runtime) find(ctx context.Context, f filter) ([]found, error) {
+	fs := make(client.Filters).Add("label", labelDir+"="+r.c.Dir)
+	if f.host != "" {
+		fs.Add("label", labelHost+"="+f.host)
+	}
+	if f.name != "" {
+		fs.Add("name", "^/?"+f.name+"$")
+	}
+	list, err := r.docker.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: fs})
+	if err != nil {
+		return nil, fmt.Errorf("containers of the lab: %w", r.broken(err))
+	}
+	out := make([]found, 0, len(list.Items))
+	for _, c := range list.Items {
+		x := found{container: c.ID, host: c.Labels[labelHost], role: c.Labels[labelRole], running: c.State == container.StateRunning, status: c.Status}
+		if len(c.Names) > 0 {
+			x.name = strings.TrimPrefix(c.Names[0], "/")
+		}
+		if c.NetworkSettings != nil {
+			if e := c.NetworkSettings.Networks[r.networkName()]; e != nil && e.IPAMConfig != nil {
+				x.address = e.IPAMConfig.IPv4Address.String()
+			}
+		}
+		for _, m := range c.Mounts {
+			x.volumes = append(x.volumes, m.Name)
+		}
+		if err := json.Unmarshal([]byte(c.Labels[labelSpecs]), &x.specs); err != nil {
+			return nil, fmt.Errorf("container %s: its label %s cannot be read: %w", x.name, labelSpecs, err)
+		}
+		x.id = strings.TrimPrefix(x.name, r.prefix+"-")
+		if len(x.specs) == 1 && x.role != "pack" && x.role != "agent" {
+			x.id = x.specs[0].ID
+		}
+		out = append(out, x)
+	}
+	slices.SortFunc(out, func(a, b found) int { return strings.Compare(a.name, b.name) })
+	return out, nil
+}
+
+// seen remembers what an inspection of a container told, until its status
+// changes.
+type seen struct {
+	mu   sync.Mutex
+	last map[string]found
+}
+
+func newSeen() *seen { return &seen{last: map[string]found{}} }
+
+func (s *seen) forgetAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.last)
+}
+
+// inspected completes what a list told with the times and numbers that only an
+// inspection has.
+func (r *Runtime) inspected(ctx context.Context, f found) (found, error) {
+	r.seen.mu.Lock()
+	was, ok := r.seen.last[f.container]
+	r.seen.mu.Unlock()
+	// "Up 5 minutes" grows older; "Up 2 seconds" after that is a restart.
+	if ok && was.running == f.running && f.running && !young(f.status) {
+		f.started, f.pid = was.started, was.pid
+		return f, nil
+	}
+	in, err := r.docker.ContainerInspect(ctx, f.container, client.ContainerInspectOptions{})
+	if err != nil {
+		return f, err
+	}
+	if st := in.Container.State; st != nil {
+		f.started, _ = time.Parse(time.RFC3339Nano, st.StartedAt) // zero if it never ran
+		f.pid, f.exitStatus = st.Pid, st.ExitCode
+	}
+	r.seen.mu.Lock()
+	r.seen.last[f.container] = f
+	r.seen.mu.Unlock()
+	return f, nil
+}
+
+// young says whether a status such as "Up 12 seconds" is of a container that
+// may have started since it was last looked at.
+func young(status string) bool {
+	return !strings.HasPrefix(status, "Up ") || strings.Contains(status, "second")
+}
+
+// List implements runtime.Runtime.
+func (r *Runtime) List(ctx context.Context) ([]runtime.Instance, error) {
+	cs, err := r.containers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []runtime.Instance
+	for _, c := range cs {
+		if c.role == "agent" {
+			continue
+		}
+		c, err := r.inspected(ctx, c)
+		if errdefs.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.id, r.broken(err))
+		}
+		for _, s := range c.specs {
+			i := runtime.Instance{Spec: s, State: runtime.Running, Started: c.started, PID: c.pid, Container: c.container[:12]}
+			if !c.running {
+				i.State, i.PID, i.Error = runtime.Gone, 0, c.status
+			}
+			out = append(out, i)
+		}
+	}
+	slices.SortFunc(out, func(a, b runtime.Instance) int { return strings.Compare(a.Spec.ID, b.Spec.ID) })
+	return out, nil
+}
+
+// hostsAge is how old a list may be that Hosts answers from.
+const hostsAge = 300 * time.Millisecond
+
+// Hosts implements runtime.Runtime: a region is alive while a container of its
+// own runs.
+func (r *Runtime) Hosts() map[string]bool {
+	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	defer cancel()
+	out := map[string]bool{}
+	cs, err := r.containers(ctx)
+	if err != nil {
+		return out // the engine is gone, and with it every host
+	}
+	for _, c := range cs {
+		out[c.host] = out[c.host] || c.running
+	}
+	return out
+}
+
+// Processes implements runtime.Runtime: every process in a container of the
+// lab, found by its control group.
+func (r *Runtime) Processes(ctx context.Context) ([]int, error) {
+	cs, err := r.containers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ours := map[string]bool{}
+	for _, c := range cs {
+		ours[c.container] = true
+	}
+	files, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	if err != nil {
+		return nil, fmt.Errorf("processes: %w", err)
+	}
+	var pids []int
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue // it ended just now
+		}
+		if !ours[containerOf(string(b))] {
+			continue
+		}
+		if pid, err := strconv.Atoi(strings.Split(f, "/")[2]); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+// containerOf finds the engine's id of a container in the text of a process's
+// cgroup file: 64 hexadecimal digits in a path, of either version of cgroups.
+func containerOf(cgroup string) string {
+	for _, line := range strings.Split(cgroup, "\n") {
+		for _, part := range strings.FieldsFunc(line, func(c rune) bool { return !strings.ContainsRune("0123456789abcdef", c) }) {
+			if len(part) == 64 {
+				return part
+			}
+		}
+	}
+	return ""
+}
+
+// died returns an error with the last lines of its log when the container of
+// an instance, agent or pack has ended; nil while it runs.
+func (r *Runtime) died(ctx context.Context, id string) error {
+	cs, err := r.find(ctx, filter{name: r.containerName(id)})
+	if err != nil || len(cs) == 0 || cs[0].running {
+		return nil
+	}
+	return r.obituary(ctx, cs[0])
+}
+
+// lastLines of a container that died are shown.
+const lastLines = 12
+
+func (r *Runtime) obituary(ctx context.Context, c found) error {
+	return services.Errorf(services.Unavailable, "%s ended (%s); its last lines:\n%s", c.id, c.status, r.tail(ctx, c, lastLines)).
+		WithRemedy("mend what they say, then run the command again: it goes on; all of the log: docker logs %s", c.name)
+}
+
+// tail returns the last lines of a container's log.
+func (r *Runtime) tail(ctx context.Context, c found, lines int) string {
+	out, err := r.docker.ContainerLogs(ctx, c.container, client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Tail: strconv.Itoa(lines)})
+	if err != nil {
+		return "(its log cannot be read: " + err.Error() + ")"
+	}
+	defer out.Close()
+	var b strings.Builder
+	pr, pw := io.Pipe()
+	go func() { _, err := stdcopy.StdCopy(pw, pw, out); pw.CloseWithError(err) }()
+	sc := bufio.NewScanner(pr)
+	for sc.Scan() {
+		fmt.Fprintf(&b, "  | %s\n", sc.Text())
+	}
+	_, _ = io.Copy(io.Discard, pr) // a line too long to show: let the writer end
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// Died returns an error about a container of the lab that has ended though
+// nobody asked it to; nil when there is none.
+func (r *Runtime) Died(ctx context.Context, stopped map[string]bool) error {
+	cs, err := r.containers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range cs {
+		asked := len(c.specs) > 0 && stopped[c.specs[0].ID]
+		if !c.running && !asked && strings.HasPrefix(c.status, "Exited") {
+			return r.obituary(ctx, c)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package containers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flix-lab/flix/lab/journal"
+	"github.com/flix-lab/flix/lab/runtime"
+)
+
+// removeTime bounds the removal of one container.
+const removeTime = 30 * time.Second
+
+// gone says whether an error means that there is nothing to end.
+func gone(err error) bool {
+	return errdefs.IsNotFound(err) || errdefs.IsConflict(err) || errdefs.IsNotModified(err)
+}
+
+// removeContainer ends a container at once and removes it with the volumes
+// that have no name. One that the engine is removing already is waited for by
+// the next request for its name.
+func (r *Runtime) removeContainer(ctx context.Context, id string) error {
+	_, err := r.docker.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+	if err != nil && !errdefs.IsNotFound(err) && !strings.Contains(err.Error(), "already in progress") {
+		return fmt.Errorf("container %s: %w", id, r.broken(err))
+	}
+	return nil
+}
+
+// removeAll ends and removes containers and, unless keep, their volumes.
+func (r *Runtime) removeAll(ctx context.Context, f filter, keep bool) error {
+	cs, err := r.find(ctx, f)
+	if err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for _, c := range cs {
+		g.Go(func() error {
+			if err := r.removeContainer(gctx, c.container); err != nil {
+				return err
+			}
+			return r.c.Journal.Delete(journal.Container, c.name)
+		})
+	}
+	if err := g.Wait(); err != nil || keep {
+		return err
+	}
+	return r.removeVolumes(ctx, f)
+}
+
+func (r *Runtime) removeVolumes(ctx context.Context, f filter) error {
+	fs := make(client.Filters).Add("label", labelDir+"="+r.c.Dir)
+	if f.host != "" {
+		fs.Add("label", labelHost+"="+f.host)
+	}
+	vs, err := r.docker.VolumeList(ctx, client.VolumeListOptions{Filters: fs})
+	if err != nil {
+		return fmt.Errorf("volumes of the lab: %w", r.broken(err))
+	}
+	for _, v := range vs.Items {
+		if f.name != "" && v.Name != f.name+"-data" {
+			continue
+		}
+		if _, err := r.docker.VolumeRemove(ctx, v.Name, client.VolumeRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("volume %s: %w", v.Name, r.broken(err))
+		}
+		if err := r.c.Journal.Delete(journal.Volume, v.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Remove implements runtime.Runtime: containers, volumes, network, and the
+// images that no other lab uses.
+func (r *Runtime) Remove(ctx context.Context) error {
+	if err := r.removeAll(ctx, filter{}, false); err != nil {
+		return err
+	}
+	if err := r.removeNetwork(ctx); err != nil {
+		return err
+	}
+	return r.removeImages(ctx)
+}
+
+func (r *Runtime) removeImages(ctx context.Context) error {
+	for _, e := range r.c.Journal.List(journal.Image) {
+		_, err := r.docker.ImageRemove(ctx, e.ID, client.ImageRemoveOptions{})
+		if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) { // a conflict: another lab's containers use it
+			return fmt.Errorf("image %s: %w", e.ID, r.broken(err))
+		}
+		if err := r.c.Journal.Delete(journal.Image, e.ID); err != nil {
+			return err
+		}
+	}
+	r.image, r.codecImage = "", ""
+	return nil
+}
+
+// EndHost implements runtime.Runtime.
+func (r *Runtime) EndHost(ctx context.Context, name string, keep bool) error {
+	cs, err := r.find(ctx, filter{host: name})
+	if err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for _, c := range cs {
+		if c.running {
+			g.Go(func() error { return r.stopContainer(gctx, c, stopTime, false) })
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := r.removeAll(ctx, filter{host: name}, keep); err != nil {
+		return err
+	}
+	if !keep {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if name != runtime.OpenConnect {
+			if err := r.places.release(agentID(name)); err != nil {
+				return err
+			}
+			return r.places.releaseRegion(name)
+		}
+		return nil
+	}
+	left, err := r.containers(ctx)
+	if err != nil || len(left) > 0 {
+		return err
+	}
+	return r.removeNetwork(ctx)
+}
+
+// stopTime bounds the orderly end of a container; a store needs a moment to
+// write what it has in memory.
+const stopTime = 10 * time.Second

@@ -1,0 +1,160 @@
+package evcache
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// memcached runs the real one until the end of the test and returns its
+// container and address. The test is skipped where that cannot be done (and
+// fails when FLIX_REQUIRE_DOCKER is 1).
+func memcached(t testing.TB, maxBytes int64) (name, addr string) {
+	t.Helper()
+	image := pickImage(t)
+	name = "flixt-mc-" + strings.ToLower(rand.Text()[:8])
+	t.Cleanup(func() {
+		if _, err := docker("rm", "--force", "--volumes", name); err != nil {
+			t.Error(err)
+		}
+	})
+	// A port of our own choice: it stays the same when the container restarts.
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr = ln.Addr().String()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	run := []string{"run", "--detach", "--name", name, "--memory", "128m", "--publish", addr + ":" + strconv.Itoa(StorePort), image}
+	if _, err := docker(append(run, Command(maxBytes)...)...); err != nil {
+		t.Fatal(err)
+	}
+	return name, addr
+}
+
+// pickImage returns the image to test with.
+func pickImage(t testing.TB) string {
+	t.Helper()
+	miss := t.Skipf
+	if os.Getenv("FLIX_REQUIRE_DOCKER") == "1" {
+		miss = t.Fatalf
+	}
+	if _, err := docker("version", "--format", "{{.Server.Version}}"); err != nil {
+		miss("Docker is not reachable: %v", err)
+	}
+	if image := os.Getenv("FLIX_IMAGE_MEMCACHED"); image != "" {
+		return image
+	}
+	images := []string{"memcached:1.6.18", "flix/memcached:1.6.18"}
+	for _, image := range images {
+		if _, err := docker("image", "inspect", image); err == nil {
+			return image
+		}
+	}
+	miss("none of the images %s is here: pull the first, build the second with flix images build, or name another in FLIX_IMAGE_MEMCACHED", strings.Join(images, ", "))
+	return ""
+}
+
+// docker runs the docker command and returns what it prints.
+func docker(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, "docker", args...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("docker %s: %w: %s", args[0], err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// Zone a is a real memcached and zone b an embedded one: to the client they
+// are the same.
+func TestMemcached(t *testing.T) {
+	name, addr := memcached(t, 16<<20)
+	b := newBeside(t, addr)
+	other := newNode(t, "127.0.0.1:0", 0)
+	nodes := []Node{{Addr: addr, Zone: "a"}, {Addr: other.addr, Zone: "b"}}
+	t.Run("client alone with it", func(t *testing.T) { roundTrip(t, nodes[:1]) })
+	t.Run("client of two zones", func(t *testing.T) { roundTrip(t, nodes) })
+	t.Run("commands", func(t *testing.T) { commands(t, addr) })
+	t.Run("figures", func(t *testing.T) {
+		b.shows(t, "memcached_cmd_get_total", 5)
+		b.shows(t, "memcached_cmd_set_total", 5)
+		b.shows(t, "memcached_get_hits_total", 5)
+		b.shows(t, "memcached_get_misses_total", 1)
+		b.shows(t, "memcached_evictions_total", 0)
+		b.shows(t, "memcached_curr_connections", 1)
+		b.shows(t, "memcached_limit_maxbytes", 16<<20)
+	})
+	t.Run("eviction", func(t *testing.T) { evicts(t, nodes[:1], b) })
+	t.Run("loss and return", func(t *testing.T) {
+		ctx := t.Context()
+		all := newClient(t, Config{Zone: "a", Policy: All}, nodes...)
+		if err := all.Set(ctx, "kept", []byte("v"), 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := docker("kill", name); err != nil {
+			t.Fatal(err)
+		}
+		want(t, all, "kept", "v") // from the other zone
+		if err := newClient(t, Config{Zone: "a"}, nodes...).Set(ctx, "more", []byte("v"), 0); err != nil {
+			t.Errorf("a write to all zones but one with one lost: %v", err)
+		}
+		if up := <-b.changes; up {
+			t.Fatal("it is dead, but counts as up")
+		}
+		if _, err := docker("start", name); err != nil {
+			t.Fatal(err)
+		}
+		if up := <-b.changes; !up {
+			t.Fatal("it is back, but counts as down")
+		}
+		want(t, all, "kept", "v")
+		alone := newClient(t, Config{}, nodes[0])
+		if _, err := alone.Get(ctx, "kept"); !errors.Is(err, ErrMiss) {
+			t.Errorf("a memcached that came back empty: %v", err)
+		}
+	})
+}
+
+// evicts fills the cache over its bound: the oldest items go, and the client
+// sees misses, never errors.
+func evicts(t *testing.T, nodes []Node, b *beside) {
+	ctx := t.Context()
+	c := newClient(t, Config{Prefix: "fill", Policy: All}, nodes...)
+	value := bytes.Repeat([]byte("x"), 100_000)
+	const items = 400 // 40 MB
+	for i := range items {
+		if err := c.Set(ctx, strconv.Itoa(i), value, 0); err != nil {
+			t.Fatalf("item %d: %v", i, err)
+		}
+	}
+	kept := 0
+	for i := range items {
+		v, err := c.Get(ctx, strconv.Itoa(i))
+		switch {
+		case err == nil && bytes.Equal(v, value):
+			kept++
+		case !errors.Is(err, ErrMiss):
+			t.Fatalf("item %d: %v", i, err)
+		}
+	}
+	if kept == 0 || kept == items {
+		t.Errorf("%d of %d items are left in 16 MiB", kept, items)
+	}
+	b.shows(t, "memcached_evictions_total", 1)
+	want(t, c, strconv.Itoa(items-1), string(value))
+}

@@ -1,0 +1,150 @@
+package objects
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flix-lab/flix/services/telemetry/telemetrytest"
+)
+
+// versity runs versitygw until the end of the test and returns its container
+// and address. The test is skipped where that cannot be done (and fails when
+// FLIX_REQUIRE_DOCKER is 1).
+func versity(t testing.TB, args ...string) (name, addr string) {
+	t.Helper()
+	image := pickImage(t)
+	name = "flixt-s3-" + strings.ToLower(rand.Text()[:8])
+	t.Cleanup(func() {
+		if _, err := docker("rm", "--force", "--volumes", name); err != nil {
+			t.Error(err)
+		}
+	})
+	// A port of our own choice: it stays the same when the container restarts.
+	ln := listen(t)
+	addr = ln.Addr().String()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	run := []string{"run", "--detach", "--name", name, "--memory", "512m", "--publish", addr + ":" + strconv.Itoa(StorePort), "--volume", StoreDir}
+	for k, v := range Environment(testKey, testSecret) {
+		run = append(run, "--env", k+"="+v)
+	}
+	run = append(append(run, args...), image)
+	if _, err := docker(append(run, Command()...)...); err != nil {
+		t.Fatal(err)
+	}
+	return name, addr
+}
+
+// pickImage returns the image to test with.
+func pickImage(t testing.TB) string {
+	t.Helper()
+	miss := t.Skipf
+	if os.Getenv("FLIX_REQUIRE_DOCKER") == "1" {
+		miss = t.Fatalf
+	}
+	if _, err := docker("version", "--format", "{{.Server.Version}}"); err != nil {
+		miss("Docker is not reachable: %v", err)
+	}
+	if image := os.Getenv("FLIX_IMAGE_VERSITYGW"); image != "" {
+		return image
+	}
+	images := []string{"versity/versitygw:v1.8.0", "flix/versitygw:1.8.0"}
+	for _, image := range images {
+		if _, err := docker("image", "inspect", image); err == nil {
+			return image
+		}
+	}
+	miss("none of the images %s is here: pull the first, build the second with flix images build, or name another in FLIX_IMAGE_VERSITYGW", strings.Join(images, ", "))
+	return ""
+}
+
+// docker runs the docker command and returns what it prints.
+func docker(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, "docker", args...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("docker %s: %w: %s", args[0], err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// One container serves all: the tests of a store that lives, then those of one
+// that comes and goes.
+func TestVersitygw(t *testing.T) {
+	name, addr := versity(t)
+	start := time.Now()
+	b := newBeside(t, addr, t.TempDir())
+	t.Logf("it answered %s after docker run returned", time.Since(start).Round(time.Millisecond))
+	if up := <-b.changes; !up {
+		t.Fatal("it serves, but does not count as up")
+	}
+	t.Run("contract", func(t *testing.T) { contract(t, b.addr) })
+	t.Run("egress", func(t *testing.T) {
+		counted := *b
+		counted.t = t
+		counted.counts()
+		if n, series := telemetrytest.Metric(t, b.tel.Metrics, "s3_egress_bytes_total", map[string]string{"bucket": BucketMedia}); series != 1 || uint64(n) != b.sidecar.EgressBytes(BucketMedia) {
+			t.Errorf("s3_egress_bytes_total = %v in %d series", n, series)
+		}
+	})
+	t.Run("restart", func(t *testing.T) {
+		b.put("kept", []byte("kept"))
+		if _, err := docker("kill", name); err != nil {
+			t.Fatal(err)
+		}
+		if up := <-b.changes; up {
+			t.Fatal("it is dead, but counts as up")
+		}
+		if code, body := read(t, "http://"+b.addr+"/media/kept", ""); code != 503 {
+			t.Errorf("a request without the store: %d %s", code, body)
+		}
+		if _, err := docker("start", name); err != nil {
+			t.Fatal(err)
+		}
+		if up := <-b.changes; !up {
+			t.Fatal("it is back, but counts as down")
+		}
+		if got := b.get("kept", 0, 0); string(got) != "kept" {
+			t.Errorf("%q after a kill, want what was stored", got)
+		}
+	})
+}
+
+// What versitygw itself says of a GET: its access log knows of no byte. A
+// version that does would make the door's count a second opinion.
+func TestVersitygwCountsNothing(t *testing.T) {
+	name, addr := versity(t, "--env", "VGW_ACCESS_LOG=stdout")
+	b := newBeside(t, addr, t.TempDir())
+	if err := b.client.EnsureBucket(t.Context(), BucketMedia); err != nil {
+		t.Fatal(err)
+	}
+	b.put("logged", noise(12345, 1))
+	b.get("logged", 0, 0)
+	logs, err := docker("logs", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	for line := range strings.Lines(logs) {
+		if strings.Contains(line, "s3_GetObject") {
+			got = line
+		}
+	}
+	t.Logf("access log: %s", got)
+	if got == "" || strings.Contains(got, "12345") {
+		t.Errorf("the access log says %q: look again whether the door is needed", got)
+	}
+}
