@@ -97,7 +97,7 @@ var rules = []rule{
 var homes = []struct{ prefix, home string }{
 	{"github.com/testcontainers/", "lab/runtime/containers"},
 	{"github.com/docker/", "lab/runtime/containers"},
-	{"github.com/moby/", "lab/runtime/containers"},
+	{"github.com/moby/", "lab/runtime/containers lab/runtime/containers/images"},
 	{"github.com/gocql/", "services/kv/cassandra"},
 	{"github.com/apache/cassandra-gocql-driver", "services/kv/cassandra"},
 	{"github.com/olekukonko/tablewriter", "cmd/flix/render cmd/flix/tui"},
@@ -106,6 +106,7 @@ var homes = []struct{ prefix, home string }{
 	{"github.com/NimbleMarkets/ntcharts", "cmd/flix/tui"},
 	{"github.com/spf13/", "cmd/flix"},
 	{"github.com/cockroachdb/pebble", "services/kv/embedded"},
+	{"github.com/go-sql-driver/", "services/sqldb/mariadb"},
 	{"modernc.org/sqlite", "services/sqldb/embedded"},
 	{"github.com/blevesearch/", "services/search/embedded"},
 	{"github.com/twmb/franz-go", "services/events lab/e2e"},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -27,6 +28,8 @@ type intent struct {
 	Properties map[string]map[topology.Role]map[string]string `json:"properties,omitempty"`
 	// Evacuated regions, and since which evacuation.
 	Evacuated map[string]string `json:"evacuated,omitempty"`
+	// Cuts are the partitions of the WAN; those whose time is over count no more.
+	Cuts []runtime.Cut `json:"cuts,omitempty"`
 	// Moving is the evacuation in progress, for resumption after a crash.
 	Moving *moving `json:"moving,omitempty"`
 }

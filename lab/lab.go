@@ -293,6 +293,11 @@ func (l *Lab) world(i *intent, specs []runtime.Spec) runtime.World {
 		CAPEM: sec.pki.CA, CertPEM: sec.pki.Cert, KeyPEM: sec.pki.Key,
 		Registries: map[string]string{}, Ports: l.ports.ranges(),
 	}
+	for _, c := range i.Cuts {
+		if c.Until.After(time.Now()) {
+			w.Cuts = append(w.Cuts, c)
+		}
+	}
 	l.rt.Complete(&w)
 	for _, s := range specs {
 		if s.Role == topology.RoleRegistry && s.Number == 1 {

@@ -15,6 +15,7 @@ import (
 	"github.com/flix-lab/flix/lab/wan"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/evcache"
+	"github.com/flix-lab/flix/services/events"
 	"github.com/flix-lab/flix/services/kv/cassandra"
 	"github.com/flix-lab/flix/services/objects"
 	"github.com/flix-lab/flix/services/sidecar"
@@ -61,15 +62,9 @@ func (u *unit) watch(name string, probe func(context.Context) error) (func(conte
 }
 
 func sidecarKafka(u *unit) (services.Unit, error) {
-	addr := u.spec.Addr(topology.PortRPC)
-	watch, err := u.watch("kafka", func(ctx context.Context) error {
-		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-		if err == nil {
-			err = c.Close()
-		}
-		return err
+	return events.NewSidecar(events.SidecarConfig{
+		Target: u.spec.Addr(topology.PortRPC), Retention: u.timing().KafkaRetention.D(), OnHealth: u.announce, Tel: u.tel,
 	})
-	return beside{watch}, err
 }
 
 func sidecarEVCache(u *unit) (services.Unit, error) {

@@ -49,7 +49,7 @@ type Wiring struct {
 
 	mu      sync.Mutex
 	lookups map[route]*lookup.Client
-	setters map[string]func(topology.Topology) // units that take a new topology
+	setters map[string][]func(topology.Topology) // units that take a new topology
 }
 
 // route is the way from a site in one region to another.
@@ -84,7 +84,7 @@ var _ host.Factory = (*Wiring)(nil)
 // there is one.
 func NewWiring(h slog.Handler, exporter sdktrace.SpanExporter) *Wiring {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &Wiring{log: h, exporter: exporter, ctx: ctx, cancel: cancel, lookups: map[route]*lookup.Client{}, setters: map[string]func(topology.Topology){}}
+	w := &Wiring{log: h, exporter: exporter, ctx: ctx, cancel: cancel, lookups: map[route]*lookup.Client{}, setters: map[string][]func(topology.Topology){}}
 	w.wan = wan.NewTable(topology.Topology{}, w.locate)
 	return w
 }
@@ -111,9 +111,18 @@ func (w *Wiring) SetWorld(world runtime.World) error {
 	}
 	w.world.Store(s)
 	w.wan.Set(world.Topology)
+	cuts := make([]wan.Cut, 0, len(world.Cuts))
+	for _, c := range world.Cuts {
+		cuts = append(cuts, wan.Cut(c))
+	}
+	w.wan.Sever(cuts)
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, set := range w.setters {
+	var sets []func(topology.Topology)
+	for _, s := range w.setters {
+		sets = append(sets, s...)
+	}
+	w.mu.Unlock()
+	for _, set := range sets {
 		set(world.Topology)
 	}
 	return nil
@@ -348,7 +357,20 @@ func (u *unit) rpc(role topology.Role) (*grpc.ClientConn, error) {
 func (u *unit) onTopology(set func(topology.Topology)) {
 	u.w.mu.Lock()
 	defer u.w.mu.Unlock()
-	u.w.setters[u.spec.ID] = set
+	u.w.setters[u.spec.ID] = append(u.w.setters[u.spec.ID], set)
+}
+
+// knowAll keeps a copy of every region's registry from now on, of those to come
+// as well: the role's first answer about another region must not be that there
+// is nothing.
+func (u *unit) knowAll() {
+	know := func(t topology.Topology) {
+		for _, r := range t.RegionNames() {
+			u.w.lookup(u.spec.Region, r)
+		}
+	}
+	know(u.world.Topology)
+	u.onTopology(know)
 }
 
 // peers returns region → address of a role's port in the other regions, from

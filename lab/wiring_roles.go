@@ -217,6 +217,7 @@ func buildCacheControl(u *unit) (services.Unit, error) {
 	if err != nil {
 		return nil, err
 	}
+	u.knowAll()
 	return cachecontrol.New(cachecontrol.Deps{
 		RPC: u.ls.TCP[topology.PortRPC], Region: u.spec.Region, Instance: u.spec.ID, KV: store, Events: prod,
 		Peers: u.cacheControls(), Regions: func() []string { return u.w.topology().RegionNames() },
@@ -419,6 +420,7 @@ func buildPlay(u *unit) (services.Unit, error) {
 }
 
 func buildGateway(u *unit) (services.Unit, error) {
+	u.knowAll() // it may have to pass requests on to any
 	return gateway.New(gateway.Deps{
 		TLS: u.ls.TCP[topology.PortTLS], TLSConfig: u.tlsConfig("h2", "http/1.1"), HTTP: u.ls.TCP[topology.PortHTTP],
 		Instance: u.spec.ID, Region: u.spec.Region, Zone: u.spec.Zone, Lookup: u.local(),
@@ -452,6 +454,7 @@ func buildELB(u *unit) (services.Unit, error) {
 func buildDNS(u *unit) (services.Unit, error) {
 	// Clients are told where the edges are published, which is not where they
 	// listen when they are containers.
+	u.knowAll()
 	public := u.world.Client
 	clients, err := netip.ParseAddr(cmp.Or(public, u.spec.Address))
 	if err != nil {

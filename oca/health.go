@@ -61,7 +61,7 @@ func (h *health) load() float64 { return math.Float64frombits(h.loadBits.Load())
 func (s *Server) healthLoop(ctx context.Context) error {
 	every := s.d.Timing.HealthReport.D() / 2
 	last, lastSent := time.Now(), s.sent.Load()
-	for sleep(ctx, every) {
+	for sleep(ctx, untilBeat(time.Now(), every)) {
 		now, sent := time.Now(), s.sent.Load()
 		s.checkHealth(now.Sub(last), sent-lastSent)
 		last, lastSent = now, sent

@@ -90,7 +90,8 @@ func (s *Server) talk(ctx context.Context, stream controlStream, region string, 
 		return err
 	}
 	s.report()
-	t := time.NewTicker(s.d.Timing.HealthReport.D())
+	every := s.d.Timing.HealthReport.D()
+	t := time.NewTimer(untilBeat(time.Now(), every))
 	defer t.Stop()
 	for {
 		select {
@@ -106,6 +107,7 @@ func (s *Server) talk(ctx context.Context, stream controlStream, region string, 
 		case <-s.health.note:
 			s.report()
 		case <-t.C:
+			t.Reset(untilBeat(time.Now(), every))
 			s.report()
 			if region == s.d.Region {
 				continue

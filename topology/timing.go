@@ -87,7 +87,7 @@ func LabTiming() Timing {
 		LeaseRenewal: 1 * s, LeaseDuration: 3 * s, EvictionInterval: 1 * s, RegistryFetch: 1 * s,
 		HealthReport: 1 * s, ReportExpiry: 4 * s, CacheControlSync: 500 * ms,
 		DNSTTL:          2 * s,
-		FillWindowStart: 0, FillWindow: 24 * h, ScrubInterval: 1 * m,
+		FillWindowStart: 0, FillWindow: 24 * h, ScrubInterval: 5 * m,
 		RPCTimeout: 1 * s, BreakerSleep: 1 * s, CacheTTL: 10 * s,
 		LicenseDuration: 12 * h, URLExpiry: 4 * h, MemberTokenExpiry: 24 * h,
 		ProgressReport: 2 * s, MaxConnectionAge: 60 * s,

@@ -83,6 +83,36 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 // pss sums up the proportional set sizes of the lab's processes in MiB, as the
 // kernel counts them.
 func (l lab) pss() (float64, error) {
+	kb, err := l.sum("smaps_rollup", readPSS)
+	return kb / 1024, err
+}
+
+// cpu sums up the CPU seconds that the lab's processes have used.
+func (l lab) cpu() (float64, error) {
+	ticks, err := l.sum("stat", readTicks)
+	return ticks / ticksPerSecond, err
+}
+
+// idleCPU is what the lab uses of a processor while nothing is asked of it, in
+// CPU seconds per minute, measured over a time.
+func (l lab) idleCPU(ctx context.Context, over time.Duration) (float64, error) {
+	before, err := l.cpu()
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-time.After(over):
+	}
+	after, err := l.cpu()
+	return (after - before) / time.Since(began).Minutes(), err
+}
+
+// sum adds up what read finds in a file of /proc of each of the lab's
+// processes.
+func (l lab) sum(file string, read func(text string) (float64, error)) (float64, error) {
 	cmdlines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		return 0, err
@@ -93,20 +123,40 @@ func (l lab) pss() (float64, error) {
 		if err != nil || !bytes.Contains(line, []byte("--lab-dir\x00"+l.work+"/")) {
 			continue // gone meanwhile, or somebody else's
 		}
-		text, err := os.ReadFile(filepath.Join(filepath.Dir(name), "smaps_rollup"))
+		name = filepath.Join(filepath.Dir(name), file)
+		text, err := os.ReadFile(name)
 		if err != nil {
 			return 0, err
 		}
-		kb, err := readPSS(string(text))
+		v, err := read(string(text))
 		if err != nil {
 			return 0, fmt.Errorf("%s: %w", name, err)
 		}
-		sum += kb / 1024
+		sum += v
 	}
 	if sum == 0 {
 		return 0, fmt.Errorf("no process of the lab in %s is found in /proc", l.work)
 	}
 	return sum, nil
+}
+
+// ticksPerSecond is USER_HZ, in which Linux counts a process's time for us on
+// every architecture that Go has.
+const ticksPerSecond = 100
+
+// readTicks adds up utime and stime, the 14th and 15th field of the text of
+// stat. The second field is the program's name and may hold anything.
+func readTicks(text string) (float64, error) {
+	f := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+	if len(f) < 13 {
+		return 0, fmt.Errorf("there are no times in %q", text)
+	}
+	user, err := strconv.ParseFloat(f[11], 64)
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.ParseFloat(f[12], 64)
+	return user + system, err
 }
 
 // readPSS finds the kB of Pss in the text of smaps_rollup.

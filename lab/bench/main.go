@@ -1,10 +1,10 @@
 // Command bench measures what a lab costs on this machine: the time until it is
-// ready, its memory, the time it takes to end, the play delay of a viewer with
-// nothing in the way, and "flix --help". It runs a built flix as a user would,
+// ready, its memory, its processor time when idle, the time it takes to end, the
+// play delay of a viewer with nothing in the way, and "flix --help". It runs a built flix as a user would,
 // in a state folder of its own, several times, and prints medians beside the
 // targets, and beside a reference measured in the same run where there is one.
 //
-// It reads what flix reports and checks the memory against /proc; it never
+// It reads what flix reports, and memory and processor time in /proc; it never
 // looks inside. It is run by "make bench".
 package main
 
@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"time"
 )
 
 func main() {
@@ -33,6 +34,7 @@ type config struct {
 	regions int
 	runs    int
 	plays   int
+	idle    time.Duration
 }
 
 func run(ctx context.Context) (err error) {
@@ -41,9 +43,10 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&c.regions, "regions", 3, "regions of the lab")
 	flag.IntVar(&c.runs, "runs", 5, "labs that are brought up and down")
 	flag.IntVar(&c.plays, "plays", 10, "plays, spread over the runs")
+	flag.DurationVar(&c.idle, "idle", 10*time.Second, "how long each lab is left alone")
 	flag.Parse()
-	if c.runs < 1 || c.plays < 1 {
-		return errors.New("-runs and -plays must be 1 or more")
+	if c.runs < 1 || c.plays < 1 || c.idle < time.Second {
+		return errors.New("-runs and -plays must be 1 or more, -idle 1s or more")
 	}
 	if c.flix, err = filepath.Abs(c.flix); err != nil {
 		return err
@@ -84,6 +87,7 @@ func measure(ctx context.Context, l lab, c config) (results, error) {
 		r.downWall = append(r.downWall, one.downWall)
 		r.help = append(r.help, one.help)
 		r.goHelp = append(r.goHelp, one.goHelp)
+		r.idle = append(r.idle, one.idle)
 		r.delay = append(r.delay, one.delay...)
 		r.https = append(r.https, one.https...)
 		r.instances = one.up.Instances
@@ -100,6 +104,7 @@ type single struct {
 	up                             upReport
 	upWall, downWall, help, goHelp float64 // ms
 	reported, pss                  float64 // MiB
+	idle                           float64 // CPU seconds per minute
 	delay, https                   []float64
 }
 
@@ -133,6 +138,11 @@ func once(ctx context.Context, l lab, c config, n int) (single, error) {
 			return s, errors.New("a play's checksum was wrong")
 		}
 		s.delay = append(s.delay, p.PlayDelayMS)
+	}
+	if n > 0 { // the first run does not count
+		if s.idle, err = l.idleCPU(ctx, c.idle); err != nil {
+			return s, err
+		}
 	}
 	for range plays {
 		ms, err := exchange(ctx)

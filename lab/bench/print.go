@@ -13,6 +13,7 @@ type results struct {
 	upWall, ready, downWall, help, goHelp []float64
 	reported, pss                         []float64
 	delay, https                          []float64
+	idle                                  []float64 // CPU seconds per minute
 	steps                                 []step
 	instances                             int
 }
@@ -76,6 +77,7 @@ func (r results) rows(regions int) []row {
 		{"a title played from every region (ready_ms)", r.ready, "ms", target(1500), nil, "none: nothing else builds this"},
 		{"`flix lab up` until it returns, fill included", r.upWall, "ms", 0, nil, "none"},
 		{"memory of the lab, Σ PSS in /proc", r.pss, "MiB", target(300), r.reported, "rss_bytes as reported"},
+		{"processor time of an idle lab, per minute", r.idle, "s", 0, nil, "none"},
 		{"`flix lab down`", r.downWall, "ms", target(500), nil, "none"},
 		{"`flix --help`", r.help, "ms", 50, r.goHelp, "`go help`"},
 		{"play delay of an unshaped player", r.delay, "ms", 60, r.https, "one HTTPS request on a new connection"},

@@ -33,10 +33,22 @@ func TestReadPSS(t *testing.T) {
 	}
 }
 
+func TestReadTicks(t *testing.T) {
+	ticks, err := readTicks("812 (a) b (c) S 1 812 812 0 -1 4194560 9 0 0 0 120 34 7 8 20 0 15 0 5512 1 2\n")
+	if err != nil || ticks != 154 {
+		t.Errorf("got %g, %v; want 154", ticks, err)
+	}
+	for _, text := range []string{"", "812 (a) S 1", "812 (a) S 1 812 812 0 -1 4194560 9 0 0 0 many 34 7"} {
+		if ticks, err := readTicks(text); err == nil {
+			t.Errorf("readTicks(%q) = %g, want an error", text, ticks)
+		}
+	}
+}
+
 func TestPrint(t *testing.T) {
 	r := results{
 		upWall: []float64{900, 1000, 1100}, ready: []float64{700, 800, 900}, pss: []float64{150}, reported: []float64{150},
-		downWall: []float64{600}, help: []float64{10}, goHelp: []float64{5}, delay: []float64{30, 50}, https: []float64{2},
+		downWall: []float64{600}, help: []float64{10}, goHelp: []float64{5}, delay: []float64{30, 50}, idle: []float64{4, 5, 6}, https: []float64{2},
 		steps: rank(map[string][]float64{"start": {100, 200, 300}, "fill": {400}}), instances: 96,
 	}
 	var b strings.Builder
@@ -47,6 +59,7 @@ func TestPrint(t *testing.T) {
 		"3 regions, 96 instances", "medians of 3 runs (play delay: of 2 plays)",
 		"| 800.0 ms (700.0–900.0) | 1500 ms, met |", "| 600.0 ms (600.0–600.0) | 500 ms, missed |",
 		"| 10.0 ms (10.0–10.0) | 50 ms, met | 5.0 ms: `go help` | 2.00 |", "| 40.0 ms (30.0–50.0) |",
+		"| processor time of an idle lab, per minute | 5.0 s (4.0–6.0) |",
 		"fill 400 ms, start 200 ms\n",
 	} {
 		if !strings.Contains(b.String(), want) {

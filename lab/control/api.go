@@ -355,3 +355,26 @@ type Session struct {
 type InstanceRequest struct {
 	Name string `json:"name"`
 }
+
+// WAN is the answer of "flix lab wan".
+type WAN struct {
+	Links []WANLink `json:"links" yaml:"links"`
+	// Shaped names the kinds of traffic that the links' delays apply to.
+	Shaped []string `json:"shaped" yaml:"shaped"`
+}
+
+// WANLink is what lies between two regions.
+type WANLink struct {
+	Between [2]string `json:"between" yaml:"between,flow"`
+	RTTMS   float64   `json:"rtt_ms" yaml:"rtt_ms"`
+	// CutUntil is when a partition between them ends; nil while they reach one
+	// another.
+	CutUntil *time.Time `json:"cut_until,omitempty" yaml:"cut_until,omitempty"`
+}
+
+// CutRequest cuts two regions apart for a time, or heals all cuts.
+type CutRequest struct {
+	Between [2]string `json:"between"`
+	ForMS   float64   `json:"for_ms"`
+	Heal    bool      `json:"heal,omitempty"`
+}

@@ -232,3 +232,13 @@ func (c *Client) Events(ctx context.Context, seq uint64, follow bool, f func(Eve
 		}
 	}
 }
+
+// WAN tells what lies between the regions.
+func (c *Client) WAN(ctx context.Context) (WAN, error) {
+	return do[WAN](ctx, c, http.MethodGet, "/v1/wan", nil)
+}
+
+// Cut cuts two regions apart, or heals all cuts.
+func (c *Client) Cut(ctx context.Context, r CutRequest) (WAN, error) {
+	return do[WAN](ctx, c, http.MethodPost, "/v1/wan", r)
+}

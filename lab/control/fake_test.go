@@ -90,6 +90,10 @@ func (f *fakeEngine) StartInstance(_ context.Context, n string) error {
 	f.called("start " + n)
 	return nil
 }
+func (*fakeEngine) WAN(context.Context) (WAN, error) { return WAN{}, nil }
+
+func (*fakeEngine) Cut(context.Context, CutRequest) (WAN, error) { return WAN{}, nil }
+
 func (f *fakeEngine) KillInstance(_ context.Context, n string) error {
 	f.called("kill " + n)
 	return nil

@@ -44,6 +44,8 @@ type Engine interface {
 	StopInstance(ctx context.Context, name string) error
 	StartInstance(ctx context.Context, name string) error
 	KillInstance(ctx context.Context, name string) error
+	WAN(ctx context.Context) (WAN, error)
+	Cut(ctx context.Context, r CutRequest) (WAN, error)
 	Log() *Log
 }
 
@@ -118,6 +120,8 @@ func mux(e Engine, onDown func()) *http.ServeMux {
 	m.HandleFunc("POST /v1/record", call(func(ctx context.Context, r recordRequest) (struct{}, error) {
 		return struct{}{}, e.Record(ctx, r.Event, r.Spans)
 	}))
+	m.HandleFunc("GET /v1/wan", call(func(ctx context.Context, _ struct{}) (WAN, error) { return e.WAN(ctx) }))
+	m.HandleFunc("POST /v1/wan", call(e.Cut))
 	for verb, f := range map[string]func(context.Context, string) error{"stop": e.StopInstance, "start": e.StartInstance, "kill": e.KillInstance} {
 		m.HandleFunc("POST /v1/instances/"+verb, call(func(ctx context.Context, r InstanceRequest) (struct{}, error) {
 			return struct{}{}, f(ctx, r.Name)

@@ -62,6 +62,11 @@ func removingARegionLeavesTheOthers(l *lab) {
 	if p, ok := l.process("host", "eu-west"); ok {
 		t.Errorf("the host of the removed region still runs: %s", p)
 	}
+	if l.rt.containers() {
+		if left := l.containerIDs(true, "eu-west"); len(left) > 0 {
+			t.Errorf("containers of the removed region are there: %v", left)
+		}
+	}
 	if _, err := os.Stat(filepath.Join(l.dir(), "data", "eu-west")); err == nil {
 		t.Error("the data of the removed region are still there")
 	}

@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,10 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-
-	"github.com/flix-lab/flix/services/kv/kvpb"
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/kv"
 )
 
 // farRTT is the distance between the two regions of TestFarApart.
@@ -44,42 +41,28 @@ func TestFarApart(t *testing.T) {
 	}
 }
 
-// kvOf connects to a region's wide-column store, past the emulated WAN: an
-// outside client is near every region.
-func kvOf(l *lab, region string) kvpb.KVClient {
-	l.t.Helper()
-	conn, err := grpc.NewClient(l.addresses(region, "kv", "rpc")[0], grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	l.t.Cleanup(func() { _ = conn.Close() })
-	return kvpb.NewKVClient(conn)
-}
-
 func replicationTakesHalfTheRTT(l *lab) {
 	t := l.t
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for _, way := range [][2]string{{"us-east", "us-west"}, {"us-west", "us-east"}} {
-		from, to := kvOf(l, way[0]), kvOf(l, way[1])
-		key := &kvpb.GetRequest{Namespace: "probe", Partition: "e2e", Sort: way[0]}
-		if r, err := to.Get(ctx, key); err != nil || r.GetFound() {
-			t.Fatalf("before the write: %v, %v", r, err)
+		from, to := l.kv(way[0]), l.kv(way[1])
+		if _, err := to.Get(ctx, kv.Probe, "e2e", way[0]); services.KindOf(err) != services.NotFound {
+			t.Fatalf("before the write: %v", err)
+		}
+		if err := from.Put(ctx, kv.Probe, "warm", kv.Item{Sort: way[0], Value: []byte("up")}); err != nil {
+			t.Fatal(err) // connections are made with the first write
 		}
 		start := time.Now()
-		_, err := from.Write(ctx, &kvpb.WriteRequest{Namespace: key.Namespace, Partition: key.Partition, Cells: []*kvpb.Cell{{Sort: key.Sort, Value: []byte("here")}}})
-		if err != nil {
+		if err := from.Put(ctx, kv.Probe, "e2e", kv.Item{Sort: way[0], Value: []byte("here")}); err != nil {
 			t.Fatal(err)
 		}
 		local := time.Since(start)
-		if r, err := from.Get(ctx, key); err != nil || string(r.GetCell().GetValue()) != "here" {
-			t.Errorf("%s does not read its own write: %v, %v", way[0], r, err)
+		if i, err := from.Get(ctx, kv.Probe, "e2e", way[0]); err != nil || string(i.Value) != "here" {
+			t.Errorf("%s does not read its own write: %v, %v", way[0], i, err)
 		}
-		awaitEvery(t, time.Millisecond, 10*time.Second, "the write to reach "+way[1], func() error {
-			r, err := to.Get(ctx, key)
-			if err == nil && !r.GetFound() {
-				err = errors.New("it is not there")
-			}
+		awaitEvery(t, time.Millisecond, l.rt.patience(10*time.Second), "the write to reach "+way[1], func() error {
+			_, err := to.Get(ctx, kv.Probe, "e2e", way[0])
 			return err
 		})
 		staleness := time.Since(start)

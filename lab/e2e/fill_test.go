@@ -45,7 +45,7 @@ func fillCostsTheOriginOnce(l *lab) {
 
 // objects is where an appliance keeps its files, named by their SHA-256.
 func (l *lab) objects(appliance string) string {
-	return filepath.Join(l.dir(), "data", filepath.FromSlash(appliance), "objects")
+	return filepath.Join(l.data(appliance), "objects")
 }
 
 // stored lists the objects on an appliance's disk, however it sorts them into

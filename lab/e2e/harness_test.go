@@ -17,32 +17,6 @@ import (
 	"time"
 )
 
-// commandTime bounds every command of a scenario.
-const commandTime = 2 * time.Minute
-
-// platform is a runtime of labs.
-type platform struct{ Name string }
-
-// runtimes lists the runtimes to run a scenario on. One that is not built, or
-// cannot run here, is skipped with the reason that flix gives.
-func runtimes(t *testing.T) []platform {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("end-to-end scenarios are left out by -short")
-	}
-	return []platform{{Name: "embedded"}, {Name: "containers"}}
-}
-
-// need skips the test unless the runtime can be used here.
-func (p platform) need(t *testing.T) {
-	t.Helper()
-	w := newWorld(t)
-	r := w.flix("lab", "up", "--runtime", p.Name, "--dry-run", "-o", "json")
-	if r.code != 0 {
-		t.Skipf("the %s runtime cannot be used: %s", p.Name, strings.TrimSpace(r.stderr))
-	}
-}
-
 // world is where a lab's files go: folders of its own, and nothing else of
 // this machine's user.
 type world struct {
@@ -52,11 +26,13 @@ type world struct {
 	state, tmp string
 	env        []string
 	name       string
+	// limit bounds every command.
+	limit time.Duration
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, state: t.TempDir()}
+	w := &world{t: t, state: t.TempDir(), limit: platform{}.commandTime()}
 	var err error
 	// Not t.TempDir(): its path may be too long for a unix socket.
 	if w.tmp, err = os.MkdirTemp("/tmp", "fx"); err != nil {
@@ -120,7 +96,7 @@ type command struct {
 // environment.
 func (w *world) start(with []string, args ...string) *command {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
+	ctx, cancel := context.WithTimeout(context.Background(), w.limit)
 	c := &command{w: w, cancel: cancel, began: time.Now(), out: &lockedBuffer{}, err: &lockedBuffer{}, done: make(chan struct{})}
 	c.args = append([]string{"--lab", w.name}, args...)
 	c.cmd = exec.CommandContext(ctx, binary, c.args...)
@@ -142,7 +118,7 @@ func (w *world) start(with []string, args ...string) *command {
 			c.result.stderr += "\n" + err.Error()
 		}
 		if ctx.Err() == context.DeadlineExceeded {
-			c.result.stderr += fmt.Sprintf("\nkilled by the test: it took longer than %s", commandTime)
+			c.result.stderr += fmt.Sprintf("\nkilled by the test: it took longer than %s", w.limit)
 		}
 		if c.result.code != 0 {
 			c.result.logs = w.logs()
@@ -190,6 +166,7 @@ func prepare(t *testing.T, rt platform) *lab {
 	t.Helper()
 	rt.need(t)
 	l := &lab{world: newWorld(t), rt: rt}
+	l.limit = rt.commandTime()
 	t.Cleanup(func() {
 		if _, err := os.Stat(l.dir()); err == nil {
 			if r := l.flix("lab", "down"); r.code != 0 {

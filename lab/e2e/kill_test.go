@@ -79,7 +79,7 @@ func (l *lab) survives(m moment) {
 	}
 	began := time.Now()
 	res := l.up("--regions", "2")
-	if took := time.Since(began); took > 15*time.Second {
+	if took := time.Since(began); took > l.rt.upTime() {
 		t.Errorf("the up after it took %s: %v", took, res.Steps)
 	}
 	st := l.status()
@@ -92,15 +92,10 @@ func (l *lab) survives(m moment) {
 	if len(st.Regions) != 2 || res.Instances != st.Instances {
 		t.Errorf("%d regions, %d instances, the up says %d", len(st.Regions), st.Instances, res.Instances)
 	}
-	verbs := map[string]int{}
-	for _, p := range l.processes() {
-		verbs[p.verb()+" "+p.flag("--host")]++
+	if _, ok := l.process("daemon", ""); !ok {
+		t.Error("there is no daemon")
 	}
-	for _, want := range []string{"daemon ", "host us-east", "host us-west", "host oc"} {
-		if verbs[want] != 1 {
-			t.Errorf("%d processes %q, want one: %v", verbs[want], want, verbs)
-		}
-	}
+	l.wantHosts("us-east", "us-west")
 	if res := l.up("--regions", "2"); res.Changes.Added != 0 || res.Changes.Removed != 0 {
 		t.Errorf("one more up still changes something: %+v", res.Changes)
 	}
@@ -121,35 +116,60 @@ func (l *lab) downIfUp() {
 
 func (l *lab) killAtRest(victim string) {
 	l.t.Helper()
+	before := l.status()
 	if victim == "everything" {
 		for _, p := range l.processes() {
 			l.kill(p)
 		}
+		if l.rt.containers() {
+			for _, h := range []string{"us-east", "us-west", "oc"} {
+				l.killHost(h)
+			}
+		}
 		return
 	}
-	p, ok := l.find(victim)
-	if !ok {
+	if !l.there(victim) {
 		l.t.Fatalf("there is no %s to kill", victim)
 	}
-	l.kill(p)
+	l.strike(victim)
 	st := l.status() // status still answers, and says so
-	switch {
-	case victim == "daemon" && st.Daemon.State == "running" && st.Daemon.PID == p.pid:
-		l.t.Errorf("status says that the killed daemon runs")
-	case victim != "daemon":
-		for name, i := range instances(st) {
-			if i.PID == p.pid && i.State == "running" {
-				l.t.Errorf("status says that %s runs in the killed process", name)
-			}
+	if victim == "daemon" {
+		if st.Daemon.State == "running" && st.Daemon.PID == before.Daemon.PID {
+			l.t.Errorf("status says that the killed daemon runs")
+		}
+		return
+	}
+	was := instances(before)
+	for name, i := range instances(st) {
+		mine := strings.HasPrefix(name, victim+"/") && i.Role != "oca" || victim == "oc" && i.Role == "oca"
+		if mine && i.State == "running" && i.Started.Equal(was[name].Started) {
+			l.t.Errorf("status says that %s runs, and its host %s was killed", name, victim)
 		}
 	}
 }
 
-func (l *lab) find(victim string) (process, bool) {
+// there says whether the daemon or a fault domain is there to be killed.
+func (l *lab) there(victim string) bool {
 	if victim == "daemon" {
-		return l.process("daemon", "")
+		_, ok := l.process("daemon", "")
+		return ok
 	}
-	return l.process("host", victim)
+	if l.rt.containers() {
+		return len(l.containerIDs(false, victim)) > 0
+	}
+	_, ok := l.process("host", victim)
+	return ok
+}
+
+func (l *lab) strike(victim string) {
+	l.t.Helper()
+	if victim != "daemon" {
+		l.killHost(victim)
+		return
+	}
+	if p, ok := l.process("daemon", ""); ok {
+		l.kill(p)
+	}
 }
 
 // killDuringUp starts an up, waits for its moment and kills the victim.
@@ -163,7 +183,7 @@ func (l *lab) killDuringUp(m moment) {
 		}
 		return nil
 	}
-	await(t, 30*time.Second, m.step+" of the up", func() error {
+	await(t, l.rt.patience(30*time.Second), m.step+" of the up", func() error {
 		select {
 		case <-c.done:
 			return nil // it was faster than we are
@@ -178,15 +198,13 @@ func (l *lab) killDuringUp(m moment) {
 	if m.victim == "up" {
 		_ = c.cmd.Process.Kill() // it may have ended
 	} else {
-		var p process
 		await(t, 30*time.Second, "the "+m.victim+" to be there", func() error {
-			var ok bool
-			if p, ok = l.find(m.victim); !ok {
+			if !l.there(m.victim) {
 				return errNotYet
 			}
 			return nil
 		})
-		l.kill(p)
+		l.strike(m.victim)
 	}
 	r := c.wait()
 	t.Logf("the up ended with %d after %s: %s", r.code, r.took.Round(time.Millisecond), tail(r.stderr, 2))

@@ -181,6 +181,7 @@ func (w *world) wantNothingLeft() {
 	for _, p := range w.processes() {
 		w.t.Errorf("process left after down: %s", p)
 	}
+	w.wantNoContainers()
 	for _, root := range []string{w.state, w.tmp} {
 		err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 			if err == nil && p != root {

@@ -78,9 +78,17 @@ type World struct {
 	Client string `json:"client,omitempty"`
 	// Stores are the instances that real stores serve.
 	Stores []Spec `json:"stores,omitempty"`
+	// Cuts are the partitions of the WAN that are in force.
+	Cuts []Cut `json:"cuts,omitempty"`
 	// Peers are the only networks from which an edge takes a PROXY header, and
 	// that a gateway's origins lie in.
 	Peers []netip.Prefix `json:"peers"`
+}
+
+// Cut is a partition between two regions that ends by itself.
+type Cut struct {
+	Between [2]string `json:"between"`
+	Until   time.Time `json:"until"`
 }
 
 // Block is a block of addresses that belongs to one region.

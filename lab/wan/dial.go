@@ -20,23 +20,40 @@ func (t *Table) Dialer(from string) services.DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		to, known := t.Region(address)
 		path := func() Path { return t.Path(from, to) }
-		p := path()
-		if !known || !p.shaped() {
+		if !known || from == to {
 			return d.DialContext(ctx, network, address)
 		}
-		if strings.HasPrefix(network, "udp") {
-			raw, err := d.DialContext(ctx, network, address)
-			if err != nil {
-				return nil, err
-			}
+		between := pairOf(from, to)
+		if err := t.passable(ctx, between); err != nil {
+			return nil, dialError(network, err)
+		}
+		var (
+			raw net.Conn
+			err error
+		)
+		p := path()
+		if !p.shaped() || strings.HasPrefix(network, "udp") {
+			raw, err = d.DialContext(ctx, network, address)
+		} else {
+			raw, err = dialStream(ctx, &d, network, address, path)
+		}
+		if err != nil {
+			return nil, err
+		}
+		t.crosses(between, raw)
+		switch {
+		case !p.shaped():
+			return raw, nil
+		case strings.HasPrefix(network, "udp"):
 			return newDatagram(raw, path), nil
 		}
-		return dialStream(ctx, &d, network, address, path)
+		return newStream(raw, path), nil
 	}
 }
 
 // dialStream connects half a round trip from now and answers another half
-// later, as the first two packets of a handshake would take.
+// later, as the first two packets of a handshake would take. The connection is
+// not delayed yet.
 func dialStream(ctx context.Context, d *net.Dialer, network, address string, path func() Path) (net.Conn, error) {
 	half := path().RTT / 2
 	if err := sleep(ctx, half); err != nil {
@@ -52,7 +69,7 @@ func dialStream(ctx context.Context, d *net.Dialer, network, address string, pat
 	if err != nil {
 		return nil, err
 	}
-	return newStream(raw, path), nil
+	return raw, nil
 }
 
 func dialError(network string, err error) error {

@@ -3,6 +3,7 @@ package wan
 import (
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/flix-lab/flix/topology"
@@ -56,6 +57,8 @@ type Table struct {
 	locate func(addr string) (region string, ok bool)
 	paths  atomic.Pointer[map[pair]Path]
 
+	crossing crossing
+
 	mu     sync.RWMutex
 	placed map[string]string
 }
@@ -65,6 +68,7 @@ type Table struct {
 // for addresses that were not set with Place.
 func NewTable(t topology.Topology, locate func(addr string) (region string, ok bool)) *Table {
 	table := &Table{locate: locate, placed: make(map[string]string)}
+	table.crossing.conns = map[pair]map[syscall.Conn]struct{}{}
 	table.Set(t)
 	return table
 }

@@ -157,6 +157,8 @@ func TestKafka(t *testing.T) {
 	}{
 		{"first send", firstSend}, {"round trip", roundTrip}, {"figures", func(t *testing.T, b *broker) { showsBroker(t, b, c.beside) }},
 		{"retries", retries}, {"rebalances", rebalances}, {"trace", carriesTrace}, {"stuck handler", joinsAnew},
+		{"replication to it", func(t *testing.T, b *broker) { replication(t, newBroker(t), b) }},
+		{"replication from it, through a kill", func(t *testing.T, b *broker) { replication(t, b, newBroker(t)) }},
 		{"restart", survivesRestart}, {"outlasts", outlasts},
 	} {
 		t.Run(s.name, func(t *testing.T) {

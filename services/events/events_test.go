@@ -86,7 +86,7 @@ func newProducer(t testing.TB, c ProducerConfig) *Producer {
 
 // soon is a context that ends the test's waiting.
 func soon(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

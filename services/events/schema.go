@@ -1,5 +1,7 @@
 // Package events holds the schemas of the stream pipeline, the producer and
-// the consumer on Kafka's wire protocol, and the embedded Kafka server.
+// the consumer on Kafka's wire protocol, the embedded Kafka server, what stands
+// beside a real one (Sidecar), and the copies that regions keep of one
+// another's events (Replicate, TranslateOffsets, ReturnOffsets).
 package events
 
 import "time"

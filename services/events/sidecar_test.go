@@ -64,7 +64,7 @@ func (b *beside) change(t testing.TB, up bool) {
 
 func admin(t testing.TB, addr string) *kadm.Client {
 	t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.MetadataMinAge(metadataMinAge))
 	if err != nil {
 		t.Fatal(err)
 	}

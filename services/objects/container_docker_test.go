@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"strconv"
@@ -108,7 +109,7 @@ func TestVersitygw(t *testing.T) {
 		if up := <-b.changes; up {
 			t.Fatal("it is dead, but counts as up")
 		}
-		if code, body := read(t, "http://"+b.addr+"/media/kept", ""); code != 503 {
+		if code, body := read(t, "http://"+b.addr+"/media/kept", ""); code != http.StatusServiceUnavailable {
 			t.Errorf("a request without the store: %d %s", code, body)
 		}
 		if _, err := docker("start", name); err != nil {

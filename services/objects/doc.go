@@ -7,4 +7,7 @@
 // served survives a restart. It answers no request without a valid
 // Signature Version 4. It never holds a lock while a body travels, and it
 // never opens a path outside its directory.
+//
+// Beside a real store (versitygw) stands a Sidecar: it is the store's door, so
+// that what the store served is counted as the server counts it.
 package objects

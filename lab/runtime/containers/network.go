@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/network"
@@ -54,12 +55,24 @@ func bridgeName(prefix string) string {
 
 func (r *Runtime) removeNetwork(ctx context.Context) error {
 	name := r.networkName()
-	have, err := r.docker.NetworkInspect(ctx, name, client.NetworkInspectOptions{})
-	if err == nil && have.Network.Labels[labelDir] == r.c.Dir {
-		_, err = r.docker.NetworkRemove(ctx, name, client.NetworkRemoveOptions{})
+	ctx, cancel := context.WithTimeout(ctx, removeTime)
+	defer cancel()
+	for {
+		have, err := r.docker.NetworkInspect(ctx, name, client.NetworkInspectOptions{})
+		if err == nil && have.Network.Labels[labelDir] == r.c.Dir {
+			_, err = r.docker.NetworkRemove(ctx, name, client.NetworkRemoveOptions{})
+		}
+		// A container that is gone may hold its place in the network for a moment.
+		if err != nil && strings.Contains(err.Error(), "active endpoints") && ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(goneSoon):
+				continue
+			}
+		}
+		if err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("network %s: %w", name, r.broken(err))
+		}
+		return r.c.Journal.Delete(journal.Network, name)
 	}
-	if err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("network %s: %w", name, r.broken(err))
-	}
-	return r.c.Journal.Delete(journal.Network, name)
 }

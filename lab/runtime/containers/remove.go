@@ -12,6 +12,7 @@ import (
 
 	"github.com/flix-lab/flix/lab/journal"
 	"github.com/flix-lab/flix/lab/runtime"
+	"github.com/flix-lab/flix/services"
 )
 
 // removeTime bounds the removal of one container.
@@ -49,10 +50,34 @@ func (r *Runtime) removeAll(ctx context.Context, f filter, keep bool) error {
 			return r.c.Journal.Delete(journal.Container, c.name)
 		})
 	}
-	if err := g.Wait(); err != nil || keep {
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := r.awaitGone(ctx, f); err != nil || keep {
 		return err
 	}
 	return r.removeVolumes(ctx, f)
+}
+
+// goneSoon is how often the engine is asked whether it is done.
+const goneSoon = 50 * time.Millisecond
+
+// awaitGone waits until the engine shows none of the containers any more: one
+// that it was removing already is still there when it says so.
+func (r *Runtime) awaitGone(ctx context.Context, f filter) error {
+	ctx, cancel := context.WithTimeout(ctx, removeTime)
+	defer cancel()
+	for {
+		left, err := r.find(ctx, f)
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return services.Errorf(services.Unavailable, "the engine does not finish the removal of %s and %d more", left[0].name, len(left)-1).WithRemedy("run the command again")
+		case <-time.After(goneSoon):
+		}
+	}
 }
 
 func (r *Runtime) removeVolumes(ctx context.Context, f filter) error {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/lab/runtime/containers/images"
+	"github.com/flix-lab/flix/services/evcache"
+	"github.com/flix-lab/flix/services/events"
 	"github.com/flix-lab/flix/services/objects"
 	"github.com/flix-lab/flix/services/sqldb/mariadb"
 	"github.com/flix-lab/flix/services/token"
@@ -56,14 +58,14 @@ func (r *Runtime) store(ctx context.Context, s runtime.Spec) (declaration, error
 	case topology.RoleKV:
 		r.cassandra(&d, s, size)
 	case topology.RoleKafka:
-		d.Memory, d.Volume = int64(size.Kafka), "/var/lib/kafka/data"
-		d.Env = kafkaEnv(s, r.world.ID, size)
+		d.Memory, d.Volume = int64(size.Kafka), events.BrokerDir
+		d.Env = r.kafkaEnv(s, size)
 	case topology.RoleSQL:
 		d.Memory, d.Volume = int64(size.MariaDB), "/var/lib/mysql"
 		r.mariadb(&d, s, key)
 	case topology.RoleEVCache:
 		d.Memory = int64(size.Memcached)
-		d.Cmd = []string{"memcached", "-m", strconv.FormatInt(int64(size.MemcachedItems)>>20, 10), "-p", rpc, "-c", "1024"}
+		d.Cmd = append(evcache.Command(int64(size.MemcachedItems)), "-p", rpc)
 	case topology.RoleSearch:
 		d.Memory, d.Volume = int64(size.OpenSearch), "/usr/share/opensearch/data"
 		d.Env = openSearchEnv(s, size)
@@ -101,21 +103,17 @@ func (r *Runtime) cassandra(d *declaration, s runtime.Spec, size topology.Sizes)
 	}
 }
 
-// kafkaEnv: a broker that is its own controller (KRaft).
-func kafkaEnv(s runtime.Spec, lab string, size topology.Sizes) map[string]string {
+// kafkaEnv: a broker that is its own controller. It listens on the instance's
+// port, which clients inside the lab and this machine's reach alike.
+func (r *Runtime) kafkaEnv(s runtime.Spec, size topology.Sizes) map[string]string {
 	addr := s.Addr(topology.PortRPC)
+	env := events.Environment(events.Broker{
+		NodeID: 1, ClusterID: clusterID(r.world.ID + s.Region), Internal: addr, Retention: r.world.Topology.Timing.KafkaRetention.D(),
+	})
+	env["KAFKA_LISTENERS"] = "INTERNAL://" + addr + ",CONTROLLER://localhost:9093"
 	heap := strconv.FormatInt(int64(size.KafkaHeap)>>20, 10) + "m"
-	return map[string]string{
-		"CLUSTER_ID": clusterID(lab + s.Region), "KAFKA_NODE_ID": "1", "KAFKA_PROCESS_ROLES": "broker,controller",
-		"KAFKA_LISTENERS":            "PLAINTEXT://" + addr + ",CONTROLLER://127.0.0.1:9093",
-		"KAFKA_ADVERTISED_LISTENERS": "PLAINTEXT://" + addr, "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
-		"KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT", "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@127.0.0.1:9093",
-		"KAFKA_LOG_DIRS": "/var/lib/kafka/data", "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1", "KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS": "4",
-		"KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1", "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
-		"KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0", "KAFKA_LOG_CLEANER_DEDUPE_BUFFER_SIZE": "16777216",
-		"KAFKA_AUTO_CREATE_TOPICS_ENABLE": "true",
-		"KAFKA_HEAP_OPTS":                 "-Xms" + heap + " -Xmx" + heap, "KAFKA_JVM_PERFORMANCE_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
-	}
+	env["KAFKA_HEAP_OPTS"] = "-Xms" + heap + " -Xmx" + heap
+	return env
 }
 
 func openSearchEnv(s runtime.Spec, size topology.Sizes) map[string]string {

@@ -180,7 +180,7 @@ func TestEndHostIsOrderly(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // the second has nothing to do
-		if err := r.EndHost(ctx, "north"); err != nil {
+		if err := r.EndHost(ctx, "north", false); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -35,11 +35,7 @@ func (s *Store) PutIf(ctx context.Context, ns kv.Namespace, partition string, co
 		case !applied:
 			return services.Errorf(services.Conflict, "item %s/%s/%s is not as expected", ns.Name, partition, cond.Sort)
 		}
-		s.clock.observe(afterBallot(s.clock.now()))
-		if !ns.Global {
-			return nil
-		}
-		return s.confirm(ctx, session, ns, partition, rows)
+		return s.witness(ctx, session, ns, partition, rows)
 	})
 }
 
@@ -128,13 +124,8 @@ const (
 
 // settle waits until a ballot is later than every time of the rows.
 func (s *Store) settle(ctx context.Context, session *gocql.Session, ns kv.Namespace, partition string, rows []string) error {
-	iter := session.Query("SELECT WRITETIME(value) FROM "+s.table(ns)+" WHERE partition=? AND sort IN ?", partition, rows).
-		Idempotent(true).SetSpeculativeExecutionPolicy(s.local.speculation()).IterContext(ctx)
-	for written := int64(0); iter.Scan(&written); {
-		s.clock.observe(written)
-	}
-	if err := iter.Close(); err != nil {
-		return s.failed(err, gocql.LocalQuorum)
+	if err := s.observe(ctx, session, gocql.LocalQuorum, ns, partition, rows); err != nil {
+		return err
 	}
 	due := time.UnixMicro(s.clock.seen() + ballotMargin)
 	wait := due.Sub(s.clock.now())
@@ -155,18 +146,36 @@ func (s *Store) settle(ctx context.Context, session *gocql.Session, ns kv.Namesp
 // afterBallot is a time later than any ballot issued until now.
 func afterBallot(now time.Time) int64 { return (now.UnixMilli() + 1) * ballotUnit }
 
-// confirm makes sure that a second region has what a transaction wrote, which
-// the transaction itself does not wait for. A read at QUORUM returns once a
-// quorum of all replicas has the rows as they were read: it brings those that
-// lag behind up to date before it answers. See write for what QUORUM means.
-func (s *Store) confirm(ctx context.Context, session *gocql.Session, ns kv.Namespace, partition string, rows []string) error {
-	iter := session.Query("SELECT value, region FROM "+s.table(ns)+" WHERE partition=? AND sort IN ?", partition, rows).
-		Consistency(gocql.Quorum).Idempotent(true).IterContext(ctx)
-	var value []byte
-	for region := ""; iter.Scan(&value, &region); {
+// witness reads what a transaction wrote, so that this client's next write has
+// a later time than the ballot, which only the rows tell.
+//
+// For a global namespace the read makes sure besides that a second region has
+// it, which the transaction itself does not wait for: a read at QUORUM brings
+// the replicas that lag behind up to date before it returns, so that a quorum
+// of them all has the rows. See write for what QUORUM means.
+func (s *Store) witness(ctx context.Context, session *gocql.Session, ns kv.Namespace, partition string, rows []string) error {
+	s.clock.observe(afterBallot(s.clock.now()))
+	c := gocql.LocalQuorum
+	if ns.Global {
+		c = gocql.Quorum
 	}
-	if err := s.failed(iter.Close(), gocql.Quorum); err != nil {
+	err := s.observe(ctx, session, c, ns, partition, rows)
+	if err != nil && ns.Global {
 		return unconfirmed(err)
 	}
+	// The write is applied all the same, and afterBallot is good enough unless
+	// this client's clock is behind the nodes'.
 	return nil
+}
+
+// observe reads rows to make this client's next write later than all of them.
+func (s *Store) observe(ctx context.Context, session *gocql.Session, c gocql.Consistency, ns kv.Namespace, partition string, rows []string) error {
+	iter := session.Query("SELECT value, region, WRITETIME(value) FROM "+s.table(ns)+" WHERE partition=? AND sort IN ?", partition, rows).
+		Consistency(c).Idempotent(true).SetSpeculativeExecutionPolicy(s.local.speculation()).IterContext(ctx)
+	var value []byte
+	var region string
+	for written := int64(0); iter.Scan(&value, &region, &written); {
+		s.clock.observe(written)
+	}
+	return s.failed(iter.Close(), c)
 }

@@ -34,7 +34,7 @@ func (r Replication) Check() error {
 		return services.Errorf(services.Invalid, "replication names no datacentre")
 	case len(r) > 1 && quorum <= most:
 		return services.Errorf(services.Invalid, "replication %v: one datacentre alone has a quorum of %d, so a global write would not reach a second", map[string]int(r), quorum).
-			WithRemedy("give every region as many kv instances")
+			WithRemedy("give every datacentre the same number of replicas")
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func get(t testing.TB, s kv.Store, ns kv.Namespace, p, sort string) string {
 func TestPlainAndConditionalWritesInTurn(t *testing.T) {
 	c := sharedCluster(t)
 	a, b := c.client(t, 0), c.client(t, 0)
-	for i := range 60 {
+	for i := range 30 {
 		p := "turn-" + t.Name() + fmt.Sprint(i)
 		put(t, a, kv.Jobs, p, "k", "1")
 		if err := b.PutIf(ctx(t), kv.Bookmarks, p, kv.Condition{Sort: "k", Absent: true}, kv.Item{Sort: "k", Value: []byte("0")}); err != nil {
@@ -106,6 +106,40 @@ func TestConditionOnAnotherItem(t *testing.T) {
 	items, _, err := s.Query(ctx(t), kv.Bookmarks, p, kv.Range{})
 	if err != nil || len(items) != 2 {
 		t.Errorf("Query = %v, %v; want 2 items", items, err)
+	}
+}
+
+// Conditional writes get their time from the nodes' clocks. A client's clock
+// that differs from these makes none of its own or others' writes get lost.
+func TestConditionalWritesAcrossClocks(t *testing.T) {
+	c := sharedCluster(t)
+	off := func(d time.Duration) *cassandra.Store {
+		return c.client(t, 0, func(cfg *cassandra.Config) { cfg.Clock = func() time.Time { return time.Now().Add(d) } })
+	}
+	ahead, behind, right := off(200*time.Millisecond), off(-time.Hour), c.client(t, 0)
+	swap := func(s *cassandra.Store, sort, from, to string) {
+		t.Helper()
+		cond := kv.Condition{Sort: sort, Absent: from == "-", Equals: []byte(from)}
+		if err := s.PutIf(ctx(t), kv.Bookmarks, t.Name(), cond, kv.Item{Sort: sort, Value: []byte(to)}); err != nil {
+			t.Fatalf("PutIf %s: %v", sort, err)
+		}
+		if got := get(t, right, kv.Bookmarks, t.Name(), sort); got != to {
+			t.Errorf("%s=%s after a conditional write of %s", sort, got, to)
+		}
+	}
+	put(t, ahead, kv.Bookmarks, t.Name(), "put ahead", "1")
+	swap(right, "put ahead", "1", "2")
+
+	put(t, ahead, kv.Bookmarks, t.Name(), "deleted ahead", "1")
+	if err := ahead.Delete(ctx(t), kv.Bookmarks, t.Name(), "deleted ahead"); err != nil {
+		t.Fatal(err)
+	}
+	swap(ahead, "deleted ahead", "-", "2")
+
+	swap(behind, "behind", "-", "1")
+	put(t, behind, kv.Bookmarks, t.Name(), "behind", "2")
+	if got := get(t, right, kv.Bookmarks, t.Name(), "behind"); got != "2" {
+		t.Errorf("behind=%s: a plain write after a conditional one was lost", got)
 	}
 }
 

@@ -88,8 +88,9 @@ func TestReplicationCheck(t *testing.T) {
 		{Replication{"a": 1, "b": 1}, true},
 		{Replication{"a": 1, "b": 1, "c": 1}, true},
 		{Replication{"a": 3, "b": 3}, true},
-		{Replication{"a": 2, "b": 1}, true},
-		{Replication{"a": 3, "b": 1}, false}, // a alone has 3 of 4
+		{Replication{"a": 2, "b": 1}, false},        // 2 of 3
+		{Replication{"a": 2, "b": 2, "c": 1}, true}, // 3 of 5
+		{Replication{"a": 3, "b": 1}, false},        // a alone has 3 of 4
 		{Replication{"a": 0}, false},
 		{Replication{"a'": 1}, false},
 		{Replication{}, false},

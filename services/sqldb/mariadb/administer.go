@@ -12,6 +12,8 @@ import (
 
 // State implements sqldbpb.SQLServer, with a fresh look at the own server.
 func (k *Keeper) State(ctx context.Context, _ *sqldbpb.StateRequest) (*sqldbpb.StateReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, k.cfg.Timing.RPCTimeout.D())
+	defer cancel()
 	own, err := look(ctx, k.read)
 	if err != nil {
 		return nil, services.Wrap("the server of "+k.cfg.Region, err)
@@ -157,9 +159,9 @@ func (k *Keeper) promote(ctx context.Context, position uint64) error {
 			}
 			s = k.look(ctx, k.cfg.Timing.RPCTimeout.D())
 		}
-		if err := k.gather(ctx, s); err != nil {
-			return err
-		}
+	}
+	if err := k.gather(ctx, s); err != nil {
+		return err
 	}
 	// From here on it is to be brought to its end, whether or not the caller waits.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), silence)
@@ -182,7 +184,7 @@ func (k *Keeper) fencePeer(ctx context.Context, region string) error {
 		return services.Errorf(services.Unavailable, "the address of the server of %s is not known", region)
 	}
 	return do(ctx, db, `SET SESSION sql_log_bin = OFF`, fmt.Sprintf(`UPDATE %s SET fenced = 1`, nodeTable), `SET SESSION sql_log_bin = ON`,
-		closeWait, `SET GLOBAL read_only = ON`)
+		closeWait(), `SET GLOBAL read_only = ON`)
 }
 
 // gather brings the own server as far as it has received, then as far as the

@@ -97,7 +97,7 @@ func (k *Keeper) start(ctx context.Context, own view, region, host string, port 
 	a := k.cfg.Accounts
 	err := withConn(ctx, k.quiet, func(conn *sql.Conn) error {
 		_, err := conn.ExecContext(ctx, `CHANGE MASTER TO MASTER_HOST = ?, MASTER_PORT = ?, MASTER_USER = ?, MASTER_PASSWORD = ?,
-			MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1, MASTER_HEARTBEAT_PERIOD = 2`, host, int64(port), a.ReplicationUser, a.ReplicationPassword)
+			MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1, MASTER_HEARTBEAT_PERIOD = 1`, host, int64(port), a.ReplicationUser, a.ReplicationPassword)
 		if err != nil {
 			return kinded(ctx, err)
 		}

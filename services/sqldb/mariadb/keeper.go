@@ -202,6 +202,11 @@ func (k *Keeper) step(ctx context.Context) error {
 		}
 		s = k.look(ctx, k.grace())
 	}
+	if k.opens(s) {
+		// Whoever answers at all is heard before the server takes writes: another
+		// may have been promoted while it was away.
+		s = k.look(ctx, k.cfg.Timing.RPCTimeout.D())
+	}
 	switch lead := s.leader(); {
 	case lead.epoch == 0 && k.cfg.Primary:
 		return services.Wrap("first primary", k.found(ctx))
@@ -212,6 +217,12 @@ func (k *Keeper) step(ctx context.Context) error {
 	default:
 		return services.Wrap("replica of "+lead.region, k.follow(ctx, s, lead))
 	}
+}
+
+// opens says whether the next step makes the own server take writes.
+func (k *Keeper) opens(s seen) bool {
+	lead := s.leader()
+	return s.own.readOnly && !s.own.fenced && (lead.region == k.cfg.Region || (lead.epoch == 0 && k.cfg.Primary))
 }
 
 // do runs statements one after another on a connection of a pool.

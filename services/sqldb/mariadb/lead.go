@@ -14,6 +14,11 @@ import (
 func (k *Keeper) lead(ctx context.Context, s seen) error {
 	own := s.own
 	if own.last() != s.leader() {
+		if !own.readOnly {
+			if err := k.close4writes(ctx); err != nil {
+				return err
+			}
+		}
 		return services.Errorf(services.Conflict, "the server of %s was primary and has lost its data directory", k.cfg.Region).
 			WithRemedy("promote another region: this server then follows it")
 	}
@@ -121,12 +126,14 @@ func (k *Keeper) replicaThere(ctx context.Context) bool {
 // close4writes makes the own server read-only. MariaDB waits for the commits
 // under way, and fails the transactions that have not come so far.
 func (k *Keeper) close4writes(ctx context.Context) error {
-	return do(ctx, k.own, closeWait, `SET GLOBAL read_only = ON`)
+	return do(ctx, k.own, closeWait(), `SET GLOBAL read_only = ON`)
 }
 
-// closeWait is how long that may take, in seconds: a commit waits for a replica,
-// and may have waited for a lock before.
-var closeWait = fmt.Sprintf(`SET SESSION lock_wait_timeout = %d`, int((semiSyncWait+lockWait)/time.Second))
+// closeWait bounds how long that may take: a commit waits for a replica, and may
+// have waited for a lock before.
+func closeWait() string {
+	return fmt.Sprintf(`SET SESSION lock_wait_timeout = %d`, int((semiSyncWait+lockWait)/time.Second))
+}
 
 func (k *Keeper) setFenced(ctx context.Context, fenced bool) error {
 	n := 0

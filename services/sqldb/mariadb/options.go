@@ -41,7 +41,10 @@ func Options(serverID int, p Profile) []string {
 		// replica may have confirmed it. The Keeper turns this on later.
 		"--rpl-semi-sync-slave-enabled=OFF", "--rpl-semi-sync-master-enabled=OFF",
 		// A half-open connection to the primary shows in seconds.
-		"--slave-net-timeout=6",
+		"--slave-net-timeout=4",
+		// A replica that stops following tells the primary so, and waits this long
+		// for one that is gone, in seconds: it is part of each promotion after a loss.
+		"--rpl-semi-sync-slave-kill-conn-timeout=1",
 		"--character-set-server=utf8mb4", "--collation-server=utf8mb4_nopad_bin",
 		"--transaction-isolation=READ-COMMITTED", "--default-time-zone=+00:00",
 		"--skip-name-resolve", "--max-allowed-packet=16M", "--max-connections=300",

@@ -89,6 +89,15 @@ func (s *set) follow(t *testing.T, a, b, c *node) {
 	if b.metric("sql_confirms_total", "replica") != 1 {
 		t.Error("the member was acknowledged without a second region")
 	}
+	start := time.Now()
+	const some = 50
+	for range some {
+		m, e := sqldbtest.NewMember()
+		if _, err := c.db.CreateMember(t.Context(), m, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("a creation that a replica confirms takes %v", (time.Since(start) / some).Round(10*time.Microsecond))
 	eventually(t, "the member is everywhere", func() bool { _, err := c.db.Member(t.Context(), m.ID); return err == nil })
 	other, oe := sqldbtest.NewMember()
 	other.Email = m.Email

@@ -32,12 +32,9 @@ func (w *writer) Close() error { return w.finder.close() }
 // that a promotion between two regions does not fail it.
 const waitFactor = 2
 
-// reruns is how often a transaction that broke a unique key is run again before
-// the conflict is believed; see the package's comment on isolation. One is
-// enough against one other transaction.
-const reruns = 3
-
-// Run implements sqldb.Conn.
+// Run implements sqldb.Conn. A transaction that broke a unique key is run once
+// again before the conflict is believed: see the package's comment on isolation.
+// MariaDB told of it when the other row was committed, so that now it is seen.
 func (w *writer) Run(ctx context.Context, tx sqldb.Tx) ([]sqldb.Result, error) {
 	b, err := newBatch(tx)
 	if err != nil {
@@ -47,16 +44,12 @@ func (w *writer) Run(ctx context.Context, tx sqldb.Tx) ([]sqldb.Result, error) {
 		out []sqldb.Result
 		how confirmation
 	)
-	conflicts := 0
 	err = w.settle(ctx, func(db *sql.DB) error {
-		for {
-			var err error
+		var err error
+		if out, how, err = b.runConfirmed(ctx, db); services.ReasonOf(err) == ReasonExists {
 			out, how, err = b.runConfirmed(ctx, db)
-			if services.ReasonOf(err) != ReasonExists || conflicts == reruns {
-				return err
-			}
-			conflicts++
 		}
+		return err
 	})
 	w.metrics.done(how, err)
 	return out, err

@@ -83,6 +83,8 @@ func (e *Engine) Build(ctx context.Context, o BuildOptions) ([]Made, error) {
 		return nil, err
 	}
 	if len(todo) > 0 {
+		// What waits for a compiler comes last.
+		slices.SortStableFunc(todo, func(x, y recipe) int { return strings.Compare(x.module, y.module) })
 		if b.dir, err = os.MkdirTemp(o.TempDir, "flix-images-"); err != nil {
 			return nil, services.Wrap("images build", err)
 		}
