@@ -7,18 +7,28 @@ import (
 
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/topology"
 )
 
-// instance finds a wanted instance by its whole name.
+// instance finds a wanted instance by its whole name and declares it.
 func (l *Lab) instance(name string) (runtime.Spec, error) {
-	i, err := l.need()
+	inst, err := l.named(name)
 	if err != nil {
 		return runtime.Spec{}, err
+	}
+	return l.spec(l.current(), inst)
+}
+
+// named finds a wanted instance by its whole name.
+func (l *Lab) named(name string) (topology.Instance, error) {
+	i, err := l.need()
+	if err != nil {
+		return topology.Instance{}, err
 	}
 	var near []string
 	for _, inst := range i.instances() {
 		if inst.ID == name {
-			return l.spec(i, inst)
+			return inst, nil
 		}
 		if strings.Contains(inst.ID, name) || strings.HasPrefix(inst.ID, strings.SplitN(name, "/", 2)[0]+"/") && strings.Contains(name, string(inst.Role)) {
 			near = append(near, inst.ID)
@@ -27,9 +37,9 @@ func (l *Lab) instance(name string) (runtime.Spec, error) {
 	slices.Sort(near)
 	e := services.Errorf(services.NotFound, "there is no instance %q", name)
 	if len(near) > 0 {
-		return runtime.Spec{}, e.WithRemedy("did you mean %s?", strings.Join(near[:min(len(near), 5)], ", "))
+		return topology.Instance{}, e.WithRemedy("did you mean %s?", strings.Join(near[:min(len(near), 5)], ", "))
 	}
-	return runtime.Spec{}, e.WithRemedy("list them: flix lab status -o wide")
+	return topology.Instance{}, e.WithRemedy("list them: flix lab status -o wide")
 }
 
 // StopInstance implements control.Engine: it ends in order and stays down.
@@ -43,9 +53,12 @@ func (l *Lab) KillInstance(ctx context.Context, name string) error {
 	return l.end(ctx, name, "instance.kill", func(id string) error { return l.rt.Kill(ctx, id) })
 }
 
-func (l *Lab) end(_ context.Context, name, kind string, f func(string) error) error {
+func (l *Lab) end(ctx context.Context, name, kind string, f func(string) error) error {
 	s, err := l.instance(name)
 	if err != nil {
+		return err
+	}
+	if err := l.tellWorld(ctx); err != nil {
 		return err
 	}
 	if err := l.changeIntent(func(i *intent) {
@@ -67,6 +80,12 @@ func (l *Lab) end(_ context.Context, name, kind string, f func(string) error) er
 func (l *Lab) StartInstance(ctx context.Context, name string) error {
 	s, err := l.instance(name)
 	if err != nil {
+		return err
+	}
+	if err := l.halted(l.current()); err != nil {
+		return err
+	}
+	if err := l.tellWorld(ctx); err != nil {
 		return err
 	}
 	if err := l.changeIntent(func(i *intent) { delete(i.Stopped, s.ID) }); err != nil {

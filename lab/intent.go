@@ -23,6 +23,8 @@ type intent struct {
 	Extra []topology.Instance `json:"extra,omitempty"`
 	// Stopped instances stay down until they are started.
 	Stopped map[string]bool `json:"stopped,omitempty"`
+	// Halted says that the lab as a whole was stopped.
+	Halted bool `json:"halted,omitempty"`
 	// Properties by role, applied to every instance of it in a region:
 	// region → role → name → value.
 	Properties map[string]map[topology.Role]map[string]string `json:"properties,omitempty"`

@@ -20,6 +20,7 @@ import (
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/lab/runtime/containers"
 	"github.com/flix-lab/flix/lab/runtime/embedded"
+	"github.com/flix-lab/flix/lab/wan"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/token"
 	"github.com/flix-lab/flix/topology"
@@ -37,6 +38,9 @@ type Lab struct {
 	ports   *ports
 	rt      runtime.Runtime
 	remote  *remotes
+	// wan is what the instances feel between the regions; the daemon's own calls
+	// go past it.
+	wan *wan.Table
 
 	// verb is held by the verb that changes the lab; busy names it.
 	verb sync.Mutex
@@ -80,6 +84,10 @@ func open(env Env, p Paths) (*Lab, error) {
 	l := &Lab{env: env, paths: p, started: time.Now(), journal: j, log: log}
 	if l.intent, err = readIntent(p.Dir); err != nil {
 		return nil, errors.Join(err, l.close())
+	}
+	l.wan = wan.NewTable(topology.Topology{}, l.locate)
+	if l.intent != nil {
+		l.shape(l.intent)
 	}
 	if l.ports, err = newPorts(p.Home, p.Name, publicAddress, j); err != nil {
 		return nil, errors.Join(err, l.close())
@@ -178,7 +186,31 @@ func (l *Lab) changeIntent(edit func(*intent)) error {
 		return err
 	}
 	l.intent = next
+	l.shape(next)
 	return nil
+}
+
+// shape makes the WAN what an intent wants.
+func (l *Lab) shape(i *intent) {
+	cuts := make([]wan.Cut, 0, len(i.Cuts))
+	for _, c := range i.Cuts {
+		cuts = append(cuts, wan.Cut(c))
+	}
+	l.wan.Set(i.Topology)
+	l.wan.Sever(cuts)
+}
+
+// locate reads the region of an address off its port.
+func (l *Lab) locate(addr string) (string, bool) {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", false
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return "", false
+	}
+	return runtime.World{Ports: l.ports.ranges()}.RegionOfPort(n)
 }
 
 // secrets reads the lab's key and certificates, making them first if there

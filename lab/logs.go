@@ -1,14 +1,11 @@
 package lab
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,71 +41,125 @@ func PastEvents(p Paths) ([]control.Event, error) {
 	return control.ReadLog(eventsPath(p))
 }
 
-// pollLogs is how often followed files are looked at for new lines.
+// EventSource is the name under which the lab's events are in its logs.
+const EventSource = "lab"
+
+// pollLogs is how often followed logs are looked at for new lines.
 const pollLogs = 100 * time.Millisecond
 
-// Logs calls f for the lines of every host's log file, in order of time; with
-// Follow it goes on until ctx ends.
-func Logs(ctx context.Context, p Paths, o LogOptions, f func(LogLine) error) error {
+// Logs calls f for what the instances logged and what happened in the lab, in
+// order of time; with Follow it goes on until ctx ends. The daemon is not
+// needed for it. It holds a few lines of each log at a time, and with Since
+// reads little that is older.
+func Logs(ctx context.Context, env Env, p Paths, o LogOptions, f func(LogLine) error) error {
 	if !p.Exists() {
 		return noLab(p.Name)
 	}
-	offsets := map[string]int64{}
-	for {
-		files, err := filepath.Glob(instanceLog(p.Logs(), "*"))
-		if err != nil {
-			return fmt.Errorf("logs: %w", err)
+	t := &logTail{paths: p, o: o, files: map[string]*logFile{}}
+	cs, err := containerLogs(ctx, env, p, o)
+	if err != nil {
+		return err
+	}
+	if cs != nil {
+		defer cs.close()
+	}
+	emit := func(l LogLine) error {
+		if !matches(l.Instance, o.Instance) || l.Time.Before(o.Since) {
+			return nil
 		}
-		var lines []LogLine
-		for _, file := range files {
-			ls, end, err := readLines(file, offsets[file], o)
+		return f(l)
+	}
+	if err := t.history(ctx, cs, emit); err != nil || !o.Follow {
+		return err
+	}
+	return t.follow(ctx, cs, emit)
+}
+
+// logTail knows how far the lab's log files have been read.
+type logTail struct {
+	paths Paths
+	o     LogOptions
+	files map[string]*logFile
+}
+
+// fresh opens every file that has lines which were not read yet.
+func (t *logTail) fresh() (map[*logFile]*fileLines, error) {
+	hosts, err := filepath.Glob(instanceLog(t.paths.Logs(), "*"))
+	if err != nil {
+		return nil, fmt.Errorf("logs: %w", err)
+	}
+	for _, path := range hosts {
+		if t.files[path] == nil && t.o.Instance != EventSource {
+			t.files[path] = &logFile{path: path, parse: parseLog}
+		}
+	}
+	if path := eventsPath(t.paths); t.files[path] == nil && matches(EventSource, t.o.Instance) {
+		t.files[path] = &logFile{path: path, parse: parseEvent}
+	}
+	out := map[*logFile]*fileLines{}
+	for _, f := range t.files {
+		lines, err := f.fresh(t.o.Since)
+		if err != nil {
+			return out, err
+		}
+		if lines != nil {
+			out[f] = lines
+		}
+	}
+	return out, nil
+}
+
+// read merges what is new in the files with other streams, and closes them all.
+func (t *logTail) read(others []logLines, emit func(LogLine) error) error {
+	files, err := t.fresh()
+	streams := slices.Clone(others)
+	for _, path := range slices.Sorted(maps.Keys(t.files)) {
+		if lines := files[t.files[path]]; lines != nil {
+			streams = append(streams, lines)
+		}
+	}
+	if err == nil {
+		err = merge(streams, emit)
+	}
+	for f, lines := range files {
+		f.offset = lines.offset
+	}
+	for _, s := range streams {
+		err = errors.Join(err, s.Close())
+	}
+	return err
+}
+
+func (t *logTail) history(ctx context.Context, cs *containerTail, emit func(LogLine) error) error {
+	var streams []logLines
+	if cs != nil {
+		var err error
+		if streams, err = cs.history(ctx); err != nil {
+			return err
+		}
+	}
+	return t.read(streams, emit)
+}
+
+func (t *logTail) follow(ctx context.Context, cs *containerTail, emit func(LogLine) error) error {
+	tick := time.NewTicker(pollLogs)
+	defer tick.Stop()
+	for {
+		var streams []logLines
+		if cs != nil {
+			lines, err := cs.fresh(ctx)
 			if err != nil {
 				return err
 			}
-			offsets[file] = end
-			lines = append(lines, ls...)
+			streams = append(streams, lines)
 		}
-		slices.SortStableFunc(lines, func(a, b LogLine) int { return a.Time.Compare(b.Time) })
-		for _, l := range lines {
-			if err := f(l); err != nil {
-				return err
-			}
-		}
-		if !o.Follow {
-			return nil
+		if err := t.read(streams, emit); err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(pollLogs):
-		}
-	}
-}
-
-// readLines reads whole lines from an offset on and returns where it stopped.
-func readLines(file string, from int64, o LogOptions) ([]LogLine, int64, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, from, fmt.Errorf("logs: %w", err)
-	}
-	defer f.Close()
-	if _, err := f.Seek(from, io.SeekStart); err != nil {
-		return nil, from, fmt.Errorf("logs: %w", err)
-	}
-	var out []LogLine
-	r := bufio.NewReader(f)
-	for {
-		b, err := r.ReadBytes('\n')
-		if errors.Is(err, io.EOF) { // the rest is not a whole line yet
-			return out, from, nil
-		}
-		if err != nil {
-			return out, from, fmt.Errorf("logs: %w", err)
-		}
-		from += int64(len(b))
-		l, ok := parseLog(bytes.TrimSpace(b))
-		if ok && matches(l.Instance, o.Instance) && !l.Time.Before(o.Since) {
-			out = append(out, l)
+		case <-tick.C:
 		}
 	}
 }
@@ -133,4 +184,38 @@ func parseLog(b []byte) (LogLine, bool) {
 	slices.Sort(attrs)
 	l.Attrs = strings.Join(attrs, " ")
 	return l, true
+}
+
+// parseEvent reads a line of the event log as one of the lab itself.
+func parseEvent(b []byte) (LogLine, bool) {
+	var e control.Event
+	if err := json.Unmarshal(b, &e); err != nil {
+		return LogLine{}, false
+	}
+	l := LogLine{Time: e.At, Level: "INFO", Instance: EventSource, Msg: e.Text, Attrs: "kind=" + e.Kind}
+	if e.Subject != "" {
+		l.Attrs += " subject=" + e.Subject
+	}
+	return l.marshalled(map[string]any{"kind": e.Kind, "subject": e.Subject})
+}
+
+// textLine is a line of text that a store wrote.
+func textLine(at time.Time, instance string, text []byte) (LogLine, bool) {
+	printable := func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f {
+			return -1 // it would be a command to the reader's terminal
+		}
+		return r
+	}
+	l := LogLine{Time: at, Instance: instance, Msg: strings.Map(printable, strings.ToValidUTF8(string(text), "\ufffd"))}
+	return l.marshalled(nil)
+}
+
+// marshalled gives a line that was not JSON the form of those that are.
+func (l LogLine) marshalled(more map[string]any) (LogLine, bool) {
+	m := map[string]any{"time": l.Time.UTC().Format(time.RFC3339Nano), "level": l.Level, "msg": l.Msg, "instance": l.Instance}
+	maps.Copy(m, more)
+	var err error
+	l.Raw, err = json.Marshal(m)
+	return l, err == nil
 }

@@ -24,7 +24,7 @@ func record(seconds int, instance, msg string) string {
 func logged(t *testing.T, p Paths, o LogOptions) []string {
 	t.Helper()
 	var out []string
-	if err := Logs(t.Context(), p, o, func(l LogLine) error { out = append(out, l.Msg); return nil }); err != nil {
+	if err := Logs(t.Context(), testEnv(t), p, o, func(l LogLine) error { out = append(out, l.Msg); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return out
@@ -32,7 +32,7 @@ func logged(t *testing.T, p Paths, o LogOptions) []string {
 
 func TestLogsFilter(t *testing.T) {
 	p := testPaths(t, testEnv(t), "x")
-	if err := Logs(t.Context(), p, LogOptions{}, nil); services.ReasonOf(err) != services.ReasonNoLab {
+	if err := Logs(t.Context(), testEnv(t), p, LogOptions{}, nil); services.ReasonOf(err) != services.ReasonNoLab {
 		t.Errorf("without a lab: %v", err)
 	}
 	mustWrite(t, instanceLog(p.Logs(), "us-east"), record(1, "us-east/a/kv/1", "one")+record(4, "us-east/a/kv/10", "four")+"not JSON\n"+record(5, "us-east/b/dns/1", "five"))
@@ -56,7 +56,7 @@ func TestLogsFilter(t *testing.T) {
 		}
 	}
 	stop := errors.New("enough")
-	if err := Logs(t.Context(), p, LogOptions{}, func(LogLine) error { return stop }); !errors.Is(err, stop) {
+	if err := Logs(t.Context(), testEnv(t), p, LogOptions{}, func(LogLine) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("a reader that has enough: %v", err)
 	}
 }
@@ -83,7 +83,7 @@ func TestLogsFollow(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	var got []string
-	err := Logs(ctx, p, LogOptions{Follow: true}, func(l LogLine) error {
+	err := Logs(ctx, testEnv(t), p, LogOptions{Follow: true}, func(l LogLine) error {
 		got = append(got, l.Msg)
 		switch l.Msg {
 		case "one":

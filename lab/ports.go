@@ -176,6 +176,17 @@ func (p *ports) free(n int) bool {
 	return true
 }
 
+// allFree says whether nobody listens anywhere in a slot: the labs of another
+// state home are not in this one's journals.
+func (p *ports) allFree(first int) bool {
+	for n := first; n < first+slotSize; n++ {
+		if !p.free(n) {
+			return false
+		}
+	}
+	return true
+}
+
 // newSlot takes a slot that no other lab of this user holds. The search starts
 // at a place that depends on the lab's name, so that labs rarely meet.
 func (p *ports) newSlot(region string) (int, error) {
@@ -200,7 +211,7 @@ func (p *ports) newSlot(region string) (int, error) {
 			continue
 		}
 		// A slot with somebody else's listener in it is left alone.
-		if !p.free(first) || !p.free(first+slotSize-1) {
+		if !p.allFree(first) {
 			continue
 		}
 		if err := p.j.Put(journal.Slot, strconv.Itoa(first), slotData{region}); err != nil {

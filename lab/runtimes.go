@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -64,9 +65,10 @@ func (l *Lab) useRuntime(ctx context.Context, r control.UpRequest) error {
 			return services.Errorf(services.Conflict, "lab %s is up on the %s runtime", l.paths.Name, l.rt.Name()).
 				WithRemedy("leave --runtime out to go on with it, or take it down first: flix lab down%s", nameFlag(l.paths.Name))
 		}
-		if i.Topology.Containers.Pack != r.Topology.Containers.Pack {
-			return services.Errorf(services.Conflict, "lab %s is up with its containers packed by %s", l.paths.Name, packName(i.Topology.Containers.Pack)).
-				WithRemedy("keep --pack as it is, or take the lab down first: flix lab down%s", nameFlag(l.paths.Name))
+		have, want := i.Topology.Containers, r.Topology.Containers
+		if cmp.Or(have.Pack, topology.PackInstance) != cmp.Or(want.Pack, topology.PackInstance) || cmp.Or(have.Network, topology.BridgeNetwork) != cmp.Or(want.Network, topology.BridgeNetwork) {
+			return services.Errorf(services.Conflict, "lab %s is up with --pack %s --network %s", l.paths.Name, cmp.Or(have.Pack, topology.PackInstance), cmp.Or(have.Network, topology.BridgeNetwork)).
+				WithRemedy("keep both as they are, or take the lab down first: flix lab down%s", nameFlag(l.paths.Name))
 		}
 	}
 	if r.Runtime == EmbeddedRuntime {
@@ -77,7 +79,12 @@ func (l *Lab) useRuntime(ctx context.Context, r control.UpRequest) error {
 		}
 	}
 	if l.rt == nil {
-		rt, err := newRuntime(ctx, l.env, l.paths, l.journal, r.Runtime, func() topology.Containers { return l.containers() })
+		rt, err := newRuntime(ctx, l.env, l.paths, l.journal, r.Runtime, func() topology.Containers {
+			if l.current() == nil {
+				return r.Topology.Containers // it is about to be the intent
+			}
+			return l.containers()
+		})
 		if err != nil {
 			return err
 		}
@@ -87,13 +94,6 @@ func (l *Lab) useRuntime(ctx context.Context, r control.UpRequest) error {
 		return p.Prepare(ctx)
 	}
 	return nil
-}
-
-func packName(p topology.Pack) string {
-	if p == "" {
-		return string(topology.PackInstance)
-	}
-	return string(p)
 }
 
 // storesTime bounds the start of the real stores: a Cassandra of several

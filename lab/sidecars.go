@@ -87,14 +87,26 @@ func sidecarKV(u *unit) (services.Unit, error) {
 	if err != nil {
 		return nil, err
 	}
+	l, ok := u.ls.TCP[topology.PortReplication]
+	if !ok { // the machine's own network: see containers.Runtime.Place
+		return beside{watch}, nil
+	}
 	door := wan.Proxy{
-		Listener: u.ls.TCP[topology.PortReplication], Target: u.store(u.spec.PortNumbers[topology.PortReplication]),
+		Listener: l, Target: u.store(u.spec.PortNumbers[topology.PortReplication]),
 		From: u.regionOf, Dial: u.w.wan.Dialer, Log: u.tel.Log,
 	}
 	return beside{watch, door.Run}, nil
 }
 
-func (u *unit) regionOf(a netip.Addr) (string, bool) { return u.w.world.Load().RegionOfAddress(a) }
+// regionOf is the region a connection comes from. On the machine's own network
+// every source is the same, and only the region's own server uses its ways out.
+func (u *unit) regionOf(a netip.Addr) (string, bool) {
+	w := u.w.world.Load()
+	if r, ok := w.RegionOfAddress(a); ok || w.Client != "" {
+		return r, ok
+	}
+	return u.spec.Region, a.IsLoopback()
+}
 
 func sidecarSearch(u *unit) (services.Unit, error) {
 	url := "http://" + u.spec.Addr(topology.PortRPC) + "/_cluster/health?wait_for_status=yellow&timeout=1s"

@@ -65,7 +65,7 @@ func statusOf(i *intent, w runtime.World, specs []runtime.Spec, live []runtime.I
 		}
 		for _, s := range specs {
 			if s.Region == r.Name {
-				rs.Instances = append(rs.Instances, instanceStatus(w, s, have, i.Stopped[s.ID]))
+				rs.Instances = append(rs.Instances, instanceStatus(w, s, have, i.Halted || i.Stopped[s.ID]))
 			}
 		}
 		rs.State = regionState(rs, i.Evacuated[r.Name] != "")
@@ -90,12 +90,15 @@ func instanceStatus(w runtime.World, s runtime.Spec, have map[string]runtime.Ins
 	return is
 }
 
-// regionState sums up a region: down when no cloud instance runs, degraded
-// when some do not.
+// regionState sums up a region: stopped when somebody asked all of it to be,
+// down when no cloud instance runs, degraded when some do not.
 func regionState(r control.RegionStatus, evacuated bool) string {
-	up, cloud, missing := 0, 0, 0
+	up, cloud, missing, stopped := 0, 0, 0, 0
 	for _, i := range r.Instances {
 		running := i.State == string(runtime.Running)
+		if i.State == string(runtime.Stopped) {
+			stopped++
+		}
 		if !running {
 			missing++
 		}
@@ -107,6 +110,8 @@ func regionState(r control.RegionStatus, evacuated bool) string {
 		}
 	}
 	switch {
+	case cloud > 0 && stopped == len(r.Instances):
+		return "stopped"
 	case up == 0 && cloud > 0:
 		return "down"
 	case evacuated:
@@ -186,7 +191,7 @@ func (l *Lab) watch(ctx context.Context) {
 			continue // it was never up
 		}
 		for h, alive := range l.rt.Hosts() {
-			if was, ok := hosts[h]; ok && was && !alive {
+			if was, ok := hosts[h]; ok && was && !alive && !l.current().Halted {
 				l.log.Add("host.lost", h, "host "+h+" ended without being asked", nil)
 			}
 			hosts[h] = alive

@@ -147,7 +147,7 @@ func (l *Lab) want(t topology.Topology) error {
 	return l.changeIntent(func(i *intent) {
 		i.Name, i.Runtime, i.Topology = l.paths.Name, l.rt.Name(), t
 		// A stop that the operator asked for ends with the next up.
-		i.Stopped = nil
+		i.Stopped, i.Halted = nil, false
 		for name := range i.Evacuated {
 			if _, ok := t.Region(name); !ok {
 				delete(i.Evacuated, name)

@@ -8,6 +8,7 @@ import (
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/topology"
 )
 
 // maxCut bounds a partition: it ends by itself, and nobody means a day.
@@ -83,6 +84,11 @@ func (l *Lab) WAN(context.Context) (control.WAN, error) {
 			out.Links = append(out.Links, link)
 		}
 	}
-	out.Shaped = []string{"calls between services", "replication of the kv, of SQL and of Kafka topics", "fill", "players"}
+	out.Shaped = []string{"calls between services", "replication of SQL and of Kafka topics", "fill", "players"}
+	if kv := "replication of the kv"; real(l.world(i, nil)) && i.Topology.Containers.Network == topology.HostNetwork {
+		out.Unshaped = []string{kv + ": on the host's network a node cannot tell from where another calls"}
+	} else {
+		out.Shaped = append(out.Shaped, kv)
+	}
 	return out, nil
 }

@@ -262,6 +262,8 @@ func (u *unit) Serve(ctx context.Context) error {
 		stop()
 		err = <-served
 	}
+	// One that did not leave in order keeps its lease only until it runs out.
+	reg.Forget(u.spec.ID)
 	_ = u.ls.TCP[topology.PortAdmin].Close()
 	<-adminDone
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)

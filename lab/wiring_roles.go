@@ -349,17 +349,15 @@ func buildKeystone(u *unit) (services.Unit, error) {
 	if err != nil {
 		return nil, err
 	}
-	brokers := u.addresses(topology.RoleKafka, topology.PortRPC)
-	return keystone.New(keystone.Deps{
+	p := newPipeline(u)
+	s, err := keystone.New(keystone.Deps{
 		Tel: u.tel, Timing: u.timing(), Region: u.spec.Region, Instance: u.spec.ID, KV: store, Cache: cache, Archive: archive{s3},
-		CacheKeys: titleCacheKeys,
-		Consume: func(ctx context.Context, topics []string, handle func(ctx context.Context, topic string, key, value []byte) error) error {
-			return events.Consume(ctx, events.ConsumerConfig{
-				Brokers: brokers, Group: "keystone", Topics: topics, Dial: u.dial(), Tel: u.tel,
-				Handle: func(ctx context.Context, r events.Record) error { return handle(ctx, r.Topic, []byte(r.Key), r.Value) },
-			})
-		},
+		CacheKeys: titleCacheKeys, Consume: p.consume,
 	})
+	if err != nil {
+		return nil, err
+	}
+	return router{s, p}, nil
 }
 
 func buildSignup(u *unit) (services.Unit, error) {

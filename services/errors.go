@@ -127,6 +127,7 @@ const (
 	ReasonNotBuilt       = "not_built"
 	ReasonPlayFailed     = "play_failed"
 	ReasonNoFFmpeg       = "no_ffmpeg"
+	ReasonDataLost       = "acknowledged_write_lost"
 )
 
 // Error prints "op: why: cause".

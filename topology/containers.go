@@ -15,6 +15,10 @@ type Containers struct {
 	// services of a zone, and the appliances of a site ("zone"). A store never
 	// does.
 	Pack Pack `yaml:"pack,omitempty" json:"pack,omitempty"`
+	// Network the containers are in: "bridge" (or empty), one of the lab's own, or
+	// "host", this machine's, where each has an address of its own in
+	// 127.0.0.0/8: they start sooner, and nothing keeps them apart.
+	Network Network `yaml:"network,omitempty" json:"network,omitempty"`
 	// Registry is put before the name of every image that is not overridden,
 	// e.g. "registry.example.org/mirror".
 	Registry string `yaml:"registry,omitempty" json:"registry,omitempty"`
@@ -40,6 +44,15 @@ type Pack string
 const (
 	PackInstance Pack = "instance"
 	PackZone     Pack = "zone"
+)
+
+// Network is what containers are connected by.
+type Network string
+
+// The networks.
+const (
+	BridgeNetwork Network = "bridge"
+	HostNetwork   Network = "host"
 )
 
 // Components are the parts that come as images of their own.
@@ -92,6 +105,11 @@ func (c *checker) containers(v Containers) {
 	case "", PackInstance, PackZone:
 	default:
 		c.fail(field+".pack", string(v.Pack), "is not a way to pack", "write instance or zone")
+	}
+	switch v.Network {
+	case "", BridgeNetwork, HostNetwork:
+	default:
+		c.fail(field+".network", string(v.Network), "is not a network", "write bridge or host")
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.Images)) {
 		f := field + ".images." + name

@@ -37,6 +37,7 @@ func (p *parser) containers(n *yaml.Node, field string) Containers {
 	p.fields(n, field, map[string]fieldReader{
 		"profile":  func(n *yaml.Node, f string) { c.Profile = Profile(p.str(n, f, "small")) },
 		"pack":     func(n *yaml.Node, f string) { c.Pack = Pack(p.str(n, f, "zone")) },
+		"network":  func(n *yaml.Node, f string) { c.Network = Network(p.str(n, f, "bridge")) },
 		"registry": func(n *yaml.Node, f string) { c.Registry = p.str(n, f, "registry.example.org/mirror") },
 		"images": func(n *yaml.Node, f string) {
 			c.Images = map[string]string{}

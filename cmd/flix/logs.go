@@ -17,9 +17,11 @@ func newLogsCmd(a *app) *cobra.Command {
 		out   output
 	)
 	c := &cobra.Command{
-		Use: "logs [INSTANCE]", Short: "Logs of the instances", Args: cobra.MaximumNArgs(1),
-		Long:    "Prints what instances logged, oldest first. INSTANCE may be a whole name, or the\nbeginning of one: us-east, us-east/a, us-east/a/gateway/1.",
-		Example: "  flix lab logs us-east/a/gateway/1 -f\n  flix lab logs us-west --since 1m",
+		Use: "logs [INSTANCE]", Short: "Logs of the instances and events of the lab", Args: cobra.MaximumNArgs(1),
+		Long: `Prints what instances logged and what happened in the lab, oldest first. INSTANCE
+may be a whole name, or the beginning of one: us-east, us-east/a,
+us-east/a/gateway/1; lab is the lab's own events.`,
+		Example: "  flix lab logs us-east/a/gateway/1 -f\n  flix lab logs us-west --since 1m\n  flix lab logs lab",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
@@ -39,7 +41,7 @@ func newLogsCmd(a *app) *cobra.Command {
 				return err
 			}
 			s := a.env.out()
-			err = lab.Logs(cmd.Context(), p, o, func(l lab.LogLine) error {
+			err = lab.Logs(cmd.Context(), a.env.lab(), p, o, func(l lab.LogLine) error {
 				if out.machine() {
 					_, err := a.env.Out.Write(append(l.Raw, '\n'))
 					return err

@@ -35,6 +35,8 @@ var reasonExits = map[string]int{
 	services.ReasonPlayFailed:     29,
 	services.ReasonNotBuilt:       30,
 	services.ReasonNoFFmpeg:       31,
+	lab.ReasonDiffers:             32,
+	services.ReasonDataLost:       33,
 }
 
 const exitHelp = `Every command ends with one of these codes:
@@ -59,7 +61,11 @@ const exitHelp = `Every command ends with one of these codes:
   29   a play failed
   30   not built yet
   31   ffmpeg is not on PATH
-  130  interrupted`
+  32   the lab is not as it is wanted: flix lab diff shows where
+  33   a write that was acknowledged globally, or in SQL, is lost
+  130  interrupted
+
+flix lab exec ends with the code of the command it ran.`
 
 // app carries what every command shares.
 type app struct {
@@ -81,6 +87,9 @@ func run(parent context.Context, env Env) int {
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
+	}
+	if status := exitStatus(0); errors.As(err, &status) {
+		return int(status)
 	}
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || services.KindOf(err) == services.Unavailable) {
 		env.errOut().Error("interrupted", "", "run the same command again: it goes on from here")
@@ -159,7 +168,7 @@ breaks it on purpose to measure what viewers feel.`,
 	add("lab", newLabCmd(a))
 	add("watch", newPlayCmd(a), newTitleCmd(a), newTraceCmd(a), newTopCmd(a), newEventsCmd(a))
 	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a), newImagesCmd(a))
-	root.AddCommand(newVersionCmd(a), newDaemonCmd(a), newHostCmd(a), newServeCmd(a), newManCmd(a), &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitHelp})
+	root.AddCommand(newVersionCmd(a), newDaemonCmd(a), newHostCmd(a), newServeCmd(a), newVolumeCmd(a), newManCmd(a), &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitHelp})
 	for _, c := range notBuilt() {
 		root.AddCommand(c)
 	}

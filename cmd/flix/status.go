@@ -219,36 +219,101 @@ func newPortsCmd(a *app) *cobra.Command {
 	return c
 }
 
+// newInstanceCmd makes stop, start and kill. Stop and start take the whole lab
+// when no instance is named.
 func newInstanceCmd(a *app, verb, short string) *cobra.Command {
-	return &cobra.Command{
+	var out output
+	whole := verb != "kill"
+	c := &cobra.Command{
 		Use: verb + " INSTANCE", Short: short, Args: cobra.ExactArgs(1),
 		Example: "  flix lab " + verb + " us-east/a/license/1",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
 			client, _, err := lab.Connect(cmd.Context(), a.env.lab(), a.name)
 			if err != nil {
 				return err
 			}
-			if err := client.Instance(cmd.Context(), verb, args[0]); err != nil {
-				return err
+			if len(args) == 0 {
+				return switchLab(cmd.Context(), a, out, verb, client)
 			}
-			past := map[string]string{"stop": "stopped", "start": "started", "kill": "killed"}[verb]
-			a.env.out().Printf("%s %s\n", args[0], past)
-			return nil
+			return switchInstance(cmd.Context(), a, out, verb, args[0], client)
 		},
-		ValidArgsFunction: func(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
-			st, err := labStatus(cmd.Context(), a)
-			if err != nil {
-				return nil, cobra.ShellCompDirectiveError
-			}
-			var out []string
-			for _, r := range st.Regions {
-				for _, i := range r.Instances {
-					if strings.HasPrefix(i.Name, prefix) {
-						out = append(out, i.Name)
-					}
+		ValidArgsFunction: completeInstance(a),
+	}
+	if whole {
+		c.Use, c.Args = verb+" [INSTANCE]", cobra.MaximumNArgs(1)
+		c.Example += "\n  flix lab " + verb
+	}
+	out.flag(c, "text", "json")
+	return c
+}
+
+// pastVerb is how the outcome of a verb is called.
+var pastVerb = map[string]string{"stop": "stopped", "start": "started", "kill": "killed"}
+
+func switchInstance(ctx context.Context, a *app, out output, verb, name string, client *control.Client) error {
+	began := time.Now()
+	if err := client.Instance(ctx, verb, name); err != nil {
+		return err
+	}
+	if out.machine() {
+		state := pastVerb[verb]
+		if verb == "start" {
+			state = "running"
+		}
+		return out.print(a, control.Switched{Lab: a.name, State: state, Instances: []string{name}, Steps: []control.Step{}, MS: float64(time.Since(began).Microseconds()) / 1000})
+	}
+	a.env.out().Printf("%s %s\n", name, pastVerb[verb])
+	return nil
+}
+
+func switchLab(ctx context.Context, a *app, out output, verb string, client *control.Client) error {
+	do, next := client.Halt, "start it again: flix lab start"
+	if verb == "start" {
+		do, next = client.Resume, "watch: flix play --title \"Harbor Lights\""
+	}
+	view := render.NewSteps(a.env.errOut())
+	res, err := do(ctx, showSteps(view, verb))
+	view.Close()
+	if err != nil {
+		return err
+	}
+	if out.machine() {
+		if res.Steps == nil {
+			res.Steps = []control.Step{}
+		}
+		return out.print(a, res)
+	}
+	s := a.env.out()
+	if len(res.Instances) == 0 {
+		s.Printf("lab %s: nothing to %s\n", s.Bold(res.Lab), verb)
+		return nil
+	}
+	s.Printf("lab %s %s: %d instances in %s\n", s.Bold(res.Lab), pastVerb[verb], len(res.Instances), render.MS(res.MS))
+	s.Printf("%s\n", s.Dim(next))
+	return nil
+}
+
+// completeInstance offers the names of the lab's instances.
+func completeInstance(a *app) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		st, err := labStatus(cmd.Context(), a)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		var out []string
+		for _, r := range st.Regions {
+			for _, i := range r.Instances {
+				if strings.HasPrefix(i.Name, prefix) {
+					out = append(out, i.Name)
 				}
 			}
-			return out, cobra.ShellCompDirectiveNoFileComp
-		},
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp
 	}
 }

@@ -20,6 +20,7 @@ type upOptions struct {
 	runtime string
 	profile string
 	pack    string
+	network string
 	dryRun  bool
 	out     output
 }
@@ -52,6 +53,7 @@ command goes on.`,
 	c.Flags().StringVar(&o.runtime, "runtime", "auto", "auto, embedded or containers")
 	c.Flags().StringVar(&o.profile, "profile", "", "size of the real stores on the containers runtime: small, standard or large (default small)")
 	c.Flags().StringVar(&o.pack, "pack", "", "what shares a container: instance or zone (default instance)")
+	c.Flags().StringVar(&o.network, "network", "", "what connects the containers: bridge, or host: this machine's, where no partition by the engine is wanted (default bridge)")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "print the plan and the budget, touch nothing")
 	c.MarkFlagsMutuallyExclusive("regions", "topology")
 	o.out.flag(c, "text", "json")
@@ -77,6 +79,9 @@ func (o upOptions) contain(t *topology.Topology) error {
 	}
 	if o.pack != "" {
 		t.Containers.Pack = topology.Pack(o.pack)
+	}
+	if o.network != "" {
+		t.Containers.Network = topology.Network(o.network)
 	}
 	return invalid(t.Validate())
 }

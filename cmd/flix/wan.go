@@ -90,5 +90,8 @@ func runWAN(cmd *cobra.Command, a *app, out output, ask func(*control.Client) (c
 		s.Printf("the lab has one region: nothing lies between\n")
 	}
 	s.Printf("%s\n", s.Dim("delayed and cut: "+strings.Join(w.Shaped, ", ")))
+	for _, u := range w.Unshaped {
+		s.Printf("%s %s\n", s.Bad("not emulated:"), u)
+	}
 	return nil
 }

@@ -204,6 +204,26 @@ func (c *Client) Instance(ctx context.Context, verb, name string) error {
 	return err
 }
 
+// Halt stops every instance of the lab in order; their data stay.
+func (c *Client) Halt(ctx context.Context, p Progress) (Switched, error) {
+	return streamed[Switched](ctx, c, "/v1/halt", struct{}{}, p)
+}
+
+// Resume starts a lab that was stopped.
+func (c *Client) Resume(ctx context.Context, p Progress) (Switched, error) {
+	return streamed[Switched](ctx, c, "/v1/resume", struct{}{}, p)
+}
+
+// Diff compares what is wanted with what is there.
+func (c *Client) Diff(ctx context.Context) (Diff, error) {
+	return do[Diff](ctx, c, http.MethodGet, "/v1/diff", nil)
+}
+
+// SaveSnapshot stops the lab, copies its state and starts it again.
+func (c *Client) SaveSnapshot(ctx context.Context, r SnapshotRequest, p Progress) (Snapshot, error) {
+	return streamed[Snapshot](ctx, c, "/v1/snapshots", r, p)
+}
+
 // Events calls f for each event after seq; with follow it goes on until ctx
 // ends or the daemon does.
 func (c *Client) Events(ctx context.Context, seq uint64, follow bool, f func(Event) error) error {
@@ -236,6 +256,12 @@ func (c *Client) Events(ctx context.Context, seq uint64, follow bool, f func(Eve
 // WAN tells what lies between the regions.
 func (c *Client) WAN(ctx context.Context) (WAN, error) {
 	return do[WAN](ctx, c, http.MethodGet, "/v1/wan", nil)
+}
+
+// Check writes for a while and looks what is left of it. The report is set
+// beside an error too.
+func (c *Client) Check(ctx context.Context, r CheckRequest, p Progress) (Check, error) {
+	return streamed[Check](ctx, c, "/v1/check", r, p)
 }
 
 // Cut cuts two regions apart, or heals all cuts.

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/flix-lab/flix/services"
 )
 
 // fakeEngine answers what a test tells it to. A func that is nil gives the zero
@@ -94,9 +96,28 @@ func (*fakeEngine) WAN(context.Context) (WAN, error) { return WAN{}, nil }
 
 func (*fakeEngine) Cut(context.Context, CutRequest) (WAN, error) { return WAN{}, nil }
 
+func (*fakeEngine) Check(_ context.Context, r CheckRequest, p Progress) (Check, error) {
+	p(Event{Kind: "check.step", Text: r.Region})
+	return Check{Region: r.Region, Kinds: []CheckKind{{Kind: "global", Lost: 1}}},
+		services.Errorf(services.Internal, "one is lost").WithReason(services.ReasonDataLost)
+}
+
 func (f *fakeEngine) KillInstance(_ context.Context, n string) error {
 	f.called("kill " + n)
 	return nil
+}
+func (f *fakeEngine) Halt(_ context.Context, _ struct{}, p Progress) (Switched, error) {
+	p(Event{Kind: "stop.step", Text: "stores"})
+	return Switched{State: "stopped", Instances: []string{"us-east/a/kv/1"}}, nil
+}
+func (f *fakeEngine) Resume(context.Context, struct{}, Progress) (Switched, error) {
+	return Switched{State: "running"}, services.Errorf(services.Conflict, "it runs")
+}
+func (f *fakeEngine) Diff(context.Context) (Diff, error) {
+	return Diff{Lab: "fake", Differences: []Difference{{Kind: "missing", Of: "instance", Name: "us-east/a/kv/1"}}}, nil
+}
+func (f *fakeEngine) SaveSnapshot(_ context.Context, r SnapshotRequest, _ Progress) (Snapshot, error) {
+	return Snapshot{Name: r.Name, Parts: 2}, nil
 }
 func (f *fakeEngine) Log() *Log { return f.log }
 

@@ -44,8 +44,14 @@ type Engine interface {
 	StopInstance(ctx context.Context, name string) error
 	StartInstance(ctx context.Context, name string) error
 	KillInstance(ctx context.Context, name string) error
+	// Halt stops the lab as a whole, Resume starts it again.
+	Halt(ctx context.Context, r struct{}, p Progress) (Switched, error)
+	Resume(ctx context.Context, r struct{}, p Progress) (Switched, error)
+	Diff(ctx context.Context) (Diff, error)
+	SaveSnapshot(ctx context.Context, r SnapshotRequest, p Progress) (Snapshot, error)
 	WAN(ctx context.Context) (WAN, error)
 	Cut(ctx context.Context, r CutRequest) (WAN, error)
+	Check(ctx context.Context, r CheckRequest, p Progress) (Check, error)
 	Log() *Log
 }
 
@@ -120,13 +126,18 @@ func mux(e Engine, onDown func()) *http.ServeMux {
 	m.HandleFunc("POST /v1/record", call(func(ctx context.Context, r recordRequest) (struct{}, error) {
 		return struct{}{}, e.Record(ctx, r.Event, r.Spans)
 	}))
-	m.HandleFunc("GET /v1/wan", call(func(ctx context.Context, _ struct{}) (WAN, error) { return e.WAN(ctx) }))
+	m.HandleFunc("GET /v1/wan", get(e.WAN))
 	m.HandleFunc("POST /v1/wan", call(e.Cut))
+	m.HandleFunc("POST /v1/check", stream(e.Check))
 	for verb, f := range map[string]func(context.Context, string) error{"stop": e.StopInstance, "start": e.StartInstance, "kill": e.KillInstance} {
 		m.HandleFunc("POST /v1/instances/"+verb, call(func(ctx context.Context, r InstanceRequest) (struct{}, error) {
 			return struct{}{}, f(ctx, r.Name)
 		}))
 	}
+	m.HandleFunc("POST /v1/halt", stream(e.Halt))
+	m.HandleFunc("POST /v1/resume", stream(e.Resume))
+	m.HandleFunc("GET /v1/diff", get(e.Diff))
+	m.HandleFunc("POST /v1/snapshots", stream(e.SaveSnapshot))
 	m.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { events(e.Log(), w, r) })
 	return m
 }

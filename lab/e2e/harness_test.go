@@ -188,7 +188,7 @@ func up(t *testing.T, rt platform, args ...string) *lab {
 
 func (l *lab) up(args ...string) upResult {
 	l.t.Helper()
-	r := l.must(append([]string{"lab", "up", "--runtime", l.rt.Name, "-o", "json"}, args...)...)
+	r := l.must(slices.Concat([]string{"lab", "up", "-o", "json"}, l.rt.flags(), args)...)
 	var res upResult
 	decode(l.t, r, &res)
 	return res

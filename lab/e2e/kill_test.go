@@ -176,7 +176,7 @@ func (l *lab) strike(victim string) {
 func (l *lab) killDuringUp(m moment) {
 	t := l.t
 	t.Helper()
-	c := l.start(nil, "lab", "up", "--regions", "2", "--runtime", l.rt.Name)
+	c := l.start(nil, append([]string{"lab", "up", "--regions", "2"}, l.rt.flags()...)...)
 	reached := func() error {
 		if m.step != "start of it" && !strings.Contains(c.err.String(), "✓ "+m.step) {
 			return errNotYet

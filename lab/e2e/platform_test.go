@@ -59,6 +59,15 @@ func (p platform) need(t *testing.T) {
 	}
 }
 
+// flags choose the runtime in an up. A lab of scenarios packs a zone's services
+// into one container: a hundred would take two processors a minute to start.
+func (p platform) flags() []string {
+	if p.containers() {
+		return []string{"--runtime", p.Name, "--pack", "zone"}
+	}
+	return []string{"--runtime", p.Name}
+}
+
 // commandTime bounds every command of a scenario.
 func (p platform) commandTime() time.Duration {
 	if p.containers() {

@@ -16,7 +16,7 @@ var threeRegions = []string{"us-east", "us-west", "eu-west"}
 
 func upMakesThreeRegions(l *lab) {
 	t := l.t
-	r := l.must("lab", "up", "--regions", "3", "--runtime", l.rt.Name, "-o", "json")
+	r := l.must(append([]string{"lab", "up", "--regions", "3", "-o", "json"}, l.rt.flags()...)...)
 	wantFields(t, "up", []byte(r.stdout), "name", "runtime", "regions", "instances", "changes", "steps", "ready_ms", "rss_bytes")
 	var res upResult
 	decode(t, r, &res)
@@ -74,7 +74,7 @@ func secondUpChangesNothing(l *lab) {
 		l.t.Errorf("a second up added %d and removed %d", res.Changes.Added, res.Changes.Removed)
 	}
 	wantUntouched(l.t, before, l.status())
-	text := l.must("lab", "up", "--regions", "3", "--runtime", l.rt.Name)
+	text := l.must(append([]string{"lab", "up", "--regions", "3"}, l.rt.flags()...)...)
 	if !strings.Contains(text.stdout, "nothing changed") {
 		l.t.Errorf("a second up does not say that nothing changed: %q", text.stdout)
 	}

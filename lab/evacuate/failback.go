@@ -2,6 +2,7 @@ package evacuate
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/flix-lab/flix/lab/control"
@@ -57,6 +58,11 @@ func (r *Run) restore(ctx context.Context, region string) error {
 		name string
 		do   func(context.Context) (string, error)
 	}{
+		// Before its clients are back: what they report waits for this.
+		{"offsets", func(ctx context.Context) (string, error) {
+			moved, err := r.Planet.ReturnEvents(ctx, region)
+			return fmt.Sprintf("it handles its own events again, in %d partitions behind what a saver handled", moved), err
+		}},
 		{"undrain", func(ctx context.Context) (string, error) {
 			return "its gateways keep connections again", r.Planet.SetDrain(ctx, region, false)
 		}},

@@ -22,11 +22,12 @@ func (r *Run) evacuate(ctx context.Context, region string, savers []string) erro
 		{"scale", func(ctx context.Context) (string, error) { return r.scale(ctx, leaving, savers) }},
 		{"check", func(ctx context.Context) (string, error) { return "a title plays in every saver", r.check(ctx, savers) }},
 		{"proxy", func(ctx context.Context) (string, error) { return r.proxy(ctx, region, savers, shares) }},
-		{"sql", func(ctx context.Context) (string, error) { return r.primary(ctx, region, savers[0]) }},
+		{"sql", func(ctx context.Context) (string, error) { return r.primary(ctx, region, savers) }},
 		{"dns", func(ctx context.Context) (string, error) {
 			return "DNS answers with the savers", r.Planet.SetWeight(ctx, region, 0)
 		}},
 		{"drain", func(ctx context.Context) (string, error) { return r.drain(ctx, region) }},
+		{"offsets", func(ctx context.Context) (string, error) { return r.adopt(ctx, region, savers) }},
 		{"verify", func(ctx context.Context) (string, error) { return r.verify(ctx, region) }},
 	}
 	for _, s := range steps {
@@ -94,19 +95,44 @@ func (r *Run) settle(ctx context.Context, region string, share float64) error {
 	return nil
 }
 
-func (r *Run) primary(ctx context.Context, leaving, to string) (string, error) {
-	at, err := r.Planet.PrimaryRegion(ctx)
-	if err != nil {
+func (r *Run) primary(ctx context.Context, leaving string, savers []string) (string, error) {
+	at, lost, err := r.Planet.PrimaryRegion(ctx)
+	switch {
+	case err != nil:
 		return "", err
-	}
-	if at != leaving {
+	case at != leaving && lost:
+		return "the SQL primary is in " + at + ", which does not answer", nil
+	case at != leaving:
 		return "the SQL primary is in " + at, nil
+	case lost:
+		// A rollback leaves it where it is: there is nothing to go back to.
+		to, err := r.Planet.TakePrimary(ctx, savers)
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("the SQL node of %s does not answer: %s is primary from what it has", leaving, to), nil
 	}
+	to := savers[0]
 	r.movedSQL = true
 	if _, err := r.Planet.MovePrimary(ctx, to); err != nil {
 		return "", err
 	}
 	return "the SQL primary moved to " + to, nil
+}
+
+// adopt hands the events that the region has not handled to a saver.
+func (r *Run) adopt(ctx context.Context, region string, savers []string) (string, error) {
+	r.movedEvents = true
+	a, err := r.Planet.AdoptEvents(ctx, region, savers)
+	switch {
+	case err != nil:
+		return "", err
+	case a.Saver == "":
+		return "there is no stream pipeline to hand over", nil
+	case a.Lost:
+		return fmt.Sprintf("%s goes on with its events from the last checkpoint, %d of them", a.Saver, a.Waiting), nil
+	}
+	return fmt.Sprintf("%s goes on with its events, %d of them not handled yet", a.Saver, a.Waiting), nil
 }
 
 // drain closes kept connections and waits until DNS answers have run out.
@@ -168,6 +194,10 @@ func (r *Run) rollback(ctx context.Context, region string) error {
 	}
 	if r.movedSQL {
 		_, err := r.Planet.MovePrimary(ctx, region)
+		errs = append(errs, err)
+	}
+	if r.movedEvents {
+		_, err := r.Planet.ReturnEvents(ctx, region)
 		errs = append(errs, err)
 	}
 	if len(r.Planet.Evacuated()) == 0 { // another one lives on what was added

@@ -26,6 +26,17 @@ type Edge struct {
 	Concurrency int
 }
 
+// Adoption says who goes on with a region's events.
+type Adoption struct {
+	// Saver is "" when there is no pipeline to adopt, or nobody to do it.
+	Saver string
+	// Waiting events were not handled yet.
+	Waiting int64
+	// Lost says that the region's log is out of reach: the saver goes on from
+	// its last checkpoint.
+	Lost bool
+}
+
 // Planet is the lab as an evacuation needs it. Every setter is idempotent, and
 // what it set survives the death of the daemon.
 type Planet interface {
@@ -52,8 +63,20 @@ type Planet interface {
 	// MovePrimary makes a region's SQL node the primary; moved is false when
 	// it was already. Nothing that was committed is lost.
 	MovePrimary(ctx context.Context, to string) (moved bool, err error)
-	// PrimaryRegion holds the SQL primary.
-	PrimaryRegion(ctx context.Context) (string, error)
+	// PrimaryRegion holds the SQL primary. lost says that it does not answer:
+	// it is then the first region whose node is silent while all others are
+	// replicas.
+	PrimaryRegion(ctx context.Context) (region string, lost bool, err error)
+	// TakePrimary replaces a primary that is lost: the one of some regions whose
+	// node has applied the most becomes it, at its own position. What no region
+	// in reach has is lost; a confirmed commit is in one.
+	TakePrimary(ctx context.Context, of []string) (to string, err error)
+	// AdoptEvents has a region's stream pipeline stand still, and the first of
+	// some savers that has one go on with its events.
+	AdoptEvents(ctx context.Context, region string, savers []string) (Adoption, error)
+	// ReturnEvents is the reverse: the region goes on behind what was handled
+	// elsewhere, in moved partitions.
+	ReturnEvents(ctx context.Context, region string) (moved int, err error)
 	// Play plays a few seconds as a viewer near a region.
 	Play(ctx context.Context, near string) error
 	// SetEvacuated records that a region is empty, or not any more.

@@ -26,8 +26,10 @@ type fakePlanet struct {
 	unhealthy map[string]string
 	edges     map[string]Edge
 	primary   string
-	share     float64
-	weight    float64
+	// primaryLost says that the primary does not answer.
+	primaryLost bool
+	share       float64
+	weight      float64
 	// rate is the requests per second each region's edge counts while DNS
 	// sends it traffic; until is when the last client of the leaving one leaves.
 	rate  map[string]float64
@@ -120,10 +122,20 @@ func (p *fakePlanet) MovePrimary(_ context.Context, to string) (bool, error) {
 	moved := p.primary != to
 	return moved, p.call(func() { p.primary = to }, "primary %s", to)
 }
-func (p *fakePlanet) PrimaryRegion(context.Context) (string, error) {
+func (p *fakePlanet) PrimaryRegion(context.Context) (string, bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.primary, nil
+	return p.primary, p.primaryLost, nil
+}
+func (p *fakePlanet) TakePrimary(_ context.Context, of []string) (string, error) {
+	to := of[len(of)-1] // not the nearest: the one with the most
+	return to, p.call(func() { p.primary, p.primaryLost = to, false }, "take primary %v", of)
+}
+func (p *fakePlanet) AdoptEvents(_ context.Context, region string, savers []string) (Adoption, error) {
+	return Adoption{Saver: savers[0], Waiting: 3}, p.call(func() {}, "adopt %s %v", region, savers)
+}
+func (p *fakePlanet) ReturnEvents(_ context.Context, region string) (int, error) {
+	return 1, p.call(func() {}, "return %s", region)
 }
 func (p *fakePlanet) Play(ctx context.Context, near string) error {
 	p.mu.Lock()

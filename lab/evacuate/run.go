@@ -32,6 +32,8 @@ type Run struct {
 	lastErr error
 	// movedSQL says that the SQL primary left the region.
 	movedSQL bool
+	// movedEvents says that a saver may handle the region's events.
+	movedEvents bool
 }
 
 // shares are the growing parts of a region's requests that its gateways send

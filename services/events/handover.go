@@ -71,6 +71,41 @@ func TranslateOffsets(ctx context.Context, c HandoverConfig) ([]Position, error)
 	return out, nil
 }
 
+// Progress tells how far the group has got in its own topics, at the brokers of
+// From, and how many members it has. A group without members has committed all
+// that it has handled.
+func Progress(ctx context.Context, c HandoverConfig) (positions []Position, members int, err error) {
+	op := "events.Progress " + c.Group + " of " + c.Region
+	if c.Region == "" || c.Group == "" || c.From == nil || c.Tel == nil {
+		return nil, 0, services.Errorf(services.Invalid, "%s: Region, Group, From and Tel are required", op)
+	}
+	from, err := connect("handover", c.From, c.FromDial, c.Tel)
+	if err != nil {
+		return nil, 0, services.Wrap(op, err)
+	}
+	defer from.close()
+	groups, err := from.adm.DescribeGroups(ctx, c.Group)
+	if err != nil {
+		return nil, 0, unreached(op, err)
+	}
+	for _, topic := range c.topics() {
+		spans, err := from.spans(ctx, topic)
+		if err != nil {
+			return nil, 0, unreached(op, err)
+		}
+		at, err := from.committed(ctx, c.Group, topic)
+		if err != nil {
+			return nil, 0, unreached(op, err)
+		}
+		for part := int32(0); int(part) < len(spans); part++ {
+			s := spans[place{topic, part}]
+			next := max(at[part], s.start)
+			positions = append(positions, Position{Topic: topic, Partition: part, Offset: next, Waiting: max(0, s.end-next)})
+		}
+	}
+	return positions, len(groups[c.Group].Members), nil
+}
+
 // ReturnOffsets tells a region that is back how far another one has handled
 // its events meanwhile: the group there goes on behind them. It must not have
 // members when this is called (services.Conflict if it has), nor should

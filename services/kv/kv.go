@@ -42,6 +42,8 @@ var (
 	Jobs = Namespace{Name: "jobs", Global: true}
 	// Probe holds what replication probes write. Local.
 	Probe = Namespace{Name: "probe"}
+	// ProbeGlobal is Probe with the promise of a global namespace.
+	ProbeGlobal = Namespace{Name: "probe_global", Global: true}
 )
 
 // Item is one cell of a partition.

@@ -95,6 +95,16 @@ func (a *addresses) choose(seed string, taken []netip.Prefix) error {
 	return services.Errorf(services.Exhausted, "no network of 10.0.0.0/8 is free for the lab").WithRemedy("remove Docker networks that are not needed: docker network prune")
 }
 
+// chooseLoopback takes a block of 127.0.0.0/8, where every address is this
+// machine's. Other labs may have the same one: their ports differ.
+func (a *addresses) chooseLoopback(seed string) error {
+	h := fnv.New32a()
+	h.Write([]byte(seed))
+	n := 1 + int(h.Sum32()%(1<<12-2)) // neither the first, which has 127.0.0.1, nor the last
+	a.subnet = netip.PrefixFrom(netip.AddrFrom4([4]byte{127, byte(n >> 4), byte(n << 4), 0}), networkBits)
+	return a.j.Put(journal.Address, subnetID, subnetData{a.subnet.String()})
+}
+
 func overlaps(p netip.Prefix, taken []netip.Prefix) bool {
 	for _, t := range taken {
 		if p.Overlaps(t) {

@@ -1,7 +1,6 @@
 package containers
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
@@ -27,30 +25,25 @@ import (
 // up makes and starts a container, or starts it again; one that runs is left
 // alone. One that was made but is not what is declared now, or was only half
 // made, is made anew: its data are in its volume.
-func (r *Runtime) up(ctx context.Context, d declaration) error {
+func (r *Runtime) up(ctx context.Context, d declaration, there map[string]found) error {
 	name := r.containerName(d.ID)
 	sum, err := d.sum()
 	if err != nil {
 		return err
 	}
-	was, err := r.docker.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
+	was, ok := there[name]
 	switch {
-	case errdefs.IsNotFound(err):
+	case !ok:
 		return r.create(ctx, name, sum, d)
-	case err != nil:
-		return fmt.Errorf("%s: %w", d.ID, r.broken(err))
-	case was.Container.Config.Labels[labelDir] != r.c.Dir:
-		return services.Errorf(services.Conflict, "there is a container %s that is not this lab's", name).WithRemedy("remove it (docker rm -f %s), or use another lab name: --name", name)
-	case was.Container.State.Running && !was.Container.State.Restarting:
+	case was.running:
 		return nil
-	case was.Container.Config.Labels[labelSum] == sum && was.Container.State.Status == container.StateExited:
-		_, err := r.docker.ContainerStart(ctx, was.Container.ID, client.ContainerStartOptions{})
-		if err != nil {
+	case was.sum == sum && was.exited:
+		if _, err := r.docker.ContainerStart(ctx, was.container, client.ContainerStartOptions{}); err != nil {
 			return r.notStarted(d, err)
 		}
 		return nil
 	}
-	if err := r.removeContainer(ctx, was.Container.ID); err != nil {
+	if err := r.removeContainer(ctx, was.container); err != nil {
 		return err
 	}
 	return r.create(ctx, name, sum, d)
@@ -67,21 +60,23 @@ var quiet = log.New(io.Discard, "", 0)
 
 func (r *Runtime) create(ctx context.Context, name, sum string, d declaration) error {
 	labels := r.labels(d.Host, d.Role)
-	specs, err := json.Marshal(d.Specs)
-	if err != nil {
-		return fmt.Errorf("%s: %w", d.ID, err)
+	labels[labelID], labels[labelAddress], labels[labelSum] = d.ID, d.Address, sum
+	if !d.Serves {
+		specs, err := json.Marshal(d.Specs)
+		if err != nil {
+			return fmt.Errorf("%s: %w", d.ID, err)
+		}
+		labels[labelSpecs] = string(specs)
 	}
-	labels[labelSpecs], labels[labelSum] = string(specs), sum
 	if err := r.c.Journal.Put(journal.Container, name, struct{}{}); err != nil {
 		return err
 	}
 	req := testcontainers.GenericContainerRequest{Started: true, Logger: quiet}
 	req.Name, req.Image, req.Env, req.Cmd, req.Labels = name, d.Image, maps.Clone(d.Env), d.Cmd, labels
-	req.Networks = []string{r.networkName()}
-	for path, b := range d.files {
-		req.Files = append(req.Files, testcontainers.ContainerFile{Reader: bytes.NewReader(b), ContainerFilePath: path, FileMode: 0o600})
-	}
 	var mounts []mount.Mount
+	if d.Serves {
+		mounts = append(mounts, mount.Mount{Type: mount.TypeBind, Source: r.stateDir(), Target: serveDir, ReadOnly: true})
+	}
 	if d.Volume != "" {
 		volume := name + "-data"
 		if err := r.c.Journal.Put(journal.Volume, volume, struct{}{}); err != nil {
@@ -90,6 +85,9 @@ func (r *Runtime) create(ctx context.Context, name, sum string, d declaration) e
 		mounts = append(mounts, mount.Mount{Type: mount.TypeVolume, Source: volume, Target: d.Volume, VolumeOptions: &mount.VolumeOptions{Labels: r.labels(d.Host, d.Role)}})
 	}
 	bindings := network.PortMap{}
+	if r.hostNetwork() {
+		d.Publish = nil // they are this machine's already
+	}
 	for _, p := range d.Publish {
 		np, err := network.ParsePort(p.String())
 		if err != nil {
@@ -104,19 +102,27 @@ func (r *Runtime) create(ctx context.Context, name, sum string, d declaration) e
 	}
 	var hostConfig *container.HostConfig
 	req.ConfigModifier = func(c *container.Config) {
-		c.Hostname, c.StopTimeout = hostname(d.ID), &d.Grace
+		c.StopTimeout = &d.Grace
+		if !r.hostNetwork() {
+			c.Hostname = hostname(d.ID)
+		}
 	}
 	req.HostConfigModifier = func(h *container.HostConfig) {
 		h.Mounts, h.PortBindings = mounts, bindings
+		h.NetworkMode = container.NetworkMode(r.networkName())
+		if r.hostNetwork() {
+			h.NetworkMode = network.NetworkHost
+		}
 		h.Memory, h.MemorySwap = d.Memory, d.Memory // and no swap on top
 		h.RestartPolicy = container.RestartPolicy{Name: container.RestartPolicyDisabled}
 		h.LogConfig = container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "8m", "max-file": "2"}}
 		hostConfig = h
 	}
 	req.EndpointSettingsModifier = func(m map[string]*network.EndpointSettings) {
-		if e := m[r.networkName()]; e != nil {
-			e.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: address}
-			e.Aliases = []string{hostname(d.ID)}
+		if !r.hostNetwork() {
+			m[r.networkName()] = &network.EndpointSettings{
+				IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: address}, Aliases: []string{hostname(d.ID)},
+			}
 		}
 	}
 	// The library publishes every port that the image names, on every address of

@@ -9,7 +9,6 @@ import (
 	"strconv"
 
 	"github.com/flix-lab/flix/lab/runtime"
-	"github.com/flix-lab/flix/lab/runtime/host"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -34,21 +33,9 @@ type declaration struct {
 	// Grace is how long it may take to stop, in seconds.
 	Grace int
 
-	// later are instances that are started in it once it runs: others than these
-	// are no reason to make it anew.
-	later []runtime.Spec
-	// files are put into it before it starts.
-	files map[string][]byte
-}
-
-// told gives a "flix serve" its world and instances before it starts.
-func (d *declaration) told(world []byte) error {
-	specs, err := json.Marshal(append(slices.Clone(d.Specs), d.later...))
-	if err != nil {
-		return fmt.Errorf("%s: %w", d.ID, err)
-	}
-	d.files = map[string][]byte{serveDir + "/" + host.WorldFile: world, serveDir + "/" + host.SpecsFile: specs}
-	return nil
+	// Serves says that it is one of flix's own: it runs the specs, and others that
+	// come later, which are no reason to make it anew.
+	Serves bool
 }
 
 type port struct {
@@ -70,6 +57,9 @@ func (d declaration) sum() (string, error) {
 	d.Specs = slices.Clone(d.Specs)
 	for k := range d.Specs {
 		d.Specs[k].Properties, d.Specs[k].Status = nil, ""
+	}
+	if d.Serves {
+		d.Specs = nil
 	}
 	b, err := json.Marshal(d)
 	if err != nil {
@@ -111,11 +101,14 @@ func hasData(r topology.Role) bool { return r == topology.RoleOCA || r == topolo
 // serve declares a container of flix's own with the given instances.
 func (r *Runtime) serve(id, region, host, role, address string, specs []runtime.Spec) declaration {
 	d := declaration{
-		ID: id, Region: region, Host: host, Role: role, Address: address, Image: r.image, Specs: specs,
+		ID: id, Region: region, Host: host, Role: role, Address: address, Image: r.image, Specs: specs, Serves: true,
 		Cmd: []string{ServeVerb, id, "--state", serveDir, "--control", controlAddr(address)},
 		Env: map[string]string{"GOMEMLIMIT": "96MiB"}, Grace: 4, Memory: serviceMemory,
 	}
-	if role == "agent" {
+	if role == rolePack {
+		d.Env["GOMEMLIMIT"], d.Memory = "384MiB", packMemory
+	}
+	if role == roleAgent {
 		d.Volume = dataDir // its sidecars' counts outlive it
 	}
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "FLIX_LOG_LEVEL"} {
@@ -129,12 +122,16 @@ func (r *Runtime) serve(id, region, host, role, address string, specs []runtime.
 			d.Volume = dataDir
 		}
 		if s.Role == topology.RoleTranscode {
-			d.Image, d.Memory, d.Env = r.codecImage, 0, map[string]string{}
+			// An encoder takes what its pictures need.
+			d.Image, d.Memory = r.codecImage, 0
 		}
 	}
 	return d
 }
 
-// serviceMemory bounds a container of flix's own: one instance takes a fifth of
-// it.
-const serviceMemory = 160 << 20
+// Bounds of the memory of a container of flix's own: with one instance, which
+// takes a fifth of it, and with those of a zone.
+const (
+	serviceMemory = 160 << 20
+	packMemory    = 640 << 20
+)

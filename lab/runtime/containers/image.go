@@ -81,12 +81,18 @@ func static(binary []byte) error {
 	return nil
 }
 
-func (r *Runtime) ensureImage(ctx context.Context, base string, binary []byte) (string, error) {
-	dockerfile := fmt.Sprintf("FROM %s\nCOPY flix /usr/local/bin/flix\nENTRYPOINT [\"/usr/local/bin/flix\"]\n", base)
+// imageOf returns what the image of a binary on top of another is made of, and
+// its tag.
+func imageOf(base string, binary []byte) (dockerfile, tag string) {
+	dockerfile = fmt.Sprintf("FROM %s\nCOPY flix /usr/local/bin/flix\nENTRYPOINT [\"/usr/local/bin/flix\"]\n", base)
 	h := sha256.New()
 	h.Write([]byte(dockerfile))
 	h.Write(binary)
-	tag := imageName + ":" + hex.EncodeToString(h.Sum(nil)[:6])
+	return dockerfile, imageName + ":" + hex.EncodeToString(h.Sum(nil)[:6])
+}
+
+func (r *Runtime) ensureImage(ctx context.Context, base string, binary []byte) (string, error) {
+	dockerfile, tag := imageOf(base, binary)
 	_, err := r.docker.ImageInspect(ctx, tag)
 	switch {
 	case err == nil:

@@ -31,9 +31,11 @@ type found struct {
 	host, role      string
 	address         string
 	specs           []runtime.Spec
-	running         bool
+	running, exited bool
 	status          string // the engine's words, e.g. "Exited (137) 3 seconds ago"
 	volumes         []string
+	image, imageID  string // as it was asked for, and what that was then
+	sum             string // of the declaration it was made of
 	started         time.Time
 	pid, exitStatus int
 }
@@ -62,28 +64,40 @@ func (r *Runtime) find(ctx context.Context, f filter) ([]found, error) {
 	}
 	out := make([]found, 0, len(list.Items))
 	for _, c := range list.Items {
-		x := found{container: c.ID, host: c.Labels[labelHost], role: c.Labels[labelRole], running: c.State == container.StateRunning, status: c.Status}
+		x := found{
+			container: c.ID, id: c.Labels[labelID], address: c.Labels[labelAddress], sum: c.Labels[labelSum], host: c.Labels[labelHost], role: c.Labels[labelRole],
+			running: c.State == container.StateRunning, exited: c.State == container.StateExited, status: c.Status,
+			image: c.Image, imageID: c.ImageID,
+		}
 		if len(c.Names) > 0 {
 			x.name = strings.TrimPrefix(c.Names[0], "/")
-		}
-		if c.NetworkSettings != nil {
-			if e := c.NetworkSettings.Networks[r.networkName()]; e != nil && e.IPAMConfig != nil {
-				x.address = e.IPAMConfig.IPv4Address.String()
-			}
 		}
 		for _, m := range c.Mounts {
 			x.volumes = append(x.volumes, m.Name)
 		}
-		if err := json.Unmarshal([]byte(c.Labels[labelSpecs]), &x.specs); err != nil {
-			return nil, fmt.Errorf("container %s: its label %s cannot be read: %w", x.name, labelSpecs, err)
-		}
-		x.id = strings.TrimPrefix(x.name, r.prefix+"-")
-		if len(x.specs) == 1 && x.role != "pack" && x.role != "agent" {
-			x.id = x.specs[0].ID
+		if raw := c.Labels[labelSpecs]; raw != "" {
+			if err := json.Unmarshal([]byte(raw), &x.specs); err != nil {
+				return nil, fmt.Errorf("container %s: its label %s cannot be read: %w", x.name, labelSpecs, err)
+			}
+		} else if x.specs, err = r.specsIn(x.id); err != nil {
+			return nil, fmt.Errorf("container %s: %w", x.name, err)
 		}
 		out = append(out, x)
 	}
 	slices.SortFunc(out, func(a, b found) int { return strings.Compare(a.name, b.name) })
+	return out, nil
+}
+
+// byName lists the lab's containers by their names.
+func (r *Runtime) byName(ctx context.Context) (map[string]found, error) {
+	cs, err := r.containers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]found, len(cs))
+	for _, c := range cs {
+		out[c.name] = c
+	}
 	return out, nil
 }
 
@@ -140,8 +154,12 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Instance, error) {
 		return nil, err
 	}
 	var out []runtime.Instance
+	agents := map[string]bool{}
 	for _, c := range cs {
-		if c.role == "agent" {
+		agents[c.host] = agents[c.host] || c.role == roleAgent && c.running
+	}
+	for _, c := range cs {
+		if c.role == roleAgent {
 			continue
 		}
 		c, err := r.inspected(ctx, c)
@@ -153,8 +171,12 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Instance, error) {
 		}
 		for _, s := range c.specs {
 			i := runtime.Instance{Spec: s, State: runtime.Running, Started: c.started, PID: c.pid, Container: c.container[:12]}
-			if !c.running {
+			switch {
+			case !c.running:
 				i.State, i.PID, i.Error = runtime.Gone, 0, c.status
+			case c.store() && !agents[c.host]:
+				// It serves, but nobody can find it.
+				i.State, i.Error = runtime.Gone, "the container of its sidecar does not run"
 			}
 			out = append(out, i)
 		}

@@ -10,12 +10,14 @@ import (
 
 // Labels of everything a lab makes on the engine.
 const (
-	labelLab   = "lab.flix.name"  // the lab's name
-	labelDir   = "lab.flix.dir"   // its folder: what tells two labs of one name apart
-	labelHost  = "lab.flix.host"  // the fault domain: a region, or "oc"
-	labelSpecs = "lab.flix.specs" // the instances inside, as JSON
-	labelRole  = "lab.flix.role"  // of the instance, or "agent" or "pack"
-	labelSum   = "lab.flix.sum"   // digest of the container's declaration
+	labelLab     = "lab.flix.name"    // the lab's name
+	labelDir     = "lab.flix.dir"     // its folder: what tells two labs of one name apart
+	labelHost    = "lab.flix.host"    // the fault domain: a region, or "oc"
+	labelSpecs   = "lab.flix.specs"   // the instances inside, as JSON
+	labelRole    = "lab.flix.role"    // of the instance, or "agent" or "pack"
+	labelID      = "lab.flix.id"      // of the instance, agent or pack
+	labelAddress = "lab.flix.address" // of the container
+	labelSum     = "lab.flix.sum"     // digest of the container's declaration
 )
 
 // prefix begins the name of everything of a lab. The digest keeps two labs of

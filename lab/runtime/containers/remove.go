@@ -47,6 +47,11 @@ func (r *Runtime) removeAll(ctx context.Context, f filter, keep bool) error {
 			if err := r.removeContainer(gctx, c.container); err != nil {
 				return err
 			}
+			if !keep {
+				if err := r.forgetSpecs(c.id); err != nil {
+					return err
+				}
+			}
 			return r.c.Journal.Delete(journal.Container, c.name)
 		})
 	}

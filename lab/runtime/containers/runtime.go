@@ -2,7 +2,6 @@ package containers
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -54,6 +53,8 @@ type Runtime struct {
 	mu     sync.Mutex
 	world  runtime.World
 	places *addresses
+	// files is held while what a container is to run is changed.
+	files sync.Mutex
 
 	image, codecImage string
 }
@@ -85,6 +86,9 @@ func (r *Runtime) Prepare(ctx context.Context) error {
 	defer r.mu.Unlock()
 	if r.places.subnet.IsValid() {
 		return nil
+	}
+	if r.hostNetwork() {
+		return r.places.chooseLoopback(r.prefix)
 	}
 	taken, err := machineNetworks()
 	if err != nil {
@@ -119,6 +123,9 @@ func (r *Runtime) Place(s *runtime.Spec) error {
 	if s.Address, err = r.places.of(s.Region, r.inside(s.Instance)); err != nil {
 		return err
 	}
+	if r.hostNetwork() && faceClients(s.Role) {
+		s.Address = clientAddress.String()
+	}
 	s.Dir = dataDir
 	if r.packed() {
 		s.Dir = dataDir + "/" + strings.ReplaceAll(s.ID, "/", "-")
@@ -132,6 +139,11 @@ func (r *Runtime) Place(s *runtime.Spec) error {
 	}
 	s.Sidecar, s.Dir = true, dataDir+"/"+strings.ReplaceAll(s.ID, "/", "-")
 	s.Addresses = map[string]string{topology.PortAdmin: agent, topology.PortReplication: agent}
+	if r.hostNetwork() && s.Role == topology.RoleKV {
+		// Here a connection's source tells nothing about the region it comes from:
+		// no proxy could delay it, so the nodes meet without one.
+		delete(s.Addresses, topology.PortReplication)
+	}
 	if s.Role == topology.RoleS3 { // clients come through the sidecar, which counts what is served
 		s.Addresses[topology.PortHTTP] = agent
 	}
@@ -165,7 +177,7 @@ func (r *Runtime) Release(i topology.Instance) error {
 	ctx, cancel := context.WithTimeout(context.Background(), removeTime)
 	defer cancel()
 	if id == i.ID {
-		if err := r.removeAll(ctx, filter{name: r.containerName(id)}, false); err != nil {
+		if err := errors.Join(r.removeAll(ctx, filter{name: r.containerName(id)}, false), r.forgetSpecs(id)); err != nil {
 			return err
 		}
 		r.mu.Lock()
@@ -175,11 +187,23 @@ func (r *Runtime) Release(i topology.Instance) error {
 	return nil
 }
 
+// hostNetwork says whether containers share this machine's network.
+func (r *Runtime) hostNetwork() bool { return r.c.Declared().Network == topology.HostNetwork }
+
+// faceClients says whether clients dial instances of a role. On the machine's
+// own network these listen where clients look for them.
+func faceClients(role topology.Role) bool {
+	return role == topology.RoleDNS || role == topology.RoleELB || role == topology.RoleOCA
+}
+
 // Complete implements runtime.Runtime.
 func (r *Runtime) Complete(w *runtime.World) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w.Runtime, w.Client = Name, clientAddress.String()
+	w.Runtime = Name
+	if !r.hostNetwork() {
+		w.Client = clientAddress.String()
+	}
 	w.Peers = []netip.Prefix{r.places.subnet, netip.MustParsePrefix("127.0.0.0/8")}
 	w.Blocks, _ = r.places.list() // every region of it has its block
 }
@@ -204,7 +228,11 @@ func (r *Runtime) control(address string) (*host.Client, error) {
 func (r *Runtime) SetWorld(ctx context.Context, w runtime.World) error {
 	r.mu.Lock()
 	r.world = w
+	err := r.writeWorld(w)
 	r.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	cs, err := r.containers(ctx)
 	if err != nil {
 		return err
@@ -236,8 +264,10 @@ const parallel = 8
 // Start implements runtime.Runtime. It returns when every service listens; a
 // store takes longer and is in the registry once it answers.
 func (r *Runtime) Start(ctx context.Context, specs []runtime.Spec) error {
-	if err := r.ensureNetwork(ctx); err != nil {
-		return err
+	if !r.hostNetwork() {
+		if err := r.ensureNetwork(ctx); err != nil {
+			return err
+		}
 	}
 	if r.image == "" {
 		if err := r.ensureImages(ctx); err != nil {
@@ -248,10 +278,19 @@ func (r *Runtime) Start(ctx context.Context, specs []runtime.Spec) error {
 	if err != nil {
 		return err
 	}
+	for _, d := range slices.Concat(agents, rest) {
+		if err := r.changeSpecs(d.ID, with(d.Specs)); err != nil {
+			return err
+		}
+	}
+	there, err := r.byName(ctx)
+	if err != nil {
+		return err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for _, d := range slices.Concat(stores, agents, rest) {
-		g.Go(func() error { return r.up(gctx, d) })
+		g.Go(func() error { return r.up(gctx, d, there) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -265,58 +304,68 @@ func (r *Runtime) Start(ctx context.Context, specs []runtime.Spec) error {
 func (r *Runtime) declare(ctx context.Context, specs []runtime.Spec) (stores, agents, rest []declaration, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	world, err := json.Marshal(r.world)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("world: %w", err)
-	}
-	sidecars, packs := map[string][]runtime.Spec{}, map[string][]runtime.Spec{}
+	inside, sidecars := map[string][]runtime.Spec{}, map[string][]runtime.Spec{}
 	for _, s := range specs {
-		switch {
-		case isStore(s.Role):
-			d, err := r.store(ctx, s)
-			if err != nil {
-				return nil, nil, nil, err
-			}
-			stores = append(stores, d)
-			sidecars[s.Region] = append(sidecars[s.Region], s)
-		case r.packed():
-			packs[packID(s.Instance)] = append(packs[packID(s.Instance)], s)
-		default:
-			rest = append(rest, r.serve(s.ID, s.Region, s.Host(), string(s.Role), s.Address, []runtime.Spec{s}))
+		if !isStore(s.Role) {
+			id := r.inside(s.Instance)
+			inside[id] = append(inside[id], s)
+			continue
 		}
-	}
-	slices.SortStableFunc(stores, func(a, b declaration) int { return slowness(b.Role) - slowness(a.Role) })
-	for _, id := range slices.Sorted(maps.Keys(packs)) {
-		p := packs[id]
-		rest = append(rest, r.serve(id, p[0].Region, p[0].Host(), "pack", p[0].Address, p))
-	}
-	for _, region := range slices.Sorted(maps.Keys(sidecars)) {
-		address, err := r.places.of(region, agentID(region))
+		d, err := r.store(ctx, s)
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		d := r.serve(agentID(region), region, region, "agent", address, nil)
-		d.later = sidecars[region]
+		stores = append(stores, d)
+		sidecars[s.Region] = append(sidecars[s.Region], s)
+	}
+	slices.SortStableFunc(stores, func(a, b declaration) int { return slowness(b.Role) - slowness(a.Role) })
+	for _, region := range slices.Sorted(maps.Keys(sidecars)) {
+		d, err := r.own(agentID(region), region, region, roleAgent, sidecars[region])
+		if err != nil {
+			return nil, nil, nil, err
+		}
 		agents = append(agents, d)
 	}
-	for k := range agents {
-		if err := agents[k].told(world); err != nil {
+	for _, id := range slices.Sorted(maps.Keys(inside)) {
+		first, role := inside[id][0], rolePack
+		if id == first.ID {
+			role = string(first.Role)
+		}
+		d, err := r.own(id, first.Region, first.Host(), role, inside[id])
+		if err != nil {
 			return nil, nil, nil, err
 		}
-	}
-	for k := range rest {
-		if err := rest[k].told(world); err != nil {
-			return nil, nil, nil, err
-		}
+		rest = append(rest, d)
 	}
 	return stores, agents, rest, nil
+}
+
+// Roles of containers that hold more than one instance.
+const (
+	roleAgent = "agent"
+	rolePack  = "pack"
+)
+
+// own declares a container of flix's own that runs the specs beside those it
+// runs already. The caller holds r.mu.
+func (r *Runtime) own(id, region, host, role string, specs []runtime.Spec) (declaration, error) {
+	all, err := r.specsIn(id)
+	if err != nil {
+		return declaration{}, err
+	}
+	all = with(specs)(all)
+	address, err := r.places.of(region, id)
+	if err != nil {
+		return declaration{}, err
+	}
+	return r.serve(id, region, host, role, address, all), nil
 }
 
 // listenTime bounds the wait for a started container to answer.
 const listenTime = 60 * time.Second
 
-// tell waits until the containers answer, tells those that were there before
-// what they have to run beside, and returns when all of it listens.
+// tell waits until the containers answer and returns when all of what they are
+// to run listens; one that was there before is told what is new.
 func (r *Runtime) tell(ctx context.Context, ds []declaration) error {
 	ctx, cancel := context.WithTimeout(ctx, listenTime)
 	defer cancel()
@@ -329,7 +378,7 @@ func (r *Runtime) tell(ctx context.Context, ds []declaration) error {
 		}
 		g.Go(func() error {
 			for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
-				err := h.Start(ctx, append(slices.Clone(d.Specs), d.later...))
+				err := h.Start(ctx, d.Specs)
 				if err == nil || !errors.Is(err, host.ErrGone) {
 					if err != nil {
 						return fmt.Errorf("%s: %w", d.ID, err)
@@ -374,11 +423,11 @@ func (r *Runtime) end(ctx context.Context, ids []string, grace time.Duration, ki
 				inside = append(inside, s.ID)
 			}
 		}
-		if len(inside) == 0 || !c.running {
+		if len(inside) == 0 || !c.running || c.role == roleAgent { // it stays for the other stores
 			continue
 		}
 		g.Go(func() error {
-			if c.role == "pack" {
+			if c.role == rolePack {
 				return r.endInside(ctx, c, inside, grace, kill)
 			}
 			if c.store() && !kill {
@@ -395,6 +444,9 @@ func (r *Runtime) end(ctx context.Context, ids []string, grace time.Duration, ki
 func (r *Runtime) endInside(ctx context.Context, c found, ids []string, grace time.Duration, kill bool) error {
 	h, err := r.control(c.address)
 	if err != nil {
+		return err
+	}
+	if err := r.changeSpecs(c.id, without(ids)); err != nil {
 		return err
 	}
 	if kill {

@@ -3,13 +3,12 @@ package containers
 import (
 	"context"
 	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 
 	"github.com/flix-lab/flix/lab/runtime"
@@ -23,16 +22,16 @@ import (
 const ServeVerb = "serve"
 
 // Serve runs the instances that the folder dir names, in the world it holds,
-// and answers the lab's daemon at the address control, until ctx ends. What the
-// daemon changes is written to dir, so that a container that is restarted goes
-// on by itself.
+// and answers the lab's daemon at the address control, until ctx ends. The
+// daemon keeps the folder up to date, so that a container that is restarted
+// goes on by itself.
 func Serve(ctx context.Context, name, dir, control string, f host.Factory, log *slog.Logger) error {
 	key, err := readKey(dir)
 	if err != nil {
 		return err
 	}
 	h := host.New(name, f, log)
-	if err := h.Keep(ctx, dir); err != nil {
+	if err := h.Load(ctx, filepath.Join(dir, worldFile), filepath.Join(dir, specsFile(name))); err != nil {
 		return err
 	}
 	l, err := net.Listen("tcp", control)
@@ -44,15 +43,15 @@ func Serve(ctx context.Context, name, dir, control string, f host.Factory, log *
 
 // readKey takes what the daemon must show from the world in the folder.
 func readKey(dir string) (string, error) {
-	path := filepath.Join(dir, host.WorldFile)
-	b, err := os.ReadFile(path)
-	if err != nil {
+	path := filepath.Join(dir, worldFile)
+	var w runtime.World
+	err := host.ReadFile(path, &w)
+	if errors.Is(err, fs.ErrNotExist) {
 		return "", &services.Error{Op: "serve", Kind: services.Invalid, Msg: "there is no world in " + dir, Err: err,
 			Remedy: "flix serve is started by the containers runtime, which puts one there: flix lab up --runtime containers"}
 	}
-	var w runtime.World
-	if err := json.Unmarshal(b, &w); err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
+	if err != nil {
+		return "", err
 	}
 	k, err := token.NewKey(w.ID, w.Key)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,7 +66,7 @@ func (r *Runtime) store(ctx context.Context, s runtime.Spec) (declaration, error
 		r.mariadb(&d, s, key)
 	case topology.RoleEVCache:
 		d.Memory = int64(size.Memcached)
-		d.Cmd = append(evcache.Command(int64(size.MemcachedItems)), "-p", rpc)
+		d.Cmd = append(evcache.Command(int64(size.MemcachedItems)), "-l", s.Address, "-p", rpc)
 	case topology.RoleSearch:
 		d.Memory, d.Volume = int64(size.OpenSearch), "/usr/share/opensearch/data"
 		d.Env = openSearchEnv(s, size)
@@ -98,8 +99,8 @@ func (r *Runtime) cassandra(d *declaration, s runtime.Spec, size topology.Sizes)
 		"CASSANDRA_LISTEN_ADDRESS": s.Address, "CASSANDRA_BROADCAST_ADDRESS": s.Where(topology.PortReplication),
 		"CASSANDRA_BROADCAST_RPC_ADDRESS": s.Address,
 		"MAX_HEAP_SIZE":                   heap, "HEAP_NEWSIZE": strconv.FormatInt(int64(size.CassandraHeap)>>22, 10) + "M",
-		"JVM_EXTRA_OPTS": fmt.Sprintf("-Dcassandra.storage_port=%d -Dcassandra.native_transport_port=%d -Dcassandra.ring_delay_ms=1000 -XX:TieredStopAtLevel=1",
-			s.PortNumbers[topology.PortReplication], s.PortNumbers[topology.PortRPC]),
+		"JVM_EXTRA_OPTS": fmt.Sprintf("-Dcassandra.storage_port=%d -Dcassandra.native_transport_port=%d -Dcassandra.jmx.local.port=%d -Dcassandra.ring_delay_ms=1000 -XX:TieredStopAtLevel=1",
+			s.PortNumbers[topology.PortReplication], s.PortNumbers[topology.PortRPC], s.PortNumbers[topology.PortAdmin]),
 	}
 }
 
@@ -110,7 +111,9 @@ func (r *Runtime) kafkaEnv(s runtime.Spec, size topology.Sizes) map[string]strin
 	env := events.Environment(events.Broker{
 		NodeID: 1, ClusterID: clusterID(r.world.ID + s.Region), Internal: addr, Retention: r.world.Topology.Timing.KafkaRetention.D(),
 	})
-	env["KAFKA_LISTENERS"] = "INTERNAL://" + addr + ",CONTROLLER://localhost:9093"
+	controller := net.JoinHostPort(s.Address, "9093")
+	env["KAFKA_LISTENERS"] = "INTERNAL://" + addr + ",CONTROLLER://" + controller
+	env["KAFKA_CONTROLLER_QUORUM_VOTERS"] = "1@" + controller
 	heap := strconv.FormatInt(int64(size.KafkaHeap)>>20, 10) + "m"
 	env["KAFKA_HEAP_OPTS"] = "-Xms" + heap + " -Xmx" + heap
 	return env
@@ -120,7 +123,7 @@ func openSearchEnv(s runtime.Spec, size topology.Sizes) map[string]string {
 	heap := strconv.FormatInt(int64(size.OpenSearchHeap)>>20, 10) + "m"
 	return map[string]string{
 		"discovery.type": "single-node", "DISABLE_SECURITY_PLUGIN": "true", "DISABLE_INSTALL_DEMO_CONFIG": "true",
-		"http.port": strconv.Itoa(s.PortNumbers[topology.PortRPC]), "network.host": "0.0.0.0",
+		"http.port": strconv.Itoa(s.PortNumbers[topology.PortRPC]), "network.host": s.Address,
 		"OPENSEARCH_JAVA_OPTS": "-Xms" + heap + " -Xmx" + heap + " -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
 		// A full disk of the machine is no reason to refuse a lab's documents.
 		"cluster.routing.allocation.disk.threshold_enabled": "false",
@@ -134,7 +137,7 @@ func (r *Runtime) mariadb(d *declaration, s runtime.Spec, key token.Key) {
 	if p := r.world.Topology.Containers.Profile; p != "" && p != topology.Small {
 		profile = mariadb.Durable
 	}
-	d.Cmd = append(mariadb.Options(r.places.blocks[s.Region], profile), "--port="+strconv.Itoa(s.PortNumbers[topology.PortRPC]))
+	d.Cmd = append(mariadb.Options(r.places.blocks[s.Region], profile), "--port="+strconv.Itoa(s.PortNumbers[topology.PortRPC]), "--bind-address="+s.Address)
 	d.Env = mariadb.Environment(Accounts(key))
 }
 
@@ -151,6 +154,7 @@ func Accounts(key token.Key) mariadb.Accounts {
 func (r *Runtime) s3(d *declaration, s runtime.Spec, key token.Key) {
 	d.Volume, d.Cmd = objects.StoreDir, objects.Command()
 	d.Env = objects.Environment(AccessKey, key.Secret(token.S3))
+	d.Env["VGW_PORT"] = net.JoinHostPort(s.Address, strconv.Itoa(objects.StorePort))
 }
 
 // AccessKey is the user name of the lab's object stores; the secret is derived

@@ -55,10 +55,6 @@ type Host struct {
 	units map[string]*running
 	// starts holds a lock for each instance that was ever started.
 	starts map[string]*sync.Mutex
-	// dir is where the host keeps its state, "" if it does not; kept are the
-	// instances that are to run.
-	dir  string
-	kept []runtime.Spec
 
 	quit context.CancelCauseFunc
 }
@@ -145,11 +141,7 @@ func writeJSON(w http.ResponseWriter, v any) {
 func (h *Host) setWorld(w runtime.World) error {
 	h.mu.Lock()
 	h.world = w
-	err := h.keepWorld()
 	h.mu.Unlock()
-	if err != nil {
-		return err
-	}
 	return h.factory.SetWorld(w)
 }
 
@@ -170,9 +162,6 @@ func (h *Host) list() []runtime.Instance {
 
 // start brings up what does not run yet, side by side.
 func (h *Host) start(_ context.Context, specs []runtime.Spec) error {
-	if err := h.keepSpecs(with(specs)); err != nil {
-		return err
-	}
 	var g errgroup.Group
 	for _, spec := range specs {
 		g.Go(func() error { return h.startOne(spec) })
@@ -319,14 +308,6 @@ func (h *Host) take(ids []string) []*running {
 }
 
 func (h *Host) stop(ctx context.Context, ids []string, grace time.Duration) error {
-	if err := h.keepSpecs(without(ids)); err != nil {
-		return err
-	}
-	return h.end(ctx, ids, grace)
-}
-
-// end stops instances that are to run again with the next start of the host.
-func (h *Host) end(ctx context.Context, ids []string, grace time.Duration) error {
 	rs := h.take(ids)
 	for _, r := range rs {
 		r.cancel(nil)
@@ -352,9 +333,6 @@ func (h *Host) reset(r *running) {
 }
 
 func (h *Host) kill(ids []string) error {
-	if err := h.keepSpecs(without(ids)); err != nil {
-		return err
-	}
 	for _, r := range h.take(ids) {
 		// Connections first, so that nobody gets an orderly end; then the cause,
 		// so that a unit that sees its listener closed knows why.
@@ -379,7 +357,7 @@ func (h *Host) stopAll(ctx context.Context) {
 		ids = append(ids, id)
 	}
 	h.mu.Unlock()
-	_ = h.end(ctx, ids, StopGrace)
+	_ = h.stop(ctx, ids, StopGrace)
 	ctx, cancel := context.WithTimeout(ctx, StopGrace)
 	defer cancel()
 	if err := h.factory.Close(ctx); err != nil {

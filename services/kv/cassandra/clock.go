@@ -32,10 +32,9 @@ func (c *clock) observe(t int64) {
 	c.last = max(c.last, t)
 }
 
-// seen is the greatest time issued or observed, and at least the wall clock's.
-func (c *clock) seen() int64 {
-	now := c.now().UnixMicro()
+// latest is the greatest time issued or observed.
+func (c *clock) latest() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return max(c.last, now)
+	return c.last
 }

@@ -25,7 +25,8 @@ func (s *Store) PutIf(ctx context.Context, ns kv.Namespace, partition string, co
 	items = lastOfEach(items)
 	return s.call(ctx, "putif", ns, func(ctx context.Context, session *gocql.Session) error {
 		rows := rowsOf(cond, items)
-		if err := s.settle(ctx, session, ns, partition, rows); err != nil {
+		nodes, err := s.settle(ctx, session, ns, partition, rows)
+		if err != nil {
 			return err
 		}
 		applied, err := s.swap(ctx, session, ns, partition, cond, items)
@@ -35,7 +36,11 @@ func (s *Store) PutIf(ctx context.Context, ns kv.Namespace, partition string, co
 		case !applied:
 			return services.Errorf(services.Conflict, "item %s/%s/%s is not as expected", ns.Name, partition, cond.Sort)
 		}
-		return s.witness(ctx, session, ns, partition, rows)
+		s.clock.observe(afterBallot(nodes.now()))
+		if !ns.Global {
+			return nil
+		}
+		return s.confirm(ctx, session, ns, partition, rows)
 	})
 }
 
@@ -110,61 +115,69 @@ func refused(err error) bool {
 // follows it, which had found its condition true and reported success: a lost
 // update, without any error.
 //
-// So a transaction waits until the ballot has to be later than all there is:
-// the times of the rows that it touches, of this client, and, as a deleted
-// row's time cannot be read, any time of a clock that agrees with ours to a
-// millisecond. And the client's next write is later than the ballot. What is
-// left is a plain write by another client while the transaction runs; a
-// partition that needs that to be exact has to be written by PutIf alone.
+// So a transaction waits until, by the nodes' clock, the ballot has to be later
+// than all there is: the times of the rows that it touches, those that this
+// client has issued and, since a deleted row's time cannot be read, whatever a
+// client whose clock agrees with the nodes' to a millisecond can have issued.
+// And the client's next write is later than the ballot. What is left is a plain
+// write by another client while the transaction runs, and a deletion by one
+// whose clock is ahead; a partition that needs these to be exact has to be
+// written by PutIf alone.
 const (
 	ballotUnit = 1000 // microseconds
-	// ballotMargin covers the cutting and afterBallot of another client.
-	ballotMargin = 2 * ballotUnit
+	// ballotMargin is how far the times issued until now are ahead of a node's
+	// clock that is read in whole milliseconds: one for the cut, two for
+	// afterBallot, and one for the cut of the ballot.
+	ballotMargin = 4 * ballotUnit
 )
 
-// settle waits until a ballot is later than every time of the rows.
-func (s *Store) settle(ctx context.Context, session *gocql.Session, ns kv.Namespace, partition string, rows []string) error {
+// nodeClock is the clock that ballots come from.
+type nodeClock struct {
+	read time.Time // what it showed, in whole milliseconds
+	at   time.Time // when that was, by the monotonic clock
+}
+
+func (c nodeClock) now() time.Time { return c.read.Add(time.Since(c.at)) }
+
+// settle waits until a ballot is later than every time of the rows. It returns
+// the nodes' clock.
+func (s *Store) settle(ctx context.Context, session *gocql.Session, ns kv.Namespace, partition string, rows []string) (nodeClock, error) {
 	if err := s.observe(ctx, session, gocql.LocalQuorum, ns, partition, rows); err != nil {
-		return err
+		return nodeClock{}, err
 	}
-	due := time.UnixMicro(s.clock.seen() + ballotMargin)
-	wait := due.Sub(s.clock.now())
+	var millis int64
+	err := session.Query("SELECT toUnixTimestamp(now()) FROM system.local WHERE key='local'").Consistency(gocql.One).Idempotent(true).ScanContext(ctx, &millis)
+	if err != nil {
+		return nodeClock{}, s.failed(err, gocql.One)
+	}
+	nodes := nodeClock{read: time.UnixMilli(millis), at: time.Now()}
+	wait := time.UnixMicro(max(s.clock.latest(), millis*ballotUnit) + ballotMargin).Sub(nodes.read)
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < wait {
-		return services.Errorf(services.Unavailable, "partition %s/%s was written at a time %v ahead of now: clocks disagree", ns.Name, partition, wait.Round(time.Millisecond)).
+		return nodeClock{}, services.Errorf(services.Unavailable, "partition %s/%s, or this client, was written at a time %v ahead of the nodes: clocks disagree", ns.Name, partition, wait.Round(time.Millisecond)).
 			WithRemedy("set the clocks of the regions right; the write is possible once that time has passed")
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return nil
+		return nodes, nil
 	case <-ctx.Done():
-		return s.failed(ctx.Err(), gocql.LocalSerial)
+		return nodeClock{}, s.failed(ctx.Err(), gocql.LocalSerial)
 	}
 }
 
-// afterBallot is a time later than any ballot issued until now.
-func afterBallot(now time.Time) int64 { return (now.UnixMilli() + 1) * ballotUnit }
+// afterBallot is a time later than any ballot issued until now, which is known
+// to a millisecond.
+func afterBallot(now time.Time) int64 { return (now.UnixMilli() + 2) * ballotUnit }
 
-// witness reads what a transaction wrote, so that this client's next write has
-// a later time than the ballot, which only the rows tell.
-//
-// For a global namespace the read makes sure besides that a second region has
-// it, which the transaction itself does not wait for: a read at QUORUM brings
-// the replicas that lag behind up to date before it returns, so that a quorum
-// of them all has the rows. See write for what QUORUM means.
-func (s *Store) witness(ctx context.Context, session *gocql.Session, ns kv.Namespace, partition string, rows []string) error {
-	s.clock.observe(afterBallot(s.clock.now()))
-	c := gocql.LocalQuorum
-	if ns.Global {
-		c = gocql.Quorum
-	}
-	err := s.observe(ctx, session, c, ns, partition, rows)
-	if err != nil && ns.Global {
+// confirm makes sure that a second region has what a transaction wrote, which
+// the transaction itself does not wait for: a read at QUORUM brings replicas
+// that lag behind up to date before it returns, so that a quorum of them all
+// has the rows. See write for what QUORUM means.
+func (s *Store) confirm(ctx context.Context, session *gocql.Session, ns kv.Namespace, partition string, rows []string) error {
+	if err := s.observe(ctx, session, gocql.Quorum, ns, partition, rows); err != nil {
 		return unconfirmed(err)
 	}
-	// The write is applied all the same, and afterBallot is good enough unless
-	// this client's clock is behind the nodes'.
 	return nil
 }
 

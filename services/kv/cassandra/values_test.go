@@ -23,19 +23,20 @@ func TestClock(t *testing.T) {
 	if got := c.tick(); got != 2_000_002 {
 		t.Errorf("tick with the clock set back = %d", got)
 	}
-	now = time.UnixMicro(3_000_000)
-	if got := c.seen(); got != 3_000_000 {
-		t.Errorf("seen = %d", got)
+	if got := c.latest(); got != 2_000_002 {
+		t.Errorf("latest = %d", got)
 	}
 }
 
-// Every ballot until an instant is earlier than what afterBallot makes of it.
+// A ballot, a plain write after it and a ballot after that have rising times.
 func TestAfterBallot(t *testing.T) {
 	for _, us := range []int64{0, 1, 999, 1000, 1_500_001} {
-		now := time.UnixMicro(us)
-		ballot := now.UnixMilli()*ballotUnit + 999 // the last of this millisecond
-		if got := afterBallot(now); got <= ballot || got-us > ballotMargin {
-			t.Errorf("afterBallot(%dµs) = %d, ballot %d", us, got, ballot)
+		read := time.UnixMicro(us).Truncate(time.Millisecond) // all that a node tells
+		ballot := us/ballotUnit*ballotUnit + 999              // the last of this millisecond
+		after := afterBallot(read)
+		next := (read.UnixMicro() + ballotMargin) / ballotUnit * ballotUnit // the first that settle lets through
+		if after <= ballot || next <= after {
+			t.Errorf("at %dµs: ballot %d, then a write at %d, then a ballot %d", us, ballot, after, next)
 		}
 	}
 }

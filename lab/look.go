@@ -1,0 +1,43 @@
+package lab
+
+import (
+	"context"
+	"errors"
+
+	"github.com/flix-lab/flix/lab/journal"
+)
+
+// look opens a lab for looking at: nothing of it can be changed, and no daemon
+// is needed. Callers close what it returns.
+func look(ctx context.Context, env Env, p Paths) (*Lab, error) {
+	i, err := readIntent(p.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if i == nil {
+		return nil, noLab(p.Name)
+	}
+	j, err := journal.OpenReadOnly(journal.Path(p.Dir))
+	if err != nil {
+		return nil, err
+	}
+	ports, err := newPorts(p.Home, p.Name, publicAddress, j)
+	if err != nil {
+		return nil, err
+	}
+	l := &Lab{env: env, paths: p, journal: j, ports: ports, intent: i}
+	if err := l.secrets(i.ID); err != nil {
+		return nil, err
+	}
+	l.rt, err = newRuntime(ctx, env, p, j, i.Runtime, l.containers)
+	return l, err
+}
+
+// unlook gives back what look has opened.
+func (l *Lab) unlook() error {
+	var err error
+	if c, ok := l.rt.(interface{ Close() error }); ok {
+		err = c.Close()
+	}
+	return errors.Join(err, l.journal.Close())
+}
