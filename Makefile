@@ -9,6 +9,7 @@ GO       ?= go
 FUZZTIME ?= 10s
 RUNS     ?= 5
 TESTTIME ?= 20m
+SCENARIOTIME ?= 60m
 TESTARGS ?=
 
 # The tools are run at fixed versions; a local binary may stand in for one,
@@ -19,7 +20,7 @@ GOLANGCI    ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@
 
 SOURCES := $(wildcard *.go) .ci cmd fixtures lab oca services topology
 
-.PHONY: help build test race lint lint-full bench fuzz fixtures generate verify demo man picture clean
+.PHONY: help build test race lint lint-full bench bench-containers fuzz fixtures generate verify demo man picture clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,16 +30,17 @@ build: ## bin/flix: static, stripped
 
 # The scenarios come last and alone: whole labs with lab timing should not share
 # the processors with compilers and encoders.
-test: ## every test there is; those that need ffmpeg are skipped without it
+test: ## every test there is; those that need ffmpeg, or Docker and the images, are skipped without
 	@command -v ffmpeg >/dev/null || echo "ffmpeg is not on PATH: the tests that need it are skipped"
+	@docker info >/dev/null 2>&1 || echo "no Docker engine answers: the tests on containers are skipped"
 	$(GO) test -timeout $(TESTTIME) $(TESTARGS) $$($(GO) list ./... | grep -v '/lab/e2e$$')
-	$(GO) test -timeout $(TESTTIME) $(TESTARGS) ./lab/e2e
+	$(GO) test -timeout $(SCENARIOTIME) $(TESTARGS) ./lab/e2e
 
 # The scenarios of lab/e2e run flix as processes, which the detector of the
 # test's own process does not see; generated code and the root (it only reads
 # the sources) have nothing to race.
-race: ## the race detector over every package but the scenarios (needs a C compiler)
-	$(GO) test -race -timeout $(TESTTIME) $(TESTARGS) $$($(GO) list ./... | grep -Ev 'flix-lab/flix$$|/lab/e2e$$|pb$$')
+race: ## the race detector over every package but the scenarios (needs a C compiler); without containers
+	FLIX_REQUIRE_DOCKER= DOCKER_HOST=unix:///nowhere $(GO) test -race -timeout $(TESTTIME) $(TESTARGS) $$($(GO) list ./... | grep -Ev 'flix-lab/flix$$|/lab/e2e$$|pb$$')
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $(SOURCES)); if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
@@ -50,6 +52,9 @@ lint-full: ## golangci-lint with .golangci.yml (compiles it first: minutes)
 
 bench: build ## measure start, memory, end and play delay of a lab, beside the targets
 	$(GO) run ./lab/bench -flix bin/flix -runs $(RUNS)
+
+bench-containers: build ## measure the containers runtime beside its stores alone (needs Docker and the images)
+	$(GO) run ./lab/bench -flix bin/flix -containers
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@grep -rl '^func Fuzz' --include='*_test.go' $(SOURCES) | sort | while read -r file; do \

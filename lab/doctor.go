@@ -144,7 +144,7 @@ func checkDocker(ctx context.Context, env Env) Finding {
 		return f
 	}
 	f := Finding{Check: "docker", Level: "ok", Text: version}
-	if why := containers.Missing(ctx, env.Getenv, topology.Containers{}); why != "" {
+	if why := containers.Missing(ctx, env.Getenv, env.Exe, topology.Containers{}); why != "" {
 		f.Level, f.Text, f.Remedy = "note", version+"; "+why, "not needed on the embedded runtime"
 	}
 	return f

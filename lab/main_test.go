@@ -42,6 +42,9 @@ func testLab(t testing.TB, e Env, name string) *Lab {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.close() })
+	if l.rt == nil { // it is chosen by the first up
+		l.rt = embeddedRuntime(e, l.paths, l.journal)
+	}
 	return l
 }
 

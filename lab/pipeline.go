@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/events"
 	"github.com/flix-lab/flix/services/keystone"
+	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -28,20 +31,44 @@ const pipelineGroup = "keystone"
 // is paused, and the copies of the regions it has adopted. Beside that it keeps
 // those copies.
 type pipeline struct {
-	u       *unit
-	brokers func(context.Context) ([]string, error)
+	region string
+	tel    *telemetry.Telemetry
+	dial   services.DialFunc
+	// brokers of a region's Kafka; of others they are asked for over the WAN.
+	brokers   func(region string) func(context.Context) ([]string, error)
+	retention time.Duration
 	// changed has room for one: the properties say something else.
 	changed chan struct{}
 }
 
-func newPipeline(u *unit) *pipeline {
-	p := &pipeline{u: u, brokers: u.addresses(topology.RoleKafka, topology.PortRPC), changed: make(chan struct{}, 1)}
-	u.tel.Properties.Watch(func(name, _ string) {
+func (u *unit) pipeline() *pipeline {
+	return newPipeline(pipeline{
+		region: u.spec.Region, tel: u.tel, dial: u.dial(), retention: u.timing().KafkaRetention.D(),
+		brokers: func(region string) func(context.Context) ([]string, error) {
+			reg := u.w.lookup(u.spec.Region, region)
+			return func(ctx context.Context) ([]string, error) {
+				is, err := reg.Wait(ctx, string(topology.RoleKafka), 1)
+				if err != nil {
+					return nil, err
+				}
+				out := make([]string, 0, len(is))
+				for _, i := range is {
+					out = append(out, i.Addr(topology.PortRPC))
+				}
+				return out, nil
+			}
+		},
+	})
+}
+
+func newPipeline(p pipeline) *pipeline {
+	p.changed = make(chan struct{}, 1)
+	p.tel.Properties.Watch(func(name, _ string) {
 		if name == propPause || name == propAdopt {
 			poke(p.changed)
 		}
 	})
-	return p
+	return &p
 }
 
 // poke tells whoever waits on a channel with room for one.
@@ -58,15 +85,15 @@ const own = ""
 // reads lists whose topics are to be read.
 func (p *pipeline) reads() []string {
 	var out []string
-	if p.u.tel.Properties.Get(propPause) == "" {
+	if p.tel.Properties.Get(propPause) == "" {
 		out = append(out, own)
 	}
-	adopted, err := regionList(p.u.tel.Properties.Get(propAdopt))
+	adopted, err := regionList(p.tel.Properties.Get(propAdopt))
 	if err != nil {
-		p.u.tel.Log.Error("property is no list of regions", "property", propAdopt, "error", err)
+		p.tel.Log.Error("property is no list of regions", "property", propAdopt, "error", err)
 	}
 	for _, r := range adopted {
-		if r != own && r != p.u.spec.Region {
+		if r != own && r != p.region {
 			out = append(out, r)
 		}
 	}
@@ -89,7 +116,7 @@ func (p *pipeline) consume(ctx context.Context, topics []string, handle func(ctx
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		keep(gctx, p.reads, p.changed, func(ctx context.Context, region string) {
-			c := events.ConsumerConfig{Brokers: p.brokers, Group: pipelineGroup, Topics: topics, Dial: p.u.dial(), Tel: p.u.tel}
+			c := events.ConsumerConfig{Brokers: p.brokers(p.region), Group: pipelineGroup, Topics: topics, Dial: p.dial, Tel: p.tel}
 			if region != own {
 				c.Group = events.ReplicaGroup(region, pipelineGroup)
 				c.Topics = nil
@@ -110,34 +137,16 @@ func (p *pipeline) consume(ctx context.Context, topics []string, handle func(ctx
 	return g.Wait()
 }
 
-// replicate keeps copies of every other region's topics, of regions to come as
-// well, until ctx ends. One instance of a region does it: two would copy twice.
-func (p *pipeline) replicate(ctx context.Context) {
-	if p.u.spec.Number != 1 {
-		return
-	}
-	changed := make(chan struct{}, 1)
-	p.u.onTopology(func(topology.Topology) { poke(changed) })
-	others := func() []string { return p.u.w.otherRegions(p.u.spec.Region) }
+// replicate keeps copies of the topics of other regions, which may change, until
+// ctx ends.
+func (p *pipeline) replicate(ctx context.Context, others func() []string, changed <-chan struct{}) {
 	keep(ctx, others, changed, func(ctx context.Context, region string) {
-		reg := p.u.w.lookup(p.u.spec.Region, region)
 		err := events.Replicate(ctx, events.ReplicateConfig{
-			Region: region, FromDial: p.u.dial(), To: p.brokers, ToDial: p.u.dial(),
-			From: func(ctx context.Context) ([]string, error) {
-				is, err := reg.Wait(ctx, string(topology.RoleKafka), 1)
-				if err != nil {
-					return nil, err
-				}
-				out := make([]string, 0, len(is))
-				for _, i := range is {
-					out = append(out, i.Addr(topology.PortRPC))
-				}
-				return out, nil
-			},
-			Groups: []string{pipelineGroup}, Retention: p.u.timing().KafkaRetention.D(), Tel: p.u.tel,
+			Region: region, From: p.brokers(region), FromDial: p.dial, To: p.brokers(p.region), ToDial: p.dial,
+			Groups: []string{pipelineGroup}, Retention: p.retention, Tel: p.tel,
 		})
 		if err != nil { // a wrong configuration
-			p.u.tel.Log.Error("events are not copied", "region", region, "error", err)
+			p.tel.Log.Error("events are not copied", "region", region, "error", err)
 		}
 	})
 }
@@ -181,13 +190,22 @@ func keep(ctx context.Context, want func() []string, changed <-chan struct{}, f 
 // router is a keystone with its pipeline.
 type router struct {
 	*keystone.Server
+	u        *unit
 	pipeline *pipeline
 }
 
-// Serve implements services.Unit.
+// Serve implements services.Unit. One instance of a region copies the topics of
+// the others: two would copy twice.
 func (r router) Serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.Server.Serve(ctx) })
-	g.Go(func() error { r.pipeline.replicate(ctx); return nil })
+	if r.u.spec.Number == 1 {
+		changed := make(chan struct{}, 1)
+		r.u.onTopology(func(topology.Topology) { poke(changed) })
+		g.Go(func() error {
+			r.pipeline.replicate(ctx, func() []string { return r.u.w.otherRegions(r.u.spec.Region) }, changed)
+			return nil
+		})
+	}
 	return g.Wait()
 }

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/lab/journal"
 	"github.com/flix-lab/flix/lab/runtime/containers"
@@ -244,19 +246,23 @@ func (v *restoring) restoreParts(ctx context.Context, j *journal.Journal) error 
 		return services.Errorf(services.Internal, "the %s runtime keeps no volumes", rt.Name())
 	}
 	defer k.Close()
-	for _, p := range v.m.Parts {
-		v.tell("restore.live", p.Name, p.Name, nil)
-		f, err := os.Open(filepath.Join(v.dir, p.File))
-		if err != nil {
-			return err
-		}
-		err = k.UnpackVolume(ctx, containers.Volume{Key: p.Name, Host: p.Host, Role: p.Role}, unpackArgs(p.Content), f)
-		f.Close()
-		if err != nil {
-			return err
-		}
+	if err := k.EnsureImage(ctx); err != nil {
+		return err
 	}
-	return nil
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(sideBySide)
+	for _, p := range v.m.Parts {
+		g.Go(func() error {
+			v.tell("restore.live", p.Name, p.Name, nil)
+			f, err := os.Open(filepath.Join(v.dir, p.File))
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			return k.UnpackVolume(ctx, containers.Volume{Key: p.Name, Host: p.Host, Role: p.Role}, unpackArgs(p.Content), f)
+		})
+	}
+	return g.Wait()
 }
 
 func (v *restoring) restoreDir(p snapshot.Part) error {

@@ -183,8 +183,11 @@ func (l *Lab) inRegistry(ctx context.Context, s runtime.Spec) (bool, error) {
 // named one. A lab that is up keeps its own.
 func PickRuntime(ctx context.Context, env Env, p Paths, want string, t topology.Topology) (name, why string, err error) {
 	switch want {
-	case EmbeddedRuntime, ContainersRuntime:
+	case EmbeddedRuntime:
 		return want, "", nil
+	case ContainersRuntime:
+		_, err := containers.Version(ctx, env.Getenv)
+		return want, "", err
 	case "auto":
 	default:
 		return "", "", services.Errorf(services.Invalid, "--runtime: %q is not a runtime", want).WithRemedy("use auto, %s or %s", EmbeddedRuntime, ContainersRuntime)
@@ -192,7 +195,7 @@ func PickRuntime(ctx context.Context, env Env, p Paths, want string, t topology.
 	if i, err := readIntent(p.Dir); err == nil && i != nil && i.Runtime != "" {
 		return i.Runtime, "the lab is up on it", nil
 	}
-	if why := containers.Missing(ctx, env.Getenv, t.Containers); why != "" {
+	if why := containers.Missing(ctx, env.Getenv, env.Exe, t.Containers); why != "" {
 		return EmbeddedRuntime, why, nil
 	}
 	plan, err := PlanUp(p.Name, ContainersRuntime, SizeStores(ContainersRuntime, t), nil)

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/lab/journal"
 	"github.com/flix-lab/flix/lab/runtime/containers"
@@ -85,34 +87,44 @@ func (l *Lab) copied(ctx context.Context, st *steps, i *intent, dir string, m *s
 	if err := errors.Join(os.RemoveAll(tmp), os.MkdirAll(tmp, 0o700)); err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}
+	if k, ok := l.rt.(volumeKeeper); ok { // not while the lab is stopped
+		if err := k.EnsureImage(ctx); err != nil {
+			return err
+		}
+	}
 	// What the intent was before: it must not say in the snapshot that the lab
 	// was stopped for it.
 	state, err := l.state(i)
 	if err != nil {
 		return err
 	}
-	began := time.Now()
 	if i.Halted {
 		if err := l.save(ctx, st, tmp, state, m); err != nil {
 			return err
 		}
 		return finishSnapshot(tmp, dir, *m)
 	}
+	began := time.Now()
 	_, err = l.halt(ctx, st)
 	if err == nil {
 		err = l.save(ctx, st, tmp, state, m)
 	}
-	// The lab comes back whatever has become of the copy.
+	// The lab comes back whatever has become of the copy, and a whole copy stays
+	// whatever becomes of the lab.
 	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), resumeTime)
 	defer cancel()
-	if _, rerr := l.resume(again, st); rerr != nil {
-		return errors.Join(err, fmt.Errorf("the lab does not start again: %w", rerr))
+	_, rerr := l.resume(again, st)
+	if err == nil {
+		m.OutageMS = float64(time.Since(began).Microseconds()) / 1000
+		err = finishSnapshot(tmp, dir, *m)
+		if err == nil && rerr != nil {
+			return fmt.Errorf("snapshot %s is saved, but the lab does not start again: %w", m.Name, rerr)
+		}
 	}
-	if err != nil {
-		return err
+	if rerr != nil {
+		err = errors.Join(err, fmt.Errorf("the lab does not start again: %w", rerr))
 	}
-	m.OutageMS = float64(time.Since(began).Microseconds()) / 1000
-	return finishSnapshot(tmp, dir, *m)
+	return err
 }
 
 // finishSnapshot makes a folder of parts a snapshot.
@@ -163,6 +175,7 @@ func (l *Lab) state(i *intent) (map[string][]byte, error) {
 
 // volumeKeeper is a runtime that keeps instances' data in volumes of its own.
 type volumeKeeper interface {
+	EnsureImage(ctx context.Context) error
 	Volumes(ctx context.Context) ([]containers.Volume, error)
 	PackVolume(ctx context.Context, v containers.Volume, w io.Writer) error
 	UnpackVolume(ctx context.Context, v containers.Volume, args []string, in io.Reader) error
@@ -233,20 +246,34 @@ func (l *Lab) saveVolumes(ctx context.Context, st *steps, k volumeKeeper, dir st
 	if err != nil {
 		return err
 	}
-	for _, v := range vs {
-		st.tell("snapshot.live", v.Key, v.Key)
-		p, err := snapshot.Add(dir, snapshot.Part{Name: v.Key, Host: v.Host, Role: v.Role, File: "volume-" + v.Key + ".tar"}, func(w io.Writer) (snapshot.Content, error) {
-			count, done := snapshot.Count(w)
-			err := k.PackVolume(ctx, v, count)
-			c, cerr := done()
-			return c, errors.Join(err, cerr)
-		})
-		if err != nil {
+	parts := make([]snapshot.Part, len(vs))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(sideBySide)
+	for n, v := range vs {
+		g.Go(func() (err error) {
+			st.tell("snapshot.live", v.Key, v.Key)
+			parts[n], err = saveVolume(ctx, k, v, dir)
 			return err
-		}
-		m.Parts = append(m.Parts, p)
+		})
 	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	m.Parts = parts
 	return nil
+}
+
+// sideBySide is how many volumes are copied at once: to make the container that
+// copies one takes the engine longer than the copy.
+const sideBySide = 4
+
+func saveVolume(ctx context.Context, k volumeKeeper, v containers.Volume, dir string) (snapshot.Part, error) {
+	return snapshot.Add(dir, snapshot.Part{Name: v.Key, Host: v.Host, Role: v.Role, File: "volume-" + v.Key + ".tar"}, func(w io.Writer) (snapshot.Content, error) {
+		count, done := snapshot.Count(w)
+		err := k.PackVolume(ctx, v, count)
+		c, cerr := done()
+		return c, errors.Join(err, cerr)
+	})
 }
 
 func snapshotOf(dir string, m snapshot.Manifest) control.Snapshot {

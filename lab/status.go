@@ -190,8 +190,12 @@ func (l *Lab) watch(ctx context.Context) {
 		if l.current() == nil {
 			continue // it was never up
 		}
+		if l.current().Halted {
+			clear(hosts) // they were asked to end
+			continue
+		}
 		for h, alive := range l.rt.Hosts() {
-			if was, ok := hosts[h]; ok && was && !alive && !l.current().Halted {
+			if was, ok := hosts[h]; ok && was && !alive {
 				l.log.Add("host.lost", h, "host "+h+" ended without being asked", nil)
 			}
 			hosts[h] = alive

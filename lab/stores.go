@@ -226,5 +226,8 @@ func (l *Lab) migrate(ctx context.Context, stores []runtime.Spec, had []string) 
 	if len(had) == 0 {
 		return nil
 	}
-	return cassandra.AlterReplication(ctx, c, factors)
+	if err := cassandra.AlterReplication(ctx, c, factors); err != nil {
+		return err
+	}
+	return l.joined(ctx, stores, had)
 }

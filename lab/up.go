@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -253,7 +254,13 @@ type died struct{ error }
 
 // mourner is a runtime that notices the end of single instances.
 type mourner interface {
-	Died(ctx context.Context, stopped map[string]bool) error
+	Died(ctx context.Context, expected func(id string) bool) error
+}
+
+// expected says whether an instance is to run.
+func (l *Lab) expected(id string) bool {
+	i := l.current()
+	return !i.Stopped[id] && slices.ContainsFunc(i.instances(), func(x topology.Instance) bool { return x.ID == id })
 }
 
 // guardHosts returns a context that ends when a host of the lab does: nothing
@@ -271,7 +278,7 @@ func (l *Lab) guardHosts(ctx context.Context) (context.Context, func()) {
 				}
 			}
 			if m, ok := l.rt.(mourner); ok {
-				if err := m.Died(ctx, l.current().Stopped); err != nil && ctx.Err() == nil {
+				if err := m.Died(ctx, l.expected); err != nil && ctx.Err() == nil {
 					cancel(&died{err})
 				}
 			}
@@ -296,6 +303,9 @@ func (l *Lab) remove(ctx context.Context, gone []runtime.Instance) error {
 		ids[k] = i.Spec.ID
 	}
 	if err := l.leaving(ctx, gone); err != nil {
+		return err
+	}
+	if err := l.leaveRing(ctx, gone); err != nil {
 		return err
 	}
 	if err := l.rt.Stop(ctx, ids, stopGrace); err != nil {

@@ -349,7 +349,7 @@ func buildKeystone(u *unit) (services.Unit, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := newPipeline(u)
+	p := u.pipeline()
 	s, err := keystone.New(keystone.Deps{
 		Tel: u.tel, Timing: u.timing(), Region: u.spec.Region, Instance: u.spec.ID, KV: store, Cache: cache, Archive: archive{s3},
 		CacheKeys: titleCacheKeys, Consume: p.consume,
@@ -357,7 +357,7 @@ func buildKeystone(u *unit) (services.Unit, error) {
 	if err != nil {
 		return nil, err
 	}
-	return router{s, p}, nil
+	return router{s, u, p}, nil
 }
 
 func buildSignup(u *unit) (services.Unit, error) {

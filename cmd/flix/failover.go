@@ -158,6 +158,11 @@ func printMove(a *app, r control.Failover) {
 		s.Printf("%s serves its own clients again; %d plays during it, %d failed\n", s.Bold(r.Region), r.PlaysDuring, r.PlaysFailed)
 		return
 	}
+	if r.RTOMS == 0 {
+		s.Printf("%s is evacuated: it answered no client since the start; %d plays during it, %d failed\n%s\n",
+			s.Bold(r.Region), r.PlaysDuring, r.PlaysFailed, s.Dim("return its traffic with: flix failback "+r.Region))
+		return
+	}
 	s.Printf("%s is empty: the last client request was answered there after %s (RTO)\n", s.Bold(r.Region), s.Bold(render.MS(r.RTOMS)))
 	s.Printf("plays during it %d, failed %d; client requests in it afterwards %d\n", r.PlaysDuring, r.PlaysFailed, r.RequestsInRegionAfter)
 	s.Printf("%s\n", s.Dim("return its traffic with: flix failback "+r.Region))

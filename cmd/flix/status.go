@@ -274,6 +274,9 @@ func switchLab(ctx context.Context, a *app, out output, verb string, client *con
 	if verb == "start" {
 		do, next = client.Resume, "watch: flix play --title \"Harbor Lights\""
 	}
+	if a.name != lab.DefaultName {
+		next += " --name " + a.name
+	}
 	view := render.NewSteps(a.env.errOut())
 	res, err := do(ctx, showSteps(view, verb))
 	view.Close()

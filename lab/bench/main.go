@@ -35,6 +35,8 @@ type config struct {
 	runs    int
 	plays   int
 	idle    time.Duration
+	// containers measures the containers runtime instead.
+	containers bool
 }
 
 func run(ctx context.Context) (err error) {
@@ -44,6 +46,7 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&c.runs, "runs", 5, "labs that are brought up and down")
 	flag.IntVar(&c.plays, "plays", 10, "plays, spread over the runs")
 	flag.DurationVar(&c.idle, "idle", 10*time.Second, "how long each lab is left alone")
+	flag.BoolVar(&c.containers, "containers", false, "measure the containers runtime beside its stores alone")
 	flag.Parse()
 	if c.runs < 1 || c.plays < 1 || c.idle < time.Second {
 		return errors.New("-runs and -plays must be 1 or more, -idle 1s or more")
@@ -59,6 +62,9 @@ func run(ctx context.Context) (err error) {
 	defer func() {
 		err = errors.Join(err, l.clean(context.WithoutCancel(ctx)))
 	}()
+	if c.containers {
+		return measureContainers(ctx, l, c, os.Stdout)
+	}
 	r, err := measure(ctx, l, c)
 	if err != nil {
 		return err

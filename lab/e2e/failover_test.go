@@ -159,8 +159,11 @@ func (l *lab) wantUndisturbed(players []*command, seconds float64) {
 
 func failoverUnderPlayers(l *lab) {
 	t := l.t
-	const seconds = 14
-	players := l.viewers(8, "us-east", seconds)
+	seconds, n := 14, 8
+	if l.rt.containers() {
+		seconds, n = 28, 4 // it takes longer, and the stores need the processors too
+	}
+	players := l.viewers(n, "us-east", seconds)
 	m, r := l.move("failover", "us-east")
 	l.wantRunning(players)
 	if r.code != 0 {
@@ -186,7 +189,7 @@ func failoverUnderPlayers(l *lab) {
 	if p := l.play(quick("us-east")...); p.Region == "us-east" || p.Gateway == "" {
 		t.Errorf("a new play near us-east is answered by %s", p.Gateway)
 	}
-	l.wantUndisturbed(players, seconds)
+	l.wantUndisturbed(players, float64(seconds))
 	if reg := l.region("us-east"); reg.State != "evacuated" || reg.Share != 0 {
 		t.Errorf("us-east is %s with share %g, want evacuated and 0", reg.State, reg.Share)
 	}

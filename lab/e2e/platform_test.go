@@ -214,7 +214,16 @@ func (l *lab) data(instance string) string {
 	if _, err := os.ReadDir(mounts[i].Source); err != nil {
 		l.t.Skipf("the volumes of the engine cannot be read by this user: %v", err)
 	}
+	// Instances that share a container have a folder each.
+	if own := filepath.Join(mounts[i].Source, strings.ReplaceAll(instance, "/", "-")); exists(own) {
+		return own
+	}
 	return mounts[i].Source
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // kv connects to a region's wide-column store, past the emulated WAN: an

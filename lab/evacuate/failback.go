@@ -54,10 +54,7 @@ func (r *Run) restore(ctx context.Context, region string) error {
 	}
 	back := slices.Clone(shares)
 	slices.Reverse(back)
-	steps := []struct {
-		name string
-		do   func(context.Context) (string, error)
-	}{
+	steps := []step{
 		// Before its clients are back: what they report waits for this.
 		{"offsets", func(ctx context.Context) (string, error) {
 			moved, err := r.Planet.ReturnEvents(ctx, region)

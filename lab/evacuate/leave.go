@@ -15,10 +15,7 @@ const rollbackTime = 20 * time.Second
 
 func (r *Run) evacuate(ctx context.Context, region string, savers []string) error {
 	leaving, _ := r.Planet.Topology().Region(region)
-	steps := []struct {
-		name string
-		do   func(context.Context) (string, error)
-	}{
+	err := r.steps(ctx, []step{
 		{"scale", func(ctx context.Context) (string, error) { return r.scale(ctx, leaving, savers) }},
 		{"check", func(ctx context.Context) (string, error) { return "a title plays in every saver", r.check(ctx, savers) }},
 		{"proxy", func(ctx context.Context) (string, error) { return r.proxy(ctx, region, savers, shares) }},
@@ -29,14 +26,9 @@ func (r *Run) evacuate(ctx context.Context, region string, savers []string) erro
 		{"drain", func(ctx context.Context) (string, error) { return r.drain(ctx, region) }},
 		{"offsets", func(ctx context.Context) (string, error) { return r.adopt(ctx, region, savers) }},
 		{"verify", func(ctx context.Context) (string, error) { return r.verify(ctx, region) }},
-	}
-	for _, s := range steps {
-		if err := r.step(ctx, s.name, s.do); err != nil {
-			return err
-		}
-		if r.failures() > 0 {
-			return fmt.Errorf("%s: %w", s.name, r.playFailed("a play failed"))
-		}
+	})
+	if err != nil {
+		return err
 	}
 	return r.Planet.SetEvacuated(region, r.ID)
 }

@@ -86,6 +86,9 @@ func (r *Run) capacity(ctx context.Context, region string, savers []string) erro
 	if err != nil {
 		return err
 	}
+	if r.lost = second[region].Gateways == 0; r.lost {
+		r.tell(r.report.Verb+".note", region+" is lost: none of its gateways answers", nil)
+	}
 	rate := func(name string) float64 {
 		if second[name].ClientRequests < first[name].ClientRequests { // a gateway started anew
 			return 0

@@ -32,6 +32,8 @@ type Run struct {
 	lastErr error
 	// movedSQL says that the SQL primary left the region.
 	movedSQL bool
+	// lost says that none of the region's gateways answers.
+	lost bool
 	// movedEvents says that a saver may handle the region's events.
 	movedEvents bool
 }
@@ -58,7 +60,14 @@ func (r *Run) Failover(ctx context.Context, region string, dryRun bool) (control
 	if err := r.begun(); err != nil {
 		return r.end(Refused, err)
 	}
-	err = r.withCanaries(ctx, region, func(ctx context.Context) error { return r.evacuate(ctx, region, savers) })
+	if r.lost {
+		err = r.replace(ctx, region, savers)
+	} else {
+		err = r.withCanaries(ctx, region, func(ctx context.Context) error { return r.evacuate(ctx, region, savers) })
+	}
+	if err != nil && r.lost { // moving back would send viewers to where nobody is
+		return r.end("failed", err)
+	}
 	if err != nil {
 		back, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTime)
 		defer cancel()

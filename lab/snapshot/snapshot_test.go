@@ -136,9 +136,10 @@ func TestUnpackRefuses(t *testing.T) {
 		"pipe":           {archive(t, tar.Header{Name: "x", Typeflag: tar.TypeFifo, Mode: 0o600}), "neither"},
 		"setuid":         {archive(t, tar.Header{Name: "x", Typeflag: tar.TypeReg, Mode: 0o4755}), "mode"},
 		"too many":       {archive(t, file("a"), file("b"), tar.Header{Name: "c", Typeflag: tar.TypeReg, Mode: 0o600}), "more than"},
+		"too few":        {archive(t, file("a")), "its manifest says"},
 		"too large":      {archive(t, tar.Header{Name: "c", Typeflag: tar.TypeReg, Mode: 0o600, Size: 7}), "more than"},
 		"not one":        {bytes.Repeat([]byte("x"), 1024), "no whole archive"},
-		"cut short":      {archive(t, file("a"), file("b"))[:700], "no whole archive"},
+		"cut short":      {archive(t, file("a"), file("b"))[:700], "its manifest says"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			outer := t.TempDir()

@@ -17,16 +17,16 @@ import (
 )
 
 // Unpack makes the files of an archive in a directory, which must be there. It
-// takes no more than most promises and refuses everything that Pack does not
-// write. Owners are restored when this process may do so. On error the
+// takes neither more nor less than promised and refuses everything that Pack
+// does not write. Owners are restored when this process may do so. On error the
 // directory holds what came before.
-func Unpack(dir string, r io.Reader, most Content) error {
+func Unpack(dir string, r io.Reader, promised Content) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	u := &unpacking{root: root, most: most, owner: os.Geteuid() == 0}
+	u := &unpacking{root: root, most: promised, owner: os.Geteuid() == 0}
 	t := tar.NewReader(r)
 	for {
 		h, err := t.Next()
@@ -104,6 +104,9 @@ func (u *unpacking) dress(f *os.File, h *tar.Header) error {
 }
 
 func (u *unpacking) finish() error {
+	if u.have != u.most { // the end is missing: an archive may end anywhere
+		return refused("it holds %d files and %d bytes, its manifest says %d and %d", u.have.Entries, u.have.Bytes, u.most.Entries, u.most.Bytes)
+	}
 	for _, h := range slices.Backward(u.dirs) {
 		f, err := u.root.Open(h.Name)
 		if err != nil {

@@ -132,12 +132,28 @@ func (r *Runtime) attach(ctx context.Context, exec string, at client.HijackedRes
 	return first.text.String(), err
 }
 
+// sizeTime bounds the tries to tell a terminal's size: there is none until the
+// command has begun, and none after it has ended.
+const sizeTime = time.Second
+
 // resize tells the engine the size of the terminal, at first and when it
-// changes. A command that has just ended has none.
+// changes.
 func (r *Runtime) resize(ctx context.Context, exec string, e Exec) {
 	set := func(w, h uint) {
-		if w > 0 && h > 0 {
-			_, _ = r.docker.ExecResize(ctx, exec, client.ExecResizeOptions{Width: w, Height: h})
+		if w == 0 || h == 0 {
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, sizeTime)
+		defer cancel()
+		for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+			if _, err := r.docker.ExecResize(ctx, exec, client.ExecResizeOptions{Width: w, Height: h}); err == nil {
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(wait):
+			}
 		}
 	}
 	set(e.Width, e.Height)

@@ -72,13 +72,21 @@ func static(binary []byte) error {
 	if err != nil {
 		return services.Errorf(services.Unavailable, "this flix is no Linux binary (%v)", err).WithRemedy("the containers runtime needs a flix built for Linux: make build")
 	}
+	if dynamic(f) {
+		return services.Errorf(services.Unavailable, "this flix is linked dynamically and cannot run in an image without a system").WithRemedy("build it static: CGO_ENABLED=0 go build ./cmd/flix, or make build")
+	}
+	return nil
+}
+
+// dynamic says whether a program needs a dynamic linker. It closes the file.
+func dynamic(f *elf.File) bool {
 	defer f.Close()
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
-			return services.Errorf(services.Unavailable, "this flix is linked dynamically and cannot run in an image without a system").WithRemedy("build it static: CGO_ENABLED=0 go build ./cmd/flix, or make build")
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
 // imageOf returns what the image of a binary on top of another is made of, and
@@ -152,12 +160,15 @@ func built(report io.Reader) error {
 
 // Missing says why a lab cannot run in containers here without getting
 // anything first; "" when it can: an engine answers and has every image.
-func Missing(ctx context.Context, getenv func(string) string, declared topology.Containers) string {
+func Missing(ctx context.Context, getenv func(string) string, exe string, declared topology.Containers) string {
 	docker, err := Connect(ctx, getenv("DOCKER_HOST"))
 	if err != nil {
 		return "no Docker engine of this machine answers"
 	}
 	defer docker.Close()
+	if f, err := elf.Open(exe); err != nil || dynamic(f) {
+		return "this flix is not a static Linux binary: make build"
+	}
 	set, engine := imageSet(getenv, declared), images.NewEngine(docker)
 	for _, c := range images.Components() {
 		found, err := set.Find(ctx, engine, c)

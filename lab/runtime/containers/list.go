@@ -284,17 +284,21 @@ func (r *Runtime) tail(ctx context.Context, c found, lines int) string {
 	return strings.TrimRight(b.String(), "\n")
 }
 
-// Died returns an error about a container of the lab that has ended though
-// nobody asked it to; nil when there is none.
-func (r *Runtime) Died(ctx context.Context, stopped map[string]bool) error {
+// Died returns an error about a container of the lab that has ended though an
+// instance in it is expected to run; nil when there is none.
+func (r *Runtime) Died(ctx context.Context, expected func(id string) bool) error {
 	cs, err := r.containers(ctx)
 	if err != nil {
 		return err
 	}
 	for _, c := range cs {
-		asked := len(c.specs) > 0 && stopped[c.specs[0].ID]
-		if !c.running && !asked && strings.HasPrefix(c.status, "Exited") {
-			return r.obituary(ctx, c)
+		if c.running || !c.exited {
+			continue
+		}
+		for _, s := range c.specs {
+			if expected(s.ID) {
+				return r.obituary(ctx, c)
+			}
 		}
 	}
 	return nil

@@ -93,6 +93,10 @@ func (r *Runtime) cassandra(d *declaration, s runtime.Spec, size topology.Sizes)
 	}
 	slices.Sort(seeds)
 	heap := strconv.FormatInt(int64(size.CassandraHeap)>>20, 10) + "M"
+	jmx := 7199 // where nodetool looks
+	if r.hostNetwork() {
+		jmx = s.PortNumbers[topology.PortAdmin] // nodes would meet there
+	}
 	d.Env = map[string]string{
 		"CASSANDRA_CLUSTER_NAME": "flix", "CASSANDRA_DC": s.Region, "CASSANDRA_RACK": s.Zone,
 		"CASSANDRA_ENDPOINT_SNITCH": "GossipingPropertyFileSnitch", "CASSANDRA_SEEDS": strings.Join(seeds, ","),
@@ -100,7 +104,7 @@ func (r *Runtime) cassandra(d *declaration, s runtime.Spec, size topology.Sizes)
 		"CASSANDRA_BROADCAST_RPC_ADDRESS": s.Address,
 		"MAX_HEAP_SIZE":                   heap, "HEAP_NEWSIZE": strconv.FormatInt(int64(size.CassandraHeap)>>22, 10) + "M",
 		"JVM_EXTRA_OPTS": fmt.Sprintf("-Dcassandra.storage_port=%d -Dcassandra.native_transport_port=%d -Dcassandra.jmx.local.port=%d -Dcassandra.ring_delay_ms=1000 -XX:TieredStopAtLevel=1",
-			s.PortNumbers[topology.PortReplication], s.PortNumbers[topology.PortRPC], s.PortNumbers[topology.PortAdmin]),
+			s.PortNumbers[topology.PortReplication], s.PortNumbers[topology.PortRPC], jmx),
 	}
 }
 

@@ -50,6 +50,15 @@ func (r *Runtime) Volumes(ctx context.Context) ([]Volume, error) {
 	return out, nil
 }
 
+// EnsureImage makes the image that packs and unpacks volumes, unless it is
+// there; it comes before both.
+func (r *Runtime) EnsureImage(ctx context.Context) error {
+	if r.image != "" {
+		return nil
+	}
+	return r.ensureImages(ctx)
+}
+
 func (r *Runtime) volume(v Volume) string { return volumeName(r.containerName(v.Key)) }
 
 // PackVolume writes a volume as an archive. Nothing may run that writes to it.
@@ -72,11 +81,6 @@ const volumeDir = "/volume"
 // inVolume runs a volume verb in a container of its own that has the volume and
 // nothing else: no network, no other mount.
 func (r *Runtime) inVolume(ctx context.Context, v Volume, readOnly bool, args []string, in io.Reader, out io.Writer) (err error) {
-	if r.image == "" {
-		if err := r.ensureImages(ctx); err != nil {
-			return err
-		}
-	}
 	name := r.containerName("volume-" + v.Key)
 	if err := r.c.Journal.Put(journal.Container, name, struct{}{}); err != nil {
 		return err

@@ -89,7 +89,7 @@ func (e *Engine) Build(ctx context.Context, o BuildOptions) ([]Made, error) {
 			return nil, services.Wrap("images build", err)
 		}
 		err = b.run(ctx, todo)
-		err = errors.Join(err, b.sweep(context.WithoutCancel(ctx)), os.RemoveAll(b.dir))
+		err = errors.Join(err, b.sweep(ctx), os.RemoveAll(b.dir))
 	}
 	var out []Made
 	for _, r := range plan {
@@ -220,23 +220,83 @@ func (b *build) labels(r recipe) map[string]string {
 	return map[string]string{contentLabel: r.content, versionLabel: r.version, buildLabel: b.id}
 }
 
-// sweep removes the untagged images that this run left, those of a build that
-// did not end, and finished ones that have lost their tag to newer ones while
-// containers ran from them.
+// sweepTimeout is how long the engine may take to end what was cancelled.
+const sweepTimeout = 20 * time.Second
+
+// sweep removes what this run left: the containers and untagged images of a
+// build that did not end. The engine goes on for a moment after its client has
+// gone, so it is looked at until nothing is left. Then finished images go that
+// have lost their tag to newer ones while containers ran from them.
 func (b *build) sweep(ctx context.Context) error {
-	var errs []error
-	for _, label := range []string{buildLabel + "=" + b.id, contentLabel} {
-		list, err := b.engine.docker.ImageList(ctx, client.ImageListOptions{
-			Filters: make(client.Filters).Add("dangling", "true").Add("label", label),
-		})
+	quiet := 1
+	if ctx.Err() != nil {
+		quiet = 5 // a step may be about to begin
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sweepTimeout)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		containers, err := b.sweepContainers(ctx)
 		if err != nil {
-			return b.engine.translate("remove what is half made", err)
+			return err
 		}
-		for _, img := range list.Items {
-			errs = append(errs, b.engine.forget(ctx, img.ID))
+		untagged, err := b.sweepImages(ctx, buildLabel+"="+b.id)
+		if err != nil {
+			return err
+		}
+		if containers+untagged == 0 {
+			if quiet--; quiet == 0 {
+				break
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return services.Errorf(services.Unavailable, "%d containers and %d untagged images of the build are left", containers, untagged).
+				WithRemedy("remove them: docker container prune; docker image prune")
+		case <-tick.C:
 		}
 	}
-	return errors.Join(errs...)
+	_, err := b.sweepImages(ctx, contentLabel)
+	return err
+}
+
+// sweepContainers removes the containers of steps of this run and returns how
+// many there were. They have their label from the image they run; who runs a
+// finished one has a tag for it.
+func (b *build) sweepContainers(ctx context.Context) (int, error) {
+	list, err := b.engine.docker.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("label", buildLabel+"="+b.id)})
+	if err != nil {
+		return 0, b.engine.translate("remove what is half made", err)
+	}
+	n := 0
+	for _, c := range list.Items {
+		img, err := b.engine.docker.ImageInspect(ctx, c.ImageID)
+		if err != nil || len(img.RepoTags) > 0 {
+			continue
+		}
+		n++
+		_, err = b.engine.docker.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		err = b.engine.translate("remove container "+c.ID, err)
+		if k := services.KindOf(err); err != nil && k != services.NotFound && k != services.Conflict { // the engine is at it
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// sweepImages removes the untagged images of a label and returns how many there
+// were.
+func (b *build) sweepImages(ctx context.Context, label string) (int, error) {
+	list, err := b.engine.docker.ImageList(ctx, client.ImageListOptions{Filters: make(client.Filters).Add("dangling", "true").Add("label", label)})
+	if err != nil {
+		return 0, b.engine.translate("remove what is half made", err)
+	}
+	var errs []error
+	for _, img := range list.Items {
+		errs = append(errs, b.engine.forget(ctx, img.ID))
+	}
+	return len(list.Items), errors.Join(errs...)
 }
 
 // forget removes an image that has no tag any more. One that a container still

@@ -40,7 +40,7 @@ func trialOf(c Component) trial {
 	switch c {
 	case Cassandra:
 		// An OPTIONS frame of protocol 4; 0x06 is SUPPORTED.
-		return trial{[]string{"MAX_HEAP_SIZE=512M", "HEAP_NEWSIZE=128M"}, 2 << 30, "\x04\x00\x00\x00\x05\x00\x00\x00\x00",
+		return trial{[]string{"MAX_HEAP_SIZE=512M", "HEAP_NEWSIZE=128M", "JVM_EXTRA_OPTS=-Dcassandra.ring_delay_ms=100 -Dcassandra.memtable_row_overhead_computation_step=1000"}, 2 << 30, "\x04\x00\x00\x00\x05\x00\x00\x00\x00",
 			func(b []byte) bool { return len(b) >= 5 && b[0] == 0x84 && b[4] == 0x06 }, nil}
 	case Kafka:
 		// ApiVersions, version 0, correlation 7.

@@ -1,0 +1,69 @@
+package lab
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flix-lab/flix/lab/runtime"
+	"github.com/flix-lab/flix/topology"
+)
+
+// ringTime bounds what a node does to join with data, or to leave.
+const ringTime = 3 * time.Minute
+
+// ring is a runtime whose kv is a cluster of nodes that join and leave.
+type ring interface {
+	Nodetool(ctx context.Context, i topology.Instance, args ...string) error
+}
+
+// joined fills the kv nodes of regions that came to a cluster with data: the
+// change of replication alone copies nothing.
+func (l *Lab) joined(ctx context.Context, stores []runtime.Spec, had []string) error {
+	r, ok := l.rt.(ring)
+	if !ok {
+		return nil
+	}
+	from := ""
+	for _, region := range l.current().Topology.RegionNames() {
+		if slices.Contains(had, region) {
+			from = region
+			break
+		}
+	}
+	if from == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, ringTime)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range stores {
+		if s.Role == topology.RoleKV && !slices.Contains(had, s.Region) {
+			g.Go(func() error { return r.Nodetool(ctx, s.Instance, "rebuild", "--keyspace", "flix", "--", from) })
+		}
+	}
+	return g.Wait()
+}
+
+// leaveRing takes kv nodes that are no longer wanted out of the cluster, so
+// that it does not wait for them, and another may have their address one day.
+func (l *Lab) leaveRing(ctx context.Context, gone []runtime.Instance) error {
+	r, ok := l.rt.(ring)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, ringTime)
+	defer cancel()
+	// One after the other: a ring changes one node at a time.
+	for _, i := range gone {
+		if i.Spec.Role != topology.RoleKV || i.State != runtime.Running {
+			continue
+		}
+		if err := r.Nodetool(ctx, i.Spec.Instance, "decommission"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
