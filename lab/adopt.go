@@ -12,6 +12,7 @@ import (
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/events"
+	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -101,8 +102,9 @@ func (p planet) AdoptEvents(ctx context.Context, region string, savers []string)
 	if err := p.setRouter(ctx, region, propPause, "on"); err != nil {
 		return evacuate.Adoption{}, err
 	}
-	left, reached := p.standstill(ctx, region, region, pipelineGroup, events.ReplicatedTopics())
-	waiting, err := p.checkpointed(ctx, region, saver, left, reached)
+	h := p.handover()
+	left, reached := h.standstill(ctx, region, region, pipelineGroup, events.ReplicatedTopics())
+	waiting, err := h.checkpointed(ctx, region, saver, left, reached)
 	if err != nil {
 		return evacuate.Adoption{}, err
 	}
@@ -126,11 +128,29 @@ func (p planet) AdoptEvents(ctx context.Context, region string, savers []string)
 	return evacuate.Adoption{Saver: saver, Waiting: waiting, Lost: !reached}, p.setAdopted(ctx, saver, have)
 }
 
+// handover moves a region's pipeline between two Kafkas.
+type handover struct {
+	// kafka returns the addresses of a region's brokers; alive says whether
+	// anything of the region runs.
+	kafka func(region string) func(context.Context) ([]string, error)
+	alive func(region string) bool
+	// note tells what an operator should know.
+	note func(region, text string)
+	tel  *telemetry.Telemetry
+}
+
+func (p planet) handover() handover {
+	return handover{kafka: p.l.kafka, alive: func(region string) bool { return !p.l.isDown(region) }, tel: p.l.remote.tel, note: func(region, text string) { p.l.log.Add("events.behind", region, text, nil) }}
+}
+
 // standstill waits until a group in a region's Kafka has no members, and
 // returns how many records it has not handled. reached is false when that Kafka
 // does not answer.
-func (p planet) standstill(ctx context.Context, at, of, group string, topics []string) (left int64, reached bool) {
-	c := events.HandoverConfig{Region: of, Group: group, Topics: topics, From: p.l.kafka(at), Tel: p.l.remote.tel}
+func (h handover) standstill(ctx context.Context, at, of, group string, topics []string) (left int64, reached bool) {
+	c := events.HandoverConfig{Region: of, Group: group, Topics: topics, From: h.kafka(at), Tel: h.tel}
+	if !h.alive(at) {
+		return 0, false
+	}
 	deadline := time.Now().Add(settleTime)
 	for {
 		one, cancel := context.WithTimeout(ctx, kafkaTime)
@@ -139,7 +159,7 @@ func (p planet) standstill(ctx context.Context, at, of, group string, topics []s
 		if err == nil {
 			left, reached = waitingOf(positions), true
 		}
-		if err == nil && members == 0 || err != nil && !p.anyRunning(at) || time.Now().After(deadline) || ctx.Err() != nil {
+		if err == nil && members == 0 || err != nil && !h.alive(at) || time.Now().After(deadline) || ctx.Err() != nil {
 			return left, reached
 		}
 		_ = pause(ctx, settleLook) // the end of ctx ends the loop
@@ -166,8 +186,8 @@ func waitingOf(positions []events.Position) int64 {
 // checkpointed waits until a saver's copy of a region's topics has no more to
 // handle than the region itself had left, and returns how much that is. A
 // region that is out of reach makes no checkpoint any more.
-func (p planet) checkpointed(ctx context.Context, region, saver string, left int64, reached bool) (int64, error) {
-	c := events.HandoverConfig{Region: region, Group: pipelineGroup, To: p.l.kafka(saver), Tel: p.l.remote.tel}
+func (h handover) checkpointed(ctx context.Context, region, saver string, left int64, reached bool) (int64, error) {
+	c := events.HandoverConfig{Region: region, Group: pipelineGroup, To: h.kafka(saver), Tel: h.tel}
 	deadline := time.Now().Add(settleTime)
 	for {
 		one, cancel := context.WithTimeout(ctx, kafkaTime)
@@ -181,7 +201,7 @@ func (p planet) checkpointed(ctx context.Context, region, saver string, left int
 			return waiting, nil
 		case time.Now().After(deadline):
 			if err == nil {
-				p.l.log.Add("events.behind", region, fmt.Sprintf("%s adopts the events of %s at an old checkpoint: up to %d come again", saver, region, waiting-left), nil)
+				h.note(region, fmt.Sprintf("%s adopts the events of %s at an old checkpoint: up to %d come again", saver, region, waiting-left))
 			}
 			return waiting, err
 		}
@@ -208,7 +228,7 @@ func (p planet) ReturnEvents(ctx context.Context, region string) (int, error) {
 		if err := p.setAdopted(ctx, by, slices.DeleteFunc(have, func(r string) bool { return r == region })); err != nil {
 			return moved, err
 		}
-		n, err := p.handBack(ctx, region, by)
+		n, err := p.handover().handBack(ctx, region, by)
 		if err != nil {
 			return moved, errors.Join(err, p.setAdopted(context.WithoutCancel(ctx), by, append(have, region)))
 		}
@@ -220,19 +240,19 @@ func (p planet) ReturnEvents(ctx context.Context, region string) (int, error) {
 // handBack tells a region how far another one has handled its events. Without
 // either of them there is nobody to tell or to ask: the region goes on where it
 // stopped, and events that the other has handled come again.
-func (p planet) handBack(ctx context.Context, region, by string) (int, error) {
+func (h handover) handBack(ctx context.Context, region, by string) (int, error) {
 	var copies []string
 	for _, t := range events.ReplicatedTopics() {
 		copies = append(copies, events.ReplicaTopic(region, t))
 	}
-	_, reached := p.standstill(ctx, by, region, events.ReplicaGroup(region, pipelineGroup), copies)
-	_, there := p.standstill(ctx, region, region, pipelineGroup, events.ReplicatedTopics())
+	_, reached := h.standstill(ctx, by, region, events.ReplicaGroup(region, pipelineGroup), copies)
+	_, there := h.standstill(ctx, region, region, pipelineGroup, events.ReplicatedTopics())
 	if !reached || !there {
-		p.l.log.Add("events.behind", region, fmt.Sprintf("%s does not learn how far %s has handled its events: they come again", region, by), nil)
+		h.note(region, fmt.Sprintf("%s does not learn how far %s has handled its events: they come again", region, by))
 		return 0, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	moved, err := events.ReturnOffsets(ctx, events.HandoverConfig{Region: region, Group: pipelineGroup, From: p.l.kafka(region), To: p.l.kafka(by), Tel: p.l.remote.tel})
+	moved, err := events.ReturnOffsets(ctx, events.HandoverConfig{Region: region, Group: pipelineGroup, From: h.kafka(region), To: h.kafka(by), Tel: h.tel})
 	return len(moved), err
 }

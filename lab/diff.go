@@ -104,6 +104,7 @@ func (l *Lab) diffRuntime(ctx context.Context, i *intent, specs []runtime.Spec) 
 	rt.Learn(l.world(i, specs))
 	ds, err := rt.Diff(ctx, specs, i.Halted)
 	for _, x := range ds {
+		x.Remedy = strings.ReplaceAll(x.Remedy, "flix lab up", "flix lab up"+nameFlag(i.Name))
 		out = append(out, control.Difference(x))
 	}
 	return out, err

@@ -194,6 +194,9 @@ func (l *Lab) each(region string, role topology.Role, f func(runtime.Spec) error
 
 func (p planet) Edge(ctx context.Context, region string) (evacuate.Edge, error) {
 	var sum evacuate.Edge
+	if p.l.isDown(region) {
+		return sum, nil
+	}
 	got := make(chan edgeAnswer, 64)
 	err := p.l.each(region, topology.RoleGateway, func(s runtime.Spec) error {
 		var a edgeAnswer
@@ -254,6 +257,13 @@ func (p planet) everywhere(f func(region string) error) error {
 }
 
 func (p planet) anyRunning(region string) bool { return p.l.rt.Hosts()[region] }
+
+// isDown says that the runtime knows of a region's processes and that none runs.
+// A runtime that does not answer says nothing of the kind.
+func (l *Lab) isDown(region string) bool {
+	alive, known := l.rt.Hosts()[region]
+	return known && !alive
+}
 
 func (p planet) SetProxy(ctx context.Context, region string, share float64, savers []string) error {
 	value := ""
@@ -424,7 +434,7 @@ func (p planet) PrimaryRegion(ctx context.Context) (string, bool, error) {
 	names := p.Topology().RegionNames()
 	var there []string // a region without a process need not be waited for
 	for _, r := range names {
-		if p.anyRunning(r) {
+		if !p.l.isDown(r) {
 			there = append(there, r)
 		}
 	}

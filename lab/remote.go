@@ -182,6 +182,9 @@ func (l *Lab) setProperty(ctx context.Context, region string, role topology.Role
 	if err := l.changeIntent(func(i *intent) { i.setProperty(region, role, name, value) }); err != nil {
 		return err
 	}
+	if l.isDown(region) {
+		return nil // nobody is there to be told
+	}
 	i := l.current()
 	var errs []error
 	for _, inst := range i.instances() {

@@ -30,7 +30,11 @@ func (l *Lab) Status(ctx context.Context) (control.Status, error) {
 	}
 	st := statusOf(i, l.world(i, specs), specs, live)
 	st.Daemon = control.DaemonStatus{State: "running", PID: os.Getpid(), Started: l.started.UTC(), Version: l.env.Version}
-	st.RSSBytes, err = l.memory(ctx)
+	if st.RSSBytes, err = l.memory(ctx); err != nil {
+		return st, err
+	}
+	w, err := l.WAN(ctx)
+	st.Notes = notes(w)
 	return st, err
 }
 

@@ -92,3 +92,17 @@ func (l *Lab) WAN(context.Context) (control.WAN, error) {
 	}
 	return out, nil
 }
+
+// notes are what the status of a lab says of its WAN.
+func notes(w control.WAN) []string {
+	var out []string
+	for _, u := range w.Unshaped {
+		out = append(out, "not emulated: "+u)
+	}
+	for _, link := range w.Links {
+		if link.CutUntil != nil {
+			out = append(out, fmt.Sprintf("%s and %s are cut apart for %s (flix lab wan heal)", link.Between[0], link.Between[1], time.Until(*link.CutUntil).Round(time.Second)))
+		}
+	}
+	return out
+}

@@ -74,6 +74,9 @@ func printStatus(a *app, out output, st control.Status) error {
 	if st.Daemon.State != "running" {
 		s.Printf("%s\n", s.Dim("  the daemon is dead, what it started runs on; flix lab up starts a new one"))
 	}
+	for _, n := range st.Notes {
+		s.Printf("  %s %s\n", s.Bad("!"), n)
+	}
 	now := time.Now()
 	if out.format == "wide" {
 		var rows [][]string

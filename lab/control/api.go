@@ -94,6 +94,9 @@ type Status struct {
 	// Instances, RSSBytes: totals.
 	Instances int   `json:"instances" yaml:"instances"`
 	RSSBytes  int64 `json:"rss_bytes" yaml:"rss_bytes"`
+	// Notes say what an operator should know beyond states: what of the WAN is
+	// not emulated, and which regions are cut apart.
+	Notes []string `json:"notes,omitempty" yaml:"notes,omitempty"`
 }
 
 // DaemonStatus says whether the daemon runs.

@@ -185,9 +185,6 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Instance, error) {
 	return out, nil
 }
 
-// hostsAge is how old a list may be that Hosts answers from.
-const hostsAge = 300 * time.Millisecond
-
 // Hosts implements runtime.Runtime: a region is alive while a container of its
 // own runs.
 func (r *Runtime) Hosts() map[string]bool {

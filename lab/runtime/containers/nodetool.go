@@ -21,13 +21,14 @@ func (r *Runtime) Nodetool(ctx context.Context, i topology.Instance, args ...str
 		return err
 	}
 	if code != 0 {
-		return services.Errorf(services.Unavailable, "%s: nodetool %s ended with %d: %s", i.ID, strings.Join(args, " "), code, lastLine(out.String())).
+		return services.Errorf(services.Unavailable, "%s: nodetool %s ended with %d: %s", i.ID, strings.Join(args, " "), code, firstLine(out.String())).
 			WithRemedy("look at the ring: flix lab exec %s -- nodetool status; then run the command again", i.ID)
 	}
 	return nil
 }
 
-func lastLine(s string) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	return fmt.Sprintf("%.300s", lines[len(lines)-1])
+// firstLine is where nodetool says what is wrong; a stack follows.
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return fmt.Sprintf("%.300s", line)
 }

@@ -40,7 +40,7 @@ func (s *Store) failed(err error, c gocql.Consistency) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		kind, msg = services.Unavailable, at+" has not answered in time"
-	case errors.Is(err, gocql.ErrTimeoutNoResponse), errors.Is(err, gocql.ErrTooManyTimeouts), errors.Is(err, gocql.ErrNoStreams),
+	case errors.Is(err, gocql.ErrTimeoutNoResponse), errors.Is(err, gocql.ErrNoStreams),
 		errors.Is(err, gocql.ErrConnectionClosed), errors.Is(err, gocql.ErrNoConnections), errors.Is(err, gocql.ErrSessionClosed),
 		errors.Is(err, gocql.ErrUnavailable), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.As(err, &op):
 		kind, msg = services.Unavailable, at+" is out of reach"

@@ -1,0 +1,187 @@
+package containers
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/flix-lab/flix/lab/runtime"
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/topology"
+)
+
+// TestSum: what is told to a running container is no reason to make it anew,
+// anything else of a declaration is.
+func TestSum(t *testing.T) {
+	base := declaration{ID: "us-east/a/kv/1", Image: "cassandra:5", Env: map[string]string{"A": "1"}, Specs: []runtime.Spec{{Address: "10.0.1.2"}}}
+	sum := must[string](t)
+	want := sum(base.sum())
+	told := base
+	told.Specs = []runtime.Spec{{Address: "10.0.1.2", Properties: map[string]string{"x": "y"}, Status: "UP"}}
+	if sum(told.sum()) != want {
+		t.Error("a property changes the sum")
+	}
+	if base.Specs[0].Status != "" || told.Specs[0].Status != "UP" {
+		t.Error("sum changed the declaration")
+	}
+	for name, change := range map[string]func(*declaration){
+		"image": func(d *declaration) { d.Image = "cassandra:6" }, "environment": func(d *declaration) { d.Env = map[string]string{"A": "2"} },
+		"memory": func(d *declaration) { d.Memory = 1 }, "ports": func(d *declaration) { d.Publish = []port{{Number: 1}} },
+	} {
+		d := base
+		change(&d)
+		if sum(d.sum()) == want {
+			t.Errorf("another %s has the same sum", name)
+		}
+	}
+	serves := declaration{ID: "us-east/a", Serves: true, Specs: []runtime.Spec{{Address: "a"}}}
+	more := serves
+	more.Specs = append(slices.Clone(serves.Specs), runtime.Spec{Address: "b"})
+	if sum(serves.sum()) != sum(more.sum()) {
+		t.Error("an instance more in a container of flix's own changes the sum")
+	}
+}
+
+// TestPublished: only what clients dial, and DNS over both protocols.
+func TestPublished(t *testing.T) {
+	top, err := topology.Preset(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[topology.Role][]string{}
+	for _, i := range top.Instances() {
+		s := runtime.Spec{Instance: i, PortNumbers: map[string]int{}}
+		for n, name := range i.Ports {
+			s.PortNumbers[name] = 1000 + n
+		}
+		for _, p := range published(s) {
+			got[i.Role] = append(got[i.Role], p.String())
+		}
+	}
+	if len(got) != 3 || len(got[topology.RoleDNS]) != 2 || len(got[topology.RoleELB]) != 4 || len(got[topology.RoleOCA]) != 6 {
+		t.Errorf("published: %v; want DNS (tcp and udp), two ports of each ELB and one of each appliance", got)
+	}
+}
+
+func TestHostname(t *testing.T) {
+	if got := hostname("us-east/a/gateway/1"); got != "1.gateway.a.us-east" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestContainerOf(t *testing.T) {
+	id := strings.Repeat("0123456789abcdef", 4)
+	for _, text := range []string{
+		"12:pids:/docker/" + id + "\n11:memory:/docker/" + id + "\n",
+		"0::/system.slice/docker-" + id + ".scope\n",
+	} {
+		if got := containerOf(text); got != id {
+			t.Errorf("%q in %q", got, text)
+		}
+	}
+	if got := containerOf("0::/user.slice/user-1000.slice\n"); got != "" {
+		t.Errorf("%q in no container", got)
+	}
+}
+
+func TestInContainer(t *testing.T) {
+	top, err := topology.Preset(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packs := map[string]bool{}
+	for _, i := range top.Instances() {
+		id, own := InContainer(topology.Containers{}, i)
+		if id != i.ID || (own == 0) != isStore(i.Role) {
+			t.Errorf("%s is in %s, %d of flix's own", i.ID, id, own)
+		}
+		if id, own = InContainer(topology.Containers{Pack: topology.PackZone}, i); own > 0 {
+			packs[id] = true
+		}
+	}
+	if len(packs) != 5 { // two zones, an exchange and two ISPs
+		t.Errorf("packs %v", packs)
+	}
+}
+
+// TestConnectRefusals: each thing that may be wrong with an engine has its own
+// words and remedy.
+func TestConnectRefusals(t *testing.T) {
+	dir := t.TempDir()
+	silent := filepath.Join(dir, "silent.sock")
+	l, err := net.Listen("unix", silent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close() })
+	for _, c := range []struct{ host, says string }{
+		{"unix://" + filepath.Join(dir, "none.sock"), "there is no Docker engine"},
+		{"tcp://192.0.2.1:2375", "not on this machine"},
+		{"ssh://somewhere", "not on this machine"},
+		{"unix://" + silent, "does not answer"},
+	} {
+		_, err := Connect(context.Background(), c.host)
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want %q", c.host, err, c.says)
+		}
+		if k := services.KindOf(err); k != services.Unavailable {
+			t.Errorf("%s: kind %v, want unavailable", c.host, k)
+		}
+	}
+	if !older("1.40", oldestAPI) || older("1.41", oldestAPI) || older("1.52", oldestAPI) || !older("", oldestAPI) || older("2.0", oldestAPI) {
+		t.Error("versions of the engine's interface are compared wrongly")
+	}
+}
+
+// TestStatic refuses what the image could not run.
+func TestStatic(t *testing.T) {
+	if err := static([]byte("#!/bin/sh\n")); err == nil {
+		t.Error("a script passes for a program")
+	}
+	sh, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Skip(err)
+	}
+	if err := static(sh); err == nil || !strings.Contains(err.Error(), "dynamically") {
+		t.Errorf("/bin/sh: %v, want that it is linked dynamically", err)
+	}
+}
+
+// TestSpecsFiles: what a container is to run is kept over restarts.
+func TestSpecsFiles(t *testing.T) {
+	r := &Runtime{c: Config{Dir: t.TempDir()}}
+	spec := func(id string) runtime.Spec { return runtime.Spec{Instance: topology.Instance{ID: id}} }
+	const pack = "us-east/a"
+	if err := r.changeSpecs(pack, with([]runtime.Spec{spec("x"), spec("y")})); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.changeSpecs(pack, with([]runtime.Spec{spec("y"), spec("z")})); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.changeSpecs(pack, without([]string{"x"})); err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.specsIn(pack)
+	if err != nil || len(got) != 2 || got[0].ID != "y" || got[1].ID != "z" {
+		t.Errorf("%v, %v; want y and z", got, err)
+	}
+	if err := r.forgetSpecs(pack); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.specsIn(pack); err != nil || len(got) != 0 {
+		t.Errorf("after the end: %v, %v", got, err)
+	}
+}
