@@ -386,3 +386,22 @@ func TestPeerCredentials(t *testing.T) {
 		t.Error("a closed connection has credentials")
 	}
 }
+
+// TestWholeLab asks for what concerns the lab as a whole.
+func TestWholeLab(t *testing.T) {
+	c, _ := serve(t, &fakeEngine{}, nil)
+	var seen []string
+	res, err := c.Halt(t.Context(), func(e Event) { seen = append(seen, e.Text) })
+	if err != nil || res.State != "stopped" || len(res.Instances) != 1 || len(seen) != 1 || seen[0] != "stores" {
+		t.Errorf("halt: %+v, progress %v, error %v", res, seen, err)
+	}
+	if res, err := c.Resume(t.Context(), nil); services.KindOf(err) != services.Conflict || res.State != "running" {
+		t.Errorf("resume: %+v, %v", res, err)
+	}
+	if d, err := c.Diff(t.Context()); err != nil || d.Lab != "fake" || d.Differences[0].Kind != "missing" {
+		t.Errorf("diff: %+v, %v", d, err)
+	}
+	if s, err := c.SaveSnapshot(t.Context(), SnapshotRequest{Name: "s"}, nil); err != nil || s.Name != "s" || s.Parts != 2 {
+		t.Errorf("snapshot: %+v, %v", s, err)
+	}
+}

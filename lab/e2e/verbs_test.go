@@ -22,7 +22,6 @@ func TestVerbs(t *testing.T) {
 			t.Run("logs", func(t *testing.T) { logsInOrder(l.on(t)) })
 			t.Run("follow", func(t *testing.T) { logsFollow(l.on(t)) })
 			t.Run("snapshot", func(t *testing.T) { snapshotRestores(l.on(t)) })
-			l.must("lab", "snapshot", "rm", "before")
 		})
 	}
 }
@@ -65,7 +64,8 @@ func execInStore(l *lab) {
 	if r := l.must("lab", "exec", "us-east/a/gateway/1", "--", "flix", "version"); !strings.HasPrefix(r.stdout, "flix ") {
 		t.Errorf("flix in a service's container: %s", r.story())
 	}
-	r = l.flix("lab", "exec", "us-east/a/gateway/1", "--", "ls")
+	// Zone a has the transcoder, whose image has more in it.
+	r = l.flix("lab", "exec", "us-east/b/gateway/2", "--", "ls")
 	wantRefusal(t, r, 3, "nothing but flix")
 	if r.stdout != "" {
 		t.Errorf("the engine's words are in the output: %q", r.stdout)
@@ -97,17 +97,15 @@ func stopAndStart(l *lab) {
 	if d := l.diff(); len(d.Differences) != st.Instances || d.Differences[0].Kind != "stopped" {
 		t.Errorf("%d differences of a stopped lab, want %d: %+v", len(d.Differences), st.Instances, d.Differences)
 	}
-	for _, start := range [][]string{{"lab", "start"}, {"lab", "up", "--regions", "1", "--runtime", l.rt.Name}} {
-		l.must(start...)
+	for _, start := range []func(){func() { l.must("lab", "start") }, func() { l.up("--regions", "1") }} {
+		l.must("lab", "stop") // the first time it is stopped already
+		start()
 		wantPlayed(t, l.play(quick("us-east")...), 6)
 		if now := l.portsOf(""); !slices.Equal(now, ports) {
-			t.Errorf("after %v the ports are %v, were %v", start, now, ports)
+			t.Errorf("the ports are %v, were %v", now, ports)
 		}
 		if d := l.diff(); !d.Equal {
-			t.Errorf("after %v: %+v", start, d.Differences)
-		}
-		if start[1] == "start" {
-			l.must("lab", "stop")
+			t.Errorf("after its start: %+v", d.Differences)
 		}
 	}
 	if f := l.fill(); f.OriginEgressRatio != 1 {
@@ -246,4 +244,5 @@ func snapshotRestores(l *lab) {
 	if err != nil || len(half) != 0 {
 		t.Errorf("half a snapshot: %v (%v)", half, err)
 	}
+	l.must("lab", "snapshot", "rm", "before")
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/client"
 
+	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
 )
@@ -202,7 +204,7 @@ const binPath = "/usr/local/bin/flix"
 func notRun(c found, i topology.Instance, cmd, why string) error {
 	missing := strings.Contains(why, "not found") || strings.Contains(why, "no such file")
 	switch {
-	case missing && !c.store() && topology.Role(c.role) != topology.RoleTranscode:
+	case missing && !c.store() && !slices.ContainsFunc(c.specs, func(s runtime.Spec) bool { return s.Role == topology.RoleTranscode }):
 		return services.Errorf(services.NotFound, "there is no %q in the container of %s: it is made of nothing but flix", cmd, i.ID).
 			WithRemedy("run flix itself there (flix lab exec %s -- %s version), or look from outside: flix lab logs %s", i.ID, binPath, i.ID)
 	case missing:
