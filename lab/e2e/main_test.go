@@ -34,7 +34,9 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "flix")
-	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/flix").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "../../cmd/flix")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build does: the image of a lab has no linker
+	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "e2e: go build: %v\n%s", err, out)
 		return 1
 	}
