@@ -217,12 +217,16 @@ func (w *world) kill(p process) {
 	})
 }
 
-// portsOf lists the port numbers of a region's instances; of all if region is "".
+// portsOf lists the port numbers on loopback of a region's instances; of all if region is "".
 func (l *lab) portsOf(region string) []int {
 	l.t.Helper()
 	var out []int
 	for _, p := range read[portList](l, "lab", "ports").Ports {
-		if region == "" || strings.HasPrefix(p.Instance, region+"/") {
+		if region != "" && !strings.HasPrefix(p.Instance, region+"/") {
+			continue
+		}
+		// What a container has to itself is no port of this machine.
+		if strings.HasPrefix(p.Address, "127.") {
 			out = append(out, portNumber(l.t, p.Address))
 		}
 	}
