@@ -171,20 +171,24 @@ func (r *Runtime) inside(i topology.Instance) string {
 // packed says whether a zone's services share one container.
 func (r *Runtime) packed() bool { return r.c.Declared().Pack == topology.PackZone }
 
-// Release implements runtime.Runtime.
+// Release implements runtime.Runtime. A container that several instances share
+// goes with the last of them.
 func (r *Runtime) Release(i topology.Instance) error {
 	id := r.inside(i)
-	ctx, cancel := context.WithTimeout(context.Background(), removeTime)
-	defer cancel()
-	if id == i.ID {
-		if err := errors.Join(r.removeAll(ctx, filter{name: r.containerName(id)}, false), r.forgetSpecs(id)); err != nil {
+	if id != i.ID {
+		left, err := r.specsIn(id)
+		if err != nil || len(left) > 0 {
 			return err
 		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return r.places.release(id)
 	}
-	return nil
+	ctx, cancel := context.WithTimeout(context.Background(), removeTime)
+	defer cancel()
+	if err := errors.Join(r.removeAll(ctx, filter{name: r.containerName(id)}, false), r.forgetSpecs(id)); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.places.release(id)
 }
 
 // hostNetwork says whether containers share this machine's network.
