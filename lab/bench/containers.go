@@ -210,6 +210,11 @@ func alone(ctx context.Context, stores []store) (took float64, err error) {
 			}
 			args = append(args, "--env", e)
 		}
+		for _, m := range s.Mounts {
+			if m.Type == "volume" {
+				args = append(args, "--volume", m.Destination) // a new one without a name
+			}
+		}
 		args = append(append(args, s.Config.Image), s.Config.Cmd...)
 		g.Go(func() error {
 			if _, err := docker(gctx, args...); err != nil {
@@ -251,7 +256,7 @@ func seedsOf(stores []store) (string, error) {
 // answers waits until a store takes connections; a node of the wide-column
 // store also until it sees one node up in every datacentre.
 func answers(ctx context.Context, s store, all []store) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	port, err := s.port("rpc")
 	if err == nil && s.role() == "s3" {
