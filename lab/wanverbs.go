@@ -85,7 +85,7 @@ func (l *Lab) WAN(context.Context) (control.WAN, error) {
 		}
 	}
 	out.Shaped = []string{"calls between services", "replication of SQL and of Kafka topics", "fill", "players"}
-	if kv := "replication of the kv"; real(l.world(i, nil)) && i.Topology.Containers.Network == topology.HostNetwork {
+	if kv := "replication of the kv"; i.Runtime == ContainersRuntime && i.Topology.Containers.Network == topology.HostNetwork {
 		out.Unshaped = []string{kv + ": on the host's network a node cannot tell from where another calls"}
 	} else {
 		out.Shaped = append(out.Shaped, kv)

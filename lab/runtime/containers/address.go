@@ -96,7 +96,8 @@ func (a *addresses) choose(seed string, taken []netip.Prefix) error {
 }
 
 // chooseLoopback takes a block of 127.0.0.0/8, where every address is this
-// machine's. Other labs may have the same one: their ports differ.
+// machine's. Nothing says which blocks other labs have; two meet only if the
+// digests of their folders do, and then the second one's ports are taken.
 func (a *addresses) chooseLoopback(seed string) error {
 	h := fnv.New32a()
 	h.Write([]byte(seed))

@@ -1,16 +1,12 @@
 package containers
 
 import (
-	"context"
-	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/flix-lab/flix/lab/runtime"
-	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -105,44 +101,6 @@ func TestInContainer(t *testing.T) {
 	}
 	if len(packs) != 5 { // two zones, an exchange and two ISPs
 		t.Errorf("packs %v", packs)
-	}
-}
-
-// TestConnectRefusals: each thing that may be wrong with an engine has its own
-// words and remedy.
-func TestConnectRefusals(t *testing.T) {
-	dir := t.TempDir()
-	silent := filepath.Join(dir, "silent.sock")
-	l, err := net.Listen("unix", silent)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_ = c.Close()
-		}
-	}()
-	t.Cleanup(func() { _ = l.Close() })
-	for _, c := range []struct{ host, says string }{
-		{"unix://" + filepath.Join(dir, "none.sock"), "there is no Docker engine"},
-		{"tcp://192.0.2.1:2375", "not on this machine"},
-		{"ssh://somewhere", "not on this machine"},
-		{"unix://" + silent, "does not answer"},
-	} {
-		_, err := Connect(context.Background(), c.host)
-		if err == nil || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: %v, want %q", c.host, err, c.says)
-		}
-		if k := services.KindOf(err); k != services.Unavailable {
-			t.Errorf("%s: kind %v, want unavailable", c.host, k)
-		}
-	}
-	if !older("1.40", oldestAPI) || older("1.41", oldestAPI) || older("1.52", oldestAPI) || !older("", oldestAPI) || older("2.0", oldestAPI) {
-		t.Error("versions of the engine's interface are compared wrongly")
 	}
 }
 

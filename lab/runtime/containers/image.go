@@ -161,15 +161,15 @@ func built(report io.Reader) error {
 // Missing says why a lab cannot run in containers here without getting
 // anything first; "" when it can: an engine answers and has every image.
 func Missing(ctx context.Context, getenv func(string) string, exe string, declared topology.Containers) string {
-	docker, err := Connect(ctx, getenv("DOCKER_HOST"))
+	engine, err := images.Open(ctx, getenv)
 	if err != nil {
 		return "no Docker engine of this machine answers"
 	}
-	defer docker.Close()
+	defer engine.Close()
 	if f, err := elf.Open(exe); err != nil || dynamic(f) {
 		return "this flix is not a static Linux binary: make build"
 	}
-	set, engine := imageSet(getenv, declared), images.NewEngine(docker)
+	set := imageSet(getenv, declared)
 	for _, c := range images.Components() {
 		found, err := set.Find(ctx, engine, c)
 		if err != nil || found.Image == nil {

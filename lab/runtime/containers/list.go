@@ -33,11 +33,10 @@ type found struct {
 	specs           []runtime.Spec
 	running, exited bool
 	status          string // the engine's words, e.g. "Exited (137) 3 seconds ago"
-	volumes         []string
 	image, imageID  string // as it was asked for, and what that was then
 	sum             string // of the declaration it was made of
 	started         time.Time
-	pid, exitStatus int
+	pid             int
 }
 
 func (f found) store() bool { return isStore(topology.Role(f.role)) }
@@ -71,9 +70,6 @@ func (r *Runtime) find(ctx context.Context, f filter) ([]found, error) {
 		}
 		if len(c.Names) > 0 {
 			x.name = strings.TrimPrefix(c.Names[0], "/")
-		}
-		for _, m := range c.Mounts {
-			x.volumes = append(x.volumes, m.Name)
 		}
 		if raw := c.Labels[labelSpecs]; raw != "" {
 			if err := json.Unmarshal([]byte(raw), &x.specs); err != nil {
@@ -133,7 +129,7 @@ func (r *Runtime) inspected(ctx context.Context, f found) (found, error) {
 	}
 	if st := in.Container.State; st != nil {
 		f.started, _ = time.Parse(time.RFC3339Nano, st.StartedAt) // zero if it never ran
-		f.pid, f.exitStatus = st.Pid, st.ExitCode
+		f.pid = st.Pid
 	}
 	r.seen.mu.Lock()
 	r.seen.last[f.container] = f
@@ -184,6 +180,9 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Instance, error) {
 	slices.SortFunc(out, func(a, b runtime.Instance) int { return strings.Compare(a.Spec.ID, b.Spec.ID) })
 	return out, nil
 }
+
+// answerTime bounds a question that nobody gave a context for.
+const answerTime = 5 * time.Second
 
 // Hosts implements runtime.Runtime: a region is alive while a container of its
 // own runs.

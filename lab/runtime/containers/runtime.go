@@ -19,6 +19,7 @@ import (
 
 	"github.com/flix-lab/flix/lab/journal"
 	"github.com/flix-lab/flix/lab/runtime"
+	"github.com/flix-lab/flix/lab/runtime/containers/images"
 	"github.com/flix-lab/flix/lab/runtime/host"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/token"
@@ -63,10 +64,11 @@ var _ runtime.Runtime = (*Runtime)(nil)
 
 // New connects to the engine and re-attaches to what the journal knows.
 func New(ctx context.Context, c Config) (*Runtime, error) {
-	docker, err := Connect(ctx, c.Getenv("DOCKER_HOST"))
+	engine, err := images.Open(ctx, c.Getenv)
 	if err != nil {
 		return nil, err
 	}
+	docker := engine.Client()
 	r := &Runtime{c: c, prefix: prefix(c.Lab, c.Dir), docker: docker, seen: newSeen()}
 	if r.places, err = newAddresses(c.Journal); err != nil {
 		return nil, errors.Join(err, docker.Close())

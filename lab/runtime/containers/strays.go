@@ -8,15 +8,17 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/flix-lab/flix/lab/journal"
+	"github.com/flix-lab/flix/lab/runtime/containers/images"
 )
 
 // Version describes the engine of this machine.
 func Version(ctx context.Context, getenv func(string) string) (string, error) {
-	docker, err := Connect(ctx, getenv("DOCKER_HOST"))
+	engine, err := images.Open(ctx, getenv)
 	if err != nil {
 		return "", err
 	}
-	defer docker.Close()
+	defer engine.Close()
+	docker := engine.Client()
 	v, err := docker.ServerVersion(ctx, client.ServerVersionOptions{})
 	if err != nil {
 		return "", fmt.Errorf("docker: %w", err)
@@ -27,11 +29,12 @@ func Version(ctx context.Context, getenv func(string) string) (string, error) {
 // Labs lists the folders of the labs that have anything on the engine, with
 // their names.
 func Labs(ctx context.Context, getenv func(string) string) (map[string]string, error) {
-	docker, err := Connect(ctx, getenv("DOCKER_HOST"))
+	engine, err := images.Open(ctx, getenv)
 	if err != nil {
 		return nil, err
 	}
-	defer docker.Close()
+	defer engine.Close()
+	docker := engine.Client()
 	out := map[string]string{}
 	note := func(labels map[string]string) {
 		if dir := labels[labelDir]; dir != "" {

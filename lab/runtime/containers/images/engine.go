@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
@@ -36,11 +38,42 @@ func Open(ctx context.Context, getenv func(string) string) (*Engine, error) {
 		return nil, &services.Error{Kind: services.Invalid, Msg: "Docker's settings (DOCKER_HOST and the like) are wrong", Err: err}
 	}
 	e := NewEngine(c)
-	if _, err := c.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
-		return nil, errors.Join(e.translate("Docker", err), c.Close())
+	short, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	ping, err := c.Ping(short, client.PingOptions{NegotiateAPIVersion: true})
+	switch {
+	case err != nil:
+		err = e.translate("Docker", err)
+	case older(ping.APIVersion, oldestAPI):
+		err = services.Errorf(services.Conflict, "the Docker engine at %s speaks API %s", host, ping.APIVersion).
+			WithRemedy("install Docker 20.10 or newer (API %s), or use --runtime embedded", oldestAPI)
+	case ping.OSType != "" && ping.OSType != "linux":
+		err = services.Errorf(services.Conflict, "the Docker engine at %s runs %s containers", host, ping.OSType).
+			WithRemedy("use an engine that runs Linux containers, or --runtime embedded")
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
 	}
 	return e, nil
 }
+
+// oldestAPI is the first version of the engine's interface that has all that a
+// lab needs (Docker 20.10, 2020).
+const oldestAPI = "1.41"
+
+// answerTime bounds the first question to the engine.
+const answerTime = 5 * time.Second
+
+// older compares versions such as 1.41.
+func older(have, want string) bool {
+	var a, b [2]int
+	_, _ = fmt.Sscanf(have, "%d.%d", &a[0], &a[1]) // what cannot be read is 0.0
+	_, _ = fmt.Sscanf(want, "%d.%d", &b[0], &b[1])
+	return a[0] < b[0] || a[0] == b[0] && a[1] < b[1]
+}
+
+// Client is the client that the engine is reached by.
+func (e *Engine) Client() *client.Client { return e.docker }
 
 // NewEngine makes an engine of a client, which stays the caller's unless Close
 // is called.
@@ -83,9 +116,9 @@ func (e *Engine) translate(op string, err error) error {
 		out.Remedy = "join the group that owns the socket, then log in again: sudo usermod -aG docker $USER"
 	case client.IsErrConnectionFailed(err):
 		out.Kind, out.Msg = services.Unavailable, "no Docker engine answers at "+e.docker.DaemonHost()
-		out.Remedy = "start it: sudo systemctl start docker; a lab with --runtime embedded needs none"
+		out.Remedy = "install one (Debian: apt-get install docker.io) and start it: sudo systemctl start docker; a lab with --runtime embedded needs none"
 	case strings.Contains(text, "minimum supported API version"):
-		out.Kind, out.Remedy = services.Conflict, "install Docker 19.03 or later"
+		out.Kind, out.Remedy = services.Conflict, "install Docker 20.10 or later"
 	case strings.Contains(text, "no space left on device"):
 		out.Kind, out.Reason = services.Exhausted, "disk_full"
 		out.Remedy = "free some disk; Docker's own shows docker system df, and docker system prune frees what nothing uses"

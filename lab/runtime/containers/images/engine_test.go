@@ -62,7 +62,7 @@ func TestOpenFails(t *testing.T) {
 		"another machine":  {host("tcp://10.1.2.3:2375"), services.Invalid, "is not on this machine", "unset DOCKER_HOST"},
 		"another by ssh":   {host("ssh://me@far"), services.Invalid, "is not on this machine", "unset DOCKER_HOST"},
 		"no address":       {host("nonsense"), services.Invalid, "DOCKER_HOST", ""},
-		"too old":          {fake(t, "1.30", nil), services.Conflict, "1.30", "Docker 19.03"},
+		"too old":          {fake(t, "1.30", nil), services.Conflict, "1.30", "Docker 20.10"},
 		"a wrong protocol": {host("unix:///"), services.Unavailable, "no Docker engine", ""},
 	}
 	for name, c := range cases {
@@ -120,5 +120,14 @@ func TestEngineErrors(t *testing.T) {
 	cancel()
 	if err := e.Pull(ctx, "whole:1"); services.KindOf(err) != services.Unavailable || !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled pull: %v", err)
+	}
+}
+
+// TestTooOldForALab: an engine that answers may still lack what a lab needs.
+func TestTooOldForALab(t *testing.T) {
+	for have, want := range map[string]bool{"1.40": true, "": true, "1.41": false, "1.52": false, "2.0": false} {
+		if older(have, oldestAPI) != want {
+			t.Errorf("API %q older than %s: want %v", have, oldestAPI, want)
+		}
 	}
 }
