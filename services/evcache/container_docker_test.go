@@ -2,17 +2,14 @@ package evcache
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"net"
-	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/flix-lab/flix/services/dockertest"
 )
 
 // memcached runs the real one until the end of the test and returns its
@@ -20,10 +17,10 @@ import (
 // fails when FLIX_REQUIRE_DOCKER is 1).
 func memcached(t testing.TB, maxBytes int64) (name, addr string) {
 	t.Helper()
-	image := pickImage(t)
+	image := dockertest.Image(t, "memcached", "memcached:1.6.18", "flix/memcached:1.6.18")
 	name = "flixt-mc-" + strings.ToLower(rand.Text()[:8])
 	t.Cleanup(func() {
-		if _, err := docker("rm", "--force", "--volumes", name); err != nil {
+		if _, err := dockertest.Run("rm", "--force", "--volumes", name); err != nil {
 			t.Error(err)
 		}
 	})
@@ -37,47 +34,10 @@ func memcached(t testing.TB, maxBytes int64) (name, addr string) {
 		t.Fatal(err)
 	}
 	run := []string{"run", "--detach", "--name", name, "--memory", "128m", "--publish", addr + ":" + strconv.Itoa(StorePort), image}
-	if _, err := docker(append(run, Command(maxBytes)...)...); err != nil {
+	if _, err := dockertest.Run(append(run, Command(maxBytes)...)...); err != nil {
 		t.Fatal(err)
 	}
 	return name, addr
-}
-
-// pickImage returns the image to test with.
-func pickImage(t testing.TB) string {
-	t.Helper()
-	miss := t.Skipf
-	if os.Getenv("FLIX_REQUIRE_DOCKER") == "1" {
-		miss = t.Fatalf
-	}
-	if _, err := docker("version", "--format", "{{.Server.Version}}"); err != nil {
-		miss("Docker is not reachable: %v", err)
-	}
-	if image := os.Getenv("FLIX_IMAGE_MEMCACHED"); image != "" {
-		return image
-	}
-	images := []string{"memcached:1.6.18", "flix/memcached:1.6.18"}
-	for _, image := range images {
-		if _, err := docker("image", "inspect", image); err == nil {
-			return image
-		}
-	}
-	miss("none of the images %s is here: pull the first, build the second with flix images build, or name another in FLIX_IMAGE_MEMCACHED", strings.Join(images, ", "))
-	return ""
-}
-
-// docker runs the docker command and returns what it prints.
-func docker(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	var stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, "docker", args...)
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("docker %s: %w: %s", args[0], err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return strings.TrimSpace(string(out)), nil
 }
 
 // Zone a is a real memcached and zone b an embedded one: to the client they
@@ -106,7 +66,7 @@ func TestMemcached(t *testing.T) {
 		if err := all.Set(ctx, "kept", []byte("v"), 0); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := docker("kill", name); err != nil {
+		if _, err := dockertest.Run("kill", name); err != nil {
 			t.Fatal(err)
 		}
 		want(t, all, "kept", "v") // from the other zone
@@ -116,7 +76,7 @@ func TestMemcached(t *testing.T) {
 		if up := <-b.changes; up {
 			t.Fatal("it is dead, but counts as up")
 		}
-		if _, err := docker("start", name); err != nil {
+		if _, err := dockertest.Run("start", name); err != nil {
 			t.Fatal(err)
 		}
 		if up := <-b.changes; !up {

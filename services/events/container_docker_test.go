@@ -1,20 +1,17 @@
 package events
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"net"
-	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/dockertest"
 )
 
 // container is a Kafka broker that a test started.
@@ -27,14 +24,14 @@ type container struct {
 // cannot be done (and fails when FLIX_REQUIRE_DOCKER is 1).
 func startKafka(t testing.TB) *container {
 	t.Helper()
-	image := pickImage(t)
+	image := dockertest.Image(t, "kafka", "apache/kafka:4.1.0", "flix/kafka:4.1.0")
 	c := &container{name: "flixt-kfk-" + strings.ToLower(rand.Text()[:8])}
 	t.Cleanup(func() {
 		if t.Failed() {
-			logs, err := docker("logs", "--tail", "40", c.name)
+			logs, err := dockertest.Run("logs", "--tail", "40", c.name)
 			t.Logf("%s %v", logs, err)
 		}
-		if _, err := docker("rm", "--force", "--volumes", c.name); err != nil {
+		if _, err := dockertest.Run("rm", "--force", "--volumes", c.name); err != nil {
 			t.Error(err)
 		}
 	})
@@ -52,7 +49,7 @@ func startKafka(t testing.TB) *container {
 		run = append(run, "--env", k+"="+v)
 	}
 	start := time.Now()
-	if _, err := docker(append(run, image)...); err != nil {
+	if _, err := dockertest.Run(append(run, image)...); err != nil {
 		t.Fatal(err)
 	}
 	c.beside = newBeside(t, c.addr, time.Hour)
@@ -61,46 +58,9 @@ func startKafka(t testing.TB) *container {
 	return c
 }
 
-// pickImage returns the image to test with.
-func pickImage(t testing.TB) string {
-	t.Helper()
-	miss := t.Skipf
-	if os.Getenv("FLIX_REQUIRE_DOCKER") == "1" {
-		miss = t.Fatalf
-	}
-	if _, err := docker("version", "--format", "{{.Server.Version}}"); err != nil {
-		miss("Docker is not reachable: %v", err)
-	}
-	if image := os.Getenv("FLIX_IMAGE_KAFKA"); image != "" {
-		return image
-	}
-	images := []string{"apache/kafka:4.1.0", "flix/kafka:4.1.0"}
-	for _, image := range images {
-		if _, err := docker("image", "inspect", image); err == nil {
-			return image
-		}
-	}
-	miss("none of the images %s is here: pull the first, build the second with flix images build, or name another in FLIX_IMAGE_KAFKA", strings.Join(images, ", "))
-	return ""
-}
-
-// docker runs the docker command and returns what it prints.
-func docker(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	var stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, "docker", args...)
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("docker %s: %w: %s", args[0], err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return strings.TrimSpace(string(out)), nil
-}
-
 func (c *container) kill(t testing.TB) {
 	t.Helper()
-	if _, err := docker("kill", c.name); err != nil {
+	if _, err := dockertest.Run("kill", c.name); err != nil {
 		t.Fatal(err)
 	}
 	c.beside.change(t, false)
@@ -109,7 +69,7 @@ func (c *container) kill(t testing.TB) {
 func (c *container) restart(t testing.TB) {
 	t.Helper()
 	start := time.Now()
-	if _, err := docker("start", c.name); err != nil {
+	if _, err := dockertest.Run("start", c.name); err != nil {
 		t.Fatal(err)
 	}
 	c.beside.change(t, true)

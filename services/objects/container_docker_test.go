@@ -1,18 +1,14 @@
 package objects
 
 import (
-	"bytes"
-	"context"
 	"crypto/rand"
-	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/flix-lab/flix/services/dockertest"
 	"github.com/flix-lab/flix/services/telemetry/telemetrytest"
 )
 
@@ -21,10 +17,10 @@ import (
 // FLIX_REQUIRE_DOCKER is 1).
 func versity(t testing.TB, args ...string) (name, addr string) {
 	t.Helper()
-	image := pickImage(t)
+	image := dockertest.Image(t, "s3", "versity/versitygw:v1.8.0", "flix/versitygw:1.8.0")
 	name = "flixt-s3-" + strings.ToLower(rand.Text()[:8])
 	t.Cleanup(func() {
-		if _, err := docker("rm", "--force", "--volumes", name); err != nil {
+		if _, err := dockertest.Run("rm", "--force", "--volumes", name); err != nil {
 			t.Error(err)
 		}
 	})
@@ -39,47 +35,10 @@ func versity(t testing.TB, args ...string) (name, addr string) {
 		run = append(run, "--env", k+"="+v)
 	}
 	run = append(append(run, args...), image)
-	if _, err := docker(append(run, Command()...)...); err != nil {
+	if _, err := dockertest.Run(append(run, Command()...)...); err != nil {
 		t.Fatal(err)
 	}
 	return name, addr
-}
-
-// pickImage returns the image to test with.
-func pickImage(t testing.TB) string {
-	t.Helper()
-	miss := t.Skipf
-	if os.Getenv("FLIX_REQUIRE_DOCKER") == "1" {
-		miss = t.Fatalf
-	}
-	if _, err := docker("version", "--format", "{{.Server.Version}}"); err != nil {
-		miss("Docker is not reachable: %v", err)
-	}
-	if image := os.Getenv("FLIX_IMAGE_VERSITYGW"); image != "" {
-		return image
-	}
-	images := []string{"versity/versitygw:v1.8.0", "flix/versitygw:1.8.0"}
-	for _, image := range images {
-		if _, err := docker("image", "inspect", image); err == nil {
-			return image
-		}
-	}
-	miss("none of the images %s is here: pull the first, build the second with flix images build, or name another in FLIX_IMAGE_VERSITYGW", strings.Join(images, ", "))
-	return ""
-}
-
-// docker runs the docker command and returns what it prints.
-func docker(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	var stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, "docker", args...)
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("docker %s: %w: %s", args[0], err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return strings.TrimSpace(string(out)), nil
 }
 
 // One container serves all: the tests of a store that lives, then those of one
@@ -103,7 +62,7 @@ func TestVersitygw(t *testing.T) {
 	})
 	t.Run("restart", func(t *testing.T) {
 		b.put("kept", []byte("kept"))
-		if _, err := docker("kill", name); err != nil {
+		if _, err := dockertest.Run("kill", name); err != nil {
 			t.Fatal(err)
 		}
 		if up := <-b.changes; up {
@@ -112,7 +71,7 @@ func TestVersitygw(t *testing.T) {
 		if code, body := read(t, "http://"+b.addr+"/media/kept", ""); code != http.StatusServiceUnavailable {
 			t.Errorf("a request without the store: %d %s", code, body)
 		}
-		if _, err := docker("start", name); err != nil {
+		if _, err := dockertest.Run("start", name); err != nil {
 			t.Fatal(err)
 		}
 		if up := <-b.changes; !up {
@@ -134,7 +93,7 @@ func TestVersitygwCountsNothing(t *testing.T) {
 	}
 	b.put("logged", noise(12345, 1))
 	b.get("logged", 0, 0)
-	logs, err := docker("logs", name)
+	logs, err := dockertest.Run("logs", name)
 	if err != nil {
 		t.Fatal(err)
 	}

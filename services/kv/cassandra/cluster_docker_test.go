@@ -1,18 +1,16 @@
 package cassandra_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/flix-lab/flix/services/dockertest"
 	"github.com/flix-lab/flix/services/kv/cassandra"
 	"github.com/flix-lab/flix/services/kv/kvtest"
 	"github.com/flix-lab/flix/services/telemetry"
@@ -41,7 +39,7 @@ var shared struct {
 // where there is none to be had, and fails it when FLIX_REQUIRE_DOCKER is 1.
 func sharedCluster(t testing.TB) *cluster {
 	t.Helper()
-	image := pickImage(t)
+	image := dockertest.Image(t, "cassandra", "cassandra:5.0.5", "flix/cassandra:5.0.5")
 	shared.once.Do(func() {
 		start := time.Now()
 		shared.c, shared.err = startCluster(image)
@@ -76,7 +74,7 @@ func startCluster(image string) (*cluster, error) {
 	for i, r := range regions {
 		name := c.name + "-" + r
 		c.nodes = append(c.nodes, name)
-		if _, err := docker("run", "--detach", "--name", name, "--network", c.network, "--ip", seeds[i], "--memory", "1200m", "--publish", "127.0.0.1::9042",
+		if _, err := dockertest.Run("run", "--detach", "--name", name, "--network", c.network, "--ip", seeds[i], "--memory", "1200m", "--publish", "127.0.0.1::9042",
 			"--env", "CASSANDRA_CLUSTER_NAME=flix", "--env", "CASSANDRA_DC="+r, "--env", "CASSANDRA_RACK=a", "--env", "CASSANDRA_ENDPOINT_SNITCH=GossipingPropertyFileSnitch",
 			"--env", "CASSANDRA_SEEDS="+strings.Join(seeds, ","), "--env", "MAX_HEAP_SIZE=384M", "--env", "HEAP_NEWSIZE=96M",
 			"--env", "JVM_EXTRA_OPTS=-Dcassandra.ring_delay_ms=1000 -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra.superuser_setup_delay_ms=0", image); err != nil {
@@ -94,7 +92,7 @@ func (c *cluster) makeNetwork() (string, error) {
 		b := make([]byte, 2)
 		_, _ = rand.Read(b) // never fails
 		subnet := fmt.Sprintf("10.%d.%d", 100+b[0]%100, b[1])
-		_, err := docker("network", "create", "--subnet", subnet+".0/24", c.network)
+		_, err := dockertest.Run("network", "create", "--subnet", subnet+".0/24", c.network)
 		if err == nil {
 			return subnet, nil
 		}
@@ -127,7 +125,7 @@ func (c *cluster) awaitNode(ctx context.Context, i int) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			logs, _ := docker("logs", "--tail", "20", c.nodes[i]) // only for the message
+			logs, _ := dockertest.Run("logs", "--tail", "20", c.nodes[i]) // only for the message
 			return fmt.Errorf("%s is not up: %+v, %w\n%s", c.nodes[i], s, err, logs)
 		}
 	}
@@ -147,7 +145,7 @@ func everywhere() cassandra.Replication {
 
 // addr is a node's address outside of its container; a restart changes it.
 func (c *cluster) addr(i int) (string, error) {
-	out, err := docker("port", c.nodes[i], "9042/tcp")
+	out, err := dockertest.Run("port", c.nodes[i], "9042/tcp")
 	if err != nil {
 		return "", err
 	}
@@ -168,17 +166,17 @@ func (c *cluster) hosts(i int) func() []string {
 func (c *cluster) remove() error {
 	var errs []error
 	if len(c.nodes) > 0 {
-		_, err := docker(append([]string{"rm", "--force", "--volumes"}, c.nodes...)...)
+		_, err := dockertest.Run(append([]string{"rm", "--force", "--volumes"}, c.nodes...)...)
 		errs = append(errs, err)
 	}
-	_, err := docker("network", "rm", c.network)
+	_, err := dockertest.Run("network", "rm", c.network)
 	return errors.Join(append(errs, err)...)
 }
 
 // do changes a node: pause, unpause, kill or start.
 func (c *cluster) do(t testing.TB, verb string, i int) {
 	t.Helper()
-	if _, err := docker(verb, c.nodes[i]); err != nil {
+	if _, err := dockertest.Run(verb, c.nodes[i]); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -219,44 +217,4 @@ func eventually(t testing.TB, what string, within time.Duration, ok func() bool)
 func due(d time.Duration) func() bool {
 	at := time.Now().Add(d)
 	return func() bool { return time.Now().After(at) }
-}
-
-// pickImage returns the image to test with.
-func pickImage(t testing.TB) string {
-	t.Helper()
-	miss := t.Skipf
-	if os.Getenv("FLIX_REQUIRE_DOCKER") == "1" {
-		miss = t.Fatalf
-	}
-	if testing.Short() {
-		t.Skip("three Cassandra nodes take half a minute to start")
-	}
-	if _, err := docker("version", "--format", "{{.Server.Version}}"); err != nil {
-		miss("Docker is not reachable: %v", err)
-	}
-	if image := os.Getenv("FLIX_IMAGE_CASSANDRA"); image != "" {
-		return image
-	}
-	images := []string{"cassandra:5.0.5", "flix/cassandra:5.0.5"}
-	for _, image := range images {
-		if _, err := docker("image", "inspect", image); err == nil {
-			return image
-		}
-	}
-	miss("none of the images %s is here: pull the first, or name another in FLIX_IMAGE_CASSANDRA", strings.Join(images, ", "))
-	return ""
-}
-
-// docker runs the docker command and returns what it prints.
-func docker(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	var stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, "docker", args...)
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("docker %s: %w: %s", args[0], err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return strings.TrimSpace(string(out)), nil
 }

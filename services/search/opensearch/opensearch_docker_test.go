@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/dockertest"
 	"github.com/flix-lab/flix/services/search"
 	"github.com/flix-lab/flix/services/search/opensearch"
 	"github.com/flix-lab/flix/services/search/searchtest"
@@ -226,7 +227,7 @@ func lost(t *testing.T, idx search.Index, url string) {
 // restart kills the server and starts it again: the client is unavailable
 // meanwhile, needs no help afterwards, and what was put is there.
 func restart(t *testing.T, idx *opensearch.Client, c *container, url string) {
-	if _, err := docker("kill", c.name); err != nil {
+	if _, err := dockertest.Run("kill", c.name); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := idx.Search(t.Context(), "cafe", 1); services.KindOf(err) != services.Unavailable {
@@ -235,7 +236,7 @@ func restart(t *testing.T, idx *opensearch.Client, c *container, url string) {
 	if err := idx.Put(t.Context(), search.Doc{ID: "tt-2", Name: "x"}); services.KindOf(err) != services.Unavailable {
 		t.Errorf("Put on a dead server: %v", err)
 	}
-	if _, err := docker("start", c.name); err != nil {
+	if _, err := dockertest.Run("start", c.name); err != nil {
 		t.Fatal(err)
 	}
 	now, err := c.url(t.Context())

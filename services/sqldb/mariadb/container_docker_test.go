@@ -1,18 +1,13 @@
 package mariadb_test
 
 import (
-	"bytes"
-	"context"
 	"crypto/rand"
-	"fmt"
-	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
+	"github.com/flix-lab/flix/services/dockertest"
 	"github.com/flix-lab/flix/services/sqldb/mariadb"
 )
 
@@ -36,10 +31,10 @@ func accounts() mariadb.Accounts {
 // wait for the server to answer.
 func startContainer(t testing.TB, serverID int) *container {
 	t.Helper()
-	image := pickImage(t)
+	image := dockertest.Image(t, "mariadb", "mariadb:10.11", "flix/mariadb:10.11")
 	c := &container{name: "flixt-mdb-" + strings.ToLower(rand.Text()[:8])}
 	t.Cleanup(func() {
-		if _, err := docker("rm", "--force", "--volumes", c.name); err != nil {
+		if _, err := dockertest.Run("rm", "--force", "--volumes", c.name); err != nil {
 			t.Error(err)
 		}
 	})
@@ -48,43 +43,17 @@ func startContainer(t testing.TB, serverID int) *container {
 		args = append(args, "--env", k+"="+v)
 	}
 	args = append(append(args, image), mariadb.Options(serverID, mariadb.Small)...)
-	if _, err := docker(args...); err != nil {
+	if _, err := dockertest.Run(args...); err != nil {
 		t.Fatal(err)
 	}
 	c.locate(t)
 	return c
 }
 
-// pickImage returns the image to test with.
-func pickImage(t testing.TB) string {
-	t.Helper()
-	miss := t.Skipf
-	if os.Getenv("FLIX_REQUIRE_DOCKER") == "1" {
-		miss = t.Fatalf
-	}
-	if testing.Short() {
-		t.Skip("containers take too long for a short run")
-	}
-	if _, err := docker("version", "--format", "{{.Server.Version}}"); err != nil {
-		miss("Docker is not reachable: %v", err)
-	}
-	if image := os.Getenv("FLIX_IMAGE_MARIADB"); image != "" {
-		return image
-	}
-	images := []string{"mariadb:10.11", "flix/mariadb:10.11"}
-	for _, image := range images {
-		if _, err := docker("image", "inspect", image); err == nil {
-			return image
-		}
-	}
-	miss("none of the images %s is here: pull the first, or name another in FLIX_IMAGE_MARIADB", strings.Join(images, ", "))
-	return ""
-}
-
 // locate finds out where the container is; it moves when it is started again.
 func (c *container) locate(t testing.TB) {
 	t.Helper()
-	out, err := docker("inspect", "--format", `{{(index (index .NetworkSettings.Ports "3306/tcp") 0).HostPort}} {{.NetworkSettings.IPAddress}}`, c.name)
+	out, err := dockertest.Run("inspect", "--format", `{{(index (index .NetworkSettings.Ports "3306/tcp") 0).HostPort}} {{.NetworkSettings.IPAddress}}`, c.name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,14 +81,14 @@ func (c *container) inside() string {
 
 func (c *container) kill(t testing.TB) {
 	t.Helper()
-	if _, err := docker("kill", c.name); err != nil {
+	if _, err := dockertest.Run("kill", c.name); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func (c *container) restart(t testing.TB) {
 	t.Helper()
-	if _, err := docker("start", c.name); err != nil {
+	if _, err := dockertest.Run("start", c.name); err != nil {
 		t.Fatal(err)
 	}
 	c.locate(t)
@@ -127,14 +96,14 @@ func (c *container) restart(t testing.TB) {
 
 func (c *container) pause(t testing.TB) {
 	t.Helper()
-	if _, err := docker("pause", c.name); err != nil {
+	if _, err := dockertest.Run("pause", c.name); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func (c *container) unpause(t testing.TB) {
 	t.Helper()
-	if _, err := docker("unpause", c.name); err != nil {
+	if _, err := dockertest.Run("unpause", c.name); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -142,23 +111,9 @@ func (c *container) unpause(t testing.TB) {
 // sql runs statements as root, past every Keeper, and returns what they print.
 func (c *container) sql(t testing.TB, text string) string {
 	t.Helper()
-	out, err := docker("exec", c.name, "mariadb", "-uroot", "-p"+accounts().RootPassword, "--batch", "--skip-column-names", "-e", text)
+	out, err := dockertest.Run("exec", c.name, "mariadb", "-uroot", "-p"+accounts().RootPassword, "--batch", "--skip-column-names", "-e", text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
-}
-
-// docker runs the docker command and returns what it prints.
-func docker(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	var stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, "docker", args...)
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("docker %s: %w: %s", args[0], err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return strings.TrimSpace(string(out)), nil
 }
