@@ -3,6 +3,7 @@ package telemetrytest
 
 import (
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -33,4 +34,22 @@ func Metric(t testing.TB, r *prometheus.Registry, name string, labels map[string
 		}
 	}
 	return sum, n
+}
+
+// patience bounds Await.
+const patience = 10 * time.Second
+
+// Await waits until the sum is what is wanted: what an answer counts, it counts
+// after its client has read it whole.
+func Await(t testing.TB, r *prometheus.Registry, name string, labels map[string]string, want float64) {
+	t.Helper()
+	for until := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		sum, n := Metric(t, r, name, labels)
+		if n > 0 && sum == want {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("%s%v = %v in %d series, want %v", name, labels, sum, n, want)
+		}
+	}
 }
