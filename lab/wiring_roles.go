@@ -371,7 +371,7 @@ func buildSignup(u *unit) (services.Unit, error) {
 	}
 	return signup.New(signup.Deps{
 		HTTP: u.ls.TCP[topology.PortHTTP], Tel: u.tel, Timing: u.timing(), Region: u.spec.Region, Instance: u.spec.ID,
-		Members: db, Cache: cache, Events: prod, Key: u.world.key, Iterations: labIterations,
+		Members: db, Cache: cache, Events: prod, Key: u.world.key, Iterations: labIterations, Document: OpenAPI(),
 	})
 }
 

@@ -33,6 +33,9 @@ type Timing struct {
 	BreakerSleep Duration `yaml:"breaker_sleep" json:"breaker_sleep"`
 	// CacheTTL is how long cached answers live in EVCache.
 	CacheTTL Duration `yaml:"cache_ttl" json:"cache_ttl"`
+	// BillingPeriod is the length of the free trial, and of what a membership is
+	// charged for at a time.
+	BillingPeriod Duration `yaml:"billing_period" json:"billing_period"`
 	// LicenseDuration is how long a streaming licence is valid.
 	LicenseDuration Duration `yaml:"license_duration" json:"license_duration"`
 	// URLExpiry is how long a signed appliance URL is valid.
@@ -89,7 +92,7 @@ func LabTiming() Timing {
 		DNSTTL:          2 * s,
 		FillWindowStart: 0, FillWindow: 24 * h, ScrubInterval: 5 * m,
 		RPCTimeout: 1 * s, BreakerSleep: 1 * s, CacheTTL: 10 * s,
-		LicenseDuration: 12 * h, URLExpiry: 4 * h, MemberTokenExpiry: 24 * h,
+		BillingPeriod: 1 * h, LicenseDuration: 12 * h, URLExpiry: 4 * h, MemberTokenExpiry: 24 * h,
 		ProgressReport: 2 * s, MaxConnectionAge: 60 * s,
 		EvacuationStep: 200 * ms, EvacuationVerify: 1 * s,
 		ProbeTimeout: 500 * ms, StallTimeout: 1500 * ms, FetchPatience: 2 * s, FetchWatch: 100 * ms,
@@ -108,6 +111,7 @@ func ProductionTiming() Timing {
 	t.LeaseRenewal, t.LeaseDuration, t.EvictionInterval, t.RegistryFetch = 30*s, 90*s, 60*s, 30*s
 	t.HealthReport, t.ReportExpiry, t.CacheControlSync = 5*m, 15*m, 30*s
 	t.DNSTTL = 60 * s
+	t.BillingPeriod = 30 * 24 * h
 	t.FillWindowStart, t.FillWindow, t.ScrubInterval = 2*h, 12*h, 24*h
 	t.BreakerSleep, t.CacheTTL = 5*s, 5*m
 	t.ProgressReport, t.MaxConnectionAge = 1*m, 10*m

@@ -2,6 +2,11 @@
 // titles.
 package discovery
 
+import (
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/edge"
+)
+
 // Paths of the discovery API behind the gateway. All need a member token.
 const (
 	PathRows   = "/discovery/rows"   // GET: RowsReply
@@ -64,4 +69,28 @@ type Row struct {
 type RowsReply struct {
 	Rows  []Row `json:"rows"`
 	Stale bool  `json:"stale,omitempty"`
+}
+
+// Operations describes the API.
+func Operations() []edge.Operation {
+	o := operations()
+	return []edge.Operation{o.rows, o.search, o.titles, o.title}
+}
+
+type described struct{ rows, search, titles, title edge.Operation }
+
+func operations() described {
+	ptr := func(n int) *int { return &n }
+	bound := func(n float64) *float64 { return &n }
+	return described{
+		rows: edge.Operation{Pattern: "GET " + PathRows, ID: "getRows", Summary: "The rows of the member's home page", Reply: RowsReply{}, Member: true},
+		search: edge.Operation{Pattern: "GET " + PathSearch, ID: "search", Summary: "Titles by name, genre and synopsis, best first", Reply: SearchReply{}, Member: true, Params: []edge.Param{
+			{Name: "q", In: "query", Required: true, Doc: "what to look for", Schema: edge.Schema{Type: "string", MinLength: ptr(1), MaxLength: ptr(maxQuery), Pattern: `[^ \t\r\n]`}},
+			{Name: "limit", In: "query", Doc: "how many hits at most; 10 if left out", Schema: edge.Schema{Type: "integer", Minimum: bound(1), Maximum: bound(maxHits)}},
+		}},
+		titles: edge.Operation{Pattern: "GET " + PathTitles, ID: "listTitles", Summary: "The catalogue, by name", Reply: TitlesReply{}, Member: true},
+		title: edge.Operation{Pattern: "GET " + PathTitles + "/{id}", ID: "getTitle", Summary: "One title", Reply: Title{}, Member: true, Fails: []services.Kind{services.NotFound}, Params: []edge.Param{
+			{Name: "id", In: "path", Required: true, Doc: "the title's id", Schema: edge.Schema{Type: "string", MinLength: ptr(1), MaxLength: ptr(128)}},
+		}},
+	}
 }

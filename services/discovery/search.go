@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/edge"
@@ -16,7 +17,7 @@ import (
 // Bounds of a search.
 const (
 	defaultHits, maxHits = 10, 50
-	maxQuery             = 200 // bytes
+	maxQuery             = 200 // characters
 )
 
 // searchTitles answers from the index. A title whose id or name is the query
@@ -69,8 +70,8 @@ func (s *Server) searchTitles(r *http.Request, _ edge.Caller) (any, error) {
 
 func searchParams(r *http.Request) (query string, limit int, err error) {
 	query = strings.TrimSpace(r.URL.Query().Get("q"))
-	if query == "" || len(query) > maxQuery {
-		return "", 0, services.Errorf(services.Invalid, "search: q: a query of 1 to %d bytes is needed", maxQuery).WithRemedy("write it like ?q=harbor")
+	if query == "" || utf8.RuneCountInString(query) > maxQuery {
+		return "", 0, services.Errorf(services.Invalid, "search: q: a query of 1 to %d characters is needed", maxQuery).WithRemedy("write it like ?q=harbor")
 	}
 	limit = defaultHits
 	if v := r.URL.Query().Get("limit"); v != "" {

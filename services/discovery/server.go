@@ -90,10 +90,11 @@ func New(d Deps) (*Server, error) {
 		search:    resilience.New[[]search.Hit](g, "SearchTitles", store),
 		getRows:   resilience.New[*recommendpb.RowsReply](g, "GetRows", call),
 	}
-	s.edge.HandleMember("GET "+PathTitles, s.listTitles)
-	s.edge.HandleMember("GET "+PathTitles+"/{id}", s.oneTitle)
-	s.edge.HandleMember("GET "+PathSearch, s.searchTitles)
-	s.edge.HandleMember("GET "+PathRows, s.rows)
+	o := operations()
+	s.edge.HandleMember(o.titles, s.listTitles)
+	s.edge.HandleMember(o.title, s.oneTitle)
+	s.edge.HandleMember(o.search, s.searchTitles)
+	s.edge.HandleMember(o.rows, s.rows)
 	return s, nil
 }
 

@@ -1,10 +1,6 @@
 package edge
 
-import (
-	"net/http"
-
-	"github.com/flix-lab/flix/services"
-)
+import "net/http"
 
 // The headers by which the gateway names a caller to the APIs.
 const (
@@ -37,12 +33,7 @@ func CallerOf(r *http.Request) Caller {
 
 // HandleMember is Handle for a route that only a member may use; anybody else
 // is Denied with reason no_member.
-func (e *Edge) HandleMember(pattern string, answer func(*http.Request, Caller) (any, error)) {
-	e.Handle(pattern, func(r *http.Request) (any, error) {
-		c := CallerOf(r)
-		if c.Member == "" {
-			return nil, services.Errorf(services.Denied, "%s: no member is signed in", e.name).WithReason("no_member").WithRemedy("sign in")
-		}
-		return answer(r, c)
-	})
+func (e *Edge) HandleMember(o Operation, answer func(*http.Request, Caller) (any, error)) {
+	o.Member = true
+	e.Handle(o, func(r *http.Request) (any, error) { return answer(r, CallerOf(r)) })
 }

@@ -13,7 +13,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +36,7 @@ type Edge struct {
 	tel      *telemetry.Telemetry
 	timing   topology.Timing
 	mux      *http.ServeMux
+	methods  []string // of the routes
 	requests *prometheus.CounterVec
 }
 
@@ -45,26 +48,59 @@ func New(name string, tel *telemetry.Telemetry, timing topology.Timing) *Edge {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "http_requests_total", Help: "Requests answered, by route and status."}, []string{"route", "status"}),
 	}
 	tel.Metrics.MustRegister(e.requests)
-	e.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		e.fail(w, r, "unknown", services.Errorf(services.NotFound, "%s %s is not a route of the %s API", r.Method, r.URL.Path, name))
-	})
+	e.mux.HandleFunc("/", e.unknown)
 	return e
 }
 
-// Handle routes a pattern of http.ServeMux. The answer is sent as JSON; a nil
-// one is 204. Routes are added before Serve.
-func (e *Edge) Handle(pattern string, answer func(r *http.Request) (any, error)) {
-	e.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+// unknown answers for what is no route: a path that has one under another
+// method says which.
+func (e *Edge) unknown(w http.ResponseWriter, r *http.Request) {
+	var allowed []string
+	for _, m := range e.methods {
+		other := *r
+		other.Method = m
+		if _, pattern := e.mux.Handler(&other); pattern != "/" {
+			allowed = append(allowed, m)
+		}
+	}
+	if len(allowed) == 0 {
+		e.fail(w, r, "unknown", services.Errorf(services.NotFound, "%s %s is not a route of the %s API", r.Method, r.URL.Path, e.name))
+		return
+	}
+	if slices.Contains(allowed, http.MethodGet) {
+		allowed = append(allowed, http.MethodHead)
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	e.refuse(w, r, "unknown", http.StatusMethodNotAllowed, services.Errorf(services.Invalid, "%s is not a method of %s", r.Method, r.URL.Path).WithRemedy("use %s", strings.Join(allowed, " or ")))
+}
+
+// Handle adds a route. Requests are checked by their description first; the
+// answer is sent as JSON, and a nil one is 204. Routes are added before Serve.
+func (e *Edge) Handle(o Operation, answer func(r *http.Request) (any, error)) {
+	if m := o.method(); !slices.Contains(e.methods, m) {
+		e.methods = append(e.methods, m)
+	}
+	check := newGuard(o)
+	e.mux.HandleFunc(o.Pattern, func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+		// Before the body is looked at: who may not ask learns nothing of it.
+		if o.Member && r.Header.Get(HeaderMember) == "" {
+			e.fail(w, r, o.Pattern, services.Errorf(services.Denied, "%s: no member is signed in", e.name).WithReason("no_member").WithRemedy("sign in"))
+			return
+		}
+		if status, err := check.request(r); err != nil {
+			e.refuse(w, r, o.Pattern, status, services.Wrap(o.ID, err))
+			return
+		}
 		v, err := answer(r)
 		switch {
 		case err != nil:
-			e.fail(w, r, pattern, err)
+			e.fail(w, r, o.Pattern, err)
 		case v == nil:
-			e.count(pattern, http.StatusNoContent)
+			e.count(o.Pattern, http.StatusNoContent)
 			w.WriteHeader(http.StatusNoContent)
 		default:
-			e.count(pattern, http.StatusOK)
+			e.count(o.Pattern, http.StatusOK)
 			telemetry.WriteJSON(w, http.StatusOK, v)
 		}
 	})
@@ -72,13 +108,17 @@ func (e *Edge) Handle(pattern string, answer func(r *http.Request) (any, error))
 
 // fail answers with the problem of an error.
 func (e *Edge) fail(w http.ResponseWriter, r *http.Request, route string, err error) {
-	p := services.ProblemOf(err)
-	status := p.Kind.HTTPStatus()
+	e.refuse(w, r, route, services.KindOf(err).HTTPStatus(), err)
+}
+
+// refuse answers with the problem of an error and a status that says more than
+// its kind.
+func (e *Edge) refuse(w http.ResponseWriter, r *http.Request, route string, status int, err error) {
 	e.count(route, status)
 	if status >= http.StatusInternalServerError {
 		e.tel.Log.WarnContext(r.Context(), "request failed", "route", route, "status", status, "trace_id", telemetry.TraceID(r.Context()), "error", err)
 	}
-	telemetry.WriteJSON(w, status, p)
+	telemetry.WriteJSON(w, status, services.ProblemOf(err))
 }
 
 func (e *Edge) count(route string, status int) {

@@ -49,15 +49,15 @@ func timing(rpc time.Duration) topology.Timing {
 func TestAnswers(t *testing.T) {
 	tel := telemetry.Discard()
 	e := New("x", tel, timing(time.Second))
-	e.Handle("POST /x/double", func(r *http.Request) (any, error) {
+	e.Handle(Operation{Pattern: "POST /x/double", Body: form{}, Reply: form{}}, func(r *http.Request) (any, error) {
 		f, err := Decode[form](r)
 		if err != nil || f.N == 0 {
 			return nil, err
 		}
 		return form{2 * f.N}, nil
 	})
-	e.Handle("GET /x/broken", func(*http.Request) (any, error) { return nil, errors.New("boom") })
-	e.HandleMember("GET /x/me", func(_ *http.Request, c Caller) (any, error) { return c, nil })
+	e.Handle(Operation{Pattern: "GET /x/broken"}, func(*http.Request) (any, error) { return nil, errors.New("boom") })
+	e.HandleMember(Operation{Pattern: "GET /x/me", Reply: Caller{}}, func(_ *http.Request, c Caller) (any, error) { return c, nil })
 	base, stop := serve(t, e)
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
@@ -73,8 +73,8 @@ func TestAnswers(t *testing.T) {
 		{name: "no body", method: "POST", path: "/x/double", status: 400, reason: "bad_json"},
 		{name: "half a body", method: "POST", path: "/x/double", body: `{"n":`, status: 400, reason: "bad_json"},
 		{name: "two objects", method: "POST", path: "/x/double", body: `{"n":1} {}`, status: 400, reason: "bad_json"},
-		{name: "another type", method: "POST", path: "/x/double", body: `{"n":"1"}`, status: 400, reason: "bad_json"},
-		{name: "too large", method: "POST", path: "/x/double", body: `{"n":1` + strings.Repeat(" ", MaxBody) + `}`, status: 400, reason: "body_too_large"},
+		{name: "another type", method: "POST", path: "/x/double", body: `{"n":"1"}`, status: 400, reason: ReasonFields},
+		{name: "too large", method: "POST", path: "/x/double", body: `{"n":1` + strings.Repeat(" ", MaxBody) + `}`, status: 413, reason: "body_too_large"},
 		{name: "a bug", method: "GET", path: "/x/broken", status: 500},
 		{name: "unknown", method: "GET", path: "/x/nowhere", status: 404},
 		{name: "nobody", method: "GET", path: "/x/me", status: 403, reason: "no_member"},
@@ -137,7 +137,7 @@ func TestEnd(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			e := New("x", telemetry.Discard(), timing(x.rpc))
 			began, release := make(chan struct{}), make(chan struct{})
-			e.Handle("GET /x/slow", func(r *http.Request) (any, error) {
+			e.Handle(Operation{Pattern: "GET /x/slow"}, func(r *http.Request) (any, error) {
 				close(began)
 				select {
 				case <-release:

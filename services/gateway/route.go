@@ -36,6 +36,9 @@ type Route struct {
 func DefaultRoutes() []Route {
 	return []Route{
 		{Prefix: "/signup", VIP: string(topology.RoleSignup)},
+		{Prefix: "/signup/account", VIP: string(topology.RoleSignup), Member: true},
+		{Prefix: "/signup/plan", VIP: string(topology.RoleSignup), Member: true},
+		{Prefix: "/openapi.json", VIP: string(topology.RoleSignup)},
 		{Prefix: "/discovery", VIP: string(topology.RoleDiscovery), Member: true},
 		{Prefix: "/play", VIP: string(topology.RolePlay), Member: true},
 	}

@@ -3,7 +3,12 @@
 // ranks appliances.
 package play
 
-import "time"
+import (
+	"time"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/edge"
+)
 
 // Paths of the play API behind the gateway. All need a member token.
 const (
@@ -15,20 +20,20 @@ const (
 
 // StartRequest asks to play. Session is the client's idempotency key.
 type StartRequest struct {
-	Session string `json:"session_id"`
-	Title   string `json:"title_id"`
-	Device  string `json:"device"`
+	Session string `json:"session_id" rule:"required;min=1;max=128" doc:"made by the client; the same again is the same play"`
+	Title   string `json:"title_id" rule:"required;min=1;max=128"`
+	Device  string `json:"device" rule:"optional;max=128" doc:"the kind of device: web, phone, tv; the token's if left out"`
 	// Height is the resolution wanted, in lines; 0 is what the plan allows.
-	Height int `json:"height,omitempty"`
+	Height int `json:"height,omitempty" rule:"optional;min=0;max=65536"`
 }
 
 // RenewRequest asks for other appliances when all failed, or a fresh licence.
 type RenewRequest struct {
-	Session string `json:"session_id"`
-	Title   string `json:"title_id"`
-	License string `json:"license"`
+	Session string `json:"session_id" rule:"required;min=1;max=128"`
+	Title   string `json:"title_id" rule:"required;min=1;max=128"`
+	License string `json:"license" rule:"required;min=1;max=4096"`
 	// Broken names appliances the client could not use.
-	Broken []string `json:"broken,omitempty"`
+	Broken []string `json:"broken,omitempty" rule:"optional;items=64;each=128"`
 }
 
 // StartReply is everything a client needs to stream.
@@ -85,25 +90,43 @@ type Appliance struct {
 
 // ReportRequest tells how a play goes.
 type ReportRequest struct {
-	Session   string  `json:"session_id"`
-	Title     string  `json:"title_id"`
-	Kind      string  `json:"kind"` // start, progress, stop, error
-	Sequence  uint64  `json:"sequence"`
-	PositionS float64 `json:"position_s"`
-	Appliance string  `json:"appliance,omitempty"`
-	Bytes     uint64  `json:"bytes"`
-	Rung      string  `json:"rung,omitempty"`
-	RebufferS float64 `json:"rebuffer_s,omitempty"`
-	Error     string  `json:"error,omitempty"`
-	License   string  `json:"license,omitempty"` // released on stop
-	Device    string  `json:"device,omitempty"`
+	Session   string  `json:"session_id" rule:"required;min=1;max=128"`
+	Title     string  `json:"title_id" rule:"required;min=1;max=128"`
+	Kind      string  `json:"kind" rule:"required;enum=start|progress|stop|error"`
+	Sequence  uint64  `json:"sequence" rule:"optional;min=0;max=9007199254740991" doc:"rises by one with each report of a session"`
+	PositionS float64 `json:"position_s" rule:"optional;min=0;max=1000000"`
+	Appliance string  `json:"appliance,omitempty" rule:"optional;max=128"`
+	Bytes     uint64  `json:"bytes" rule:"optional;min=0;max=9007199254740991" doc:"received since the last report"`
+	Rung      string  `json:"rung,omitempty" rule:"optional;max=128"`
+	RebufferS float64 `json:"rebuffer_s,omitempty" rule:"optional;min=0;max=1000000" doc:"waited since the last report"`
+	Error     string  `json:"error,omitempty" rule:"optional;max=1024"`
+	License   string  `json:"license,omitempty" rule:"optional;max=4096" doc:"released on stop"`
+	Device    string  `json:"device,omitempty" rule:"optional;max=128"`
 }
 
 // SuspectRequest says that a segment of a file did not match its checksum.
 type SuspectRequest struct {
-	Session   string `json:"session_id"`
-	Title     string `json:"title_id"`
-	Version   uint64 `json:"version"`
-	Appliance string `json:"appliance"`
-	Path      string `json:"path"`
+	Session   string `json:"session_id" rule:"required;min=1;max=128"`
+	Title     string `json:"title_id" rule:"required;min=1;max=128"`
+	Version   uint64 `json:"version" rule:"optional;min=0;max=9007199254740991"`
+	Appliance string `json:"appliance" rule:"required;min=1;max=128"`
+	Path      string `json:"path" rule:"required;min=1;max=128"`
+}
+
+// Operations describes the API.
+func Operations() []edge.Operation {
+	o := operations()
+	return []edge.Operation{o.start, o.renew, o.report, o.suspect}
+}
+
+type described struct{ start, renew, report, suspect edge.Operation }
+
+func operations() described {
+	fails := []services.Kind{services.NotFound, services.Conflict}
+	return described{
+		start:   edge.Operation{Pattern: "POST " + PathStart, ID: "startPlay", Summary: "Permission, licence, streams and up to ten appliances to play a title", Body: StartRequest{}, Reply: StartReply{}, Member: true, Fails: fails},
+		renew:   edge.Operation{Pattern: "POST " + PathRenew, ID: "renewPlay", Summary: "Other appliances, or a fresh licence, for a play under way", Body: RenewRequest{}, Reply: StartReply{}, Member: true, Fails: fails},
+		report:  edge.Operation{Pattern: "POST " + PathReport, ID: "reportPlay", Summary: "How a play goes; a stop releases its licence", Body: ReportRequest{}, Member: true},
+		suspect: edge.Operation{Pattern: "POST " + PathSuspect, ID: "suspectFile", Summary: "Bytes of an appliance did not match their checksum", Body: SuspectRequest{}, Member: true},
+	}
 }

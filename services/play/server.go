@@ -94,10 +94,11 @@ func New(d Deps) (*Server, error) {
 		starts:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "play_starts_total", Help: "Plays asked for, by the reason they were refused with, or ok."}, []string{"result"}),
 	}
 	d.Tel.Metrics.MustRegister(s.starts)
-	s.edge.HandleMember("POST "+PathStart, s.start)
-	s.edge.HandleMember("POST "+PathRenew, s.renew)
-	s.edge.HandleMember("POST "+PathReport, s.takeReport)
-	s.edge.HandleMember("POST "+PathSuspect, s.takeSuspect)
+	o := operations()
+	s.edge.HandleMember(o.start, s.start)
+	s.edge.HandleMember(o.renew, s.renew)
+	s.edge.HandleMember(o.report, s.takeReport)
+	s.edge.HandleMember(o.suspect, s.takeSuspect)
 	return s, nil
 }
 

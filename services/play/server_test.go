@@ -93,7 +93,7 @@ func (w *world) sign(c token.Claims) *licensepb.IssueReply {
 }
 
 func (w *world) Issue(_ context.Context, r *licensepb.IssueRequest) (*licensepb.IssueReply, error) {
-	return w.sign(token.Claims{Session: r.GetSessionId(), Member: r.GetMemberId(), Title: r.GetTitleId(), Device: r.GetDevice()}), w.call("Issue", func() { w.issue = r })
+	return w.sign(token.Claims{Session: r.GetSessionId(), Member: r.GetMemberId(), Title: r.GetTitleId(), Device: r.GetDevice(), Country: r.GetCountry()}), w.call("Issue", func() { w.issue = r })
 }
 
 func (w *world) Renew(_ context.Context, r *licensepb.RenewRequest) (*licensepb.IssueReply, error) {
@@ -371,7 +371,7 @@ func TestRenew(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(*RenewRequest){
 		"another session": func(q *RenewRequest) { q.Session = "s2" }, "another title": func(q *RenewRequest) { q.Title = "tt-b" },
-		"no licence": func(q *RenewRequest) { q.License = "" }, "forged": func(q *RenewRequest) { q.License += "x" },
+		"no licence": func(q *RenewRequest) { q.License = "none" }, "forged": func(q *RenewRequest) { q.License += "x" },
 	} {
 		wrong := q
 		spoil(&wrong)
@@ -379,6 +379,11 @@ func TestRenew(t *testing.T) {
 			t.Errorf("%s: %+v", name, p)
 		}
 	}
+	r.header["X-Flix-Country"] = "GB"
+	if _, p := r.post(PathRenew, q); p.Kind != services.Denied || p.Reason != "license_binding" {
+		t.Errorf("from another country: %+v", p)
+	}
+	r.header["X-Flix-Country"] = "US"
 	r.header["X-Flix-Member"] = "m2"
 	if _, p := r.post(PathRenew, q); p.Kind != services.Denied {
 		t.Errorf("another member: %+v", p)

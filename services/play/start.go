@@ -81,6 +81,9 @@ func (s *Server) renew(r *http.Request, c edge.Caller) (any, error) {
 	if claims.Session != req.Session || claims.Member != c.Member || claims.Title != req.Title {
 		return nil, services.Errorf(services.Denied, "renew: the licence is for another play").WithReason("license_binding").WithRemedy("start the play again")
 	}
+	if claims.Country != c.Country {
+		return nil, services.Errorf(services.Denied, "renew: the licence is for %s, and the client is in %s", claims.Country, c.Country).WithReason("license_binding").WithRemedy("start the play again")
+	}
 	p := play{Caller: c, session: req.Session, title: req.Title, device: claims.Device, broken: req.Broken}
 	p.license = func(ctx context.Context, _ uint32) (*licensepb.IssueReply, error) {
 		return s.d.License.Renew(ctx, &licensepb.RenewRequest{License: req.License, SessionId: req.Session})

@@ -1,5 +1,6 @@
 // Package rpc is the life of a gRPC server, the same in every role that has
-// one: instruments, a health service, and an end that waits for its handlers.
+// one: instruments, a health service, reflection, and an end that waits for its
+// handlers.
 //
 // It promises that Serve returns only when no handler runs any more. It never
 // dials: clients are the wiring's.
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/telemetry"
@@ -35,11 +37,12 @@ type Server struct {
 var _ grpc.ServiceRegistrar = (*Server)(nil)
 
 // New makes the server of the role of that name, with the role's instruments
-// and a health service. The options come after the server's own and win.
+// a health service and reflection. The options come after the server's own and win.
 func New(name string, tel *telemetry.Telemetry, opts ...grpc.ServerOption) *Server {
 	all := append(tel.ServerOptions(), grpc.WaitForHandlers(true), grpc.ReadBufferSize(readBuffer))
 	s := &Server{name: name, grpc: grpc.NewServer(append(all, opts...)...), health: health.NewServer()}
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
+	reflection.Register(s.grpc) // what it serves, for tools such as grpcurl
 	return s
 }
 

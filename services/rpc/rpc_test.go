@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/license/licensepb"
@@ -51,6 +53,38 @@ func dial(t *testing.T, ln net.Listener) *grpc.ClientConn {
 	}
 	t.Cleanup(func() { conn.Close() })
 	return conn
+}
+
+// A tool that has no .proto learns what a server serves.
+func TestReflection(t *testing.T) {
+	s := New("x", telemetry.Discard())
+	licensepb.RegisterLicenseServer(s, &slow{})
+	ln := listen(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, 0, ln) }()
+	stream, err := reflectionpb.NewServerReflectionClient(dial(t, ln)).ServerReflectionInfo(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}}); err != nil {
+		t.Fatal(err)
+	}
+	reply, err := stream.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, x := range reply.GetListServicesResponse().GetService() {
+		names = append(names, x.GetName())
+	}
+	if !slices.Contains(names, licensepb.License_ServiceDesc.ServiceName) || !slices.Contains(names, "grpc.health.v1.Health") {
+		t.Errorf("it serves %v", names)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
 
 // TestEnd ends a server with a call in flight.

@@ -44,8 +44,8 @@ func (s *Server) signup(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, services.Wrap("signup", err)
 	}
-	if err := req.validate(plans.Value); err != nil {
-		s.count("signup", "invalid")
+	if _, err := planIn(plans.Value, req.Plan); err != nil {
+		s.count("signup", "refused")
 		return nil, err
 	}
 	m, err := s.create(ctx, req)
@@ -71,7 +71,7 @@ func (s *Server) create(ctx context.Context, req SignupRequest) (sqldb.Member, e
 		ID: services.MemberID("m-" + strings.ToLower(rand.Text())), Email: req.Email, Name: strings.TrimSpace(req.Name),
 		Plan: req.Plan, Country: req.Country, PasswordHash: hashed, Created: now,
 	}
-	trial := sqldb.Entry{Key: "signup/" + req.Key, Member: m.ID, Kind: "trial", At: now}
+	trial := sqldb.Entry{Key: "signup/" + req.Key, Member: m.ID, Kind: entryTrial, At: now}
 	saved, err := s.saveMember.Do(ctx, func(ctx context.Context) (sqldb.Member, error) {
 		return s.d.Members.CreateMember(ctx, m, trial)
 	})
@@ -108,10 +108,6 @@ func (s *Server) signin(r *http.Request) (any, error) {
 	ctx := r.Context()
 	req, err := edge.Decode[SigninRequest](r)
 	if err != nil {
-		return nil, err
-	}
-	if err := req.validate(); err != nil {
-		s.count("signin", "invalid")
 		return nil, err
 	}
 	m, err := s.findMember.Do(ctx, func(ctx context.Context) (sqldb.Member, error) {

@@ -2,7 +2,9 @@ package signup
 
 import (
 	"context"
+	"encoding/json"
 	"net"
+	"net/http"
 	"runtime"
 	"time"
 
@@ -23,6 +25,10 @@ type Members interface {
 	Plans(ctx context.Context) ([]sqldb.Plan, error)
 	MemberByEmail(ctx context.Context, email string) (sqldb.Member, error)
 	CreateMember(ctx context.Context, m sqldb.Member, first sqldb.Entry) (sqldb.Member, error)
+	Member(ctx context.Context, id services.MemberID) (sqldb.Member, error)
+	ChangePlan(ctx context.Context, id services.MemberID, plan string, e sqldb.Entry) (sqldb.Member, error)
+	AppendEntry(ctx context.Context, e sqldb.Entry) error
+	Ledger(ctx context.Context, id services.MemberID) ([]sqldb.Entry, error)
 }
 
 // Events takes events for the pipeline; it does not wait for them to arrive.
@@ -51,6 +57,9 @@ type Deps struct {
 	Events Events
 	// Key signs member tokens.
 	Key token.Key
+	// Document describes the whole public API, see edge.Document; nil serves
+	// none.
+	Document []byte
 	// Iterations of PBKDF2 for new passwords; 0 is DefaultIterations. A lab
 	// uses 1,000: its passwords protect nothing, and fleets of players sign in
 	// on the cores that run the whole planet.
@@ -65,6 +74,10 @@ type Server struct {
 	plans       *evcache.Reader[[]sqldb.Plan]
 	findMember  *resilience.Command[sqldb.Member]
 	saveMember  *resilience.Command[sqldb.Member]
+	getMember   *resilience.Command[sqldb.Member]
+	setPlan     *resilience.Command[sqldb.Member]
+	charge      *resilience.Command[struct{}]
+	ledger      *resilience.Command[[]sqldb.Entry]
 	sendEvent   *resilience.Command[struct{}]
 	hashing     chan struct{} // a place per core: hashing is all CPU
 	memberships *prometheus.CounterVec
@@ -93,15 +106,25 @@ func New(d Deps) (*Server, error) {
 		plans:       evcache.NewReader[[]sqldb.Plan](evcache.NewCopies(d.Tel, d.Commands, d.Cache, d.Timing), "GetPlans", store),
 		findMember:  resilience.New[sqldb.Member](d.Commands, "GetMemberByEmail", store),
 		saveMember:  resilience.New[sqldb.Member](d.Commands, "CreateMember", store),
+		getMember:   resilience.New[sqldb.Member](d.Commands, "GetMember", store),
+		setPlan:     resilience.New[sqldb.Member](d.Commands, "ChangePlan", store),
+		charge:      resilience.New[struct{}](d.Commands, "AppendEntry", store),
+		ledger:      resilience.New[[]sqldb.Entry](d.Commands, "GetLedger", store),
 		sendEvent:   resilience.New[struct{}](d.Commands, "SendEvent", resilience.Options{Timeout: d.Timing.RPCTimeout.D() / 10}),
 		hashing:     make(chan struct{}, runtime.GOMAXPROCS(0)),
 		memberships: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signup_members_total", Help: "Sign-ups and sign-ins, by result."}, []string{"action", "result"}),
 		unknown:     hash{iterations: d.Iterations, salt: make([]byte, saltBytes), key: make([]byte, keyBytes)},
 	}
 	d.Tel.Metrics.MustRegister(s.memberships)
-	s.edge.Handle("GET "+PathPlans, s.listPlans)
-	s.edge.Handle("POST "+PathSignup, s.signup)
-	s.edge.Handle("POST "+PathSignin, s.signin)
+	o := operations()
+	s.edge.Handle(o.plans, s.listPlans)
+	s.edge.Handle(o.signup, s.signup)
+	s.edge.Handle(o.signin, s.signin)
+	s.edge.HandleMember(o.account, s.account)
+	s.edge.HandleMember(o.plan, s.changePlan)
+	if d.Document != nil {
+		s.edge.Handle(document(), func(*http.Request) (any, error) { return json.RawMessage(d.Document), nil })
+	}
 	return s, nil
 }
 

@@ -104,6 +104,11 @@ type DB interface {
 	// PutTitle inserts or replaces; idempotent.
 	PutTitle(ctx context.Context, t Title) error
 
+	// ChangePlan sets a member's plan and adds the ledger entry in one
+	// transaction; the same entry key again changes nothing. It returns the
+	// member as the transaction left it. NotFound without such a member,
+	// Conflict for a key that is another member's.
+	ChangePlan(ctx context.Context, id services.MemberID, plan string, e Entry) (Member, error)
 	// AppendEntry adds a ledger entry; the same key again changes nothing.
 	AppendEntry(ctx context.Context, e Entry) error
 	Ledger(ctx context.Context, id services.MemberID) ([]Entry, error)

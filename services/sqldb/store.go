@@ -146,6 +146,35 @@ func (s *store) PutTitle(ctx context.Context, t Title) error {
 		list(t.Rungs), list(t.Countries), live, int64(t.Year)))
 }
 
+// ChangePlan implements DB. As in CreateMember the ledger's key decides.
+func (s *store) ChangePlan(ctx context.Context, id services.MemberID, plan string, e Entry) (Member, error) {
+	op := "sqldb.ChangePlan " + string(id)
+	if id == "" || plan == "" || e.Key == "" {
+		return Member{}, &services.Error{Op: op, Kind: services.Invalid, Msg: "a change of plan needs a member, a plan and a ledger entry with a key"}
+	}
+	e.Member = id
+	insert := insertEntry(e)
+	insert.SQL += ` AND EXISTS (SELECT 1 FROM members WHERE id = ?)`
+	insert.Args = append(insert.Args, string(id))
+	rs, err := s.write.Run(ctx, Tx{Confirm: true, Statements: []Statement{
+		exec(`UPDATE members SET plan = ? WHERE id = ? AND NOT EXISTS (SELECT 1 FROM ledger WHERE entry_key = ?)`, plan, string(id), e.Key),
+		insert,
+		query(`SELECT `+memberColumns+` FROM members m WHERE m.id = ?`, string(id)),
+		query(`SELECT `+entryColumns+` FROM ledger WHERE entry_key = ?`, e.Key),
+	}})
+	if err != nil {
+		return Member{}, services.Wrap(op, err)
+	}
+	m, err := scanOne(op, rs[2].Rows, nil, scanMember)
+	if err != nil {
+		return Member{}, err
+	}
+	if was, err := scanOne(op, rs[3].Rows, nil, scanEntry); err != nil || was.Member != id {
+		return Member{}, errors.Join(&services.Error{Op: op, Kind: services.Conflict, Msg: "the key " + e.Key + " is another member's"}, err)
+	}
+	return m, nil
+}
+
 // AppendEntry implements DB.
 func (s *store) AppendEntry(ctx context.Context, e Entry) error {
 	op := "sqldb.AppendEntry " + e.Key

@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t testing.TB) sqldb.DB) {
 		{"a failed creation leaves nothing", atomic},
 		{"one of many concurrent creations wins", concurrentCreate},
 		{"the same creation many times at once", concurrentSame},
+		{"a change of plan is idempotent by entry key", planChange},
 		{"titles", titles},
 		{"titles beyond a page, by name", manyTitles},
 		{"put title replaces", replaceTitle},
@@ -117,6 +118,47 @@ func member(t *testing.T, db sqldb.DB) {
 	if d := cmp.Diff(m, got); d != "" {
 		t.Error(d)
 	}
+}
+
+func planChange(t *testing.T, db sqldb.DB) {
+	m, e := NewMember()
+	_, err := db.CreateMember(ctx(t), m, e)
+	must(t, err)
+	other, oe := NewMember()
+	_, err = db.CreateMember(ctx(t), other, oe)
+	must(t, err)
+	change := sqldb.Entry{Key: unique("plan"), Kind: "charge", Cents: 300, At: m.Created.Add(time.Hour)}
+	for range 2 {
+		got, err := db.ChangePlan(ctx(t), m.ID, "premium", change)
+		must(t, err)
+		if got.Plan != "premium" || got.ID != m.ID {
+			t.Errorf("after the change: %+v", got)
+		}
+	}
+	back := change
+	back.Key, back.Kind = unique("plan"), "credit"
+	if got, err := db.ChangePlan(ctx(t), m.ID, "basic", back); err != nil || got.Plan != "basic" {
+		t.Errorf("back: %+v, %v", got, err)
+	}
+	// An old key does nothing, and says what is.
+	if got, err := db.ChangePlan(ctx(t), m.ID, "premium", change); err != nil || got.Plan != "basic" {
+		t.Errorf("the first key again: %+v, %v", got, err)
+	}
+	l, err := db.Ledger(ctx(t), m.ID)
+	must(t, err)
+	if len(l) != 3 || l[1].Cents != 300 || l[1].Member != m.ID {
+		t.Errorf("ledger %+v", l)
+	}
+	_, err = db.ChangePlan(ctx(t), other.ID, "premium", change)
+	wantKind(t, err, services.Conflict)
+	if got, err := db.Member(ctx(t), other.ID); err != nil || got.Plan != other.Plan {
+		t.Errorf("another member's key changed the plan: %+v, %v", got, err)
+	}
+	change.Key = unique("plan")
+	_, err = db.ChangePlan(ctx(t), "nobody", "premium", change)
+	wantKind(t, err, services.NotFound)
+	_, err = db.ChangePlan(ctx(t), m.ID, "", change)
+	wantKind(t, err, services.Invalid)
 }
 
 func missing(t *testing.T, db sqldb.DB) {
