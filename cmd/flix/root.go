@@ -187,7 +187,6 @@ func notBuilt() []*cobra.Command {
 		"registry": "Contents of the registry",
 		"cache":    "EVCache",
 		"command":  "Resilience commands",
-		"steer":    "Steering decisions",
 		"abr":      "Adaptation algorithms",
 		"open":     "Watch in a browser",
 	} {
