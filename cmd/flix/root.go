@@ -166,7 +166,7 @@ breaks it on purpose to measure what viewers feel.`,
 		}
 	}
 	add("lab", newLabCmd(a))
-	add("watch", newPlayCmd(a), newTitleCmd(a), newTraceCmd(a), newAPICmd(a), newTopCmd(a), newEventsCmd(a))
+	add("watch", newPlayCmd(a), newTitleCmd(a), newTraceCmd(a), newAPICmd(a), newSteerCmd(a), newTopCmd(a), newEventsCmd(a))
 	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a), newImagesCmd(a))
 	root.AddCommand(newVersionCmd(a), newDaemonCmd(a), newHostCmd(a), newServeCmd(a), newVolumeCmd(a), newManCmd(a), &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitHelp})
 	for _, c := range notBuilt() {
@@ -187,7 +187,6 @@ func notBuilt() []*cobra.Command {
 		"registry": "Contents of the registry",
 		"cache":    "EVCache",
 		"command":  "Resilience commands",
-		"steer":    "Steering decisions",
 		"abr":      "Adaptation algorithms",
 		"open":     "Watch in a browser",
 	} {

@@ -157,3 +157,11 @@ func serve(t *testing.T, e *fakeEngine, onDown func()) (c *Client, end func()) {
 	t.Cleanup(end)
 	return NewClient(socket), end
 }
+
+func (f *fakeEngine) Explain(_ context.Context, r SteerRequest) (Explained, error) {
+	return Explained{ClientIP: r.IP, TitleID: r.Title, Error: r.Region}, nil
+}
+
+func (f *fakeEngine) WhatIf(_ context.Context, r SteerRequest) (WhatIf, error) {
+	return WhatIf{Lost: r.Lose}, nil
+}

@@ -398,6 +398,12 @@ func TestWholeLab(t *testing.T) {
 	if res, err := c.Resume(t.Context(), nil); services.KindOf(err) != services.Conflict || res.State != "running" {
 		t.Errorf("resume: %+v, %v", res, err)
 	}
+	if e, err := c.Explain(t.Context(), SteerRequest{Region: "us-east", IP: "2001:db8::1", Title: "a b&c"}); err != nil || e.ClientIP != "2001:db8::1" || e.TitleID != "a b&c" || e.Error != "us-east" {
+		t.Errorf("explain: %+v, %v", e, err)
+	}
+	if w, err := c.WhatIf(t.Context(), SteerRequest{Lose: []string{"x", "y"}}); err != nil || len(w.Lost) != 2 {
+		t.Errorf("what-if: %+v, %v", w, err)
+	}
 	if d, err := c.Diff(t.Context()); err != nil || d.Lab != "fake" || d.Differences[0].Kind != "missing" {
 		t.Errorf("diff: %+v, %v", d, err)
 	}

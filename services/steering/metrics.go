@@ -4,8 +4,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/flix-lab/flix/topology"
 )
 
 // kind is where the best appliance of a decision stands.
@@ -87,11 +85,12 @@ func newMetrics(reg *prometheus.Registry, s *Server) *metrics {
 func (m *metrics) decided(k kind, r result)   { m.decisions[k][r].Inc() }
 func (m *metrics) missed(c cause, near class) { m.misses[c][near].Inc() }
 
-func kindOf(c *candidate) kind {
+// kindOf is where a pick stands.
+func (t *table) kindOf(x *pick) kind {
 	switch {
-	case c.class == transit:
+	case x.near.class == transit:
 		return kindTransit
-	case c.app.kind == string(topology.SiteISP):
+	case t.apps[x.slot].isp:
 		return kindISP
 	}
 	return kindExchange
@@ -100,11 +99,12 @@ func kindOf(c *candidate) kind {
 // oldest is the age of the oldest last report, in seconds.
 func (s *Server) oldest() float64 {
 	t, now, age := s.table.Load(), time.Now(), time.Duration(0)
-	for _, list := range [][]*appliance{t.isps, t.exchanges} {
-		for _, a := range list {
-			if h := a.health.Load(); !h.heard.IsZero() {
-				age = max(age, now.Sub(h.heard))
-			}
+	for _, a := range t.apps {
+		if a == nil {
+			continue
+		}
+		if h := a.health.Load(); !h.heard.IsZero() {
+			age = max(age, now.Sub(h.heard))
 		}
 	}
 	return age.Seconds()

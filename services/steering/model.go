@@ -25,9 +25,11 @@ type model struct {
 	assets map[string]*asset
 	// slots number the appliances for the titles' bit sets. A number belongs to
 	// an instance id for good: there are as many as the lab ever had.
-	slots map[string]int
-	round uint64 // of the stream, to see what a snapshot left out
-	stale bool   // the table is out of date
+	slots  map[string]int
+	states states
+	router *router
+	round  uint64 // of the stream, to see what a snapshot left out
+	stale  bool   // the table is out of date
 }
 
 // known is one appliance.
@@ -60,7 +62,7 @@ type title struct {
 }
 
 func newModel(s *Server) *model {
-	return &model{srv: s, known: map[string]*known{}, assets: map[string]*asset{}, slots: map[string]int{}}
+	return &model{srv: s, known: map[string]*known{}, assets: map[string]*asset{}, slots: map[string]int{}, router: newRouter()}
 }
 
 // begin starts a snapshot.
@@ -77,9 +79,9 @@ func (m *model) end() {
 		}
 	}
 	for id, a := range m.assets {
-		if v, ok := m.srv.titles.Load(id); a.round != m.round && ok && v.(*title).holders.empty() {
+		if t := m.srv.titles.get(id); a.round != m.round && t != nil && t.holders.empty() {
 			delete(m.assets, id)
-			m.srv.titles.Delete(id)
+			m.srv.titles.remove(id)
 		}
 	}
 }
@@ -100,8 +102,32 @@ func (m *model) apply(ev *ccpb.WatchEvent, now time.Time) bool {
 func (m *model) build() {
 	if m.stale {
 		m.stale = false
-		m.srv.table.Store(newTable(m.known))
+		m.srv.table.Store(m.table())
 	}
+}
+
+// table is what decisions shall read from now on. It costs the number of
+// appliances; the routes are as they were changed one by one.
+func (m *model) table() *table {
+	t := &table{routes: routes{m.router.publish()}, apps: make([]*appliance, len(m.slots)), states: m.states}
+	for _, k := range m.known {
+		t.apps[k.app.slot] = k.app
+	}
+	byRegion := map[int]*group{}
+	for slot, a := range t.apps {
+		if a == nil || a.isp {
+			continue
+		}
+		region := m.router.apps[slot].region
+		g := byRegion[region]
+		if g == nil {
+			g = &group{class: transit, region: region}
+			byRegion[region] = g
+			t.exchanges = append(t.exchanges, g)
+		}
+		g.slots = append(g.slots, slot)
+	}
+	return t
 }
 
 // state takes an appliance's state.
@@ -118,7 +144,9 @@ func (m *model) state(st *ccpb.ApplianceState, now time.Time) {
 	}
 	k.round = m.round
 	if k.app == nil || !proto.Equal(k.hello, st.GetHello()) {
-		k.app, k.hello = m.appliance(st.GetHello(), k.app), st.GetHello()
+		old := k.app
+		k.app, k.hello = m.appliance(st.GetHello(), old), st.GetHello()
+		m.reroute(old, k.app)
 		m.stale = true
 	}
 	m.health(k, st, now)
@@ -135,11 +163,13 @@ func (m *model) appliance(h *ccpb.Hello, old *appliance) *appliance {
 	if !ok {
 		slot = len(m.slots)
 		m.slots[h.GetAppliance()] = slot
+		m.states = m.states.grown(slot)
+		m.router.apps = append(m.router.apps, standing{})
 	}
 	a := &appliance{
 		id: h.GetAppliance(), site: h.GetSite(), region: h.GetRegion(), kind: h.GetKind(), url: h.GetClientUrl(),
 		isp: h.GetKind() == string(topology.SiteISP), slot: slot, seed: seed(h.GetAppliance()),
-		weight: max(1, float64(h.GetBandwidthBps())),
+		weight: max(1, float64(h.GetBandwidthBps())), routes: make(map[netip.Prefix]route, len(h.GetPrefixes())),
 	}
 	if old != nil {
 		a.health = old.health
@@ -152,9 +182,43 @@ func (m *model) appliance(h *ccpb.Hello, old *appliance) *appliance {
 			m.srv.log.Error("an appliance announces what is no prefix", "appliance", a.id, "prefix", text)
 			continue
 		}
-		a.prefixes = append(a.prefixes, p.Masked())
+		a.routes[p.Masked()] = route{slot: slot}
 	}
 	return a
+}
+
+// reroute brings the routing table from what an appliance announced to what it
+// announces now; old is nil for a new one, and fresh for one that is gone.
+func (m *model) reroute(old, fresh *appliance) {
+	var was, is map[netip.Prefix]route
+	slot := 0
+	if old != nil {
+		was, slot = old.routes, old.slot
+	}
+	if fresh != nil {
+		is, slot = fresh.routes, fresh.slot
+	}
+	m.router.begin(len(was) + len(is))
+	if fresh != nil {
+		now := standing{isp: fresh.isp, region: m.srv.regions.of(fresh.region)}
+		if old != nil && m.router.apps[slot] != now { // every origin that it is part of looks different
+			for p := range was {
+				m.router.withdraw(p, slot)
+			}
+			was = nil
+		}
+		m.router.apps[slot] = now
+	}
+	for p := range was {
+		if _, still := is[p]; !still {
+			m.router.withdraw(p, slot)
+		}
+	}
+	for p, r := range is {
+		if had, ok := was[p]; !ok || had != r {
+			m.router.announce(p, r)
+		}
+	}
 }
 
 // health takes up a report. Its age counts from when it was heard here, and
@@ -171,7 +235,8 @@ func (m *model) health(k *known, st *ccpb.ApplianceState, now time.Time) {
 		heard = now.Add(-max(0, time.Duration(now.UnixMilli()-k.reported)*time.Millisecond))
 	}
 	r := st.GetReport()
-	k.app.health.Store(&health{ok: r.GetHealthy(), reason: r.GetReason(), load: step(r.GetLoad()), heard: heard})
+	k.app.health.Store(&health{ok: r.GetHealthy(), reason: r.GetReason(), heard: heard})
+	m.states.at(k.app.slot).Store(packState(r.GetHealthy(), step(r.GetLoad()), heard.UnixMilli()))
 }
 
 // holdings takes up which files an appliance stores.
@@ -215,13 +280,12 @@ func (m *model) mark(id string, k *known) {
 	if a == nil {
 		return // counted when the title becomes known
 	}
-	v, _ := m.srv.titles.Load(id)
-	old := v.(*title)
+	old := m.srv.titles.get(id)
 	whole := a.heldBy(id, k)
 	if old.holders.has(k.app.slot) == whole {
 		return
 	}
-	m.srv.titles.Store(id, &title{version: old.version, holders: old.holders.with(k.app.slot, whole)})
+	m.srv.titles.store(id, &title{version: old.version, holders: old.holders.with(k.app.slot, whole)})
 }
 
 // asset takes up a title, or a newer version of one.
@@ -244,7 +308,7 @@ func (m *model) asset(in *ccpb.Asset) {
 			t.holders = t.holders.with(k.app.slot, true)
 		}
 	}
-	m.srv.titles.Store(id, t)
+	m.srv.titles.store(id, t)
 }
 
 // heldBy reports whether the appliance stores every file.
@@ -268,6 +332,7 @@ func (m *model) gone(id string) {
 		return
 	}
 	delete(m.known, id)
+	m.reroute(k.app, nil)
 	m.stale = true
 	held := k.held
 	k.held = nil

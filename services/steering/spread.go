@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// Within a site clients spread by weighted rendezvous hashing: each appliance
+// Within a tier clients spread by weighted rendezvous hashing: each appliance
 // draws a number from (client, title, itself) and the highest of
 // -weight / ln(draw) wins. A client so keeps its appliance while that is
 // eligible; when one drops out, only its own clients move, and to all the
@@ -15,46 +15,57 @@ import (
 // does not move at each report.
 const loadSteps = 4
 
-// step rounds a load of 0 to 1 down to a multiple of 1/loadSteps.
-func step(load float64) float64 {
+// step rounds a load of 0 to 1 down to a number of steps.
+func step(load float64) int {
 	if !(load > 0) { // NaN too
 		return 0
 	}
-	return math.Floor(min(load, 1)*loadSteps) / loadSteps
+	return int(math.Floor(min(load, 1) * loadSteps))
 }
 
-// draw is the candidate's score for a client and title.
-func (c *candidate) draw(key uint64) float64 {
-	u := (float64(mix(key^c.app.seed)>>11) + 0.5) / (1 << 53)
+// draw is the appliance's score for a client and title at a load in steps.
+func (a *appliance) draw(key uint64, load int) float64 {
 	// A full appliance still takes its share of a last step's worth: when all
 	// are full somebody has to.
-	free := max(1-c.health.load, 1.0/(2*loadSteps))
-	return -c.app.weight * free / math.Log(u)
+	free := max(loadSteps-float64(load), 0.5) / loadSteps
+	return -a.weight * free / lnUnit(mix(key^a.seed))
 }
 
-// clientKey hashes a client and a title, alike in every process.
-func clientKey(addr netip.Addr, title string) uint64 {
+// lnUnit is ln((x/2⁶⁴)) for x taken as a number between 0 and 1, to within 1e-4,
+// which a score's order does not need better: the exponent, and for the mantissa
+// m in [1, 2) the series of atanh((m-1)/(m+1)), of which three terms suffice.
+func lnUnit(x uint64) float64 {
+	u := (float64(x>>11) + 0.5) / (1 << 53)
+	bits := math.Float64bits(u)
+	exp := float64(int64(bits>>52) - 1023)
+	m := math.Float64frombits(bits&(1<<52-1) | 1023<<52)
+	z := (m - 1) / (m + 1)
+	z2 := z * z
+	return exp*math.Ln2 + 2*z*(1+z2*(1.0/3+z2*(1.0/5+z2/7)))
+}
+
+// clientKey joins the hashes of a client and a title, alike in every process.
+func clientKey(addr netip.Addr, title uint64) uint64 {
 	b := addr.As16()
-	h := uint64(fnvOffset)
+	h := title
 	for _, x := range b {
 		h = (h ^ uint64(x)) * fnvPrime
-	}
-	for i := range len(title) {
-		h = (h ^ uint64(title[i])) * fnvPrime
 	}
 	return mix(h)
 }
 
 // seed hashes an appliance's name.
-func seed(id string) uint64 {
+func seed(id string) uint64 { return mix(fnv(id)) }
+
+// fnv is FNV-1a, 64 bits: the standard library's allocates.
+func fnv(s string) uint64 {
 	h := uint64(fnvOffset)
-	for i := range len(id) {
-		h = (h ^ uint64(id[i])) * fnvPrime
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * fnvPrime
 	}
-	return mix(h)
+	return h
 }
 
-// FNV-1a, 64 bits: the standard library's allocates.
 const (
 	fnvOffset = 14695981039346656037
 	fnvPrime  = 1099511628211

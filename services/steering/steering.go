@@ -10,10 +10,10 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/gaissmai/bart"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flix-lab/flix/services"
@@ -54,7 +54,11 @@ type Server struct {
 	// What decisions read, all without locks.
 	table  atomic.Pointer[table]
 	places atomic.Pointer[places]
-	titles sync.Map // title id → *title
+	titles titles
+	// regions number the regions, for routes and places alike.
+	regions regionNames
+	// sample is some of the latest decisions, for what-if questions.
+	sample sample
 	// ready: a whole snapshot has been received since the start.
 	ready atomic.Bool
 	// connected: the stream is up and past its snapshot.
@@ -73,14 +77,16 @@ func New(d Deps) (*Server, error) {
 	}
 	s := &Server{deps: d, log: d.Tel.Log, expiry: d.Timing.ReportExpiry.D()}
 	s.model = newModel(s)
-	s.table.Store(&table{})
-	s.places.Store(newPlaces(d.Topology))
+	s.table.Store(&table{routes: routes{new(bart.Table[*origin])}})
+	s.SetTopology(d.Topology)
 	s.metrics = newMetrics(d.Tel.Metrics, s)
 	return s, nil
 }
 
 // SetTopology replaces the topology, e.g. when a region was added.
-func (s *Server) SetTopology(t topology.Topology) { s.places.Store(newPlaces(t)) }
+func (s *Server) SetTopology(t topology.Topology) {
+	s.places.Store(newPlaces(t, &s.regions, s.deps.Region))
+}
 
 // Serve implements services.Unit.
 func (s *Server) Serve(ctx context.Context) error {

@@ -1,0 +1,231 @@
+package steering
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// most is how many appliances a client is told of.
+const most = 10
+
+// class orders sites by how the client's network reaches them.
+type class uint8
+
+const (
+	embedded class = iota // inside the client's ISP
+	peering               // at an exchange that announces the client's prefix
+	transit               // at an exchange that does not: reached through others
+)
+
+// nearness orders appliances for a client; of equal ones none is preferred.
+type nearness struct {
+	class class
+	bits  int   // of the longest announced prefix that covers the client
+	path  uint8 // networks on the way
+	med   uint32
+	far   time.Duration // from the client's region
+}
+
+func (a nearness) compare(b nearness) int {
+	return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(b.bits, a.bits), cmp.Compare(a.path, b.path), cmp.Compare(a.med, b.med), cmp.Compare(a.far, b.far))
+}
+
+// pick is an appliance of the answer.
+type pick struct {
+	slot  int
+	score float64
+	near  nearness
+	tier  int // 0 is nearest
+}
+
+// query is one request with what its filters read, and its answer.
+type query struct {
+	addr    netip.Addr
+	key     uint64 // of the client and the title, for the spread
+	title   *title
+	exclude []string
+	nowMS   int64
+	// lenient: a stale report is no reason to strike.
+	lenient bool
+	want    int
+
+	picks [most]pick
+	n     int
+	// nearest is the class of the nearest tier; missed says that none of it may
+	// serve, and onHealth that one of those had the title.
+	nearest          class
+	missed, onHealth bool
+
+	// log, if set, hears of every appliance that was considered.
+	log *explanation
+}
+
+// verdict of the filters on an appliance.
+type verdict uint8
+
+const (
+	kept verdict = iota
+	sick
+	stale
+	lacking
+	excluded
+)
+
+// table is what decisions read of the routes and the appliances; immutable but
+// for the states.
+type table struct {
+	routes routes
+	apps   []*appliance // by slot; nil is gone
+	states states
+	// exchanges are the appliances at exchanges, a group for each region.
+	exchanges []*group
+}
+
+// seen is a set of slots on the stack; those beyond it are kept in a map.
+type seen struct {
+	low  [64]uint64
+	high map[int]bool
+}
+
+func (s *seen) add(slot int) (fresh bool) {
+	if slot < 64*len(s.low) {
+		w, b := slot/64, uint64(1)<<(slot%64)
+		fresh = s.low[w]&b == 0
+		s.low[w] |= b
+		return fresh
+	}
+	if s.high == nil {
+		s.high = map[int]bool{}
+	}
+	fresh = !s.high[slot]
+	s.high[slot] = true
+	return fresh
+}
+
+// reach is a group as the client reaches it.
+type reach struct {
+	g    *group
+	near nearness
+}
+
+// decide ranks the appliances for a query. The nearest tier with enough of them
+// ends it: what is farther is not looked at, unless somebody listens.
+func (t *table) decide(q *query, p *places, expiryMS int64) {
+	q.n, q.missed, q.onHealth, q.nearest = 0, false, false, transit
+	var buf [16]reach
+	near, region := t.reached(q, p, buf[:0])
+	var s seen
+	tier := -1
+	for i := 0; i < len(near); {
+		end := i + 1
+		for end < len(near) && near[end].near == near[i].near {
+			end++
+		}
+		tier++
+		before, had := q.n, false
+		for ; i < end; i++ {
+			had = t.consider(q, &near[i], tier, expiryMS, &s) || had
+		}
+		if tier == 0 {
+			q.nearest = near[end-1].near.class
+			q.missed, q.onHealth = q.n == before, had
+		}
+		if q.n == q.want && q.log == nil {
+			return
+		}
+	}
+	far := make([]reach, 0, 16)
+	for _, g := range t.exchanges {
+		far = append(far, reach{g, nearness{class: transit, far: p.far(region, g.region)}})
+	}
+	slices.SortFunc(far, func(a, b reach) int { return cmp.Or(a.near.compare(b.near), cmp.Compare(a.g.region, b.g.region)) })
+	for i := range far {
+		if i == 0 || far[i].near != far[i-1].near {
+			tier++
+			if q.n == q.want && q.log == nil {
+				return
+			}
+		}
+		t.consider(q, &far[i], tier, expiryMS, &s)
+	}
+}
+
+// reached lists the groups that announce the client, nearest first, and says in
+// which region the client is.
+func (t *table) reached(q *query, p *places, out []reach) ([]reach, int) {
+	for prefix, o := range t.routes.covering(q.addr) {
+		for _, g := range o.groups {
+			out = append(out, reach{g, nearness{class: g.class, bits: prefix, path: g.path, med: g.med}})
+		}
+	}
+	region := p.regionOf(q.addr, out)
+	for i := range out {
+		out[i].near.far = p.far(region, out[i].g.region)
+	}
+	// Few: insertion keeps it on the stack.
+	for i := 1; i < len(out); i++ {
+		for j := i; j > 0 && out[j].near.compare(out[j-1].near) < 0; j-- {
+			out[j], out[j-1] = out[j-1], out[j]
+		}
+	}
+	return out, region
+}
+
+// consider takes what is eligible of a group into the answer, and says whether
+// one of it holds the title.
+func (t *table) consider(q *query, r *reach, tier int, expiryMS int64, s *seen) (holds bool) {
+	for _, slot := range r.g.slots {
+		if !s.add(slot) {
+			continue // by a longer prefix
+		}
+		a := t.apps[slot]
+		if a == nil {
+			continue // gone, its routes not yet
+		}
+		state := t.states.at(slot).Load()
+		has := q.title.holders.has(slot)
+		holds = holds || has
+		v := kept
+		switch {
+		case state&stateOK == 0:
+			v = sick
+		case !q.lenient && q.nowMS-heardOf(state) > expiryMS:
+			v = stale
+		case !has:
+			v = lacking
+		case len(q.exclude) > 0 && slices.Contains(q.exclude, a.id):
+			v = excluded
+		}
+		if q.log != nil {
+			q.log.note(a, r.near, v)
+		}
+		if v == kept {
+			q.take(pick{slot: slot, score: a.draw(q.key, loadOf(state)), near: r.near, tier: tier}, t)
+		}
+	}
+	return holds
+}
+
+// take puts a pick in its place among those of its tier, if there is one.
+func (q *query) take(x pick, t *table) {
+	i := q.n
+	for i > 0 && q.picks[i-1].tier == x.tier && t.before(&x, &q.picks[i-1]) {
+		i--
+	}
+	if i == q.want {
+		return
+	}
+	q.n = min(q.n+1, q.want)
+	copy(q.picks[i+1:q.n], q.picks[i:q.n-1])
+	q.picks[i] = x
+}
+
+// before orders picks of one tier.
+func (t *table) before(a, b *pick) bool {
+	if a.score != b.score {
+		return a.score > b.score
+	}
+	return t.apps[a.slot].id < t.apps[b.slot].id
+}

@@ -1,0 +1,178 @@
+package steering
+
+import (
+	"cmp"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+
+	"github.com/gaissmai/bart"
+)
+
+// route is one appliance's announcement of a prefix: how many networks are on
+// the way (AS path), and the multi-exit discriminator, of which less is better.
+type route struct {
+	slot int
+	path uint8
+	med  uint32
+}
+
+// origin is who announces a prefix, in the order of preference. It is immutable
+// and shared by every prefix that the same appliances announce alike: a table of
+// a million prefixes has some thousands.
+type origin struct {
+	routes []route // by slot
+	groups []*group
+	key    string
+	uses   int // prefixes; the model's
+}
+
+// group is the appliances of an origin that are reached alike, but for their
+// distance from the client, which is their region's.
+type group struct {
+	class  class
+	path   uint8
+	med    uint32
+	region int
+	slots  []int
+}
+
+// router keeps the routing table. One goroutine writes; a decision reads a
+// version of the table that never changes.
+type router struct {
+	table   *bart.Table[*origin]
+	origins map[string]*origin
+	// apps says of a slot whether it is inside an ISP, and its region.
+	apps []standing
+	// private: nobody else has seen the table yet, so that it may be changed in
+	// place.
+	private bool
+	// scratch and key are of the change under way.
+	scratch []route
+	key     []byte
+}
+
+type standing struct {
+	isp    bool
+	region int
+}
+
+func newRouter() *router {
+	return &router{table: new(bart.Table[*origin]), origins: map[string]*origin{}}
+}
+
+// bulk is how many changes at once are worth a copy of the whole table, which
+// costs some 100 ns a prefix, instead of the path to each.
+const bulk = 50_000
+
+// begin announces so many changes.
+func (r *router) begin(changes int) {
+	if changes > bulk && !r.private {
+		r.table = r.table.Clone()
+		r.private = true
+	}
+}
+
+// publish returns the table for decisions.
+func (r *router) publish() *bart.Table[*origin] {
+	r.private = false
+	return r.table
+}
+
+// announce adds or replaces appliances' routes to a prefix.
+func (r *router) announce(p netip.Prefix, rs ...route) {
+	old, _ := r.table.Get(p)
+	r.scratch = r.scratch[:0]
+	if old != nil {
+		r.scratch = append(r.scratch, old.routes...)
+	}
+	for _, x := range rs {
+		at, had := slices.BinarySearchFunc(r.scratch, x.slot, func(x route, slot int) int { return x.slot - slot })
+		if had {
+			r.scratch[at] = x
+		} else {
+			r.scratch = slices.Insert(r.scratch, at, x)
+		}
+	}
+	r.replace(p, old)
+}
+
+// withdraw takes an appliance's route to a prefix away.
+func (r *router) withdraw(p netip.Prefix, slot int) {
+	old, ok := r.table.Get(p)
+	if !ok {
+		return
+	}
+	r.scratch = append(r.scratch[:0], old.routes...)
+	r.scratch = slices.DeleteFunc(r.scratch, func(x route) bool { return x.slot == slot })
+	r.replace(p, old)
+}
+
+// replace sets a prefix's origin to the one of the scratch routes.
+func (r *router) replace(p netip.Prefix, old *origin) {
+	fresh := r.origin()
+	if fresh == old {
+		return
+	}
+	switch {
+	case fresh == nil && r.private:
+		r.table.Delete(p)
+	case fresh == nil:
+		r.table = r.table.DeletePersist(p)
+	case r.private:
+		r.table.Insert(p, fresh)
+	default:
+		r.table = r.table.InsertPersist(p, fresh)
+	}
+	if fresh != nil {
+		fresh.uses++
+	}
+	if old != nil {
+		if old.uses--; old.uses == 0 {
+			delete(r.origins, old.key)
+		}
+	}
+}
+
+// origin is the one of the scratch routes; nil if there are none.
+func (r *router) origin() *origin {
+	if len(r.scratch) == 0 {
+		return nil
+	}
+	r.key = r.key[:0]
+	for _, x := range r.scratch {
+		r.key = binary.AppendUvarint(r.key, uint64(x.slot))
+		r.key = append(r.key, x.path)
+		r.key = binary.AppendUvarint(r.key, uint64(x.med))
+	}
+	if o := r.origins[string(r.key)]; o != nil {
+		return o
+	}
+	o := &origin{routes: slices.Clone(r.scratch), key: string(r.key)}
+	o.groups = r.group(o.routes)
+	r.origins[o.key] = o
+	return o
+}
+
+func (r *router) group(routes []route) []*group {
+	var out []*group
+	for _, x := range routes {
+		st := r.apps[x.slot]
+		g := group{class: peering, path: x.path, med: x.med, region: st.region}
+		if st.isp {
+			g.class = embedded
+		}
+		i := slices.IndexFunc(out, func(o *group) bool {
+			return o.class == g.class && o.path == g.path && o.med == g.med && o.region == g.region
+		})
+		if i < 0 {
+			i = len(out)
+			out = append(out, &g)
+		}
+		out[i].slots = append(out[i].slots, x.slot)
+	}
+	slices.SortFunc(out, func(a, b *group) int {
+		return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(a.path, b.path), cmp.Compare(a.med, b.med), cmp.Compare(a.region, b.region))
+	})
+	return out
+}
