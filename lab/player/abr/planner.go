@@ -68,7 +68,7 @@ func (p *Planner) prepare(v View) {
 	b := p.belief
 	p.plan.latencyMS = p.latencyMS
 	p.plan.penalty = (gammaSeconds + max(p.average, 0)) / p.ladder.SegmentMS
-	p.plan.network(b.logMean, max(b.spread, leastSpread), b.relax)
+	p.plan.network(b.mean, max(b.spread, leastSpread), b.relax, b.holes.expect())
 	left := len(p.ladder.Bits) - v.Next
 	if left > endgame {
 		left = horizon
@@ -94,8 +94,8 @@ func (p *Planner) sweep() {
 	var next table
 	for range n {
 		p.plan.back(p.usual, &p.stationary, &next)
-		base := next[states/2][levels/2]
-		p.average = base - p.stationary[states/2][levels/2]
+		base := next[ordinary/2][levels/2]
+		p.average = base - p.stationary[ordinary/2][levels/2]
 		for s := range next {
 			for b := range next[s] {
 				next[s][b] -= base
@@ -109,7 +109,7 @@ func (p *Planner) sweep() {
 func (p *Planner) now() [states]float64 {
 	b := p.belief
 	rho := math.Exp(-(p.idleMS + p.ladder.SegmentMS/2) / b.relax)
-	level := b.logMean + rho*(b.level-b.logMean)
+	level := b.mean + rho*(b.level-b.mean)
 	return p.plan.spread(level, rho*rho*b.variance+(1-rho*rho)*b.spread)
 }
 

@@ -3,9 +3,12 @@ package abr
 import "math"
 
 const (
-	// states of the network and levels of the buffer in the plan.
-	states = 7
-	levels = 40
+	// states of the network and levels of the buffer in the plan: ordinary ones
+	// in ascending order, then the hole.
+	ordinary = 7
+	hole     = ordinary
+	states   = ordinary + 1
+	levels   = 40
 )
 
 // table is a value by network state and buffer level.
@@ -24,7 +27,7 @@ type plan struct {
 	kbps      [states]float64
 	logs      [states]float64 // of kbps
 	move      [states][states]float64
-	gain      [levels]float64
+	fall      float64 // probability of a hole within a segment
 }
 
 // grid places the buffer's levels, closer together where it is thin.
@@ -47,16 +50,30 @@ func (p *plan) at(row *[levels]float64, ms float64) float64 {
 }
 
 // network sets the states for a level that wanders with a spread (variance) and
-// a memory (ms) around a mean (ln kbit/s). Rouwenhorst's method keeps mean,
-// variance and autocorrelation of the process for any memory.
-func (p *plan) network(mean, spread, relaxMS float64) {
+// a memory (ms) around a mean (ln kbit/s), and now and then falls into a hole.
+// Rouwenhorst's method keeps mean, variance and autocorrelation of the process
+// for any memory.
+func (p *plan) network(mean, spread, relaxMS float64, h holes) {
 	sd := math.Sqrt(spread)
-	for i := range p.logs {
-		p.logs[i] = mean + sd*math.Sqrt(states-1)*(2*float64(i)/(states-1)-1)
+	for i := range ordinary {
+		p.logs[i] = mean + sd*math.Sqrt(ordinary-1)*(2*float64(i)/(ordinary-1)-1)
 		p.kbps[i] = math.Exp(p.logs[i])
 	}
+	p.logs[hole] = mean - h.depth
+	p.kbps[hole] = math.Exp(p.logs[hole])
 	rho := math.Exp(-p.segmentMS / relaxMS)
+	p.move = [states][states]float64{}
 	rouwenhorst(&p.move, (1+rho)/2)
+	p.fall = 1 - math.Exp(-p.segmentMS*h.perMS)
+	for i := range ordinary {
+		for j := range ordinary {
+			p.move[i][j] *= 1 - p.fall
+		}
+		p.move[i][hole] = p.fall
+	}
+	stay := math.Exp(-p.segmentMS / h.lastMS)
+	p.move[hole][hole] = stay
+	p.move[hole][ordinary/2] = 1 - stay
 }
 
 // rouwenhorst builds the chain of a probability to stay by growing it from two
@@ -65,7 +82,7 @@ func (p *plan) network(mean, spread, relaxMS float64) {
 func rouwenhorst(into *[states][states]float64, stay float64) {
 	var now, next [states][states]float64
 	now[0][0], now[0][1], now[1][0], now[1][1] = stay, 1-stay, 1-stay, stay
-	for n := 2; n < states; n++ {
+	for n := 2; n < ordinary; n++ {
 		next = [states][states]float64{}
 		for i := range n {
 			for j := range n {
@@ -134,9 +151,10 @@ func (p *plan) back(bits []float64, follow, into *table) {
 // spread puts a belief on the states: three points of a normal distribution,
 // each shared between its neighbours.
 func (p *plan) spread(level, variance float64) (w [states]float64) {
+	w[hole] = p.fall / 2
 	sd := math.Sqrt(3 * variance)
 	for _, point := range [3][2]float64{{level - sd, 1. / 6}, {level, 4. / 6}, {level + sd, 1. / 6}} {
-		p.share(&w, point[0], point[1])
+		p.share(&w, point[0], point[1]*(1-w[hole]))
 	}
 	return w
 }
@@ -147,8 +165,8 @@ func (p *plan) share(w *[states]float64, level, weight float64) {
 	switch {
 	case !(t > 0):
 		w[0] += weight
-	case t >= states-1:
-		w[states-1] += weight
+	case t >= ordinary-1:
+		w[ordinary-1] += weight
 	default:
 		i := int(t)
 		w[i] += weight * (1 - (t - float64(i)))
