@@ -12,6 +12,8 @@ const (
 	sweepsNext  = 2
 	// leastSpread keeps the states of the network apart: variance.
 	leastSpread = 0.03 * 0.03
+	// leastNoise of what a second shows: variance.
+	leastNoise = 0.05 * 0.05
 	// abandonGain is how much better, in utility, another rung has to be for a
 	// download to be given up, replaceGain for a buffered segment to be fetched
 	// again.
@@ -198,32 +200,66 @@ func (p *Planner) Progressed(v View, d Progress) (int, bool) {
 	took := d.ElapsedMS - d.FirstByteMS
 	if took-p.sampledMS >= sampleMS && d.Received > p.sampled {
 		p.sample(d)
+		if p.planned == v.Next && !p.plan.covers(p.belief.level) {
+			p.prepare(v) // another network than the plan is for
+		}
 	}
-	if d.Replaces {
-		return -1, v.BufferMS < float64(v.Next-d.Segment)*p.ladder.SegmentMS
+	if d.Replaces && v.BufferMS < float64(v.Next-d.Segment)*p.ladder.SegmentMS {
+		return -1, true // its segment plays
 	}
-	if d.Rung == 0 || p.planned != d.Segment || took <= 0 || !p.belief.known {
+	if took <= 0 || !p.belief.known || p.planned != v.Next || d.Rung == 0 {
 		return 0, false
 	}
-	b := p.belief
-	level, variance := b.level, b.variance
-	if ms := took - p.sampledMS; ms > 0 && d.Received > p.sampled {
-		// What has come since the last sample, on top of the belief.
-		noise := max(b.noise, 0.0025) * 1000 / ms
-		gain := variance / (variance + noise)
-		level += gain * (math.Log((d.Received-p.sampled)/ms) - level)
-		variance *= 1 - gain
+	w := p.seen(d, took)
+	if d.Replaces {
+		return -1, p.hopeless(v, d, &w)
 	}
-	w := p.plan.spread(level, variance)
-	go_on := p.rest(&w, v.BufferMS, d.Bits-d.Received, p.plan.utilities[d.Rung])
 	to, found := 0, false
-	threshold := go_on + abandonGain
+	threshold := p.rest(&w, v.BufferMS, d.Bits-d.Received, p.plan.utilities[d.Rung]) + abandonGain
 	for q := range d.Rung {
 		if x := p.worth(&w, v.BufferMS, p.ladder.Bits[d.Segment][q], p.plan.utilities[q]); x > threshold {
 			threshold, to, found = x, q, true
 		}
 	}
 	return to, found
+}
+
+// seen is the network as believed in the middle of a download: what has come
+// since the last sample on top of the belief.
+func (p *Planner) seen(d Progress, took float64) [states]float64 {
+	b := p.belief
+	level, variance := b.level, b.variance
+	if ms := took - p.sampledMS; ms > 0 && d.Received > p.sampled {
+		noise := max(b.noise, leastNoise) * 1000 / ms
+		total := variance + noise
+		miss := math.Log((d.Received-p.sampled)/ms) - level
+		if miss*miss > jump*jump*total {
+			level, variance = level+miss, noise
+		} else {
+			level += variance / total * miss
+			variance *= noise / total
+		}
+	}
+	return p.plan.spread(level, variance)
+}
+
+// hopeless says that a replacement under way is better given up: for what it
+// takes of the buffer it is not worth, or it will come too late.
+func (p *Planner) hopeless(v View, d Progress, w *[states]float64) bool {
+	starts := v.BufferMS - float64(v.Next-d.Segment)*p.ladder.SegmentMS
+	behind := v.Next - d.Segment
+	had := v.Buffered[len(v.Buffered)-behind]
+	gain := p.plan.utilities[d.Rung] - p.plan.utilities[had]
+	on, off := 0.0, 0.0
+	for s, share := range w {
+		took := (d.Bits - d.Received) / p.plan.kbps[s]
+		if took < starts {
+			on += share * gain
+		}
+		on += share * p.plan.at(&p.before[s], max(v.BufferMS-min(took, starts), 0))
+		off += share * p.plan.at(&p.before[s], v.BufferMS)
+	}
+	return off > on
 }
 
 // rest is the worth of a download's rest, which needs no other first byte.

@@ -159,12 +159,24 @@ func (p *plan) spread(level, variance float64) (w [states]float64) {
 	return w
 }
 
+// covers says whether the states reach a level of the network.
+func (p *plan) covers(level float64) bool {
+	slack := 2 * (p.logs[1] - p.logs[0])
+	return level > p.logs[0]-slack && level < p.logs[ordinary-1]+slack
+}
+
 func (p *plan) share(w *[states]float64, level, weight float64) {
 	step := p.logs[1] - p.logs[0]
 	t := (level - p.logs[0]) / step
 	switch {
 	case !(t > 0):
-		w[0] += weight
+		// Below the ordinary: between there and the hole.
+		f := 0.0
+		if down := p.logs[0] - p.logs[hole]; down > 0 {
+			f = min((p.logs[0]-level)/down, 1)
+		}
+		w[hole] += weight * f
+		w[0] += weight * (1 - f)
 	case t >= ordinary-1:
 		w[ordinary-1] += weight
 	default:
