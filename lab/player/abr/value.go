@@ -44,7 +44,7 @@ func (p *plan) at(row *[levels]float64, ms float64) float64 {
 		return row[levels-1]
 	}
 	t := (math.Sqrt(0.25+2*ms/p.mostMS) - 0.5) * (levels - 1)
-	i := int(t)
+	i := min(int(t), levels-2) // rounding may reach the last level
 	f := t - float64(i)
 	return row[i] + f*(row[i+1]-row[i])
 }
