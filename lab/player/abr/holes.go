@@ -21,11 +21,27 @@ const (
 	deepest    = 5.0
 )
 
-// digger counts the holes of a session.
+// A hole that lasts longLastMS, and longFactor times as long as is usual, is
+// the network as it is now.
+const (
+	longLastMS = 30e3
+	longFactor = 4
+)
+
+// digger counts the holes of a session. While in one it keeps what was believed
+// before: that holds again at its end.
 type digger struct {
 	watchedMS, number, insideMS, depth float64
-	in                                 bool
-	rim                                float64 // level before it
+
+	in      bool
+	sinceMS float64
+	rim     rim
+}
+
+// rim is the belief from before a hole.
+type rim struct {
+	bank                       [models]kalman
+	level, mean, spread, relax float64
 }
 
 // see takes a sample before the belief does.
@@ -34,15 +50,24 @@ func (d *digger) see(y, ms, passedMS float64, b *belief) {
 		return
 	}
 	d.watchedMS += passedMS
+	if d.in {
+		d.sinceMS += passedMS
+		switch {
+		case y > d.rim.level-holeDepth/2:
+			// Over: the belief goes on from before.
+			d.in, b.bank = false, d.rim.bank
+		case d.sinceMS > longLastMS && d.sinceMS > longFactor*d.expect().lastMS:
+			d.in = false
+		default:
+			d.insideMS += passedMS
+		}
+		return
+	}
 	miss := y - b.level
 	sigma := math.Sqrt(b.variance + b.noise + b.spread*(1-math.Exp(-2*passedMS/b.relax)))
-	switch {
-	case d.in && y > d.rim-holeDepth/2:
-		d.in = false
-	case d.in:
-		d.insideMS += passedMS
-	case miss < -holeDepth && miss < -holeSigmas*sigma:
-		d.in, d.rim = true, b.level
+	if miss < -holeDepth && miss < -holeSigmas*sigma {
+		d.in, d.sinceMS = true, passedMS
+		d.rim = rim{b.bank, b.level, b.mean, b.spread, b.relax}
 		d.number++
 		d.insideMS += passedMS
 		d.depth += min(-miss, deepest)
@@ -57,4 +82,18 @@ func (d *digger) expect() holes {
 		lastMS: (d.insideMS + priorHoles*priorLastMS) / n,
 		depth:  (d.depth + priorHoles*priorDepth) / n,
 	}
+}
+
+// outlook is how the network will wander, as far as is believed.
+func (b *belief) outlook() (mean, spread, relaxMS float64, h holes) {
+	d := &b.holes
+	h = d.expect()
+	if !d.in {
+		return b.mean, b.spread, b.relax, h
+	}
+	// From inside a hole: it is as deep as it is, and the longer it has lasted
+	// the longer it will.
+	h.depth = max(d.rim.mean-b.level, 0)
+	h.lastMS = max(h.lastMS, d.sinceMS)
+	return d.rim.mean, d.rim.spread, d.rim.relax, h
 }

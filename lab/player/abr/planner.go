@@ -67,10 +67,10 @@ func (p *Planner) First() int { return 0 }
 
 // prepare solves the plan for the next segment.
 func (p *Planner) prepare(v View) {
-	b := p.belief
 	p.plan.latencyMS = p.latencyMS
 	p.plan.penalty = (gammaSeconds + max(p.average, 0)) / p.ladder.SegmentMS
-	p.plan.network(b.mean, max(b.spread, leastSpread), b.relax, b.holes.expect())
+	mean, spread, relax, holes := p.belief.outlook()
+	p.plan.network(mean, max(spread, leastSpread), relax, holes)
 	left := len(p.ladder.Bits) - v.Next
 	if left > endgame {
 		left = horizon
@@ -110,6 +110,9 @@ func (p *Planner) sweep() {
 // now is the network as believed for the next transfer.
 func (p *Planner) now() [states]float64 {
 	b := p.belief
+	if b.holes.in {
+		return p.plan.spread(b.level, b.variance)
+	}
 	rho := math.Exp(-(p.idleMS + p.ladder.SegmentMS/2) / b.relax)
 	level := b.mean + rho*(b.level-b.mean)
 	return p.plan.spread(level, rho*rho*b.variance+(1-rho*rho)*b.spread)

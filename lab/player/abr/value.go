@@ -162,7 +162,7 @@ func (p *plan) spread(level, variance float64) (w [states]float64) {
 // covers says whether the states reach a level of the network.
 func (p *plan) covers(level float64) bool {
 	slack := 2 * (p.logs[1] - p.logs[0])
-	return level > p.logs[0]-slack && level < p.logs[ordinary-1]+slack
+	return level > min(p.logs[0], p.logs[hole])-slack && level < p.logs[ordinary-1]+slack
 }
 
 func (p *plan) share(w *[states]float64, level, weight float64) {
