@@ -33,9 +33,10 @@ const (
 type digger struct {
 	watchedMS, number, insideMS, depth float64
 
-	in      bool
-	sinceMS float64
-	rim     rim
+	// in says that this is one, for sinceMS; the others lasted usualMS.
+	in               bool
+	sinceMS, usualMS float64
+	rim              rim
 }
 
 // rim is the belief from before a hole.
@@ -56,7 +57,7 @@ func (d *digger) see(y, ms, passedMS float64, b *belief) {
 		case y > d.rim.level-holeDepth/2:
 			// Over: the belief goes on from before.
 			d.in, b.bank = false, d.rim.bank
-		case d.sinceMS > longLastMS && d.sinceMS > longFactor*d.expect().lastMS:
+		case d.sinceMS > longLastMS && d.sinceMS > longFactor*d.usualMS:
 			d.in = false
 		default:
 			d.insideMS += passedMS
@@ -66,7 +67,7 @@ func (d *digger) see(y, ms, passedMS float64, b *belief) {
 	miss := y - b.level
 	sigma := math.Sqrt(b.variance + b.noise + b.spread*(1-math.Exp(-2*passedMS/b.relax)))
 	if miss < -holeDepth && miss < -holeSigmas*sigma {
-		d.in, d.sinceMS = true, passedMS
+		d.in, d.sinceMS, d.usualMS = true, passedMS, d.expect().lastMS
 		d.rim = rim{b.bank, b.level, b.mean, b.spread, b.relax}
 		d.number++
 		d.insideMS += passedMS
