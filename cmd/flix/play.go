@@ -14,6 +14,7 @@ import (
 	"github.com/flix-lab/flix/cmd/flix/render"
 	"github.com/flix-lab/flix/lab"
 	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/lab/player/abr"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
 )
@@ -55,6 +56,7 @@ throughput, changes appliance on failure, and checks every segment.`,
 	f.StringVar(&o.speed, "speed", "1x", "speed of the playback clock, e.g. 10x")
 	f.Float64Var(&o.o.Seconds, "seconds", 0, "seconds of the title to play; 0 is all of it")
 	f.IntVar(&o.o.Height, "height", 0, "resolution wanted in lines; 0 is what the plan allows")
+	f.StringVar(&o.o.ABR, "abr", abr.Names()[0], "adaptation algorithm: "+strings.Join(abr.Names(), ", "))
 	f.BoolVar(&o.o.Resume, "resume", false, "begin where the member left off")
 	f.StringVar(&o.o.Save, "save", "", "write what was received to an MP4 file")
 	f.StringVar(&o.o.Email, "email", lab.DemoEmail, "member to sign in as")
@@ -87,6 +89,9 @@ func (o *playOptions) parse() error {
 		return services.Errorf(services.Invalid, "--speed: %q is not a speed", o.speed).WithRemedy("use a factor above 0 and up to 1000, e.g. 1x or 10x")
 	}
 	o.o.Speed = v
+	if !abr.Known(o.o.ABR) {
+		return services.Errorf(services.Invalid, "--abr: there is no algorithm %q", o.o.ABR).WithRemedy("use one of %s", strings.Join(abr.Names(), ", "))
+	}
 	if o.o.Seconds < 0 {
 		return services.Errorf(services.Invalid, "--seconds: %g is negative", o.o.Seconds).WithRemedy("use 0 for the whole title")
 	}
@@ -172,8 +177,11 @@ func printPlay(a *app, o playOptions, r lab.PlayReport) {
 	s.Printf("played %s of %s: %.1f s of media, %d segments, %s, %s\n", s.Bold(r.TitleID), r.ISP, r.SecondsPlayed, r.Segments, render.Bytes(r.Bytes), check)
 	s.Printf("  region %s by %s · play delay %s · mean %.0f kbit/s · %d rung switches\n", s.Bold(r.Region), r.Gateway, s.Bold(render.MS(r.PlayDelayMS)), r.MeanKbps, r.Switches)
 	s.Printf("  rebuffers %d (ratio %.4f) · appliance switches %d\n", r.Rebuffers, r.RebufferRatio, r.ApplianceSwitches)
+	if r.Abandoned+r.Replaced > 0 {
+		s.Printf("  downloads given up %d · segments replaced %d (%s not shown)\n", r.Abandoned, r.Replaced, render.Bytes(r.WastedBytes))
+	}
 	for _, x := range r.Appliances {
-		s.Printf("  from %s (%s) %s\n", x.Name, x.Kind, render.Bytes(x.Bytes))
+		s.Printf("  from %s (%s) %s, %.0f %%\n", x.Name, x.Kind, render.Bytes(x.Bytes), 100*x.Share)
 	}
 	for _, x := range r.Rungs {
 		s.Printf("  rung %s %dp %d kbit/s: %d segments\n", x.ID, x.Height, x.Kbps, x.Segments)

@@ -19,7 +19,9 @@ type book struct {
 	dropped int
 	// last is the appliance that bytes came from last.
 	last play.Appliance
-	rung media.Track
+	// rung fetched last, and id of the one played last.
+	rung  media.Track
+	shown string
 	// kbpsMS is the sum of kbit/s × ms over the video played.
 	kbpsMS, videoMS float64
 	clock           playout
@@ -98,11 +100,19 @@ func (b *book) candidates(offered []*source, chosen *source) {
 func (b *book) buffered(rung media.Track, d time.Duration, audioSegments int, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.rung.ID != "" && b.rung.ID != rung.ID {
-		b.r.Switches++
-	}
 	b.rung = rung
 	b.r.Segments += 1 + audioSegments
+	b.clock.add(d, now)
+}
+
+// played books a segment that was played, or has begun to.
+func (b *book) played(rung media.Track, d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.shown != "" && b.shown != rung.ID {
+		b.r.Switches++
+	}
+	b.shown = rung.ID
 	b.kbpsMS += float64(rung.Kbps) * millis(d)
 	b.videoMS += millis(d)
 	i := slices.IndexFunc(b.r.Rungs, func(p PlayedRung) bool { return p.ID == rung.ID })
@@ -111,7 +121,17 @@ func (b *book) buffered(rung media.Track, d time.Duration, audioSegments int, no
 		b.r.Rungs = append(b.r.Rungs, PlayedRung{ID: rung.ID, Kbps: rung.Kbps, Height: rung.Height})
 	}
 	b.r.Rungs[i].Segments++
-	b.clock.add(d, now)
+}
+
+// abandoned books a transfer that was given up, or came too late, after some
+// bytes.
+func (b *book) abandoned(bytes int) {
+	b.with(func(r *Report) { r.Abandoned++; r.WastedBytes += uint64(bytes) })
+}
+
+// replaced books a better segment in the place of one of some bytes.
+func (b *book) replaced(bytes int) {
+	b.with(func(r *Report) { r.Replaced++; r.WastedBytes += uint64(bytes) })
 }
 
 // at returns a copy of the clock as it stands now.
@@ -179,6 +199,10 @@ func (b *book) close(now time.Time) Report {
 	}
 	// Nothing enters the buffer whose checksum does not match.
 	r.ChecksumOK = r.ChecksumOK && r.Segments > 0
+	r.Appliances = slices.Clone(r.Appliances)
+	for i := range r.Appliances {
+		r.Appliances[i].Share = float64(r.Appliances[i].Bytes) / float64(max(r.Bytes, 1))
+	}
 	slices.SortStableFunc(r.Rungs, func(x, y PlayedRung) int { return x.Kbps - y.Kbps })
 	if b.dropped > 0 {
 		r.Errors = append(r.Errors, fmt.Sprintf("and %d more", b.dropped))

@@ -4,8 +4,10 @@ import (
 	"crypto/x509"
 	"io"
 	"net/netip"
+	"strings"
 	"time"
 
+	"github.com/flix-lab/flix/lab/player/abr"
 	"github.com/flix-lab/flix/lab/wan"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/telemetry"
@@ -32,8 +34,6 @@ type Config struct {
 	Observe func(Progress)
 	// Clock tells the time; nil is time.Now.
 	Clock func() time.Time
-	// Adapter makes the rung chooser of one play; nil is NewThroughput.
-	Adapter func() Adapter
 }
 
 // Resolver is one DNS server of the lab.
@@ -78,6 +78,9 @@ type Options struct {
 	Resume bool
 	// Height is the resolution wanted, in lines; 0 is what the plan allows.
 	Height int
+	// ABR names the algorithm that chooses the rungs (see abr.Names); "" is the
+	// default one.
+	ABR string
 	// Save writes what was received as one MP4 to a path: a temporary file
 	// beside it, renamed at the end.
 	Save string
@@ -93,6 +96,9 @@ func (o Options) withDefaults() Options {
 	if o.Speed == 0 {
 		o.Speed = 1
 	}
+	if o.ABR == "" {
+		o.ABR = abr.Names()[0]
+	}
 	return o
 }
 
@@ -106,6 +112,8 @@ func (o Options) validate() error {
 		return services.Errorf(services.Invalid, "%g seconds are less than none", o.Seconds).WithRemedy("use 0 for the whole title")
 	case o.Bandwidth < 0:
 		return services.Errorf(services.Invalid, "a bandwidth of %d bit/s is below 0", int64(o.Bandwidth)).WithRemedy("use 0 for no cap")
+	case !abr.Known(o.ABR):
+		return services.Errorf(services.Invalid, "there is no adaptation algorithm %q", o.ABR).WithRemedy("use one of %s", strings.Join(abr.Names(), ", "))
 	case o.Token == "" && o.Email == "":
 		return services.Errorf(services.Invalid, "nobody to sign in").WithRemedy("give an email and a password, or a member token")
 	}
@@ -135,9 +143,6 @@ func New(c Config) (*Player, error) {
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now
-	}
-	if c.Adapter == nil {
-		c.Adapter = func() Adapter { return NewThroughput() }
 	}
 	return &Player{cfg: c}, nil
 }

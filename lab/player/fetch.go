@@ -26,12 +26,18 @@ const (
 	slowFactor = 2
 	// maxWhole bounds an object whose size is not known before, bytes.
 	maxWhole = 32 << 20
+	// lookTime and lookBytes must both have passed for a transfer to be looked
+	// at again.
+	lookTime  = 50 * time.Millisecond
+	lookBytes = 1500
 )
 
 var (
 	errStalled = errors.New("the appliance sends nothing")
 	errSlow    = errors.New("the appliance is slower than playback")
 	errSum     = errors.New("the bytes do not match their checksum")
+	// errAbandoned is the algorithm's will, not a failure.
+	errAbandoned = errors.New("given up for another rung")
 )
 
 // object is something to fetch from an appliance.
@@ -43,6 +49,18 @@ type object struct {
 	offset, size uint64
 	sum          []byte
 	data         cmcd
+	// look sees the transfer on its way, from the play's goroutine, at most
+	// once per lookTime and lookBytes: bytes received, time since the request,
+	// and how long the first byte took. It gives the transfer up by true. It
+	// may be nil.
+	look func(bytes int, elapsed, first time.Duration) bool
+}
+
+// delivery is an object that came.
+type delivery struct {
+	b []byte
+	// took is from the request to the last byte, first to the first one.
+	took, first time.Duration
 }
 
 // allowance is how long the object may take before its appliance is slow.
@@ -50,9 +68,8 @@ func (o object) allowance(patience time.Duration, speed float64) time.Duration {
 	return max(patience, time.Duration(slowFactor*float64(o.data.duration)/speed))
 }
 
-// get fetches an object from a source, with its checksum checked, and returns
-// how long it took.
-func (s *session) get(ctx context.Context, src *source, o object) (b []byte, took time.Duration, err error) {
+// get fetches an object from a source, with its checksum checked.
+func (s *session) get(ctx context.Context, src *source, o object) (d delivery, err error) {
 	ctx, span := s.tel.Tracer.Start(ctx, "fetch "+o.name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 		attribute.String("appliance", src.Name), attribute.String("site", src.Site), attribute.Int64("bytes", int64(o.size))))
 	defer func() { telemetry.End(span, err) }()
@@ -60,23 +77,24 @@ func (s *session) get(ctx context.Context, src *source, o object) (b []byte, too
 	defer cancel(nil)
 	w := s.watch(cancel, o)
 	defer w.stop()
-	start := s.now()
-	b, err = s.request(ctx, src, o, w)
-	if err != nil && context.Cause(ctx) != nil {
+	m := &meter{now: s.now, start: s.now(), look: o.look, watched: &w.received}
+	d.b, err = s.request(ctx, src, o, m)
+	if err != nil && !errors.Is(err, errAbandoned) && context.Cause(ctx) != nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return nil, 0, err
+		return delivery{}, err
 	}
-	took = s.now().Sub(start)
-	if sum := sha256.Sum256(b); !bytes.Equal(sum[:], o.sum) {
-		return nil, took, errSum
+	d.took = s.now().Sub(m.start)
+	d.first = min(m.first, d.took)
+	if sum := sha256.Sum256(d.b); !bytes.Equal(sum[:], o.sum) {
+		return delivery{}, errSum
 	}
-	return b, took, nil
+	return d, nil
 }
 
 // request makes one HTTP request and reads its whole answer.
-func (s *session) request(ctx context.Context, src *source, o object, w *watcher) ([]byte, error) {
+func (s *session) request(ctx context.Context, src *source, o object, m *meter) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, src.base.JoinPath(o.path).String(), nil)
 	if err != nil {
 		return nil, err
@@ -93,11 +111,12 @@ func (s *session) request(ctx context.Context, src *source, o object, w *watcher
 		return nil, err
 	}
 	defer resp.Body.Close()
+	m.r = resp.Body
 	if resp.StatusCode != want {
 		return nil, services.Errorf(services.KindFromHTTP(resp.StatusCode), "it answers %s", resp.Status)
 	}
 	if o.size == 0 {
-		b, err := io.ReadAll(io.LimitReader(w.reader(resp.Body), maxWhole+1))
+		b, err := io.ReadAll(io.LimitReader(m, maxWhole+1))
 		if err == nil && len(b) > maxWhole {
 			err = services.Errorf(services.Exhausted, "more than %d bytes", maxWhole)
 		}
@@ -107,7 +126,7 @@ func (s *session) request(ctx context.Context, src *source, o object, w *watcher
 		return nil, services.Errorf(services.Internal, "it sends %d bytes where %d were asked for", resp.ContentLength, o.size)
 	}
 	b := make([]byte, o.size)
-	if _, err := io.ReadFull(w.reader(resp.Body), b); err != nil {
+	if _, err := io.ReadFull(m, b); err != nil {
 		return nil, err
 	}
 	// The end of the body has to be read for the connection to be kept.
@@ -170,15 +189,36 @@ func (w *watcher) stop() {
 	w.timer.Stop()
 }
 
-func (w *watcher) reader(r io.Reader) io.Reader { return &counted{r: r, n: &w.received} }
+// meter reads a body, and times and shows what comes of it.
+type meter struct {
+	r       io.Reader
+	now     func() time.Time
+	start   time.Time
+	look    func(bytes int, elapsed, first time.Duration) bool
+	watched *atomic.Int64
 
-type counted struct {
-	r io.Reader
-	n *atomic.Int64
+	first  time.Duration // 0 before the first byte
+	bytes  int
+	looked time.Duration // when look was last called, and at how many bytes
+	shown  int
 }
 
-func (c *counted) Read(b []byte) (int, error) {
-	n, err := c.r.Read(b)
-	c.n.Add(int64(n))
+func (m *meter) Read(b []byte) (int, error) {
+	n, err := m.r.Read(b)
+	if n == 0 {
+		return n, err
+	}
+	m.watched.Add(int64(n))
+	m.bytes += n
+	elapsed := m.now().Sub(m.start)
+	if m.first == 0 {
+		m.first = elapsed
+	}
+	if m.look != nil && err == nil && elapsed-m.looked >= lookTime && m.bytes-m.shown >= lookBytes {
+		m.looked, m.shown = elapsed, m.bytes
+		if m.look(m.bytes, elapsed, m.first) {
+			return n, errAbandoned
+		}
+	}
 	return n, err
 }

@@ -72,53 +72,6 @@ func TestPickAddrIsDeterministicAndInside(t *testing.T) {
 	}
 }
 
-func TestThroughputAdapter(t *testing.T) {
-	const seg = 2 * time.Second
-	sit := Situation{RungKbps: []int{150, 400, 900}, AudioKbps: 64, Current: 0, Buffer: 3 * seg, Segment: seg, Speed: 1}
-	for _, tc := range []struct {
-		name string
-		kbps int // of ten transfers of a second each; 0 for none
-		mod  func(*Situation)
-		want int
-	}{
-		{"nothing known", 0, nil, 0},
-		{"just enough for the lowest", 300, nil, 0},
-		{"the middle one", 600, nil, 1},
-		{"plenty", 20000, nil, 2},
-		{"plenty, first segment", 20000, func(s *Situation) { s.Current, s.Buffer = -1, 0 }, 2},
-		{"plenty, but a thin buffer", 20000, func(s *Situation) { s.Buffer = seg }, 0},
-		{"ten times as fast needs ten times as much", 6000, func(s *Situation) { s.Speed = 10 }, 1},
-		{"down at once", 300, func(s *Situation) { s.Current = 2 }, 0},
-		{"running dry", 1300, func(s *Situation) { s.Current, s.Buffer = 2, seg/4 }, 0},
-		{"one rung only", 20000, func(s *Situation) { s.RungKbps = []int{150} }, 0},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			a, s := NewThroughput(), sit
-			for range 10 {
-				a.Observe(tc.kbps*125, time.Second)
-			}
-			if tc.mod != nil {
-				tc.mod(&s)
-			}
-			if got := a.Next(s); got != tc.want {
-				t.Errorf("rung %d, want %d (believes in %.0f kbit/s)", got, tc.want, a.Kbps())
-			}
-		})
-	}
-}
-
-func TestTinyTransfersSayNothing(t *testing.T) {
-	a := NewThroughput()
-	a.Observe(tinyTransfer-1, time.Microsecond)
-	if a.Kbps() != 0 {
-		t.Errorf("a tiny transfer gives %f kbit/s", a.Kbps())
-	}
-	a.Observe(125_000, time.Second)
-	if got := a.Kbps(); got < 999 || got > 1001 {
-		t.Errorf("1 Mbit in 1 s gives %f kbit/s", got)
-	}
-}
-
 func TestPlayout(t *testing.T) {
 	t0 := time.Unix(1000, 0)
 	at := func(s float64) time.Time { return t0.Add(time.Duration(s * float64(time.Second))) }
@@ -174,10 +127,10 @@ func TestPick(t *testing.T) {
 func TestCMCD(t *testing.T) {
 	h := http.Header{}
 	cmcd{session: "s1", title: "tt", object: "v", kbps: 400, topKbps: 900, duration: 2 * time.Second, buffer: 3449 * time.Millisecond,
-		startup: true, starved: true, throughput: 1234, speed: 10}.set(h)
+		startup: true, starved: true, throughput: 1234, speed: 10, following: "10-19"}.set(h)
 	for name, want := range map[string]string{
-		"CMCD-Object": "br=400,d=2000,ot=v,tb=900", "CMCD-Request": "bl=3400,mtp=1200,su",
-		"CMCD-Session": `cid="tt",pr=10.00,sid="s1",st=v`, "CMCD-Status": "bs",
+		"CMCD-Object": "br=400,d=2000,ot=v,tb=900", "CMCD-Request": `bl=3400,dl=300,mtp=1200,nrr="10-19",su`,
+		"CMCD-Session": `cid="tt",pr=10.00,sf=o,sid="s1",st=v`, "CMCD-Status": "bs,rtp=20000",
 	} {
 		if got := h.Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)

@@ -43,7 +43,7 @@ type session struct {
 	names            *resolver
 	conn             *connector
 	finding, playing *control
-	adapter          Adapter
+	adapt            *adaptation // nil before the index is there
 	book             *book
 	teller           *teller
 	saver            *saver
@@ -61,15 +61,21 @@ type session struct {
 	// wrong names the appliances that sent wrong bytes.
 	wrong map[string]bool
 
-	index  media.Index
-	rungs  []media.Track // lowest first
-	audio  *media.Track
-	inits  map[string]bool
-	rung   int // current, -1 before the first segment
-	first  int // index of the first video segment
-	sound  int // index of the next audio segment
-	heard  time.Duration
-	length time.Duration // of the title
+	index media.Index
+	rungs []media.Track // lowest first
+	audio *media.Track
+	inits map[string]bool
+	// The video segments of [first, last) are played; upcoming is the next to
+	// be appended, sound the next audio segment. heard is how far audio reaches.
+	first, last, upcoming, sound int
+	heard                        time.Duration
+	// ahead is what is buffered. sounds and soundsNew are audio that came for
+	// a video segment which has not come yet: its bytes if they are saved, and
+	// how many.
+	ahead     []held
+	sounds    [][]byte
+	soundsNew int
+	length    time.Duration // of the title
 	// segment is the length of a usual one; wanted is the media to play.
 	segment, wanted time.Duration
 	throughput      atomic.Int64 // kbit/s, for the live line
@@ -103,12 +109,12 @@ func (p *Player) session(o Options, where place) *session {
 	c := p.cfg
 	s := &session{
 		p: p, opts: o, place: where, tel: c.Tel, timing: c.Topology.Timing, now: c.Clock, id: newID(),
-		adapter: c.Adapter(), lenience: 1, rung: -1, inits: make(map[string]bool), wrong: make(map[string]bool),
+		lenience: 1, inits: make(map[string]bool), wrong: make(map[string]bool),
 	}
 	s.book = &book{clock: playout{speed: o.Speed}, r: newReport()}
 	s.book.with(func(r *Report) {
 		r.SessionID, r.ClientIP, r.ISP = s.id, where.ip.String(), where.isp.Name
-		r.Country, r.Device = where.isp.Country, o.Device
+		r.Country, r.Device, r.ABR = where.isp.Country, o.Device, o.ABR
 	})
 	dial := c.Dial(where.home)
 	s.conn = &connector{
@@ -192,7 +198,11 @@ func (s *session) run(ctx context.Context) (err error) {
 	}
 	s.teller = newTeller(ctx, s)
 	defer func() { s.teller.stop(ctx, err) }()
-	if err := s.stream(ctx); err != nil {
+	err = s.stream(ctx)
+	if derr := s.drain(); err == nil {
+		err = derr
+	}
+	if err != nil {
 		return err
 	}
 	return s.saver.commit()

@@ -52,6 +52,15 @@ type Report struct {
 	LicenseExpires time.Time `json:"license_expires"`
 	// Reasks counts how often the play API was asked for other appliances.
 	Reasks int `json:"reasks"`
+
+	// ABR is the algorithm that chose the rungs.
+	ABR string `json:"abr"`
+	// Abandoned counts transfers given up for another rung, or too late to be
+	// of use; Replaced segments that were fetched again in a better rung before
+	// they played. WastedBytes were received for neither to be shown.
+	Abandoned   int    `json:"abandoned"`
+	Replaced    int    `json:"replaced"`
+	WastedBytes uint64 `json:"wasted_bytes"`
 }
 
 // newReport is the report of a play that has not begun. Its lists are empty,
@@ -83,6 +92,8 @@ type Served struct {
 	// Kind is isp, exchange or origin.
 	Kind  string `json:"kind"`
 	Bytes uint64 `json:"bytes"`
+	// Share of the play's bytes, 0 to 1.
+	Share float64 `json:"share"`
 }
 
 // PlayedRung is a video quality that was played.
@@ -105,7 +116,7 @@ type Progress struct {
 	Rung    string  `json:"rung"`
 	Kbps    int     `json:"kbps"`
 	Height  int     `json:"height"`
-	// ThroughputKbps is the adapter's estimate.
+	// ThroughputKbps is the player's estimate.
 	ThroughputKbps float64 `json:"throughput_kbps"`
 	// Appliance streamed from, its site and kind.
 	Appliance         string `json:"appliance"`

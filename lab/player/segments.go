@@ -2,10 +2,12 @@ package player
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/flix-lab/flix/lab/player/abr"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/media"
 )
@@ -21,30 +23,24 @@ func (s *session) stream(ctx context.Context) error {
 	if err := s.loadIndex(ctx); err != nil {
 		return err
 	}
-	var fetched time.Duration
-	for i := s.first; i < len(s.rungs[0].Segments) && fetched < s.wanted; i++ {
-		if err := s.room(ctx); err != nil {
+	if err := s.adaptTo(); err != nil {
+		return err
+	}
+	for s.upcoming = s.first; s.upcoming < s.last; {
+		if err := s.step(ctx); err != nil {
 			return err
 		}
-		d, err := s.next(ctx, i)
-		if err != nil {
-			return err
-		}
-		if i == s.first {
-			s.book.with(func(r *Report) { r.PlayDelayMS = millis(s.now().Sub(s.asked)); r.ChecksumOK = true })
-		}
-		fetched += d
 	}
 	return s.playOut(ctx)
 }
 
 // loadIndex fetches the title's index and works out what to play of it.
 func (s *session) loadIndex(ctx context.Context) error {
-	b, _, err := s.fetch(ctx, object{name: "index", path: s.reply.IndexPath, sum: s.reply.IndexSHA256, data: s.cmcd("m", 0, 0)})
+	d, err := s.fetch(ctx, object{name: "index", path: s.reply.IndexPath, sum: s.reply.IndexSHA256, data: s.cmcd("m", 0, 0)})
 	if err != nil {
 		return err
 	}
-	if s.index, err = media.ParseIndex(b); err != nil {
+	if s.index, err = media.ParseIndex(d.b); err != nil {
 		return &services.Error{Op: "play " + s.reply.Title, Kind: services.Internal, Msg: "the title's index is wrong", Err: err}
 	}
 	if s.index.Title != s.reply.Title || s.index.Version != s.reply.Version {
@@ -104,65 +100,174 @@ func segmentTime(seg media.Segment) time.Duration {
 	return time.Duration(seg.DurationMS) * time.Millisecond
 }
 
-// room waits until the buffer takes another segment.
-func (s *session) room(ctx context.Context) error {
-	clock := s.book.at(s.now())
-	over := clock.buffer() + s.segment - s.timing.BufferAhead.D()
-	if over <= 0 {
-		return ctx.Err()
+// adaptTo works out how many segments make up what is wanted, and makes the
+// algorithm that chooses their rungs.
+func (s *session) adaptTo() (err error) {
+	video := s.rungs[0].Segments
+	var sum time.Duration
+	for s.last = s.first; s.last < len(video) && sum < s.wanted; s.last++ {
+		sum += segmentTime(video[s.last])
 	}
-	return sleep(ctx, clock.wall(over))
+	// The algorithm is not told that somebody stops before the end: no viewer's
+	// device knows.
+	s.adapt, err = newAdaptation(s.opts.ABR, s.rungs, s.audio, s.first, s.segment, s.timing.BufferAhead.D(), s.opts.Speed)
+	return err
 }
 
-// next fetches the i-th video segment, in the rung that the adapter chooses,
-// and the audio up to its end, and buffers both.
-func (s *session) next(ctx context.Context, i int) (time.Duration, error) {
-	s.rung = s.choose()
-	track := s.rungs[s.rung]
-	end := s.book.at(s.now()).end + segmentTime(track.Segments[i])
-	sounds, err := s.fetchAudio(ctx, end)
-	if err != nil {
-		return 0, err
+// step makes one transfer: it replaces a buffered segment, or appends the next
+// one once the buffer has room for it.
+func (s *session) step(ctx context.Context) error {
+	clock := s.book.at(s.now())
+	if err := s.release(clock); err != nil {
+		return err
+	}
+	if s.upcoming == s.first {
+		return s.next(ctx, s.adapt.algo.First())
+	}
+	over := clock.buffer() + s.segment - s.timing.BufferAhead.D()
+	if r, yes := s.adapt.algo.Replace(s.view(clock), over > 0); yes {
+		return s.replace(ctx, r)
+	}
+	if over > 0 {
+		wait := clock.wall(over)
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+		s.adapt.algo.Waited(millis(wait))
+		clock = s.book.at(s.now())
+		if err := s.release(clock); err != nil {
+			return err
+		}
+	}
+	c := s.adapt.algo.Next(s.view(clock))
+	if err := sleep(ctx, time.Duration(c.WaitMS*float64(time.Millisecond))); err != nil {
+		return err
+	}
+	return s.next(ctx, c.Rung)
+}
+
+func (s *session) view(clock playout) abr.View { return s.adapt.view(s.upcoming, clock, s.ahead) }
+
+// next fetches the upcoming video segment in a rung, and the audio up to its
+// end, and buffers both. If the algorithm gives the video up, what is there
+// stays, and it is asked again.
+func (s *session) next(ctx context.Context, rung int) error {
+	rung = min(max(rung, 0), len(s.rungs)-1)
+	track, i := s.rungs[rung], s.upcoming
+	length := segmentTime(track.Segments[i])
+	x := &transfer{Progress: abr.Progress{Segment: i - s.first, Rung: rung, Bits: 8 * float64(track.Segments[i].Size)}}
+	end := s.book.at(s.now()).end + length
+	if err := s.fetchAudio(ctx, end, x); err != nil {
+		return err
 	}
 	if err := s.fetchInit(ctx, track); err != nil {
-		return 0, err
+		return err
 	}
-	if err := s.fetchSegment(ctx, track, i); err != nil {
-		return 0, err
+	b, err := s.fetchSegment(ctx, track, i, x)
+	if err != nil {
+		return err
 	}
-	d := segmentTime(track.Segments[i])
-	s.book.buffered(track, d, sounds, s.now())
-	return d, nil
+	if x.abandoned {
+		s.book.abandoned(x.bytes)
+	} else {
+		h := held{index: i, rung: rung, length: length}
+		if s.saver != nil {
+			h.video, h.audio = b, s.sounds
+		}
+		s.hold(h, s.soundsNew)
+		s.sounds, s.soundsNew = nil, 0
+		s.upcoming++
+		if i == s.first {
+			s.book.with(func(r *Report) { r.PlayDelayMS = millis(s.now().Sub(s.asked)); r.ChecksumOK = true })
+		}
+	}
+	s.done(x)
+	return nil
 }
 
-func (s *session) choose() int {
+// replace fetches a buffered segment again in another rung. It takes the old
+// one's place unless that has begun to play meanwhile.
+func (s *session) replace(ctx context.Context, r abr.Replacement) error {
+	if r.Buffered < 0 || r.Buffered >= len(s.ahead) || r.Rung < 0 || r.Rung >= len(s.rungs) {
+		return services.Errorf(services.Internal, "the algorithm replaces segment %d of %d by rung %d of %d", r.Buffered, len(s.ahead), r.Rung, len(s.rungs))
+	}
+	i, track := s.ahead[r.Buffered].index, s.rungs[r.Rung]
+	x := &transfer{Progress: abr.Progress{Segment: i - s.first, Rung: r.Rung, Replaces: true, Bits: 8 * float64(track.Segments[i].Size)}}
+	if err := s.fetchInit(ctx, track); err != nil {
+		return err
+	}
+	b, err := s.fetchSegment(ctx, track, i, x)
+	if err != nil {
+		return err
+	}
 	clock := s.book.at(s.now())
-	sit := Situation{Current: s.rung, Buffer: clock.buffer(), Segment: s.segment, Speed: s.opts.Speed}
-	for _, t := range s.rungs {
-		sit.RungKbps = append(sit.RungKbps, t.Kbps)
+	if err := s.release(clock); err != nil {
+		return err
 	}
-	if s.audio != nil {
-		sit.AudioKbps = s.audio.Kbps
+	at := slices.IndexFunc(s.ahead, func(h held) bool { return h.index == i && h.at >= clock.pos })
+	if x.abandoned || at < 0 {
+		s.book.abandoned(x.bytes)
+	} else {
+		h := &s.ahead[at]
+		s.book.replaced(int(s.rungs[h.rung].Segments[i].Size))
+		h.rung = r.Rung
+		if s.saver != nil {
+			h.video = b
+		}
 	}
-	return min(max(s.adapter.Next(sit), 0), len(s.rungs)-1)
+	s.done(x)
+	return nil
+}
+
+// done tells the algorithm of a transfer that ended, whole or given up.
+func (s *session) done(x *transfer) {
+	t := abr.Transfer{Progress: x.Progress, Abandoned: x.abandoned, AbandonedTo: x.to}
+	s.adapt.algo.Done(s.view(s.book.at(s.now())), t)
+	s.adapt.learn(t)
+	s.throughput.Store(int64(s.adapt.kbps()))
+}
+
+// transfer is what one segment's objects took together.
+type transfer struct {
+	abr.Progress
+	// bytes of video that came; abandoned says that it was given up for the
+	// rung to.
+	bytes     int
+	abandoned bool
+	to        int
+}
+
+// add books an object that came whole.
+func (x *transfer) add(bits float64, d delivery) {
+	x.Received += bits
+	x.ElapsedMS += millis(d.took)
+	x.FirstByteMS += millis(d.first)
 }
 
 // fetchAudio gets audio until it reaches as far as the video will.
-func (s *session) fetchAudio(ctx context.Context, end time.Duration) (n int, err error) {
+func (s *session) fetchAudio(ctx context.Context, end time.Duration, x *transfer) error {
 	if s.audio == nil {
-		return 0, nil
+		return nil
 	}
 	if err := s.fetchInit(ctx, *s.audio); err != nil {
-		return 0, err
+		return err
 	}
-	for ; s.sound < len(s.audio.Segments) && s.heard < end; n++ {
-		if err := s.fetchSegment(ctx, *s.audio, s.sound); err != nil {
-			return n, err
+	for s.sound < len(s.audio.Segments) && s.heard < end {
+		seg := s.audio.Segments[s.sound]
+		d, err := s.fetch(ctx, s.segmentObject(*s.audio, s.sound))
+		if err != nil {
+			return err
 		}
-		s.heard += segmentTime(s.audio.Segments[s.sound])
+		x.Bits += 8 * float64(seg.Size)
+		x.add(8*float64(seg.Size), d)
+		if s.saver != nil {
+			s.sounds = append(s.sounds, d.b)
+		}
+		s.soundsNew++
+		s.heard += segmentTime(seg)
 		s.sound++
 	}
-	return n, nil
+	return nil
 }
 
 // fetchInit gets a track's initialisation segment once.
@@ -170,26 +275,54 @@ func (s *session) fetchInit(ctx context.Context, t media.Track) error {
 	if s.inits[t.ID] {
 		return nil
 	}
-	b, _, err := s.fetch(ctx, object{name: t.ID + "/init", path: t.Path, offset: t.Init.Offset, size: t.Init.Size, sum: t.Init.SHA256, data: s.cmcd("i", 0, 0)})
+	d, err := s.fetch(ctx, object{name: t.ID + "/init", path: t.Path, offset: t.Init.Offset, size: t.Init.Size, sum: t.Init.SHA256, data: s.cmcd("i", 0, 0)})
 	if err != nil {
 		return err
 	}
 	s.inits[t.ID] = true
-	return services.Wrap("save", s.saver.init(t.Kind, b))
+	return services.Wrap("save", s.saver.init(t.Kind, d.b))
 }
 
-// fetchSegment gets a segment and lets the adapter know how fast it came.
-func (s *session) fetchSegment(ctx context.Context, t media.Track, i int) error {
+// segmentObject describes a segment for fetch.
+func (s *session) segmentObject(t media.Track, i int) object {
 	seg := t.Segments[i]
-	kind := t.Kind[:1] // "v" or "a"
-	o := object{name: fmt.Sprintf("%s/%d", t.ID, i+1), path: t.Path, offset: seg.Offset, size: seg.Size, sum: seg.SHA256, data: s.cmcd(kind, t.Kbps, segmentTime(seg))}
-	b, took, err := s.fetch(ctx, o)
-	if err != nil {
-		return err
+	o := object{
+		name: fmt.Sprintf("%s/%d", t.ID, i+1), path: t.Path, offset: seg.Offset, size: seg.Size, sum: seg.SHA256,
+		data: s.cmcd(t.Kind[:1], t.Kbps, segmentTime(seg)), // "v" or "a"
 	}
-	s.adapter.Observe(len(b), took)
-	s.throughput.Store(int64(s.adapter.Kbps()))
-	return services.Wrap("save", s.saver.segment(t.Kind, b))
+	if i+1 < len(t.Segments) {
+		n := t.Segments[i+1]
+		o.data.following = fmt.Sprintf("%d-%d", n.Offset, n.Offset+n.Size-1)
+	}
+	return o
+}
+
+// fetchSegment gets a video segment under the eyes of the algorithm, which may
+// give it up.
+func (s *session) fetchSegment(ctx context.Context, t media.Track, i int, x *transfer) ([]byte, error) {
+	o := s.segmentObject(t, i)
+	before := x.Progress
+	o.look = func(bytes int, elapsed, first time.Duration) bool {
+		p := before
+		p.Received += 8 * float64(bytes)
+		p.ElapsedMS += millis(elapsed)
+		p.FirstByteMS += millis(first)
+		to, yes := s.adapt.algo.Progressed(s.view(s.book.at(s.now())), p)
+		if yes {
+			x.abandoned, x.to, x.bytes, x.Progress = true, to, bytes, p
+		}
+		return yes
+	}
+	d, err := s.fetch(ctx, o)
+	if errors.Is(err, errAbandoned) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	x.bytes = len(d.b)
+	x.add(8*float64(len(d.b)), d)
+	return d.b, nil
 }
 
 // cmcd describes the player for a request.
@@ -197,7 +330,7 @@ func (s *session) cmcd(kind string, kbps int, d time.Duration) cmcd {
 	clock := s.book.at(s.now())
 	c := cmcd{
 		session: s.id, title: s.reply.Title, object: kind, kbps: kbps, duration: d, buffer: clock.buffer(),
-		startup: !clock.started || clock.dry, starved: clock.rebuffers > s.rebuffersSeen, throughput: s.adapter.Kbps(), speed: s.opts.Speed,
+		startup: !clock.started || clock.dry, starved: clock.rebuffers > s.rebuffersSeen, throughput: s.adapt.kbps(), speed: s.opts.Speed,
 	}
 	s.rebuffersSeen = clock.rebuffers
 	if len(s.rungs) > 0 && kind == "v" {
@@ -211,6 +344,9 @@ func (s *session) playOut(ctx context.Context) error {
 	s.book.trim(s.wanted, s.now())
 	for {
 		clock := s.book.at(s.now())
+		if err := s.release(clock); err != nil {
+			return err
+		}
 		left := clock.wall(clock.buffer())
 		if left <= 0 {
 			return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 
@@ -22,26 +21,30 @@ const (
 )
 
 // fetch gets an object from whichever appliance can give it. Each failure
-// moves on to the next; when all have failed the play API is asked again.
-func (s *session) fetch(ctx context.Context, o object) ([]byte, time.Duration, error) {
+// moves on to the next; when all have failed the play API is asked again. It
+// fails with errAbandoned when the object's look gave it up.
+func (s *session) fetch(ctx context.Context, o object) (delivery, error) {
 	for {
 		src, err := s.source(ctx)
 		if err != nil {
-			return nil, 0, err
+			return delivery{}, err
 		}
 		wasWarm := src.isWarm()
-		b, took, err := s.get(ctx, src, o)
+		d, err := s.get(ctx, src, o)
 		if wasWarm && lostConnection(err) && ctx.Err() == nil {
 			// The connection of the probe may have been closed while it was
 			// idle, which says nothing about the appliance.
-			b, took, err = s.get(ctx, src, o)
+			d, err = s.get(ctx, src, o)
 		}
 		if ctx.Err() != nil {
-			return nil, 0, ctx.Err()
+			return delivery{}, ctx.Err()
 		}
 		if err == nil {
-			s.received(src, len(b))
-			return b, took, nil
+			s.received(src, len(d.b))
+			return d, nil
+		}
+		if errors.Is(err, errAbandoned) {
+			return delivery{}, err // through no fault of the appliance
 		}
 		s.failed(src, o, err)
 	}
@@ -50,7 +53,7 @@ func (s *session) fetch(ctx context.Context, o object) ([]byte, time.Duration, e
 // lostConnection says that an error is neither an answer nor our own verdict.
 func lostConnection(err error) bool {
 	var answer *services.Error
-	return err != nil && !errors.As(err, &answer) && !errors.Is(err, errSum) && !errors.Is(err, errStalled) && !errors.Is(err, errSlow)
+	return err != nil && !errors.As(err, &answer) && !errors.Is(err, errSum) && !errors.Is(err, errStalled) && !errors.Is(err, errSlow) && !errors.Is(err, errAbandoned)
 }
 
 // source picks the appliance for the next request and, when there is none,

@@ -1,0 +1,195 @@
+package abr
+
+import (
+	"math"
+	"testing"
+
+	"github.com/flix-lab/flix/services"
+)
+
+// ladder of segments that are exactly as large as their bit rates say.
+func ladder(segments int, segmentMS float64, kbps ...float64) Ladder {
+	l := Ladder{SegmentMS: segmentMS, Kbps: kbps}
+	for range segments {
+		var row []float64
+		for _, k := range kbps {
+			row = append(row, k*segmentMS)
+		}
+		l.Bits = append(l.Bits, row)
+	}
+	return l
+}
+
+func TestEveryNameMakesAnAlgorithm(t *testing.T) {
+	l := ladder(10, 2000, 100, 200)
+	for _, name := range Names() {
+		a, err := New(name, l, 20000, Calm)
+		if err != nil || !Known(name) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if q := a.First(); q != 0 {
+			t.Errorf("%s begins with rung %d while nothing is known", name, q)
+		}
+	}
+	if _, err := New("nosuch", l, 20000, Calm); services.KindOf(err) != services.Invalid || Known("nosuch") {
+		t.Errorf("an unknown name gives %v", err)
+	}
+}
+
+// TestOneRung: there is nothing to choose, whatever happens.
+func TestOneRung(t *testing.T) {
+	l := ladder(10, 2000, 100)
+	for _, name := range Names() {
+		for _, variant := range []Variant{Calm, Eager} {
+			a, err := New(name, l, 20000, variant)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tr := Transfer{Progress: Progress{Bits: 2e5, Received: 2e5, ElapsedMS: 300, FirstByteMS: 20}}
+			v := View{Next: 1, BufferMS: 2000, Buffered: []int{0}, ThroughputKbps: 700, LatencyMS: 20}
+			a.Done(v, tr)
+			if _, yes := a.Replace(v, false); yes {
+				t.Errorf("%s replaces", name)
+			}
+			if c := a.Next(v); c.Rung != 0 || c.WaitMS != 0 {
+				t.Errorf("%s: %+v", name, c)
+			}
+			if _, yes := a.Progressed(v, Progress{Segment: 1, Bits: 2e5, Received: 1e4, ElapsedMS: 9000, FirstByteMS: 20}); yes {
+				t.Errorf("%s gives up the only rung", name)
+			}
+			a.Seek(4)
+		}
+	}
+}
+
+func TestEstimator(t *testing.T) {
+	e := NewEstimator(3000)
+	if k, l := e.Throughput(); k != 0 || l != 0 {
+		t.Errorf("knows %g kbit/s and %g ms from nothing", k, l)
+	}
+	e.Push(0, math.Inf(1), 5) // took no time: says nothing
+	e.Push(1000, 5000, 100)
+	if k, l := e.Throughput(); math.Abs(k-5000) > 1e-6 || math.Abs(l-100) > 1e-6 {
+		t.Errorf("one transfer gives %g kbit/s and %g ms", k, l)
+	}
+	e.Push(1000, 1000, 300)
+	// The careful one of the two: the fast average has forgotten more.
+	keep := math.Pow(0.5, 1000.0/fastHalfLifeMS)
+	want := (keep*(1-keep)*5000 + (1-keep)*1000) / (1 - keep*keep)
+	if k, l := e.Throughput(); math.Abs(k-want) > 1e-6 || !(l > 200 && l < 300) {
+		t.Errorf("then %g kbit/s and %g ms, want %g", k, l, want)
+	}
+}
+
+// TestBeliefFollows a network that is steady, then another one.
+func TestBeliefFollows(t *testing.T) {
+	b := newBelief()
+	for range 30 {
+		b.see(1000, 4000, 0)
+	}
+	if math.Abs(b.level-math.Log(4000)) > 0.02 || b.variance > 0.01 || b.spread > 0.1 {
+		t.Errorf("after half a minute of 4 Mbit/s: level %.3f, variance %.4f, spread %.4f", math.Exp(b.level), b.variance, b.spread)
+	}
+	b.see(1000, 200, 0)
+	if !b.holes.in {
+		t.Error("a twentieth of the throughput is no hole")
+	}
+	if math.Abs(b.level-math.Log(200)) > 0.2 {
+		t.Errorf("believes in %.0f kbit/s while 200 come", math.Exp(b.level))
+	}
+	for range 5 {
+		b.see(1000, 200, 0)
+	}
+	b.see(1000, 4000, 0)
+	if b.holes.in || math.Abs(b.level-math.Log(4000)) > 0.1 {
+		t.Errorf("out of the hole it believes in %.0f kbit/s", math.Exp(b.level))
+	}
+	h := b.holes.expect()
+	if h.lastMS < 5000 || h.lastMS > 9000 || h.depth < 2 || h.depth > 3.2 {
+		t.Errorf("expects holes of %+v after one of 6 s to a twentieth", h)
+	}
+	for range 120 {
+		b.see(1000, 200, 0)
+	}
+	if b.holes.in || math.Abs(b.mean-math.Log(200)) > 0.1 {
+		t.Errorf("after two minutes of 200 kbit/s it still waits for the hole to end: mean %.0f", math.Exp(b.mean))
+	}
+}
+
+// TestBeliefStaysFinite whatever it is shown.
+func TestBeliefStaysFinite(t *testing.T) {
+	b := newBelief()
+	for _, s := range [][3]float64{{0, 100, 0}, {-1, 100, 0}, {10, 0, 0}, {10, math.Inf(1), 0}, {10, math.NaN(), 0}, {1e-9, 1e12, 0}, {1e9, 1e-9, 1e9}, {5, 1e9, 0}} {
+		b.see(s[0], s[1], s[2])
+	}
+	for _, x := range []float64{b.level, b.variance, b.mean, b.spread, b.relax, b.noise} {
+		if math.IsNaN(x) || math.IsInf(x, 0) {
+			t.Fatalf("the belief is %+v", []float64{b.level, b.variance, b.mean, b.spread, b.relax, b.noise})
+		}
+	}
+}
+
+// TestChainKeepsMoments: the states of the plan have the process's mean,
+// variance and autocorrelation.
+func TestChainKeepsMoments(t *testing.T) {
+	p := plan{segmentMS: 2000, utilities: []float64{0}}
+	const mean, spread, relax = 7.5, 0.3, 9000.0
+	p.network(mean, spread, relax, holes{perMS: 0, lastMS: 1, depth: 3})
+	rho := math.Exp(-2000 / relax)
+	weights := [ordinary]float64{1. / 64, 6. / 64, 15. / 64, 20. / 64, 15. / 64, 6. / 64, 1. / 64}
+	var m, v, c float64
+	for i, w := range weights {
+		m += w * p.logs[i]
+		sum := 0.0
+		for j, x := range p.move[i] {
+			sum += x
+			c += w * x * (p.logs[i] - mean) * (p.logs[j] - mean)
+		}
+		if math.Abs(sum-1) > 1e-9 {
+			t.Errorf("state %d goes on with probability %g", i, sum)
+		}
+		v += w * (p.logs[i] - mean) * (p.logs[i] - mean)
+	}
+	if math.Abs(m-mean) > 1e-9 || math.Abs(v-spread) > 1e-9 || math.Abs(c-rho*spread) > 1e-9 {
+		t.Errorf("mean %g, variance %g, covariance %g; want %g, %g, %g", m, v, c, mean, spread, rho*spread)
+	}
+}
+
+// TestPlannerGivesUpAHopelessDownload, and lets a good one be.
+func TestPlannerGivesUpAHopelessDownload(t *testing.T) {
+	l := ladder(100, 2000, 300, 1000, 3000)
+	p := NewPlanner(l, 20000)
+	for i := range 5 {
+		p.Done(View{}, Transfer{Progress: Progress{Segment: i, Rung: 2, Bits: 6e6, Received: 6e6, ElapsedMS: 1020, FirstByteMS: 20}})
+	}
+	v := View{Next: 5, BufferMS: 9000, Buffered: []int{2, 2, 2, 2, 2}, ThroughputKbps: 6000, LatencyMS: 20}
+	if c := p.Next(v); c.Rung != 2 {
+		t.Fatalf("takes rung %d of a network twice as fast as the top one", c.Rung)
+	}
+	if _, yes := p.Progressed(v, Progress{Segment: 5, Rung: 2, Bits: 6e6, Received: 4e6, ElapsedMS: 1020, FirstByteMS: 20}); yes {
+		t.Error("gives up a download that goes as expected")
+	}
+	v.BufferMS = 4000
+	if to, yes := p.Progressed(v, Progress{Segment: 5, Rung: 2, Bits: 6e6, Received: 4.1e6, ElapsedMS: 3520, FirstByteMS: 20}); !yes || to != 0 {
+		t.Errorf("with 40 kbit/s and 4 s of buffer: give up %v, for rung %d", yes, to)
+	}
+}
+
+// TestPlannerReplaces low segments once the network is known to be fast, never
+// the one that plays.
+func TestPlannerReplaces(t *testing.T) {
+	l := ladder(100, 2000, 300, 1000, 3000)
+	p := NewPlanner(l, 20000)
+	for i := range 9 {
+		p.Done(View{}, Transfer{Progress: Progress{Segment: i, Bits: 6e6, Received: 6e6, ElapsedMS: 120, FirstByteMS: 20}})
+	}
+	v := View{Next: 10, BufferMS: 19000, PlayedMS: 1000, Buffered: []int{0, 0, 0, 0, 0, 2, 2, 2, 2, 2}, ThroughputKbps: 60000, LatencyMS: 20}
+	r, yes := p.Replace(v, true)
+	if !yes || r.Buffered < 1 || r.Buffered > 4 || r.Rung != 2 {
+		t.Fatalf("with a full buffer and twenty times the throughput: %+v, %v", r, yes)
+	}
+	v.Buffered = []int{0, 2, 2, 2, 2, 2, 2, 2, 2, 2}
+	if r, yes := p.Replace(v, true); yes {
+		t.Errorf("replaces %+v where only the one that plays is low", r)
+	}
+}

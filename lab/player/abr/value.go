@@ -1,0 +1,187 @@
+package abr
+
+import "math"
+
+const (
+	// states of the network and levels of the buffer in the plan: ordinary ones
+	// in ascending order, then the hole.
+	ordinary = 7
+	hole     = ordinary
+	states   = ordinary + 1
+	levels   = 40
+)
+
+// table is a value by network state and buffer level.
+type table [states][levels]float64
+
+// plan is the model that the planner solves: what a segment costs to fetch in
+// each state of the network, and where the network goes from there.
+type plan struct {
+	segmentMS, latencyMS float64
+	// mostMS is the fullest buffer at a decision: with room for one more.
+	mostMS float64
+	// penalty per ms of stall.
+	penalty   float64
+	utilities []float64
+	level     [levels]float64 // ms
+	kbps      [states]float64
+	logs      [states]float64 // of kbps
+	move      [states][states]float64
+	fall      float64 // probability of a hole within a segment
+}
+
+// grid places the buffer's levels, closer together where it is thin.
+func (p *plan) grid() {
+	for i := range p.level {
+		t := float64(i) / (levels - 1)
+		p.level[i] = p.mostMS * (t + t*t) / 2
+	}
+}
+
+// at reads a row of a table at a buffer level.
+func (p *plan) at(row *[levels]float64, ms float64) float64 {
+	if ms >= p.mostMS {
+		return row[levels-1]
+	}
+	t := (math.Sqrt(0.25+2*ms/p.mostMS) - 0.5) * (levels - 1)
+	i := min(int(t), levels-2) // rounding may reach the last level
+	f := t - float64(i)
+	return row[i] + f*(row[i+1]-row[i])
+}
+
+// network sets the states for a level that wanders with a spread (variance) and
+// a memory (ms) around a mean (ln kbit/s), and now and then falls into a hole.
+// Rouwenhorst's method keeps mean, variance and autocorrelation of the process
+// for any memory.
+func (p *plan) network(mean, spread, relaxMS float64, h holes) {
+	sd := math.Sqrt(spread)
+	for i := range ordinary {
+		p.logs[i] = mean + sd*math.Sqrt(ordinary-1)*(2*float64(i)/(ordinary-1)-1)
+		p.kbps[i] = math.Exp(p.logs[i])
+	}
+	p.logs[hole] = mean - h.depth
+	p.kbps[hole] = math.Exp(p.logs[hole])
+	rho := math.Exp(-p.segmentMS / relaxMS)
+	p.move = [states][states]float64{}
+	rouwenhorst(&p.move, (1+rho)/2)
+	p.fall = 1 - math.Exp(-p.segmentMS*h.perMS)
+	for i := range ordinary {
+		for j := range ordinary {
+			p.move[i][j] *= 1 - p.fall
+		}
+		p.move[i][hole] = p.fall
+	}
+	stay := math.Exp(-p.segmentMS / h.lastMS)
+	p.move[hole][hole] = stay
+	p.move[hole][ordinary/2] = 1 - stay
+}
+
+// rouwenhorst builds the chain of a probability to stay by growing it from two
+// states. Source: Kopecky, Suen, "Finite state Markov-chain approximations to
+// highly persistent processes" (2010).
+func rouwenhorst(into *[states][states]float64, stay float64) {
+	var now, next [states][states]float64
+	now[0][0], now[0][1], now[1][0], now[1][1] = stay, 1-stay, 1-stay, stay
+	for n := 2; n < ordinary; n++ {
+		next = [states][states]float64{}
+		for i := range n {
+			for j := range n {
+				x := now[i][j]
+				next[i][j] += stay * x
+				next[i][j+1] += (1 - stay) * x
+				next[i+1][j] += (1 - stay) * x
+				next[i+1][j+1] += stay * x
+			}
+		}
+		for i := 1; i < n; i++ {
+			for j := range n + 1 {
+				next[i][j] /= 2
+			}
+		}
+		now = next
+	}
+	*into = now
+}
+
+// after is the value of fetching bits of some utility from a buffer level in a
+// state, and of going on with what follows.
+func (p *plan) after(follow *table, state int, levelMS, bits, utility float64) float64 {
+	left := levelMS - p.latencyMS - bits/p.kbps[state]
+	if left < 0 {
+		utility += p.penalty * left
+		left = 0
+	}
+	return utility + p.at(&follow[state], left+p.segmentMS)
+}
+
+// back computes the value before a segment of given sizes from the value after
+// it.
+func (p *plan) back(bits []float64, follow, into *table) {
+	var expect [states][levels]float64
+	for s := range into {
+		for b := range into[s] {
+			into[s][b] = math.Inf(-1)
+		}
+	}
+	for q, size := range bits {
+		for s := range states {
+			for b := range levels {
+				expect[s][b] = p.after(follow, s, p.level[b], size, p.utilities[q])
+			}
+		}
+		for s := range states {
+			var sum [levels]float64
+			for to, w := range &p.move[s] {
+				if w < 1e-3 {
+					continue
+				}
+				row := &expect[to]
+				for b := range sum {
+					sum[b] += w * row[b]
+				}
+			}
+			row := &into[s]
+			for b, x := range sum {
+				row[b] = max(row[b], x)
+			}
+		}
+	}
+}
+
+// spread puts a belief on the states: three points of a normal distribution,
+// each shared between its neighbours.
+func (p *plan) spread(level, variance float64) (w [states]float64) {
+	w[hole] = p.fall / 2
+	sd := math.Sqrt(3 * variance)
+	for _, point := range [3][2]float64{{level - sd, 1. / 6}, {level, 4. / 6}, {level + sd, 1. / 6}} {
+		p.share(&w, point[0], point[1]*(1-w[hole]))
+	}
+	return w
+}
+
+// covers says whether the states reach a level of the network.
+func (p *plan) covers(level float64) bool {
+	slack := 2 * (p.logs[1] - p.logs[0])
+	return level > min(p.logs[0], p.logs[hole])-slack && level < p.logs[ordinary-1]+slack
+}
+
+func (p *plan) share(w *[states]float64, level, weight float64) {
+	step := p.logs[1] - p.logs[0]
+	t := (level - p.logs[0]) / step
+	switch {
+	case !(t > 0):
+		// Below the ordinary: between there and the hole.
+		f := 0.0
+		if down := p.logs[0] - p.logs[hole]; down > 0 {
+			f = min((p.logs[0]-level)/down, 1)
+		}
+		w[hole] += weight * f
+		w[0] += weight * (1 - f)
+	case t >= ordinary-1:
+		w[ordinary-1] += weight
+	default:
+		i := int(t)
+		w[i] += weight * (1 - (t - float64(i)))
+		w[i+1] += weight * (t - float64(i))
+	}
+}
