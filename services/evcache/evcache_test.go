@@ -257,7 +257,7 @@ func TestRingSpreadsAndHolds(t *testing.T) {
 	cfg := Config{}.withDefaults()
 	var peers []*peer
 	for i := range 4 {
-		peers = append(peers, newPeer(fmt.Sprintf("127.0.0.1:%d", 11211+i), &cfg))
+		peers = append(peers, newPeer(Node{Addr: fmt.Sprintf("127.0.0.1:%d", 11211+i)}, &cfg))
 	}
 	four, three := newZone("a", peers), newZone("a", peers[:3])
 	count := map[*peer]int{}

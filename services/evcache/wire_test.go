@@ -320,10 +320,12 @@ func FuzzReadAnswer(f *testing.F) {
 	f.Add("STORED\r\n", int8(kindSet))
 	f.Add("NOT_FOUND\r\n", int8(kindDelete))
 	f.Add("SERVER_ERROR out of memory\r\n", int8(kindSet))
+	f.Add("VA 3 f7 t-1\r\nabc\r\n", int8(kindMeta))
 	f.Fuzz(func(t *testing.T, in string, k int8) {
-		v, err := readAnswer(bufio.NewReader(strings.NewReader(in)), kind(k))
-		if err == nil && len(v) > len(in) {
-			t.Errorf("%d bytes out of %d", len(v), len(in))
+		c := command{kind: kind(k)}
+		err := c.read(bufio.NewReader(strings.NewReader(in)))
+		if err == nil && len(c.out.value) > len(in) {
+			t.Errorf("%d bytes out of %d", len(c.out.value), len(in))
 		}
 	})
 }
