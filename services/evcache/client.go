@@ -31,6 +31,7 @@ var ErrMiss error = services.Errorf(services.NotFound, "evcache: no such item")
 type Client struct {
 	cfg     Config
 	codec   codec
+	lay     layout
 	hot     *hotTier
 	metrics *clientMetrics
 	state   atomic.Pointer[fleet]
@@ -59,6 +60,7 @@ func New(c Config) (*Client, error) {
 		cfg: c, codec: codec{over: c.CompressOver}, metrics: newClientMetrics(c.Tel.Metrics),
 		pending: make(chan struct{}, c.Pending), modes: map[string]Mode{},
 	}
+	cl.lay = layout{size: c.ChunkSize, over: c.ChunkOver, timeouts: c.Timeouts, alien: cl.metrics.gets.alien}
 	for z, m := range c.Modes {
 		cl.modes[z] = m
 	}

@@ -97,7 +97,7 @@ func evicts(t *testing.T, nodes []Node, b *beside) {
 	c := newClient(t, Config{Prefix: "fill", Policy: All}, nodes...)
 	value := make([]byte, 100_000)
 	_, _ = rand.Read(value) // never fails; it must not shrink
-	const items = 400 // 40 MB
+	const items = 400       // 40 MB
 	for i := range items {
 		if err := c.Set(ctx, strconv.Itoa(i), value, 0); err != nil {
 			t.Fatalf("item %d: %v", i, err)

@@ -32,6 +32,7 @@ type item struct {
 	stored     int64 // Unix nanoseconds of the last store
 	used       int64 // Unix nanoseconds of the last access
 	fetched    bool  // read since stored
+	marker     bool  // no item: where a crawl has got to
 	prev, next *item
 }
 
@@ -77,12 +78,13 @@ type lru struct {
 	max int64
 	now func() time.Time
 
-	mu      sync.Mutex
-	items   map[string]*item
-	head    item // sentinel: head.next is the most, head.prev the least recent
-	bytes   int64
-	cas     uint64
-	flushAt int64 // items stored before it are void from then on; 0: none
+	mu       sync.Mutex
+	items    map[string]*item
+	head     item // sentinel: head.next is the most, head.prev the least recent
+	bytes    int64
+	cas      uint64
+	crawling bool  // one crawl at a time
+	flushAt  int64 // items stored before it are void from then on; 0: none
 	counters
 }
 
@@ -140,6 +142,16 @@ func (l *lru) pushFront(it *item) {
 	it.prev, it.next = &l.head, l.head.next
 	l.head.next.prev = it
 	l.head.next = it
+}
+
+// oldest returns the least recently used item; nil if there is none.
+func (l *lru) oldest() *item {
+	for it := l.head.prev; it != &l.head; it = it.prev {
+		if !it.marker {
+			return it
+		}
+	}
+	return nil
 }
 
 // view is what a reader gets of an item.
@@ -253,8 +265,12 @@ func (l *lru) admit(e entry, old *item) outcome {
 func (l *lru) insert(it *item) {
 	l.cas++
 	it.cas = l.cas
-	for l.bytes+it.size() > l.max && l.head.prev != &l.head {
-		l.remove(l.head.prev)
+	for l.bytes+it.size() > l.max {
+		old := l.oldest()
+		if old == nil {
+			break
+		}
+		l.remove(old)
 		l.evictions++
 	}
 	l.items[it.key] = it
@@ -341,6 +357,11 @@ func (l *lru) flush(delay int64) {
 		return
 	}
 	clear(l.items)
+	for it := l.head.next; it != &l.head; { // a crawl's mark must see that it is out
+		next := it.next
+		it.prev, it.next = nil, nil
+		it = next
+	}
 	l.head.prev, l.head.next = &l.head, &l.head
 	l.bytes, l.flushAt = 0, 0
 }

@@ -3,9 +3,6 @@ package evcache
 import (
 	"context"
 	"errors"
-	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/flix-lab/flix/services"
 )
@@ -79,7 +76,7 @@ func (c *Client) GetItemIn(ctx context.Context, zone, key string) (Item, error) 
 // is a miss: a value that does not decode helps nobody, and the store behind
 // the cache has it.
 func (c *Client) itemIn(ctx context.Context, z *zone, k wireKey) (Item, error) {
-	v, chunks, err := c.getIn(ctx, z, k.id)
+	v, chunks, err := c.lay.getIn(ctx, z, k.id)
 	if err != nil {
 		return Item{}, err
 	}
@@ -125,22 +122,22 @@ func getCommand(id []byte) command {
 
 // getIn reads what lies under a wire key in one zone, and puts it together if
 // it lies in pieces; chunks counts them.
-func (c *Client) getIn(ctx context.Context, z *zone, id []byte) (v raw, chunks int, err error) {
-	p := z.pick(id)
-	if c.cfg.ChunkSize == 0 {
+func (l layout) getIn(ctx context.Context, z *zone, id []byte) (v raw, chunks int, err error) {
+	if l.size == 0 {
 		cs := [1]command{getCommand(id)}
-		if err := p.do(ctx, c.cfg.Timeouts.Read, cs[:]); err != nil {
+		if err := z.pick(id).do(ctx, l.timeouts.Read, cs[:]); err != nil {
 			return raw{}, 0, err
 		}
 		return cs[0].out, 0, cs[0].err
 	}
 	first := appendChunkKey(make([]byte, 0, len(id)+3), id, 0)
 	cs := [2]command{getCommand(id), getCommand(first)}
-	q := z.pick(first)
-	if p == q {
-		err = p.do(ctx, c.cfg.Timeouts.Read, cs[:])
-	} else if err = p.do(ctx, c.cfg.Timeouts.Read, cs[:1]); err == nil && errors.Is(cs[0].err, ErrMiss) {
-		err = q.do(ctx, c.cfg.Timeouts.Read, cs[1:])
+	p, q := z.pick(id), z.pick(first)
+	// Where values are cut now and then, most reads find them whole.
+	if together := p == q && l.over <= l.size; together {
+		err = p.do(ctx, l.timeouts.Read, cs[:])
+	} else if err = p.do(ctx, l.timeouts.Read, cs[:1]); err == nil && errors.Is(cs[0].err, ErrMiss) {
+		err = q.do(ctx, l.timeouts.Read, cs[1:])
 	}
 	if err != nil {
 		return raw{}, 0, err
@@ -151,14 +148,14 @@ func (c *Client) getIn(ctx context.Context, z *zone, id []byte) (v raw, chunks i
 	if cs[1].err != nil {
 		return raw{}, 0, cs[1].err
 	}
-	return c.assemble(ctx, z, id, cs[1].out.value)
+	return l.assemble(ctx, z, id, cs[1].out.value)
 }
 
 // assemble reads the pieces of a value.
-func (c *Client) assemble(ctx context.Context, z *zone, id, info []byte) (raw, int, error) {
+func (l layout) assemble(ctx context.Context, z *zone, id, info []byte) (raw, int, error) {
 	i, err := parseChunkInfo(info)
 	if err != nil {
-		c.metrics.gets.alien.Inc()
+		l.alien.Inc()
 		return raw{}, 0, ErrMiss
 	}
 	a := newAssembly(i)
@@ -167,7 +164,7 @@ func (c *Client) assemble(ctx context.Context, z *zone, id, info []byte) (raw, i
 		k := appendChunkKey(nil, id, n)
 		b.add(k, getCommand(k))
 	}
-	if err := b.do(ctx, c.cfg.Timeouts.Read); err != nil {
+	if err := b.do(ctx, l.timeouts.Read); err != nil {
 		return raw{}, 0, err
 	}
 	for n := 1; n < i.chunks; n++ {
@@ -176,13 +173,13 @@ func (c *Client) assemble(ctx context.Context, z *zone, id, info []byte) (raw, i
 			return raw{}, 0, k.err // one that is gone makes the whole a miss
 		}
 		if err := a.put(n, k.out.value); err != nil {
-			c.metrics.gets.alien.Inc()
+			l.alien.Inc()
 			return raw{}, 0, ErrMiss
 		}
 	}
 	v, err := a.raw()
 	if err != nil {
-		c.metrics.gets.alien.Inc()
+		l.alien.Inc()
 		return raw{}, 0, ErrMiss
 	}
 	return v, i.chunks, nil
@@ -251,43 +248,4 @@ func (c *Client) manyIn(ctx context.Context, z *zone, keys []string, out map[str
 		}
 	}
 	return nil
-}
-
-// batch is commands to the servers of one zone, in order for each server.
-type batch struct {
-	z      *zone
-	groups map[*peer][]command
-	places []place
-}
-
-// place is where a command of a batch is.
-type place struct {
-	peer *peer
-	n    int
-}
-
-func newBatch(z *zone) *batch { return &batch{z: z, groups: map[*peer][]command{}} }
-
-// add puts a command in for the server of a key.
-func (b *batch) add(key []byte, k command) {
-	p := b.z.pick(key)
-	b.groups[p] = append(b.groups[p], k)
-	b.places = append(b.places, place{p, len(b.groups[p]) - 1})
-}
-
-// at returns the i-th command that was added.
-func (b *batch) at(i int) *command { return &b.groups[b.places[i].peer][b.places[i].n] }
-
-// do runs the batch, all servers at once.
-func (b *batch) do(ctx context.Context, timeout time.Duration) error {
-	if len(b.groups) == 1 {
-		for p, cs := range b.groups {
-			return p.do(ctx, timeout, cs)
-		}
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	for p, cs := range b.groups {
-		g.Go(func() error { return p.do(ctx, timeout, cs) })
-	}
-	return g.Wait()
 }

@@ -5,11 +5,21 @@ import (
 	"errors"
 	"strconv"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// What a write does in one zone. Values of a client that cuts them may lie in
-// pieces; the pieces go first and their description last, so that a reader who
-// finds it finds them.
+// layout is how values lie in a zone, and what is done there. Where values are
+// cut, the pieces are written first and their description last, so that a
+// reader who finds it finds them.
+type layout struct {
+	// size of a piece, 0: values are not cut; over is the stored size beyond
+	// which they are.
+	size, over int
+	timeouts   Timeouts
+	// alien counts what does not fit together.
+	alien prometheus.Counter
+}
 
 // storeCommand is "VERB KEY FLAGS EXPTIME BYTES" with its value.
 func storeCommand(verb string, id []byte, v raw, exp int64) command {
@@ -37,9 +47,9 @@ func touchCommand(id []byte, exp int64) command {
 }
 
 // setIn stores a value under a wire key in one zone.
-func (c *Client) setIn(ctx context.Context, z *zone, id []byte, v raw, exp int64) error {
-	limit := c.cfg.Timeouts.Write
-	if c.cfg.ChunkSize == 0 {
+func (l layout) setIn(ctx context.Context, z *zone, id []byte, v raw, exp int64) error {
+	limit := l.timeouts.Write
+	if l.size == 0 {
 		cs := [1]command{storeCommand("set", id, v, exp)}
 		if err := z.pick(id).do(ctx, limit, cs[:]); err != nil {
 			return err
@@ -47,7 +57,7 @@ func (c *Client) setIn(ctx context.Context, z *zone, id []byte, v raw, exp int64
 		return cs[0].err
 	}
 	first := appendChunkKey(nil, id, 0)
-	if len(v.value) <= c.cfg.ChunkOver {
+	if len(v.value) <= l.over {
 		b := newBatch(z)
 		b.add(id, storeCommand("set", id, v, exp))
 		// Pieces of the value before would show once this one is evicted.
@@ -57,7 +67,7 @@ func (c *Client) setIn(ctx context.Context, z *zone, id []byte, v raw, exp int64
 		}
 		return b.at(0).err
 	}
-	i := chunkedAs(id, v, c.cfg.ChunkSize)
+	i := chunkedAs(id, v, l.size)
 	b := newBatch(z)
 	for n := 1; n < i.chunks; n++ {
 		k := appendChunkKey(nil, id, n)
@@ -82,22 +92,22 @@ func (c *Client) setIn(ctx context.Context, z *zone, id []byte, v raw, exp int64
 
 // addIn stores a value if there is none. A value that would be cut is refused
 // before.
-func (c *Client) addIn(ctx context.Context, z *zone, id []byte, v raw, exp int64) error {
-	if c.cfg.ChunkSize > 0 {
-		if _, _, err := c.getIn(ctx, z, id); !errors.Is(err, ErrMiss) {
+func (l layout) addIn(ctx context.Context, z *zone, id []byte, v raw, exp int64) error {
+	if l.size > 0 {
+		if _, _, err := l.getIn(ctx, z, id); !errors.Is(err, ErrMiss) {
 			if err == nil {
 				err = errNotStored
 			}
 			return err
 		}
 	}
-	return c.one(ctx, z, id, storeCommand("add", id, v, exp))
+	return l.one(ctx, z, id, storeCommand("add", id, v, exp))
 }
 
 // one runs a single command on the server of a key.
-func (c *Client) one(ctx context.Context, z *zone, id []byte, k command) error {
+func (l layout) one(ctx context.Context, z *zone, id []byte, k command) error {
 	cs := [1]command{k}
-	if err := z.pick(id).do(ctx, c.cfg.Timeouts.Write, cs[:]); err != nil {
+	if err := z.pick(id).do(ctx, l.timeouts.Write, cs[:]); err != nil {
 		return err
 	}
 	return cs[0].err
@@ -105,39 +115,39 @@ func (c *Client) one(ctx context.Context, z *zone, id []byte, k command) error {
 
 // appendIn appends to a value, or adds it; as the original does, it appends
 // once more when somebody else was faster to add it.
-func (c *Client) appendIn(ctx context.Context, z *zone, id []byte, v raw, exp int64) error {
-	err := c.one(ctx, z, id, storeCommand("append", id, v, 0))
+func (l layout) appendIn(ctx context.Context, z *zone, id []byte, v raw, exp int64) error {
+	err := l.one(ctx, z, id, storeCommand("append", id, v, 0))
 	if !errors.Is(err, errNotStored) {
 		return err
 	}
-	if err = c.one(ctx, z, id, storeCommand("add", id, v, exp)); !errors.Is(err, errNotStored) {
+	if err = l.one(ctx, z, id, storeCommand("add", id, v, exp)); !errors.Is(err, errNotStored) {
 		return err
 	}
-	return c.one(ctx, z, id, storeCommand("append", id, v, 0))
+	return l.one(ctx, z, id, storeCommand("append", id, v, 0))
 }
 
 // deleteIn removes an item and its pieces from one zone.
-func (c *Client) deleteIn(ctx context.Context, z *zone, id []byte) error {
-	return c.pieces(ctx, z, id, deleteCommand)
+func (l layout) deleteIn(ctx context.Context, z *zone, id []byte) error {
+	return l.pieces(ctx, z, id, deleteCommand)
 }
 
 // touchIn sets a new time to live of an item and its pieces.
-func (c *Client) touchIn(ctx context.Context, z *zone, id []byte, exp int64) error {
-	return c.pieces(ctx, z, id, func(k []byte) command { return touchCommand(k, exp) })
+func (l layout) touchIn(ctx context.Context, z *zone, id []byte, exp int64) error {
+	return l.pieces(ctx, z, id, func(k []byte) command { return touchCommand(k, exp) })
 }
 
 // pieces runs a command on an item and on all of its pieces. What is not there
 // is no error.
-func (c *Client) pieces(ctx context.Context, z *zone, id []byte, of func(id []byte) command) error {
-	if c.cfg.ChunkSize == 0 {
-		return notMiss(c.one(ctx, z, id, of(id)))
+func (l layout) pieces(ctx context.Context, z *zone, id []byte, of func(id []byte) command) error {
+	if l.size == 0 {
+		return notMiss(l.one(ctx, z, id, of(id)))
 	}
 	first := appendChunkKey(nil, id, 0)
 	head := newBatch(z)
 	head.add(first, getCommand(first))
 	head.add(id, of(id))
 	head.add(first, of(first))
-	if err := head.do(ctx, c.cfg.Timeouts.Write); err != nil {
+	if err := head.do(ctx, l.timeouts.Write); err != nil {
 		return err
 	}
 	for n := 1; n <= 2; n++ {
@@ -157,7 +167,7 @@ func (c *Client) pieces(ctx context.Context, z *zone, id []byte, of func(id []by
 		k := appendChunkKey(nil, id, n)
 		b.add(k, of(k))
 	}
-	if err := b.do(ctx, c.cfg.Timeouts.Write); err != nil {
+	if err := b.do(ctx, l.timeouts.Write); err != nil {
 		return err
 	}
 	for n := range b.places {

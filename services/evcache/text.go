@@ -77,6 +77,8 @@ func (c *session) textAdmin(name string, a [][]byte) error {
 		return c.say("OK")
 	case "stats":
 		return c.textStats(a)
+	case "lru_crawler":
+		return c.textCrawl(a)
 	case "quit":
 		return errQuit
 	}

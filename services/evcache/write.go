@@ -27,7 +27,7 @@ func (c *Client) SetAs(ctx context.Context, key string, value []byte, k Kind, tt
 		c.metrics.sets.error.Inc()
 		return err
 	}
-	w.do = func(ctx context.Context, z *zone) error { return c.setIn(ctx, z, at, v, exp) }
+	w.do = func(ctx context.Context, z *zone) error { return c.lay.setIn(ctx, z, at, v, exp) }
 	return c.write(ctx, w, at)
 }
 
@@ -45,7 +45,7 @@ func (c *Client) Add(ctx context.Context, key string, value []byte, ttl time.Dur
 		c.metrics.adds.error.Inc()
 		return err
 	}
-	w.do = func(ctx context.Context, z *zone) error { return c.addIn(ctx, z, at, v, exp) }
+	w.do = func(ctx context.Context, z *zone) error { return c.lay.addIn(ctx, z, at, v, exp) }
 	return c.write(ctx, w, at)
 }
 
@@ -70,7 +70,7 @@ func (c *Client) AppendOrAdd(ctx context.Context, key string, value []byte, ttl 
 		return err
 	}
 	v := raw{value: bytes.Clone(value), flags: uint32(Bytes)}
-	w.do = func(ctx context.Context, z *zone) error { return c.appendIn(ctx, z, k.id, v, exp) }
+	w.do = func(ctx context.Context, z *zone) error { return c.lay.appendIn(ctx, z, k.id, v, exp) }
 	return c.write(ctx, w, k.id)
 }
 
@@ -80,7 +80,7 @@ func (c *Client) Delete(ctx context.Context, key string) error {
 	k := c.wireKey(key)
 	return c.write(ctx, write{
 		op: "evcache.Delete", verb: verbDelete, key: key, count: &c.metrics.deletes,
-		do: func(ctx context.Context, z *zone) error { return c.deleteIn(ctx, z, k.id) },
+		do: func(ctx context.Context, z *zone) error { return c.lay.deleteIn(ctx, z, k.id) },
 	}, k.id)
 }
 
@@ -90,7 +90,7 @@ func (c *Client) Touch(ctx context.Context, key string, ttl time.Duration) error
 	k, exp := c.wireKey(key), exptime(ttl, now)
 	return c.write(ctx, write{
 		op: "evcache.Touch", verb: verbTouch, key: key, expires: expiresAt(ttl, now), count: &c.metrics.touches,
-		do: func(ctx context.Context, z *zone) error { return c.touchIn(ctx, z, k.id, exp) },
+		do: func(ctx context.Context, z *zone) error { return c.lay.touchIn(ctx, z, k.id, exp) },
 	}, k.id)
 }
 
