@@ -10,9 +10,10 @@ import (
 const crawlStep = 128
 
 // crawl calls emit for every item there is, least recently used first, a few at
-// a time and outside the lock. Items that are used or stored meanwhile may come
-// twice or not at all, as memcached's crawler has it. Only one crawl runs at a
-// time; busy says that another does.
+// a time and outside the lock. An item comes once, however often it is used
+// meanwhile: whoever reads what is listed moves it ahead of the crawl. One that
+// is stored meanwhile does not come. Only one crawl runs at a time; busy says
+// that another does.
 func (l *lru) crawl(emit func([]crawled) error) (busy bool, err error) {
 	l.mu.Lock()
 	if l.crawling {
@@ -20,6 +21,8 @@ func (l *lru) crawl(emit func([]crawled) error) (busy bool, err error) {
 		return true, nil
 	}
 	l.crawling = true
+	l.crawls++
+	c := crawl{id: l.crawls, newest: l.cas}
 	mark := &item{marker: true}
 	mark.prev, mark.next = l.head.prev, &l.head
 	mark.prev.next, mark.next.prev = mark, mark
@@ -31,14 +34,22 @@ func (l *lru) crawl(emit func([]crawled) error) (busy bool, err error) {
 		l.mu.Unlock()
 	}()
 	step := make([]crawled, 0, crawlStep)
-	for {
-		if step = l.advance(mark, step[:0]); len(step) == 0 {
-			return false, nil
+	for more := true; more; {
+		if step, more = l.advance(mark, c, step[:0]); len(step) == 0 {
+			continue
 		}
 		if err := emit(step); err != nil {
 			return false, err
 		}
 	}
+	return false, nil
+}
+
+// crawl is one walk over the items: its number, and the newest version there was
+// when it began.
+type crawl struct {
+	id     uint32
+	newest uint64
 }
 
 // crawled is what a crawl tells of an item.
@@ -51,22 +62,27 @@ type crawled struct {
 	size    int64
 }
 
-// advance moves the mark over a few items and tells of them.
-func (l *lru) advance(mark *item, out []crawled) []crawled {
+// advance moves the mark over a few items and tells of those that it is to; more
+// says that there are others.
+func (l *lru) advance(mark *item, c crawl, out []crawled) (_ []crawled, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now().UnixNano()
-	for len(out) < cap(out) && mark.prev != nil && mark.prev != &l.head {
+	for range crawlStep {
+		if mark.prev == nil || mark.prev == &l.head {
+			return out, false
+		}
 		it := mark.prev
 		l.unlink(mark)
 		mark.prev, mark.next = it.prev, it
 		mark.prev.next, it.prev = mark, mark
 		dead := it.expires != 0 && now >= it.expires || l.flushAt != 0 && now >= l.flushAt && it.stored < l.flushAt
-		if !dead {
+		if !dead && it.crawl != c.id && it.cas <= c.newest {
+			it.crawl = c.id
 			out = append(out, crawled{it.key, it.expires, it.used, it.cas, it.fetched, it.size()})
 		}
 	}
-	return out
+	return out, true
 }
 
 // unlink takes an element out of the list, if it is in it; l.mu is held.

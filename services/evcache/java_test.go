@@ -241,7 +241,7 @@ func realMemcached(t *testing.T) func(addr string) string {
 			if time.Now().After(until) {
 				t.Fatalf("memcached does not answer: %v", err)
 			}
-			time.Sleep(10 * time.Millisecond)
+			<-time.After(10 * time.Millisecond)
 		}
 	}
 }
@@ -384,7 +384,7 @@ func readBoth(t *testing.T, c *Client, key string, k Kind, value string) {
 // missSoon waits until an item is gone.
 func missSoon(t *testing.T, c *Client, key string) {
 	t.Helper()
-	for until := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(10 * time.Second); ; <-time.After(20 * time.Millisecond) {
 		if _, err := c.Get(t.Context(), key); err == ErrMiss { //nolint:errorlint // itself is returned
 			return
 		}

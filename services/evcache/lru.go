@@ -28,11 +28,12 @@ type item struct {
 	value      []byte
 	flags      uint32
 	cas        uint64
-	expires    int64 // Unix nanoseconds; 0: never
-	stored     int64 // Unix nanoseconds of the last store
-	used       int64 // Unix nanoseconds of the last access
-	fetched    bool  // read since stored
-	marker     bool  // no item: where a crawl has got to
+	expires    int64  // Unix nanoseconds; 0: never
+	stored     int64  // Unix nanoseconds of the last store
+	used       int64  // Unix nanoseconds of the last access
+	fetched    bool   // read since stored
+	crawl      uint32 // the last that told of it
+	marker     bool   // no item: where a crawl has got to
 	prev, next *item
 }
 
@@ -83,8 +84,9 @@ type lru struct {
 	head     item // sentinel: head.next is the most, head.prev the least recent
 	bytes    int64
 	cas      uint64
-	crawling bool  // one crawl at a time
-	flushAt  int64 // items stored before it are void from then on; 0: none
+	crawls   uint32 // begun so far
+	crawling bool   // one crawl at a time
+	flushAt  int64  // items stored before it are void from then on; 0: none
 	counters
 }
 
