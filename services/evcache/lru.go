@@ -15,7 +15,7 @@ const (
 	maxKey = 250
 	// itemOverhead is what an item costs beside key and value: its struct, its
 	// share of the map and the allocator's rounding.
-	itemOverhead = 128
+	itemOverhead = 192
 	// relativeExpiry is the limit up to which an expiry counts from now; a
 	// larger one is a Unix time.
 	relativeExpiry = 30 * 24 * 60 * 60
@@ -33,6 +33,8 @@ type item struct {
 	used       int64  // Unix nanoseconds of the last access
 	fetched    bool   // read since stored
 	crawl      uint32 // the last that told of it
+	pins       int    // views of it that are not written yet
+	gone       bool   // removed
 	marker     bool   // no item: where a crawl has got to
 	prev, next *item
 }
@@ -48,6 +50,7 @@ const (
 	exists
 	notFound
 	tooLarge
+	noMemory
 	notNumber
 )
 
@@ -71,6 +74,7 @@ type counters struct {
 	casHits, casMisses, casBadval      uint64
 	touchHits, touchMisses             uint64
 	evictions, reclaimed, totalItems   uint64
+	refused                            uint64 // values that found no room on their way
 }
 
 // lru is the bounded map behind the server: least recently used items go
@@ -79,11 +83,15 @@ type lru struct {
 	max int64
 	now func() time.Time
 
-	mu       sync.Mutex
-	items    map[string]*item
-	head     item // sentinel: head.next is the most, head.prev the least recent
-	bytes    int64
-	cas      uint64
+	mu    sync.Mutex
+	items map[string]*item
+	head  item // sentinel: head.next is the most, head.prev the least recent
+	bytes int64
+	cas   uint64
+	// coming are the bytes of values on their way in, pinned those of values on
+	// their way out, leaving those of pinned items that were removed.
+	coming, pinned, leaving int64
+
 	crawls   uint32 // begun so far
 	crawling bool   // one crawl at a time
 	flushAt  int64  // items stored before it are void from then on; 0: none
@@ -129,6 +137,9 @@ func (l *lru) remove(it *item) {
 	it.prev, it.next = nil, nil
 	delete(l.items, it.key)
 	l.bytes -= it.size()
+	if it.gone = true; it.pins > 0 {
+		l.leaving += it.size()
+	}
 }
 
 func (l *lru) bump(it *item, now int64) {
@@ -162,23 +173,25 @@ type view struct {
 	flags   uint32
 	cas     uint64
 	expires int64
+	item    *item // of get alone; see unpin
 }
 
-// get returns an item's value.
+// get returns an item's value; the caller unpins it when it is written. One that
+// cannot be pinned counts as a miss: a cache may always say so.
 func (l *lru) get(key []byte) (view, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cmdGet++
 	now := l.now().UnixNano()
 	it := l.find(key, now)
-	if it == nil {
+	if it == nil || !l.pin(it) {
 		l.getMisses++
 		return view{}, false
 	}
 	l.getHits++
 	l.bump(it, now)
 	it.fetched = true
-	return view{it.value, it.flags, it.cas, it.expires}, true
+	return view{it.value, it.flags, it.cas, it.expires, it}, true
 }
 
 // touch sets a new expiry and returns the item.
@@ -195,7 +208,7 @@ func (l *lru) touch(key []byte, exptime int64) (view, bool) {
 	l.touchHits++
 	it.expires = deadline(exptime, now)
 	l.bump(it, now.UnixNano())
-	return view{it.value, it.flags, it.cas, it.expires}, true
+	return view{it.value, it.flags, it.cas, it.expires, nil}, true
 }
 
 // entry is what a writer wants stored.
@@ -237,6 +250,10 @@ func (l *lru) store(e entry) (outcome, uint64) {
 	if old != nil {
 		l.remove(old)
 	}
+	if l.evict(it.size()); l.used()+it.size() > l.max {
+		l.refused++
+		return noMemory, 0 // values on their way have it all
+	}
 	l.insert(it)
 	return stored, it.cas
 }
@@ -267,14 +284,7 @@ func (l *lru) admit(e entry, old *item) outcome {
 func (l *lru) insert(it *item) {
 	l.cas++
 	it.cas = l.cas
-	for l.bytes+it.size() > l.max {
-		old := l.oldest()
-		if old == nil {
-			break
-		}
-		l.remove(old)
-		l.evictions++
-	}
+	l.evict(it.size())
 	l.items[it.key] = it
 	l.pushFront(it)
 	l.bytes += it.size()
@@ -357,6 +367,11 @@ func (l *lru) flush(delay int64) {
 	if delay > 0 {
 		l.flushAt = deadline(delay, l.now())
 		return
+	}
+	for _, it := range l.items {
+		if it.gone = true; it.pins > 0 {
+			l.leaving += it.size()
+		}
 	}
 	clear(l.items)
 	for it := l.head.next; it != &l.head; { // a crawl's mark must see that it is out

@@ -174,7 +174,7 @@ func TestMetadump(t *testing.T) {
 	talk(s, "set a 0 60 1\r\nx\r\nset b%20 0 0 2\r\nyy\r\nset gone 0 1 1\r\nx\r\nget a\r\n")
 	now.t = now.t.Add(10 * time.Second)
 	out := talk(s, "lru_crawler metadump all\r\nlru_crawler metadump 1,2\r\nlru_crawler enable\r\nversion\r\n")
-	want := "key=b%2520 exp=-1 la=1700000000 cas=2 fetch=no cls=1 size=134\nkey=a exp=1700000060 la=1700000000 cas=1 fetch=yes cls=1 size=130\nEND\r\nERROR\r\nOK\r\nVERSION " + serverVersion + "\r\n"
+	want := "key=b%2520 exp=-1 la=1700000000 cas=2 fetch=no cls=1 size=198\nkey=a exp=1700000060 la=1700000000 cas=1 fetch=yes cls=1 size=194\nEND\r\nERROR\r\nOK\r\nVERSION " + serverVersion + "\r\n"
 	if out != want {
 		t.Errorf("\n got %q\nwant %q", out, want)
 	}
@@ -182,8 +182,8 @@ func TestMetadump(t *testing.T) {
 
 // A crawl goes on over items that come, move and go, and ends.
 func TestCrawlAmongWriters(t *testing.T) {
-	l := newLRU(64<<10, time.Now)
-	for i := range 400 {
+	l := newLRU(192<<10, time.Now)
+	for i := range 800 {
 		l.store(entry{key: fmt.Append(nil, i), value: []byte("v")})
 	}
 	seen, listed := map[string]bool{}, map[string]bool{}
@@ -207,7 +207,7 @@ func TestCrawlAmongWriters(t *testing.T) {
 			l.get(fmt.Append(nil, i))
 			l.store(entry{key: fmt.Append(nil, "new", steps, i), value: []byte("v")}) // others go
 		}
-		if steps == 20 {
+		if steps == 5 {
 			l.flush(0)
 		}
 		return nil

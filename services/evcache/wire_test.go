@@ -88,7 +88,7 @@ func TestMetaProtocol(t *testing.T) {
 		{"base64 key", "ms YSBi 1 b\r\nx\r\nmg YSBi b k v\r\n", "HD b\r\nVA 1 b kYSBi\r\nx\r\n"},
 		{"touch on get", "ms a 1\r\nx\r\nmg a T30 t\r\n", "HD\r\nHD t30\r\n"},
 		{"bad", "mg\r\nmg a Zz\r\nms a x\r\nms a 3 Zz\r\nabc\r\nmn\r\n", badFormat + "\r\nCLIENT_ERROR invalid flag\r\nCLIENT_ERROR bad data chunk\r\n" + badFormat + "\r\nMN\r\n"},
-		{"debug", "ms a 1\r\nx\r\nme a\r\nme b\r\n", "HD\r\nME a exp=-1 la=0 cas=1 fetch=no size=130\r\nEN\r\n"},
+		{"debug", "ms a 1\r\nx\r\nme a\r\nme b\r\n", "HD\r\nME a exp=-1 la=0 cas=1 fetch=no size=194\r\nEN\r\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			// The clock stands: "t" would lose a second otherwise.
