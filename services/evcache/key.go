@@ -48,7 +48,8 @@ func appendKey(b []byte, prefix, key string, max int) (out []byte, hashed bool) 
 
 // wireKey returns where an item of the client's application lies.
 func (c *Client) wireKey(key string) wireKey {
-	id, hashed := appendKey(make([]byte, 0, maxKey+8), c.cfg.Prefix, key, c.cfg.MaxPlainKey)
+	room := len(c.cfg.Prefix) + 1 + max(len(key), 11)
+	id, hashed := appendKey(make([]byte, 0, room), c.cfg.Prefix, key, c.cfg.MaxPlainKey)
 	k := wireKey{id: id, hashed: hashed}
 	if hashed {
 		k.canonical = canonicalKey(c.cfg.Prefix, key)
