@@ -22,6 +22,7 @@ import (
 	"github.com/flix-lab/flix/lab/runtime/embedded"
 	"github.com/flix-lab/flix/lab/wan"
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/evcache"
 	"github.com/flix-lab/flix/services/token"
 	"github.com/flix-lab/flix/topology"
 )
@@ -53,6 +54,8 @@ type Lab struct {
 	secret secrets
 	spans  []control.Span
 	moves  []control.Failover
+	// warming is how far the zones are that are being warmed, by REGION/ZONE.
+	warming map[string]evcache.Warmed
 }
 
 var _ control.Engine = (*Lab)(nil)

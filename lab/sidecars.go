@@ -68,7 +68,8 @@ func sidecarKafka(u *unit) (services.Unit, error) {
 }
 
 func sidecarEVCache(u *unit) (services.Unit, error) {
-	return evcache.NewSidecar(evcache.SidecarConfig{Target: u.spec.Addr(topology.PortRPC), OnHealth: u.announce, Tel: u.tel})
+	s, err := evcache.NewSidecar(evcache.SidecarConfig{Target: u.spec.Addr(topology.PortRPC), OnHealth: u.announce, Tel: u.tel})
+	return cacheKeeper{s, u}, err
 }
 
 func sidecarS3(u *unit) (services.Unit, error) {

@@ -125,27 +125,8 @@ func buildS3(u *unit) (services.Unit, error) {
 }
 
 func buildEVCache(u *unit) (services.Unit, error) {
-	return evcache.NewServer(evcache.ServerConfig{Listener: u.ls.TCP[topology.PortRPC], Tel: u.tel})
-}
-
-// cache returns a client of the region's EVCache that reads the unit's zone.
-func (u *unit) cache() (*evcache.Client, error) {
-	reg := u.local()
-	c, err := evcache.New(evcache.Config{
-		Servers: func() []evcache.Node {
-			var out []evcache.Node
-			for _, i := range reg.VIP(string(topology.RoleEVCache)) {
-				out = append(out, evcache.Node{Addr: i.Addr(topology.PortRPC), Zone: i.Zone})
-			}
-			return out
-		},
-		Zone: u.spec.Zone, Dial: u.dial(), Prefix: "flix", Tel: u.tel,
-	})
-	if err != nil {
-		return nil, err
-	}
-	u.closers = append(u.closers, c.Close)
-	return c, nil
+	s, err := evcache.NewServer(evcache.ServerConfig{Listener: u.ls.TCP[topology.PortRPC], Tel: u.tel})
+	return cacheKeeper{s, u}, err
 }
 
 // stores returns clients of the region's relational store, wide-column store

@@ -13,6 +13,8 @@ import (
 // fakeEngine answers what a test tells it to. A func that is nil gives the zero
 // answer.
 type fakeEngine struct {
+	CacheEngine // what of it is called is set by the test
+
 	log      *Log
 	up       func(context.Context, UpRequest, Progress) (UpResult, error)
 	failover func(context.Context, FailoverRequest, Progress) (Failover, error)

@@ -53,6 +53,7 @@ type Engine interface {
 	Cut(ctx context.Context, r CutRequest) (WAN, error)
 	Check(ctx context.Context, r CheckRequest, p Progress) (Check, error)
 	SteeringEngine
+	CacheEngine
 	Log() *Log
 }
 
@@ -130,6 +131,7 @@ func mux(e Engine, onDown func()) *http.ServeMux {
 	m.HandleFunc("GET /v1/wan", get(e.WAN))
 	m.HandleFunc("POST /v1/wan", call(e.Cut))
 	m.HandleFunc("POST /v1/check", stream(e.Check))
+	cacheRoutes(m, e)
 	for verb, f := range map[string]func(context.Context, string) error{"stop": e.StopInstance, "start": e.StartInstance, "kill": e.KillInstance} {
 		m.HandleFunc("POST /v1/instances/"+verb, call(func(ctx context.Context, r InstanceRequest) (struct{}, error) {
 			return struct{}{}, f(ctx, r.Name)
@@ -153,9 +155,14 @@ type recordRequest struct {
 const maxRequest = 16 << 20
 
 func call[Req, Res any](f func(context.Context, Req) (Res, error)) http.HandlerFunc {
+	return sized(maxRequest, f)
+}
+
+// sized is call with another bound of the request's body, in bytes.
+func sized[Req, Res any](most int64, f func(context.Context, Req) (Res, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var req Req
-		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(&req); err != nil {
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, most)).Decode(&req); err != nil {
 			answer(w, nil, services.Errorf(services.Invalid, "request: %v", err))
 			return
 		}

@@ -65,6 +65,7 @@ const (
 	binNotStored binaryStatus = 0x05
 	binNotNumber binaryStatus = 0x06
 	binUnknown   binaryStatus = 0x81
+	binNoMemory  binaryStatus = 0x82
 )
 
 // binaryFrame is one request.
@@ -107,11 +108,27 @@ func (c *session) binaryCommand() error {
 		}
 		return c.binFail(f, binTooLarge)
 	}
-	body := make([]byte, total)
-	if _, err := io.ReadFull(c.r, body); err != nil {
+	// Only the value is kept: it has memory of its own, the rest has scratch.
+	c.head = append(c.head[:0], make([]byte, extras+key)...)
+	if _, err := io.ReadFull(c.r, c.head); err != nil {
 		return err
 	}
-	f.extras, f.key, f.value = body[:extras], body[extras:extras+key], body[extras+key:]
+	f.extras, f.key = c.head[:extras], c.head[extras:]
+	size := int64(total - extras - key)
+	if !c.s.cache.reserve(size) {
+		if _, err := io.CopyN(io.Discard, c.r, size); err != nil {
+			return err
+		}
+		return c.binFail(f, binNoMemory)
+	}
+	done := c.hasten(size)
+	f.value = make([]byte, size)
+	_, err := io.ReadFull(c.r, f.value)
+	done()
+	c.s.cache.release(size)
+	if err != nil {
+		return err
+	}
 	return c.binServe(f)
 }
 
@@ -194,6 +211,7 @@ func (c *session) binFail(f binaryFrame, st binaryStatus) error {
 	text := map[binaryStatus]string{
 		binNotFound: "Not found", binExists: "Data exists for key.", binTooLarge: "Too large.",
 		binInvalid: "Invalid arguments", binNotStored: "Not stored.", binUnknown: "Unknown command",
+		binNoMemory:  "Out of memory",
 		binNotNumber: "Non-numeric server-side value for incr or decr",
 	}[st]
 	return c.binReply(f, st, 0, nil, nil, []byte(text))
@@ -213,6 +231,8 @@ func (c *session) binOutcome(f binaryFrame, out outcome, cas uint64, value []byt
 		return c.binFail(f, binNotFound)
 	case tooLarge:
 		return c.binFail(f, binTooLarge)
+	case noMemory:
+		return c.binFail(f, binNoMemory)
 	case notNumber:
 		return c.binFail(f, binNotNumber)
 	}
@@ -231,6 +251,8 @@ func (c *session) binGet(f binaryFrame, op opcode, quiet bool) error {
 	}
 	if op != opTouch && (ok || !touches) {
 		v, ok = c.s.cache.get(f.key)
+		defer c.s.cache.unpin(v)
+		defer c.hasten(int64(len(v.value)))()
 	}
 	switch {
 	case !ok && quiet:
@@ -270,8 +292,6 @@ func (c *session) binStore(f binaryFrame, op opcode, quiet bool) error {
 	if want > 0 {
 		e.flags, e.exptime = binary.BigEndian.Uint32(f.extras), int64(binary.BigEndian.Uint32(f.extras[4:]))
 	}
-	// The value shares its array with key and extras, which are few bytes.
-	e.value = f.value[:len(f.value):len(f.value)]
 	out, cas := c.s.cache.store(e)
 	if out == notStored && e.mode == modeAdd {
 		out = exists

@@ -7,46 +7,15 @@ import (
 	"github.com/flix-lab/flix/services/telemetry"
 )
 
-// Policy says how many zones must have taken a write before it returns; the
-// others get it all the same. It is EVCache's latch policy.
-type Policy int
-
-// The policies. The zero value is AllMinusOne.
-const (
-	// AllMinusOne waits for every zone but one; for the only zone if there is
-	// one.
-	AllMinusOne Policy = iota
-	// None waits for no zone and reports no error of a server.
-	None
-	// One waits for the first zone.
-	One
-	// Quorum waits for more than half of the zones.
-	Quorum
-	// All waits for every zone.
-	All
-)
-
-// need returns how many of n zones a write waits for.
-func (p Policy) need(n int) int {
-	switch p {
-	case None:
-		return 0
-	case One:
-		return min(1, n)
-	case Quorum:
-		return n/2 + 1
-	case All:
-		return n
-	}
-	return max(min(1, n), n-1)
-}
-
 // Node is one memcached server as the client is told about it.
 type Node struct {
 	// Addr is its host:port.
 	Addr string
 	// Zone it stands in.
 	Zone string
+	// Name is what the original calls the server's host name, which takes part
+	// in the placing of keys; "" for its IP address.
+	Name string
 }
 
 // Timeouts of the client. A zero field takes its default.
@@ -64,6 +33,8 @@ type Timeouts struct {
 const (
 	defaultConns   = 4
 	defaultPending = 1024
+	// defaultCompressOver is the original's "default.evcache.compression.threshold".
+	defaultCompressOver = 120
 )
 
 // Config is what a client needs.
@@ -76,10 +47,34 @@ type Config struct {
 	Zone string
 	// Dial opens connections; nil for a plain dialer.
 	Dial services.DialFunc
-	// Prefix sets the keys of one application apart from those of others.
+	// Prefix sets the keys of one application apart from those of others: the
+	// original's cache name. The canonical key is "prefix:key".
 	Prefix string
+	// MaxPlainKey is the longest canonical key that is not hashed; 0 for
+	// DefaultMaxPlainKey.
+	MaxPlainKey int
+	// CompressOver is the size in bytes beyond which values are compressed; 0
+	// for 120, the original's; negative: never.
+	CompressOver int
+	// ChunkSize is what a piece of a value takes that is stored in pieces, key
+	// and header included; 0: values are not cut, and none is longer than
+	// MaxValue. DefaultChunkSize is the original's.
+	ChunkSize int
+	// ChunkOver is the stored size beyond which a value is cut; 0 for
+	// ChunkSize, the original's.
+	ChunkOver int
 	// Policy of writes.
 	Policy Policy
+	// Modes of zones at the start that are not ReadWrite; see Client.SetMode.
+	Modes map[string]Mode
+	// Hot guards against keys that are read very often.
+	Hot Hot
+	// Events take what other regions and repairers are told, as an
+	// events.Producer does; nil: nobody is told anything.
+	Events Sender
+	// Replication says what other regions are told at the start; see
+	// Client.SetReplication.
+	Replication Replication
 	// Timeouts of single operations; the context's deadline counts too.
 	Timeouts Timeouts
 	// Conns bounds the connections to one server; 0 for 4.
@@ -107,5 +102,19 @@ func (c Config) withDefaults() Config {
 	if c.Pending <= 0 {
 		c.Pending = defaultPending
 	}
+	if c.MaxPlainKey <= 0 {
+		c.MaxPlainKey = DefaultMaxPlainKey
+	}
+	if c.CompressOver == 0 {
+		c.CompressOver = defaultCompressOver
+	}
+	if c.ChunkSize > 0 {
+		c.ChunkSize = min(c.ChunkSize, MaxValue)
+	}
+	if c.ChunkOver <= 0 {
+		c.ChunkOver = c.ChunkSize
+	}
+	c.ChunkOver = min(c.ChunkOver, MaxValue)
+	c.Hot = c.Hot.withDefaults()
 	return c
 }

@@ -15,7 +15,7 @@ const (
 	maxKey = 250
 	// itemOverhead is what an item costs beside key and value: its struct, its
 	// share of the map and the allocator's rounding.
-	itemOverhead = 128
+	itemOverhead = 192
 	// relativeExpiry is the limit up to which an expiry counts from now; a
 	// larger one is a Unix time.
 	relativeExpiry = 30 * 24 * 60 * 60
@@ -28,10 +28,14 @@ type item struct {
 	value      []byte
 	flags      uint32
 	cas        uint64
-	expires    int64 // Unix nanoseconds; 0: never
-	stored     int64 // Unix nanoseconds of the last store
-	used       int64 // Unix nanoseconds of the last access
-	fetched    bool  // read since stored
+	expires    int64  // Unix nanoseconds; 0: never
+	stored     int64  // Unix nanoseconds of the last store
+	used       int64  // Unix nanoseconds of the last access
+	fetched    bool   // read since stored
+	crawl      uint32 // the last that told of it
+	pins       int    // views of it that are not written yet
+	gone       bool   // removed
+	marker     bool   // no item: where a crawl has got to
 	prev, next *item
 }
 
@@ -46,6 +50,7 @@ const (
 	exists
 	notFound
 	tooLarge
+	noMemory
 	notNumber
 )
 
@@ -69,6 +74,7 @@ type counters struct {
 	casHits, casMisses, casBadval      uint64
 	touchHits, touchMisses             uint64
 	evictions, reclaimed, totalItems   uint64
+	refused                            uint64 // values that found no room on their way
 }
 
 // lru is the bounded map behind the server: least recently used items go
@@ -77,12 +83,18 @@ type lru struct {
 	max int64
 	now func() time.Time
 
-	mu      sync.Mutex
-	items   map[string]*item
-	head    item // sentinel: head.next is the most, head.prev the least recent
-	bytes   int64
-	cas     uint64
-	flushAt int64 // items stored before it are void from then on; 0: none
+	mu    sync.Mutex
+	items map[string]*item
+	head  item // sentinel: head.next is the most, head.prev the least recent
+	bytes int64
+	cas   uint64
+	// coming are the bytes of values on their way in, pinned those of values on
+	// their way out, leaving those of pinned items that were removed.
+	coming, pinned, leaving int64
+
+	crawls   uint32 // begun so far
+	crawling bool   // one crawl at a time
+	flushAt  int64  // items stored before it are void from then on; 0: none
 	counters
 }
 
@@ -125,6 +137,9 @@ func (l *lru) remove(it *item) {
 	it.prev, it.next = nil, nil
 	delete(l.items, it.key)
 	l.bytes -= it.size()
+	if it.gone = true; it.pins > 0 {
+		l.leaving += it.size()
+	}
 }
 
 func (l *lru) bump(it *item, now int64) {
@@ -142,29 +157,41 @@ func (l *lru) pushFront(it *item) {
 	l.head.next = it
 }
 
+// oldest returns the least recently used item; nil if there is none.
+func (l *lru) oldest() *item {
+	for it := l.head.prev; it != &l.head; it = it.prev {
+		if !it.marker {
+			return it
+		}
+	}
+	return nil
+}
+
 // view is what a reader gets of an item.
 type view struct {
 	value   []byte
 	flags   uint32
 	cas     uint64
 	expires int64
+	item    *item // of get alone; see unpin
 }
 
-// get returns an item's value.
+// get returns an item's value; the caller unpins it when it is written. One that
+// cannot be pinned counts as a miss: a cache may always say so.
 func (l *lru) get(key []byte) (view, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cmdGet++
 	now := l.now().UnixNano()
 	it := l.find(key, now)
-	if it == nil {
+	if it == nil || !l.pin(it) {
 		l.getMisses++
 		return view{}, false
 	}
 	l.getHits++
 	l.bump(it, now)
 	it.fetched = true
-	return view{it.value, it.flags, it.cas, it.expires}, true
+	return view{it.value, it.flags, it.cas, it.expires, it}, true
 }
 
 // touch sets a new expiry and returns the item.
@@ -181,7 +208,7 @@ func (l *lru) touch(key []byte, exptime int64) (view, bool) {
 	l.touchHits++
 	it.expires = deadline(exptime, now)
 	l.bump(it, now.UnixNano())
-	return view{it.value, it.flags, it.cas, it.expires}, true
+	return view{it.value, it.flags, it.cas, it.expires, nil}, true
 }
 
 // entry is what a writer wants stored.
@@ -223,6 +250,10 @@ func (l *lru) store(e entry) (outcome, uint64) {
 	if old != nil {
 		l.remove(old)
 	}
+	if l.evict(it.size()); l.used()+it.size() > l.max {
+		l.refused++
+		return noMemory, 0 // values on their way have it all
+	}
 	l.insert(it)
 	return stored, it.cas
 }
@@ -253,10 +284,7 @@ func (l *lru) admit(e entry, old *item) outcome {
 func (l *lru) insert(it *item) {
 	l.cas++
 	it.cas = l.cas
-	for l.bytes+it.size() > l.max && l.head.prev != &l.head {
-		l.remove(l.head.prev)
-		l.evictions++
-	}
+	l.evict(it.size())
 	l.items[it.key] = it
 	l.pushFront(it)
 	l.bytes += it.size()
@@ -340,7 +368,17 @@ func (l *lru) flush(delay int64) {
 		l.flushAt = deadline(delay, l.now())
 		return
 	}
+	for _, it := range l.items {
+		if it.gone = true; it.pins > 0 {
+			l.leaving += it.size()
+		}
+	}
 	clear(l.items)
+	for it := l.head.next; it != &l.head; { // a crawl's mark must see that it is out
+		next := it.next
+		it.prev, it.next = nil, nil
+		it = next
+	}
 	l.head.prev, l.head.next = &l.head, &l.head
 	l.bytes, l.flushAt = 0, 0
 }

@@ -3,6 +3,7 @@ package evcache
 import (
 	"bytes"
 	"encoding/base64"
+	"io"
 	"math"
 	"strconv"
 	"time"
@@ -153,8 +154,10 @@ func (m metaFlags) wants(flag byte) bool {
 
 func (c *session) metaGet(raw, key []byte, m metaFlags) error {
 	v, ok := c.s.cache.get(key)
+	defer c.s.cache.unpin(v)
 	if ok && m.hasTTL {
-		v, ok = c.s.cache.touch(key, m.ttl)
+		t, _ := c.s.cache.touch(key, m.ttl)
+		v.expires = t.expires
 	}
 	if !ok {
 		if m.quiet {
@@ -167,7 +170,9 @@ func (c *session) metaGet(raw, key []byte, m metaFlags) error {
 	}
 	head := strconv.AppendInt([]byte("VA "), int64(len(v.value)), 10)
 	_ = c.say(string(m.echo(head, raw, v, c.s.now()))) // errors show at the flush
+	done := c.hasten(int64(len(v.value)))
 	_, _ = c.w.Write(v.value)
+	done()
 	return c.say("")
 }
 
@@ -187,7 +192,7 @@ func (c *session) metaSet(a [][]byte) error {
 	m, ok := parseMetaFlags(words[2:])
 	key, keyOK := metaKey(words[0], m)
 	if size > maxItem || !ok || !keyOK {
-		if _, err := c.r.Discard(int(size) + 2); err != nil {
+		if _, err := io.CopyN(io.Discard, c.r, size+2); err != nil {
 			return err
 		}
 		if size > maxItem {
@@ -195,7 +200,14 @@ func (c *session) metaSet(a [][]byte) error {
 		}
 		return c.say(badFormat)
 	}
+	if !c.s.cache.reserve(size) {
+		if _, err := io.CopyN(io.Discard, c.r, size+2); err != nil {
+			return err
+		}
+		return c.say(noRoom)
+	}
 	value, err := c.readBlock(size)
+	c.s.cache.release(size)
 	if err != nil {
 		return c.badBlock(err)
 	}
@@ -223,6 +235,8 @@ func (c *session) metaOutcome(out outcome, raw []byte, m metaFlags, v view) erro
 		code = "NF"
 	case tooLarge:
 		return c.say("SERVER_ERROR object too large for cache")
+	case noMemory:
+		return c.say(noRoom)
 	case notNumber:
 		return c.say("CLIENT_ERROR cannot increment or decrement non-numeric value")
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/md5"
 	"encoding/binary"
+	"net"
 	"slices"
 	"strconv"
 
@@ -11,8 +12,12 @@ import (
 )
 
 // pointsPerNode is the number of points of one server on the ring, four out of
-// each MD5 (ketama's).
+// each MD5 (ketama's, and the original's "bucket.size").
 const pointsPerNode = 160
+
+// originalPort stands in every node key of the original, whatever port the
+// server listens on.
+const originalPort = ":11211"
 
 // point is one of a server's places on the ring.
 type point struct {
@@ -27,17 +32,30 @@ type zone struct {
 	ring  []point
 }
 
+// newZone puts servers on a ring exactly where the original Java client puts
+// them (EVCacheKetamaNodeLocatorConfiguration over spymemcached's ketama): the
+// node key is "NAME/IP:11211-REPETITION", and each of its MD5s gives four
+// points, little-endian. Two servers of one name and address would fall on the
+// same points; there, and only there, the real port takes the place of 11211.
 func newZone(name string, peers []*peer) *zone {
 	z := &zone{name: name, peers: peers}
 	if len(peers) < 2 {
 		return z
 	}
+	same := map[string]int{}
+	for _, p := range peers {
+		host, _ := p.node.place()
+		same[host]++
+	}
 	z.ring = make([]point, 0, len(peers)*pointsPerNode)
 	for _, p := range peers {
+		host, port := p.node.place()
+		key := host + originalPort
+		if same[host] > 1 {
+			key = host + ":" + port
+		}
 		for i := range pointsPerNode / 4 {
-			// The address has the port in it: EVCache's ring puts a fixed one
-			// there, so that two servers of one host fall on the same points.
-			sum := md5.Sum([]byte(p.addr + "-" + strconv.Itoa(i)))
+			sum := md5.Sum([]byte(key + "-" + strconv.Itoa(i)))
 			for j := range 4 {
 				z.ring = append(z.ring, point{binary.LittleEndian.Uint32(sum[j*4:]), p})
 			}
@@ -47,9 +65,18 @@ func newZone(name string, peers []*peer) *zone {
 		if c := cmp.Compare(a.at, b.at); c != 0 {
 			return c
 		}
-		return cmp.Compare(a.peer.addr, b.peer.addr)
+		return cmp.Compare(a.peer.node.Addr, b.peer.node.Addr)
 	})
 	return z
+}
+
+// place returns "NAME/IP" and the port of a server.
+func (n Node) place() (host, port string) {
+	ip, port, err := net.SplitHostPort(n.Addr)
+	if err != nil {
+		ip, port = n.Addr, ""
+	}
+	return cmp.Or(n.Name, ip) + "/" + ip, port
 }
 
 // pick returns the server of a key.
@@ -66,11 +93,15 @@ func (z *zone) pick(key []byte) *peer {
 	return z.ring[i].peer
 }
 
-// fleet is the servers as they were last told: never changed, only replaced.
+// fleet is the servers as they were last told, and what they are used for:
+// never changed, only replaced.
 type fleet struct {
 	nodes []Node
-	zones []*zone // the client's own first, then the others in a fixed order
 	peers map[Node]*peer
+	// zones are all there are: the client's own first, then the others in a
+	// fixed order. reads are those that are read, allWrites those that are
+	// written, of which the first, writes, are waited for.
+	zones, reads, writes, allWrites []*zone
 }
 
 var errClosed error = services.Errorf(services.Unavailable, "evcache: the client is closed")
@@ -92,6 +123,22 @@ func (c *Client) fleet() (*fleet, error) {
 	return f, nil
 }
 
+// zone returns a zone by its name.
+func (c *Client) zone(name string) (*zone, error) {
+	f, err := c.fleet()
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(f.zones))
+	for _, z := range f.zones {
+		if z.name == name {
+			return z, nil
+		}
+		names = append(names, z.name)
+	}
+	return nil, services.Errorf(services.NotFound, "evcache: zone %q has no cache server", name).WithRemedy("the zones with one are %v", names)
+}
+
 // rebuild replaces the fleet, keeping the connections to servers that stay.
 func (c *Client) rebuild(nodes []Node) (*fleet, error) {
 	c.mu.Lock()
@@ -103,22 +150,14 @@ func (c *Client) rebuild(nodes []Node) (*fleet, error) {
 	case slices.Equal(nodes, old.nodes):
 		return old, nil
 	}
-	f := &fleet{nodes: slices.Clone(nodes), peers: make(map[Node]*peer, len(nodes))}
-	byZone := map[string][]*peer{}
+	nodes = slices.Clone(nodes)
+	peers := make(map[Node]*peer, len(nodes))
 	for _, n := range nodes {
-		if f.peers[n] != nil {
-			continue
+		if peers[n] = old.peers[n]; peers[n] == nil {
+			peers[n] = newPeer(n, &c.cfg)
 		}
-		p := old.peers[n]
-		if p == nil {
-			p = newPeer(n.Addr, &c.cfg)
-		}
-		f.peers[n] = p
-		byZone[n.Zone] = append(byZone[n.Zone], p)
 	}
-	for _, name := range order(byZone, c.cfg.Zone) {
-		f.zones = append(f.zones, newZone(name, byZone[name]))
-	}
+	f := c.arrange(nodes, peers)
 	c.state.Store(f)
 	for n, p := range old.peers {
 		if f.peers[n] == nil {
@@ -126,6 +165,37 @@ func (c *Client) rebuild(nodes []Node) (*fleet, error) {
 		}
 	}
 	return f, nil
+}
+
+// arrange makes a fleet of servers and the modes as they are; c.mu is held.
+func (c *Client) arrange(nodes []Node, peers map[Node]*peer) *fleet {
+	f := &fleet{nodes: nodes, peers: peers}
+	byZone := map[string][]*peer{}
+	seen := make(map[Node]bool, len(nodes))
+	for _, n := range nodes {
+		if !seen[n] {
+			byZone[n.Zone] = append(byZone[n.Zone], peers[n])
+		}
+		seen[n] = true
+	}
+	var late []*zone
+	for _, name := range order(byZone, c.cfg.Zone) {
+		z := newZone(name, byZone[name])
+		f.zones = append(f.zones, z)
+		switch c.modes[name] {
+		case WriteOnly:
+			late = append(late, z)
+		case ReadOnly:
+			f.reads = append(f.reads, z)
+		default:
+			f.reads, f.writes = append(f.reads, z), append(f.writes, z)
+		}
+	}
+	if len(f.writes) == 0 { // then those are all there is to wait for
+		f.writes, late = late, nil
+	}
+	f.allWrites = append(slices.Clone(f.writes), late...)
+	return f
 }
 
 // order returns the zones in the order they are read: the own one, then those

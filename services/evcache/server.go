@@ -178,7 +178,7 @@ func (s *Server) handle(c net.Conn) {
 		s.mu.Unlock()
 		_ = c.Close() // may be closed by shut already
 	}()
-	rw := &session{s: s, r: bufio.NewReaderSize(c, connBuffer), w: bufio.NewWriterSize(c, connBuffer)}
+	rw := &session{s: s, conn: c, r: bufio.NewReaderSize(c, connBuffer), w: bufio.NewWriterSize(c, connBuffer)}
 	if err := rw.run(); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 		s.tel.Log.Debug("memcached connection ended", "remote", c.RemoteAddr(), "error", err)
 	}
@@ -189,6 +189,8 @@ type session struct {
 	s    *Server
 	r    *bufio.Reader
 	w    *bufio.Writer
+	conn net.Conn // nil in tests
+	head []byte   // scratch for a binary request's extras and key
 	line []byte   // scratch for a line longer than the buffer
 	args [][]byte // scratch for the words of a line
 }

@@ -87,22 +87,29 @@ func (s *Sidecar) probe(ctx context.Context) error {
 
 // stats reads memcached's general-purpose statistics.
 func (s *Sidecar) stats(ctx context.Context) (map[string]string, error) {
-	out := map[string]string{}
-	err := s.ask(ctx, "stats\r\n", func(r *bufio.Reader) error {
-		for range maxStats {
-			line, err := readLine(r)
-			if err != nil || line == "END" {
-				return err
-			}
-			f := strings.SplitN(line, " ", 3)
-			if len(f) != 3 || f[0] != "STAT" {
-				return fmt.Errorf("unexpected answer %.100q", line)
-			}
-			out[f[1]] = f[2]
-		}
-		return fmt.Errorf("more than %d statistics", maxStats)
+	var out map[string]string
+	err := s.ask(ctx, "stats\r\n", func(r *bufio.Reader) (err error) {
+		out, err = readStats(r)
+		return err
 	})
 	return out, err
+}
+
+// readStats reads the answer to "stats".
+func readStats(r *bufio.Reader) (map[string]string, error) {
+	out := map[string]string{}
+	for range maxStats {
+		line, err := readLine(r)
+		if err != nil || line == "END" {
+			return out, err
+		}
+		f := strings.SplitN(line, " ", 3)
+		if len(f) != 3 || f[0] != "STAT" {
+			return out, fmt.Errorf("unexpected answer %.100q", line)
+		}
+		out[f[1]] = f[2]
+	}
+	return out, fmt.Errorf("more than %d statistics", maxStats)
 }
 
 // ask sends a command over a connection of its own: a question about health

@@ -47,6 +47,7 @@ func (s *Server) stats() []stat {
 		{"bytes", i(bytes)},
 		{"curr_items", strconv.Itoa(items)},
 		{"total_items", u(c.totalItems)},
+		{"store_no_memory", u(c.refused)},
 		{"evictions", u(c.evictions)},
 		{"reclaimed", u(c.reclaimed)},
 	}

@@ -77,6 +77,8 @@ func (c *session) textAdmin(name string, a [][]byte) error {
 		return c.say("OK")
 	case "stats":
 		return c.textStats(a)
+	case "lru_crawler":
+		return c.textCrawl(a)
 	case "quit":
 		return errQuit
 	}
@@ -160,6 +162,7 @@ func (c *session) textGet(keys [][]byte, withCAS bool) error {
 	for _, k := range keys {
 		if v, ok := c.s.cache.get(k); ok {
 			c.writeValue(k, v, withCAS)
+			c.s.cache.unpin(v)
 		}
 	}
 	return c.say("END")
@@ -182,6 +185,7 @@ func (c *session) textGetTouch(a [][]byte, withCAS bool) error {
 		if v, ok := c.s.cache.get(k); ok {
 			c.s.cache.touch(k, exp)
 			c.writeValue(k, v, withCAS)
+			c.s.cache.unpin(v)
 		}
 	}
 	return c.say("END")
@@ -189,6 +193,7 @@ func (c *session) textGetTouch(a [][]byte, withCAS bool) error {
 
 // writeValue writes a VALUE block. Errors show at the next flush.
 func (c *session) writeValue(key []byte, v view, withCAS bool) {
+	defer c.hasten(int64(len(v.value)))()
 	var num [20]byte
 	_, _ = c.w.WriteString("VALUE ")
 	_, _ = c.w.Write(key)
@@ -247,10 +252,15 @@ func (c *session) textStore(mode storeMode, cas bool, a [][]byte) error {
 		return c.say(badFormat)
 	}
 	if l.size > maxItem {
-		return c.refuseLarge(l)
+		return c.refuseLarge(l, "SERVER_ERROR object too large for cache")
+	}
+	if !c.s.cache.reserve(l.size) {
+		return c.refuseLarge(l, noRoom)
 	}
 	var err error
-	if l.value, err = c.readBlock(l.size); err != nil {
+	l.value, err = c.readBlock(l.size)
+	c.s.cache.release(l.size)
+	if err != nil {
 		return c.badBlock(err)
 	}
 	if cas && l.cas == 0 {
@@ -270,13 +280,18 @@ func (c *session) textStore(mode storeMode, cas bool, a [][]byte) error {
 		return c.say("NOT_FOUND")
 	case tooLarge:
 		return c.say("SERVER_ERROR object too large for cache")
+	case noMemory:
+		return c.say(noRoom)
 	}
 	return c.say("NOT_STORED")
 }
 
-// refuseLarge skips a value over the limit and forgets the old one, which a
+// noRoom refuses a value while too many are on their way.
+const noRoom = "SERVER_ERROR out of memory storing object"
+
+// refuseLarge skips a value that is not taken and forgets the old one, which a
 // reader must not take for it.
-func (c *session) refuseLarge(l storeLine) error {
+func (c *session) refuseLarge(l storeLine, why string) error {
 	if _, err := io.CopyN(io.Discard, c.r, l.size+2); err != nil {
 		return err
 	}
@@ -286,21 +301,27 @@ func (c *session) refuseLarge(l storeLine) error {
 	if l.noreply {
 		return nil
 	}
-	return c.say("SERVER_ERROR object too large for cache")
+	return c.say(why)
 }
 
 var errBadBlock = errors.New("bad data chunk")
 
 // readBlock reads a data block and its line end into memory of its own.
 func (c *session) readBlock(size int64) ([]byte, error) {
-	v := make([]byte, size+2)
+	defer c.hasten(size)()
+	v := make([]byte, size)
 	if _, err := io.ReadFull(c.r, v); err != nil {
 		return nil, err
 	}
-	if v[size] != '\r' || v[size+1] != '\n' {
+	end, err := c.r.Peek(2)
+	if err != nil {
+		return nil, err
+	}
+	if end[0] != '\r' || end[1] != '\n' {
 		return nil, errBadBlock
 	}
-	return v[:size:size], nil
+	_, err = c.r.Discard(2)
+	return v, err
 }
 
 // badBlock answers a data block whose length is wrong. The stream is out of

@@ -75,6 +75,10 @@ type ConsumerConfig struct {
 	// its partitions up and joins anew, so that the group is not held up; 0 for
 	// 8 s. It must be well below 20 s, the group's rebalance timeout.
 	Patience time.Duration
+	// Lanes is how many records are handled at once; 0 for one. With more than
+	// one it is the records of a key that come in order, one at a time, and not
+	// those of a partition.
+	Lanes int
 	// Handle handles one record; those of a partition come in order, one at a
 	// time. A record whose handling fails comes again until it succeeds,
 	// unless the error is services.Invalid: such a record can never be
@@ -196,6 +200,9 @@ func (m *consumer) leave(cl *kgo.Client) {
 // handleAll handles the records of a poll and returns the last one handled of
 // each partition.
 func (m *consumer) handleAll(ctx context.Context, fetches kgo.Fetches) (done []*kgo.Record, err error) {
+	if m.cfg.Lanes > 1 {
+		return m.handleLanes(ctx, fetches)
+	}
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 		var last *kgo.Record
 		for _, r := range p.Records {

@@ -16,11 +16,17 @@ const (
 	TopicFill = "fill"
 	// TopicMembers carries MemberEvent, keyed by member id.
 	TopicMembers = "members"
+	// TopicCacheWrites carries CacheEvent, keyed by the canonical key: writes to
+	// a region's cache that other regions shall follow.
+	TopicCacheWrites = "cache-writes"
+	// TopicCacheRepairs carries CacheEvent, keyed by the canonical key: writes
+	// that a zone of a region's cache did not take.
+	TopicCacheRepairs = "cache-repairs"
 )
 
 // Topics lists every topic with its number of partitions.
 func Topics() map[string]int32 {
-	return map[string]int32{TopicPlayback: 4, TopicTitles: 1, TopicFill: 1, TopicMembers: 1}
+	return map[string]int32{TopicPlayback: 4, TopicTitles: 1, TopicFill: 1, TopicMembers: 1, TopicCacheWrites: 2, TopicCacheRepairs: 1}
 }
 
 // Header is common to all events.
@@ -84,4 +90,17 @@ type MemberEvent struct {
 	Kind   string `json:"kind"` // "signup", "signin"
 	Member string `json:"member"`
 	Plan   string `json:"plan,omitempty"`
+}
+
+// CacheEvent says that an item of the cache changed. It does not carry the
+// value: whoever follows reads that from the cache, so that it is the latest.
+type CacheEvent struct {
+	Header
+	Kind string `json:"kind"` // "set", "delete", "touch", "invalidate"
+	// Key is the canonical one, "prefix:key".
+	Key string `json:"key"`
+	// Expires is when the item does; zero for never.
+	Expires time.Time `json:"expires,omitzero"`
+	// Zone is the one that did not take it, in a repair.
+	Zone string `json:"zone,omitempty"`
 }
