@@ -248,8 +248,8 @@ func TestRefusals(t *testing.T) {
 		"no host":       `{"instance":{"instanceId":"i","app":"KV"}}`,
 		"no app":        `{"instance":{"instanceId":"i","hostName":"h"}}`,
 		"other app":     stock("OTHER", "i", "UP", 1),
-		"no datacentre": `{"instance":{"instanceId":"i","hostName":"h","app":"KV"}}`,
-		"too large":     `{"instance":{"instanceId":"` + strings.Repeat("x", 100<<10) + `"}}`,
+		"no datacentre": `{"instance":{"instanceId":"i","hostName":"h","ipAddr":"1.2.3.4","app":"KV"}}`,
+		"not UTF-8":     "{\"instance\":{\"instanceId\":\"\xff\"}}",
 	} {
 		r := f.do("POST", "/apps/KV", eureka.JSON, body)
 		if r.status != http.StatusBadRequest || !bytes.Contains(r.body, []byte(`"kind":"invalid"`)) {
@@ -342,7 +342,7 @@ func TestDelta(t *testing.T) {
 	if a := d.Regional[0].Instances[1]; a.InstanceID != "i-2" || a.Action != "DELETED" {
 		t.Errorf("%+v", a)
 	}
-	f.clock.advance(time.Minute)
+	f.clock.advance(181 * time.Second)
 	eventually(t, func() error {
 		f.register("OTHER", "i-3", "UP", f.clock.read().UnixMilli()) // a change makes a new answer
 		r := f.want(http.StatusOK, "GET", "/apps/delta")
