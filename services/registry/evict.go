@@ -54,6 +54,17 @@ func (p *preservation) mode() string {
 	return "auto"
 }
 
+// apps are the applications for which it is set otherwise.
+func (p *preservation) apps() map[string]string {
+	out := map[string]string{}
+	for name, v := range p.props.All() {
+		if app, ok := strings.CutPrefix(name, propPreservation+"."); ok && (v == "on" || v == "off") {
+			out[app] = v
+		}
+	}
+	return out
+}
+
 // enabled reports whether self-preservation applies to that many leases.
 func (p *preservation) enabled(leases int) bool {
 	switch p.mode() {

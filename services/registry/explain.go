@@ -38,7 +38,9 @@ type PreservationInfo struct {
 	Preserving bool      `json:"preserving"`
 	Since      time.Time `json:"since,omitzero"`
 	Leases     int       `json:"leases"`
-	Expired    int       `json:"expired"`
+	// Apps are the applications for which it is set otherwise: on or off.
+	Apps    map[string]string `json:"apps,omitempty"`
+	Expired int               `json:"expired"`
 	// MayEvict is the most that one pass evicts while it applies.
 	MayEvict int `json:"may_evict"`
 	// Expected renewals a minute if every instance renews as it says it does,
@@ -118,7 +120,7 @@ func (s *store) info(l *lease, now time.Time) LeaseInfo {
 // preservation gives the figures of self-preservation as they are now.
 func (s *Server) preservation() PreservationInfo {
 	now := s.deps.Clock()
-	i := PreservationInfo{Mode: s.policy.mode(), Preserving: s.policy.active.Load()}
+	i := PreservationInfo{Mode: s.policy.mode(), Apps: s.policy.apps(), Preserving: s.policy.active.Load()}
 	expected := 0.0
 	s.store.each(func(l *lease) {
 		i.Leases++
@@ -236,7 +238,7 @@ func (s *store) whyGone(w *Why, now time.Time) {
 	case leftPeer:
 		w.Because = append(w.Because, fmt.Sprintf("it cancelled its lease at a peer %s ago", ago))
 	case leftByHand:
-		w.Because = append(w.Because, fmt.Sprintf("an operator evicted it %s ago; had it been alive, it would have registered again", ago))
+		w.Because = append(w.Because, fmt.Sprintf("an operator evicted it %s ago; one that is alive registers again at its next renewal", ago))
 	default:
 		w.Because = append(w.Because, fmt.Sprintf("its lease ran out and it was evicted %s ago: it had last been heard of %s before", ago, round(d.at.Sub(d.heard))))
 	}

@@ -44,6 +44,9 @@ func (s *Server) stats() (general, app map[string]string) {
 	}
 	var all, good, bad []string
 	for _, p := range s.peers.report() {
+		if p.State == peerSelf {
+			continue
+		}
 		all = append(all, p.URL)
 		if p.State == peerOK {
 			good = append(good, p.URL)
