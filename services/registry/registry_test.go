@@ -59,13 +59,23 @@ const adminKey = "key"
 
 func start(t *testing.T, timing topology.Timing) *fixture {
 	t.Helper()
+	return startWith(t, timing, nil)
+}
+
+// startWith is start with further dependencies.
+func startWith(t *testing.T, timing topology.Timing, with func(*registry.Deps)) *fixture {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	tr := &http.Transport{DisableCompression: true}
 	f := &fixture{t: t, url: "http://" + l.Addr().String() + "/eureka/v2", tel: telemetry.Discard(), clock: &clock{now: time.Now()}, http: &http.Client{Transport: tr}}
-	s, err := registry.New(registry.Deps{Listener: l, Tel: f.tel, Timing: timing, Region: "us-east", Clock: f.clock.read})
+	d := registry.Deps{Listener: l, Tel: f.tel, Timing: timing, Region: "us-east", Clock: f.clock.read}
+	if with != nil {
+		with(&d)
+	}
+	s, err := registry.New(d)
 	if err != nil {
 		t.Fatal(err)
 	}
