@@ -105,8 +105,8 @@ func (s *Server) filled(n int, err error) {
 
 // filling says why fetches are not served yet, or "".
 func (s *Server) filling() string {
-	if s.deps.Peers == nil {
-		return ""
+	if len(s.peers.all()) == 0 {
+		return "" // it is alone: there is nothing to ask for, and nobody
 	}
 	s.fillMu.Lock()
 	defer s.fillMu.Unlock()

@@ -62,7 +62,6 @@ public final class Interop {
         @Override public int getRegistryFetchIntervalSeconds() { return 1; }
         @Override public int getInitialInstanceInfoReplicationIntervalSeconds() { return 0; }
         @Override public int getInstanceInfoReplicationIntervalSeconds() { return 1; }
-        @Override public boolean shouldLogDeltaDiff() { return true; }
         @Override public boolean shouldUseDnsForFetchingServiceUrls() { return false; }
     }
 
