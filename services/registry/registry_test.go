@@ -428,11 +428,16 @@ func (f *fixture) explain() registry.Explanation {
 	return e
 }
 
-func (f *fixture) adminCall(method, path string, status int) []byte {
-	f.t.Helper()
-	w, r := httptest.NewRecorder(), httptest.NewRequest(method, path, nil)
+func (f *fixture) adminSend(method, path, body string) *httptest.ResponseRecorder {
+	w, r := httptest.NewRecorder(), httptest.NewRequest(method, path, strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+adminKey)
 	f.admin.ServeHTTP(w, r)
+	return w
+}
+
+func (f *fixture) adminCall(method, path string, status int) []byte {
+	f.t.Helper()
+	w := f.adminSend(method, path, "")
 	if w.Code != status {
 		f.t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
 	}
