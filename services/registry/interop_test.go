@@ -3,13 +3,10 @@ package registry_test
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,6 +15,7 @@ import (
 
 	"github.com/flix-lab/flix/services/lookup/eureka"
 	"github.com/flix-lab/flix/services/registry"
+	"github.com/flix-lab/flix/services/registry/registrytest"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -25,78 +23,27 @@ import (
 // them, instead of skipping them.
 const requireJava = "FLIX_REQUIRE_JAVA"
 
-// java compiles testdata/java against the original's libraries of Maven
-// Central and returns the class path. Both are kept in the user's cache: only
-// the first run on a machine downloads anything.
+// java returns the class path of the original's client and server.
 func java(t *testing.T) string {
 	t.Helper()
-	missing := func(format string, args ...any) {
-		t.Helper()
-		if os.Getenv(requireJava) == "1" {
-			t.Fatalf(format, args...)
-		}
-		t.Skipf(format+" ("+requireJava+"=1 makes this a failure)", args...)
-	}
 	if testing.Short() {
 		t.Skip("-short: the original's client and server are not run")
 	}
-	for _, tool := range []string{"java", "javac", "mvn"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			missing("%s is not on PATH: apt-get install openjdk-17-jdk-headless maven", tool)
-		}
-	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		missing("no cache folder: %v", err)
+		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	src := filepath.Join("testdata", "java")
-	lib := cached(t, cache, []string{filepath.Join(src, "pom.xml")}, func(dir string) {
-		mvn := exec.CommandContext(ctx, "mvn", "-q", "-B", "-f", filepath.Join(src, "pom.xml"), "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory="+dir)
-		if out, err := mvn.CombinedOutput(); err != nil {
-			missing("Maven cannot get the original's libraries: %v\n%s", err, out)
-		}
-	})
-	sources := []string{filepath.Join(src, "Interop.java"), filepath.Join(src, "OriginalServer.java")}
-	classes := cached(t, cache, sources, func(dir string) {
-		javac := exec.CommandContext(ctx, "javac", append([]string{"-proc:none", "-nowarn", "-cp", filepath.Join(lib, "*"), "-d", dir}, sources...)...)
-		if out, err := javac.CombinedOutput(); err != nil {
-			t.Fatalf("javac: %v\n%s", err, out)
-		}
-	})
-	return classes + ":" + filepath.Join(lib, "*")
-}
-
-// cached is a folder that fill has filled from the files, in this run or in
-// one before with the same files.
-func cached(t *testing.T, cache string, files []string, fill func(dir string)) string {
-	t.Helper()
-	sum := sha256.New()
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum.Write(b)
-	}
-	dir := filepath.Join(cache, "flix-test", "registry-"+hex.EncodeToString(sum.Sum(nil))[:16])
-	done := filepath.Join(dir, ".done")
-	if _, err := os.Stat(done); err == nil {
-		return dir
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	classpath, err := registrytest.Build(ctx, filepath.Join(cache, "flix-test"))
+	switch {
+	case err == nil:
+		return classpath
+	case os.Getenv(requireJava) == "1":
 		t.Fatal(err)
 	}
-	fill(dir)
-	if err := os.WriteFile(done, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-func jvm(ctx context.Context, classpath string, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "java", append([]string{"-Xmx256m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.log.com.netflix.discovery.DiscoveryClient=debug", "-cp", classpath}, args...)...)
+	t.Skipf("%v (%s=1 makes this a failure)", err, requireJava)
+	return ""
 }
 
 // TestOriginalClient lets the original's client, unchanged, live in the
@@ -108,7 +55,7 @@ func TestOriginalClient(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	go f.follow(ctx)
-	out, err := jvm(ctx, classpath, "Interop", f.url+"/").CombinedOutput()
+	out, err := registrytest.Command(ctx, classpath, "256m", registrytest.Client, f.url+"/").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "\nok all\n") {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -182,7 +129,7 @@ func freePort(t *testing.T) int {
 func startOriginal(t *testing.T, classpath string, port int, peer string, batches bool) *original {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := jvm(ctx, classpath, "OriginalServer", fmt.Sprint(port), peer, fmt.Sprint(batches))
+	cmd := registrytest.Command(ctx, classpath, "256m", registrytest.Server, fmt.Sprint(port), peer, fmt.Sprint(batches))
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
