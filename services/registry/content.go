@@ -39,7 +39,7 @@ func (l *lease) show() *eureka.Instance {
 }
 
 // full lists every instance.
-func (s *store) full() content {
+func (s *store) full(time.Time) content {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := content{list: make([]*eureka.Instance, 0, len(s.leases)), counts: s.countsNow(), version: s.version, since: s.since}
@@ -95,8 +95,9 @@ func (c *content) add(in *eureka.Instance) {
 }
 
 // delta lists the recent changes, with the counts of the whole registry.
-func (s *store) delta() content {
+func (s *store) delta(now time.Time) content {
 	s.mu.Lock()
+	s.forget(now)
 	c := content{list: make([]*eureka.Instance, 0, s.recent.len()), counts: s.countsNow(), version: s.version, since: s.since}
 	s.recent.each(func(ch change) { c.list = append(c.list, ch.inst) })
 	s.mu.Unlock()

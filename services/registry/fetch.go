@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/lookup"
@@ -57,7 +58,7 @@ func (s *Server) fetchDelta(w http.ResponseWriter, r *http.Request, _ []string) 
 
 // fetchRegions answers with what gather finds here and, where ?regions= names
 // some, in the copies of their registries.
-func (s *Server) fetchRegions(w http.ResponseWriter, r *http.Request, resource string, gather func(*store) content) {
+func (s *Server) fetchRegions(w http.ResponseWriter, r *http.Request, resource string, gather func(*store, time.Time) content) {
 	if !s.fetchable(w, r, resource == "apps") {
 		return
 	}
@@ -75,9 +76,10 @@ func (s *Server) fetchRegions(w http.ResponseWriter, r *http.Request, resource s
 		return
 	}
 	a := s.cache.get(wanted{resource, name, f, wantsGzip(r)}, version, func() (content, []byte) {
-		c := gather(stores[0])
+		now := s.deps.Clock()
+		c := gather(stores[0], now)
 		for _, st := range stores[1:] {
-			c = c.with(gather(st))
+			c = c.with(gather(st, now))
 		}
 		return c, c.encode(f, c.deltaVersion())
 	})

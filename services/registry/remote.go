@@ -201,7 +201,7 @@ func (m *remotes) report() []RemoteInfo {
 		if r != nil {
 			r.mu.Lock()
 			if r.store != nil {
-				info.Copied, info.Instances, info.AgeMS = true, len(r.store.full().list), now.Sub(r.at).Milliseconds()
+				info.Copied, info.Instances, info.AgeMS = true, len(r.store.full(now).list), now.Sub(r.at).Milliseconds()
 			}
 			if r.err != nil {
 				info.Error = r.err.Error()

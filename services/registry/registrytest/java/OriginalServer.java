@@ -10,7 +10,8 @@ import org.eclipse.jetty.servlet.ServletContextHandler;
 
 /**
  * Runs the original's server in a Jetty, under /eureka/v2, with another server
- * as its peer. Arguments: port, the peer's base URL, whether it sends batches.
+ * as its peer. Arguments: port, the peer's base URL, whether it sends batches;
+ * then further settings as NAME=VALUE.
  */
 public final class OriginalServer {
     public static void main(String[] args) throws Exception {
@@ -25,6 +26,10 @@ public final class OriginalServer {
         };
         for (String[] p : props) {
             System.setProperty(p[0], p[1]);
+        }
+        for (int i = 3; i < args.length; i++) {
+            String[] kv = args[i].split("=", 2);
+            System.setProperty(kv[0], kv[1]);
         }
         Server server = new Server();
         ServerConnector c = new ServerConnector(server);
