@@ -20,7 +20,7 @@ GOLANGCI    ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@
 
 SOURCES := $(wildcard *.go) .ci cmd fixtures lab oca services topology
 
-.PHONY: help build test race lint lint-full bench bench-containers bench-evcache fuzz fixtures generate verify demo man picture clean
+.PHONY: help build test race lint lint-full bench bench-containers bench-evcache fuzz fixtures generate verify demo man picture clean bench-registry
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -58,6 +58,9 @@ bench-containers: build ## measure the containers runtime beside its stores alon
 
 bench-evcache: ## the EVCache client beside gomemcache, on the real memcached if it is installed, and on the embedded one
 	$(GO) run ./lab/bench/evcache
+
+bench-registry: build ## measure the registry with 10,000 instances, beside Eureka's own server (needs Java and Maven)
+	$(GO) run ./lab/bench/registry -flix bin/flix
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@grep -rl '^func Fuzz' --include='*_test.go' $(SOURCES) | sort | while read -r file; do \

@@ -326,7 +326,7 @@ func (l *Lab) world(i *intent, specs []runtime.Spec) runtime.World {
 	w := runtime.World{
 		Lab: i.Name, ID: i.ID, Topology: i.Topology, Key: sec.raw,
 		CAPEM: sec.pki.CA, CertPEM: sec.pki.Cert, KeyPEM: sec.pki.Key,
-		Registries: map[string]string{}, Ports: l.ports.ranges(),
+		Registries: map[string][]string{}, Ports: l.ports.ranges(),
 	}
 	for _, c := range i.Cuts {
 		if c.Until.After(time.Now()) {
@@ -335,8 +335,8 @@ func (l *Lab) world(i *intent, specs []runtime.Spec) runtime.World {
 	}
 	l.rt.Complete(&w)
 	for _, s := range specs {
-		if s.Role == topology.RoleRegistry && s.Number == 1 {
-			w.Registries[s.Region] = "http://" + s.Addr(topology.PortHTTP)
+		if s.Role == topology.RoleRegistry {
+			w.Registries[s.Region] = append(w.Registries[s.Region], "http://"+s.Addr(topology.PortHTTP))
 		}
 		if s.Sidecar {
 			w.Stores = append(w.Stores, s)

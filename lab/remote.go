@@ -154,17 +154,23 @@ func (l *Lab) admin(ctx context.Context, s runtime.Spec, method, path string, in
 	l.mu.Lock()
 	req.Header.Set("Authorization", "Bearer "+l.secret.key.Secret(token.AdminKey))
 	l.mu.Unlock()
-	resp, err := l.remote.http.Do(req)
+	return l.remote.json(req, s.ID, out)
+}
+
+// json sends a request to an instance and reads its JSON answer; out may be
+// nil, or an *[]byte for the raw answer.
+func (r *remotes) json(req *http.Request, id string, out any) error {
+	resp, err := r.http.Do(req)
 	if err != nil {
-		return &services.Error{Op: s.ID, Kind: services.Unavailable, Msg: "its admin endpoint does not answer", Err: err}
+		return &services.Error{Op: id, Kind: services.Unavailable, Msg: "it does not answer", Err: err}
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 32<<20))
 	if err != nil {
-		return &services.Error{Op: s.ID, Kind: services.Unavailable, Err: err}
+		return &services.Error{Op: id, Kind: services.Unavailable, Err: err}
 	}
 	if resp.StatusCode >= http.StatusBadRequest {
-		return services.Errorf(services.KindFromHTTP(resp.StatusCode), "%s %s: %s", s.ID, path, bytes.TrimSpace(b))
+		return services.Errorf(services.KindFromHTTP(resp.StatusCode), "%s %s: %s", id, req.URL.Path, bytes.TrimSpace(b))
 	}
 	switch o := out.(type) {
 	case nil:

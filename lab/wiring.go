@@ -154,12 +154,7 @@ func (w *Wiring) lookup(from, to string) *lookup.Client {
 		return c
 	}
 	c := lookup.New(lookup.Config{
-		Registry: func() []string {
-			if u := w.world.Load().Registries[to]; u != "" {
-				return []string{u}
-			}
-			return nil
-		},
+		Registry: func() []string { return w.world.Load().Registries[to] },
 		Dial: w.wan.Dialer(from), Region: to, Log: slog.New(w.log),
 		Timing: overDistance(w.world.Load().Topology.Timing, w.world.Load().Topology.RTT(from, to)),
 	})

@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -93,7 +95,18 @@ func overDistance(t topology.Timing, rtt topology.Duration) topology.Timing {
 }
 
 func buildRegistry(u *unit) (services.Unit, error) {
-	return registry.New(registry.Deps{Listener: u.ls.TCP[topology.PortHTTP], Tel: u.tel, Timing: u.timing(), Region: u.spec.Region})
+	d := registry.Deps{Listener: u.ls.TCP[topology.PortHTTP], Tel: u.tel, Timing: u.timing(), Region: u.spec.Region, Dial: u.dial()}
+	own := "http://" + u.spec.Addr(topology.PortHTTP)
+	others := func() []string {
+		return slices.DeleteFunc(slices.Clone(u.w.world.Load().Registries[u.spec.Region]), func(s string) bool { return s == own })
+	}
+	d.Peers = others // none, unless the topology gives the region more than one
+	d.Remotes = func() map[string][]string {
+		all := maps.Clone(u.w.world.Load().Registries)
+		delete(all, u.spec.Region)
+		return all
+	}
+	return registry.New(d)
 }
 
 func buildKafka(u *unit) (services.Unit, error) {

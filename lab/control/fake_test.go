@@ -121,6 +121,23 @@ func (f *fakeEngine) Diff(context.Context) (Diff, error) {
 func (f *fakeEngine) SaveSnapshot(_ context.Context, r SnapshotRequest, _ Progress) (Snapshot, error) {
 	return Snapshot{Name: r.Name, Parts: 2}, nil
 }
+func (f *fakeEngine) RegistryList(_ context.Context, region string) (RegistryList, error) {
+	return RegistryList{Registries: []RegistryServer{{Region: region}}}, nil
+}
+func (f *fakeEngine) RegistryRecord(_ context.Context, n string) (RegistryRecord, error) {
+	return RegistryRecord{"instanceId": n}, nil
+}
+func (f *fakeEngine) RegistryWhy(_ context.Context, n string) (RegistryWhy, error) {
+	return RegistryWhy{ID: n}, nil
+}
+func (f *fakeEngine) RegistryChange(_ context.Context, r RegistryChange) (RegistryWhy, error) {
+	f.called("registry " + r.Instance + " " + r.Status)
+	return RegistryWhy{ID: r.Instance, Status: r.Status}, nil
+}
+func (f *fakeEngine) RegistryPreserve(_ context.Context, r RegistryPreserve) (RegistryList, error) {
+	f.called("preserve " + r.App + " " + r.Mode)
+	return RegistryList{}, nil
+}
 func (f *fakeEngine) Log() *Log { return f.log }
 
 // serve runs a daemon's API on a real unix socket. end stops it and waits; it

@@ -54,6 +54,7 @@ type Engine interface {
 	Check(ctx context.Context, r CheckRequest, p Progress) (Check, error)
 	SteeringEngine
 	CacheEngine
+	Registry
 	Log() *Log
 }
 
@@ -128,6 +129,7 @@ func mux(e Engine, onDown func()) *http.ServeMux {
 	m.HandleFunc("POST /v1/record", call(func(ctx context.Context, r recordRequest) (struct{}, error) {
 		return struct{}{}, e.Record(ctx, r.Event, r.Spans)
 	}))
+	registryRoutes(m, e)
 	m.HandleFunc("GET /v1/wan", get(e.WAN))
 	m.HandleFunc("POST /v1/wan", call(e.Cut))
 	m.HandleFunc("POST /v1/check", stream(e.Check))

@@ -66,8 +66,8 @@ type World struct {
 	CAPEM   []byte `json:"ca_pem"`
 	CertPEM []byte `json:"cert_pem"`
 	KeyPEM  []byte `json:"key_pem"`
-	// Registries maps a region to its registry's base URL.
-	Registries map[string]string `json:"registries"`
+	// Registries maps a region to its registries' base URLs.
+	Registries map[string][]string `json:"registries"`
 	// Ports says which region each range of ports belongs to.
 	Ports []PortRange `json:"ports"`
 	// Blocks says which region each block of addresses belongs to; empty where

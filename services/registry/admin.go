@@ -1,72 +1,82 @@
 package registry
 
 import (
+	"encoding/json"
 	"net/http"
-	"slices"
 	"strings"
-	"time"
 
+	"github.com/flix-lab/flix/services/lookup/eureka"
 	"github.com/flix-lab/flix/services/telemetry"
 )
 
-// Explanation says why the registry lists what it lists.
-type Explanation struct {
-	// SelfPreservation is on when the policy applies to this many leases;
-	// Preserving when it keeps leases that ran out, Kept how many.
-	SelfPreservation bool  `json:"self_preservation"`
-	Preserving       bool  `json:"preserving"`
-	Kept             int64 `json:"kept"`
-	// Leases, by application and instance.
-	Leases []LeaseInfo `json:"leases"`
-}
-
-// LeaseInfo is one lease as the admin endpoint shows it.
-type LeaseInfo struct {
-	App      string `json:"app"`
-	ID       string `json:"id"`
-	Status   string `json:"status"`
-	Reported string `json:"reported"`
-	Override string `json:"override,omitempty"`
-	// SilentMS is the time since the last renewal, DurationMS how long a
-	// lease lives without one.
-	SilentMS   int64 `json:"silent_ms"`
-	DurationMS int64 `json:"duration_ms"`
-	Expired    bool  `json:"expired"`
+// EvictRequest names what an operator wants evicted.
+type EvictRequest struct {
+	// App may be empty: the instance of any application.
+	App string `json:"app,omitempty"`
+	// ID as it is on the wire. Empty is every lease that has run out.
+	ID string `json:"id,omitempty"`
 }
 
 // RegisterAdmin adds the registry's admin paths:
 //
-//	GET  /registry/leases   Explanation
-//	POST /registry/evict    evicts every expired lease now, kept ones too: 204
-func (s *Server) RegisterAdmin(mux *http.ServeMux, key string) {
-	mux.Handle("GET /registry/leases", telemetry.Guard(key, func(w http.ResponseWriter, _ *http.Request) {
+//	GET  /registry/leases          Explanation
+//	GET  /registry/why?id=[&app=]  Why
+//	POST /registry/evict           EvictRequest: one lease, or without a body
+//	                               every expired one, kept ones too: 204, 404
+func (s *Server) RegisterAdmin(mux *http.ServeMux, adminKey string) {
+	mux.Handle("GET /registry/leases", telemetry.Guard(adminKey, func(w http.ResponseWriter, _ *http.Request) {
 		telemetry.WriteJSON(w, http.StatusOK, s.explain())
 	}))
-	mux.Handle("POST /registry/evict", telemetry.Guard(key, func(w http.ResponseWriter, _ *http.Request) {
-		s.evictAll()
-		w.WriteHeader(http.StatusNoContent)
+	mux.Handle("GET /registry/why", telemetry.Guard(adminKey, func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		telemetry.WriteJSON(w, http.StatusOK, s.why(strings.ToUpper(q.Get("app")), q.Get("id")))
 	}))
+	mux.Handle("POST /registry/evict", telemetry.Guard(adminKey, s.evictByHand))
 }
 
-func (s *Server) explain() Explanation {
-	now := s.deps.Clock()
-	e := Explanation{Preserving: s.policy.active.Load(), Kept: s.policy.kept.Load(), Leases: []LeaseInfo{}}
-	s.store.each(func(k key, l *lease) {
-		e.Leases = append(e.Leases, LeaseInfo{
-			App: k.app, ID: k.id, Status: l.inst.Status, Reported: l.reported, Override: s.store.overrides[k],
-			SilentMS: now.Sub(l.renewed).Milliseconds(), DurationMS: l.duration.Milliseconds(), Expired: l.expired(now, 0),
-		})
-	})
-	e.SelfPreservation = s.policy.enabled(len(e.Leases))
-	slices.SortFunc(e.Leases, func(a, b LeaseInfo) int {
-		return strings.Compare(a.App+"\x00"+a.ID, b.App+"\x00"+b.ID)
-	})
-	return e
+func (s *Server) evictByHand(w http.ResponseWriter, r *http.Request) {
+	body, err := readBody(w, r, maxInstance)
+	if err != nil {
+		refuseBody(w, err)
+		return
+	}
+	var req EvictRequest
+	if len(body) > 0 {
+		if err := json.Unmarshal(body, &req); err != nil {
+			refuseBody(w, err)
+			return
+		}
+	}
+	if req.ID == "" {
+		s.evictAll()
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	k, ok := s.store.key(strings.ToUpper(req.App), req.ID)
+	if !ok || !s.store.evictOne(k, s.deps.Clock()) {
+		found(w, key{req.App, req.ID}, false)
+		return
+	}
+	s.metrics.evictions.Inc()
+	s.log.Info("lease evicted by hand", "app", k.app, "id", k.id)
+	s.peers.tell(eureka.ActCancel, k)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// key completes the name of an instance that is listed.
+func (s *store) key(app, id string) (key, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.lease(app, id); l != nil {
+		return l.key, true
+	}
+	return key{}, false
 }
 
 func (s *Server) evictAll() {
-	gone := s.store.evict(s.deps.Clock(), time.Duration(0), func(_ []*lease, expired []key) []key { return expired })
-	s.policy.note(0)
+	now := s.deps.Clock()
+	gone := s.store.evict(now, 0, leftByHand, func(_ int, expired []key) []key { return expired })
+	s.policy.note(now, 0)
 	for _, k := range gone {
 		s.metrics.evictions.Inc()
 		s.log.Info("lease evicted by hand", "app", k.app, "id", k.id)

@@ -2,91 +2,145 @@ package registry
 
 import (
 	"bytes"
-	"compress/gzip"
-	"fmt"
 	"sync"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
 
 	"github.com/flix-lab/flix/services/lookup/eureka"
 )
 
-// maxAnswers bounds the cached answers; there are a few per application.
-const maxAnswers = 1024
+const (
+	// maxAnswers bounds the cached answers; there are a few per application.
+	maxAnswers = 1024
+	// maxAnswerBytes bounds the bytes they hold.
+	maxAnswerBytes = 128 << 20
+	// freshBytes is the size up to which an answer is made anew at every
+	// change. A larger one may be as old as it takes to send it at staleRate,
+	// and staleMost at most: ten thousand instances that start at once would
+	// have ten megabytes written for each of them otherwise.
+	freshBytes = 256 << 10
+	staleRate  = 10 << 20 // bytes per second
+	staleMost  = time.Second
+)
 
 // wanted names an answer: which resource, of whom, in which form.
 type wanted struct {
 	resource, name string
-	media          string
+	form           eureka.Form
 	gzip           bool
 }
 
 // answer is a serialised body.
 type answer struct {
-	body []byte
-	etag string
+	body    []byte
+	version uint64
 	// since is the version after which a delta lacks no change.
 	since uint64
 	found bool
+	// plain is the length of the body before compression.
+	plain int
+	made  time.Time
 }
 
 // answers caches serialised bodies until the registry changes, so that a poll
-// of a quiet registry costs a map lookup. A delta may so list changes a
-// little past their retention, which does a client no harm.
+// of a quiet registry costs a map lookup.
 type answers struct {
-	store *store
+	clock func() time.Time
 
-	mu      sync.Mutex
-	version uint64
-	bodies  map[wanted]answer
+	mu     sync.Mutex
+	bodies map[wanted]answer
+	bytes  int
+	making map[wanted]*making
 }
 
-func newAnswers(s *store) *answers { return &answers{store: s, bodies: map[wanted]answer{}} }
+// making is an answer that somebody is at work on.
+type making struct {
+	done chan struct{}
+	got  answer
+}
 
-// get returns the answer, made by build when the cached one is out of date.
-func (a *answers) get(w wanted, build func() (content, func(media string) ([]byte, error))) (answer, error) {
-	now := a.store.current()
-	a.mu.Lock()
-	if a.version != now {
-		a.version, a.bodies = now, map[wanted]answer{}
+func newAnswers(clock func() time.Time) *answers {
+	return &answers{clock: clock, bodies: map[wanted]answer{}, making: map[wanted]*making{}}
+}
+
+// usable says whether an answer will do for the registry as it is now.
+func (a answer) usable(version uint64, now time.Time) bool {
+	age := now.Sub(a.made)
+	if a.version == version {
+		return age < renewalShown || age < 0
 	}
-	got, ok := a.bodies[w]
-	a.mu.Unlock()
-	if ok {
-		return got, nil
+	if a.plain <= freshBytes || age < 0 {
+		return false
 	}
-	c, encode := build()
-	body, err := encode(w.media)
-	if err != nil {
-		return answer{}, err
+	return age < min(staleMost, time.Duration(a.plain)*time.Second/staleRate)
+}
+
+// get returns the answer, made by build when the cached one will not do. Those
+// who want the same at once wait for one of them to make it, provided that it
+// is begun after the change they know of.
+func (a *answers) get(w wanted, version uint64, build func() (content, []byte)) answer {
+	for {
+		a.mu.Lock()
+		if got, ok := a.bodies[w]; ok && got.usable(version, a.clock()) {
+			a.mu.Unlock()
+			return got
+		}
+		if m := a.making[w]; m != nil {
+			a.mu.Unlock()
+			<-m.done
+			if m.got.version >= version {
+				return m.got
+			}
+			continue
+		}
+		m := &making{done: make(chan struct{})}
+		a.making[w] = m
+		a.mu.Unlock()
+		m.got = produce(w, build, a.clock)
+		a.keep(w, m.got)
+		close(m.done)
+		return m.got
 	}
+}
+
+func produce(w wanted, build func() (content, []byte), clock func() time.Time) answer {
+	made := clock()
+	c, body := build()
+	got := answer{body: body, version: c.version, since: c.since, found: len(c.list) > 0, plain: len(body), made: made}
 	if w.gzip {
-		if body, err = compress(body); err != nil {
-			return answer{}, err
+		got.body = compress(body)
+	}
+	return got
+}
+
+func (a *answers) keep(w wanted, got answer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.making, w)
+	a.bytes -= len(a.bodies[w].body)
+	delete(a.bodies, w)
+	// Old ones are of no use to anybody; at worst all are made again.
+	if len(a.bodies) >= maxAnswers || a.bytes+len(got.body) > maxAnswerBytes {
+		a.bodies, a.bytes = map[wanted]answer{}, 0
+	}
+	a.bodies[w] = got
+	a.bytes += len(got.body)
+}
+
+// compress at the fastest level: records are so alike that it shrinks them
+// tenfold all the same.
+func compress(b []byte) []byte {
+	var out bytes.Buffer
+	out.Grow(len(b)/8 + 64)
+	z, err := gzip.NewWriterLevel(&out, gzip.BestSpeed)
+	if err == nil {
+		if _, err = z.Write(b); err == nil {
+			err = z.Close()
 		}
 	}
-	form := "x"
-	if w.media == eureka.JSON {
-		form = "j"
+	if err != nil { // neither the level nor a buffer can fail
+		panic("registry: " + err.Error())
 	}
-	if w.gzip {
-		form += "z"
-	}
-	got = answer{body: body, since: c.since, found: len(c.apps.Regional) > 0, etag: fmt.Sprintf(`"%s-%d-%s"`, a.store.epoch, c.version, form)}
-	a.mu.Lock()
-	if a.version == c.version && len(a.bodies) < maxAnswers {
-		a.bodies[w] = got
-	}
-	a.mu.Unlock()
-	return got, nil
-}
-
-func compress(b []byte) ([]byte, error) {
-	var out bytes.Buffer
-	z := gzip.NewWriter(&out)
-	if _, err := z.Write(b); err != nil {
-		return nil, err
-	}
-	if err := z.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
+	return out.Bytes()
 }

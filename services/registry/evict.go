@@ -21,7 +21,8 @@ import (
 // can be exempt:
 //
 //	registry.selfPreservation          on, off or auto (default): on from preserveFrom leases
-//	registry.selfPreservation.<app>    off: leases of this application always run out
+//	registry.selfPreservation.<app>    off: leases of this application always run out;
+//	                                   on: they are kept whatever the size
 const propPreservation = "registry.selfPreservation"
 
 const (
@@ -38,13 +39,35 @@ type preservation struct {
 	// active: the last pass kept leases that had run out.
 	active atomic.Bool
 	kept   atomic.Int64
+	// since is when it became active, in milliseconds since 1970.
+	since atomic.Int64
 }
 
 func newPreservation(p *telemetry.Properties) *preservation { return &preservation{props: p} }
 
+// mode is on, off or auto.
+func (p *preservation) mode() string {
+	switch v := p.props.Get(propPreservation); v {
+	case "on", "off":
+		return v
+	}
+	return "auto"
+}
+
+// apps are the applications for which it is set otherwise.
+func (p *preservation) apps() map[string]string {
+	out := map[string]string{}
+	for name, v := range p.props.All() {
+		if app, ok := strings.CutPrefix(name, propPreservation+"."); ok && (v == "on" || v == "off") {
+			out[app] = v
+		}
+	}
+	return out
+}
+
 // enabled reports whether self-preservation applies to that many leases.
 func (p *preservation) enabled(leases int) bool {
-	switch p.props.Get(propPreservation) {
+	switch p.mode() {
 	case "on":
 		return true
 	case "off":
@@ -53,37 +76,45 @@ func (p *preservation) enabled(leases int) bool {
 	return leases >= preserveFrom
 }
 
-func (p *preservation) exempt(app string) bool {
-	return p.props.Get(propPreservation+"."+strings.ToLower(app)) == "off"
+// covers reports whether it applies to an application, of that many leases in
+// all.
+func (p *preservation) covers(app string, leases int) bool {
+	switch p.props.Get(propPreservation + "." + strings.ToLower(app)) {
+	case "off":
+		return false
+	case "on":
+		return true
+	}
+	return p.enabled(leases)
 }
 
+// limit is the most that may be evicted in a pass while preserveShare stays,
+// as in the original.
+func limit(leases int) int { return leases - int(float64(leases)*preserveShare) }
+
 // allow returns the expired leases that may be evicted in this pass.
-func (p *preservation) allow(all []*lease, expired []key) []key {
-	if !p.enabled(len(all)) {
-		p.note(0)
-		return expired
-	}
+func (p *preservation) allow(now time.Time, all int, expired []key) []key {
 	var free, held []key
 	for _, k := range expired {
-		if p.exempt(k.app) {
-			free = append(free, k)
-		} else {
+		if p.covers(k.app, all) {
 			held = append(held, k)
+		} else {
+			free = append(free, k)
 		}
 	}
-	// The most that may go while preserveShare stays, as in the original.
-	limit := len(all) - int(float64(len(all))*preserveShare)
-	if len(held) > limit {
-		p.note(len(held))
+	if len(held) > limit(all) {
+		p.note(now, len(held))
 		return free
 	}
-	p.note(0)
+	p.note(now, 0)
 	return append(free, held...)
 }
 
-func (p *preservation) note(kept int) {
+func (p *preservation) note(now time.Time, kept int) {
 	p.kept.Store(int64(kept))
-	p.active.Store(kept > 0)
+	if was := p.active.Swap(kept > 0); kept > 0 && !was {
+		p.since.Store(now.UnixMilli())
+	}
 }
 
 // evictLoop looks for expired leases at every eviction interval until ctx ends.
@@ -104,12 +135,13 @@ func (s *Server) evictLoop(ctx context.Context) {
 		late := max(0, now.Sub(last)-interval)
 		last = now
 		s.evict(now, late)
+		s.peers.refresh()
 	}
 }
 
 func (s *Server) evict(now time.Time, grace time.Duration) {
 	was := s.policy.active.Load()
-	for _, k := range s.store.evict(now, grace, s.policy.allow) {
+	for _, k := range s.store.evict(now, grace, leftEvicted, func(all int, expired []key) []key { return s.policy.allow(now, all, expired) }) {
 		s.metrics.evictions.Inc()
 		s.log.Info("lease ran out", "app", k.app, "id", k.id)
 	}

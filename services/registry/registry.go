@@ -1,11 +1,14 @@
 // Package registry is a region's service registry: instances register, renew
-// a lease and are found by application or VIP. Its wire is Eureka's REST API
-// under /eureka/v2 (and /eureka), in JSON and XML, so stock clients work.
+// a lease and are found by application or VIP. Its wire is Eureka's REST API,
+// complete, in JSON and XML, under /eureka/v2, /eureka or a client's own
+// context, so that stock clients and servers work with it.
 //
-// State is in memory only. A registry that restarts is empty; its clients
-// learn so from a 404 at their next renewal and register again. There is one
-// registry per region and no replication between them: a region's instances
-// are known in that region, and whoever needs another region's asks there.
+// State is in memory only. A registry that restarts copies a peer's contents,
+// or is empty; its clients learn so from a 404 at their next renewal and
+// register again. A region's registries tell one another what their clients
+// say, in batches. Another region's are copied when somebody asks for it by
+// ?regions=. It prefers being available to being right: a lease that runs out
+// may be kept (see preservation), and says so when asked.
 package registry
 
 import (
@@ -35,6 +38,22 @@ type Deps struct {
 	Timing topology.Timing
 	// Region the registry serves.
 	Region string
+	// Peers are the base URLs of the region's other registries; nil for none.
+	// It is asked now and then and must not block; it may name this registry.
+	Peers func() []string
+	// Remotes are the base URLs of other regions' registries by region, for
+	// ?regions=; nil for none.
+	Remotes func() map[string][]string
+	// Dial opens connections to both; nil dials directly.
+	Dial services.DialFunc
+	// Limits throttle fetches; the zero value does not.
+	Limits Limits
+	// EmptyWait is how long fetches are refused after a start that found
+	// nothing at any peer. The original waits 5 minutes; 0 does not wait.
+	EmptyWait time.Duration
+	// DeltaRetention is how long a change stays in the delta; 0 is the
+	// original's 180 s.
+	DeltaRetention time.Duration
 	// Clock tells the time; nil is time.Now.
 	Clock func() time.Time
 }
@@ -43,10 +62,18 @@ type Deps struct {
 type Server struct {
 	deps    Deps
 	log     *slog.Logger
+	started time.Time
 	store   *store
 	cache   *answers
 	policy  *preservation
+	limiter *limiter
+	peers   *peers
+	remotes *remotes
 	metrics *metrics
+
+	fillMu    sync.Mutex
+	fillAsked bool // every peer was asked once what there is
+	fillCount int  // instances copied
 }
 
 var _ services.Unit = (*Server)(nil)
@@ -62,18 +89,34 @@ func New(d Deps) (*Server, error) {
 	if d.Clock == nil {
 		d.Clock = time.Now
 	}
-	st := newStore(d.Timing, d.Clock())
-	s := &Server{deps: d, log: d.Tel.Log, store: st, cache: newAnswers(st), policy: newPreservation(d.Tel.Properties)}
-	s.metrics = newMetrics(d.Tel.Metrics, st)
+	if d.Dial == nil {
+		d.Dial = (&net.Dialer{}).DialContext
+	}
+	if d.DeltaRetention <= 0 {
+		d.DeltaRetention = deltaRetention
+	}
+	now := d.Clock()
+	s := &Server{deps: d, log: d.Tel.Log, started: now, store: newStore(d.Timing, d.DeltaRetention, now), cache: newAnswers(d.Clock), policy: newPreservation(d.Tel.Properties), limiter: newLimiter(d.Limits, d.Clock)}
+	s.peers, s.remotes = newPeers(s), newRemotes(s)
+	s.metrics = newMetrics(s)
 	return s, nil
 }
+
+const (
+	// bodyTime bounds how long a client may take to send a request.
+	bodyTime = 15 * time.Second
+	// answerTime bounds how long it may take to read an answer.
+	answerTime = 2 * time.Minute
+)
 
 // Serve implements services.Unit.
 func (s *Server) Serve(ctx context.Context) error {
 	srv := &http.Server{
-		Handler: s.handler(),
+		Handler: s.Handler(),
 		// A header that takes longer than a call may take is an attack or a bug.
-		ReadHeaderTimeout: s.deps.Timing.RPCTimeout.D(),
+		ReadHeaderTimeout: max(s.deps.Timing.RPCTimeout.D(), time.Second),
+		ReadTimeout:       bodyTime,
+		WriteTimeout:      answerTime,
 		IdleTimeout:       s.deps.Timing.MaxConnectionAge.D(),
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
@@ -88,6 +131,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	s.peers.start(ctx)
 	g.Go(func() error {
 		if err := srv.Serve(s.deps.Listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("registry: %w", err)
@@ -95,6 +139,9 @@ func (s *Server) Serve(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error { s.evictLoop(ctx); return nil })
+	if s.deps.Peers != nil {
+		g.Go(func() error { s.fill(ctx); return nil })
+	}
 	g.Go(func() error {
 		<-ctx.Done()
 		// Not a graceful end: a request is done in a moment or will be tried
@@ -103,5 +150,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	})
 	err := g.Wait()
 	conns.Wait()
+	s.peers.wait()
+	s.remotes.close()
 	return err
 }

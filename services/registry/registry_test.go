@@ -59,13 +59,23 @@ const adminKey = "key"
 
 func start(t *testing.T, timing topology.Timing) *fixture {
 	t.Helper()
+	return startWith(t, timing, nil)
+}
+
+// startWith is start with further dependencies.
+func startWith(t *testing.T, timing topology.Timing, with func(*registry.Deps)) *fixture {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	tr := &http.Transport{DisableCompression: true}
 	f := &fixture{t: t, url: "http://" + l.Addr().String() + "/eureka/v2", tel: telemetry.Discard(), clock: &clock{now: time.Now()}, http: &http.Client{Transport: tr}}
-	s, err := registry.New(registry.Deps{Listener: l, Tel: f.tel, Timing: timing, Region: "us-east", Clock: f.clock.read})
+	d := registry.Deps{Listener: l, Tel: f.tel, Timing: timing, Region: "us-east", Clock: f.clock.read}
+	if with != nil {
+		with(&d)
+	}
+	s, err := registry.New(d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,8 +258,8 @@ func TestRefusals(t *testing.T) {
 		"no host":       `{"instance":{"instanceId":"i","app":"KV"}}`,
 		"no app":        `{"instance":{"instanceId":"i","hostName":"h"}}`,
 		"other app":     stock("OTHER", "i", "UP", 1),
-		"no datacentre": `{"instance":{"instanceId":"i","hostName":"h","app":"KV"}}`,
-		"too large":     `{"instance":{"instanceId":"` + strings.Repeat("x", 100<<10) + `"}}`,
+		"no datacentre": `{"instance":{"instanceId":"i","hostName":"h","ipAddr":"1.2.3.4","app":"KV"}}`,
+		"not UTF-8":     "{\"instance\":{\"instanceId\":\"\xff\"}}",
 	} {
 		r := f.do("POST", "/apps/KV", eureka.JSON, body)
 		if r.status != http.StatusBadRequest || !bytes.Contains(r.body, []byte(`"kind":"invalid"`)) {
@@ -342,7 +352,7 @@ func TestDelta(t *testing.T) {
 	if a := d.Regional[0].Instances[1]; a.InstanceID != "i-2" || a.Action != "DELETED" {
 		t.Errorf("%+v", a)
 	}
-	f.clock.advance(time.Minute)
+	f.clock.advance(181 * time.Second)
 	eventually(t, func() error {
 		f.register("OTHER", "i-3", "UP", f.clock.read().UnixMilli()) // a change makes a new answer
 		r := f.want(http.StatusOK, "GET", "/apps/delta")
@@ -418,11 +428,16 @@ func (f *fixture) explain() registry.Explanation {
 	return e
 }
 
-func (f *fixture) adminCall(method, path string, status int) []byte {
-	f.t.Helper()
-	w, r := httptest.NewRecorder(), httptest.NewRequest(method, path, nil)
+func (f *fixture) adminSend(method, path, body string) *httptest.ResponseRecorder {
+	w, r := httptest.NewRecorder(), httptest.NewRequest(method, path, strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+adminKey)
 	f.admin.ServeHTTP(w, r)
+	return w
+}
+
+func (f *fixture) adminCall(method, path string, status int) []byte {
+	f.t.Helper()
+	w := f.adminSend(method, path, "")
 	if w.Code != status {
 		f.t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
 	}

@@ -12,19 +12,34 @@ import (
 	"github.com/flix-lab/flix/topology"
 )
 
-// maxLeaseSecs bounds the lease an instance may ask for: a day.
-const maxLeaseSecs = 24 * 60 * 60
+const (
+	// maxLeaseSecs bounds the lease an instance may ask for: a day.
+	maxLeaseSecs = 24 * 60 * 60
+	// deltaRetention is how long a change stays in the delta, as in the
+	// original: stock clients fetch every 30 s, whatever the timing here.
+	deltaRetention = 180 * time.Second
+	// maxChanges bounds the changes that are kept for it.
+	maxChanges = 100_000
+	// renewalShown is how old a renewal may be in a list: the record of an
+	// instance is not written anew at each of its renewals.
+	renewalShown = 30 * time.Second
+)
 
 // key names an instance: identifiers are unique within an application.
 type key struct{ app, id string }
 
 // lease is an instance and when it was last heard of.
 type lease struct {
+	key key
 	// inst is never changed: a change makes a new one.
 	inst *eureka.Instance
 	// reported is the status the instance gave itself, before any override.
 	reported string
+	// forced: the override is newer than what the instance reported.
+	forced   bool
 	duration time.Duration
+	// interval at which the instance says it renews.
+	interval time.Duration
 	renewed  time.Time
 }
 
@@ -34,102 +49,185 @@ func (l *lease) expired(now time.Time, grace time.Duration) bool {
 
 // change is the latest thing that happened to an instance.
 type change struct {
-	key     key
 	inst    *eureka.Instance // with its action
-	at      time.Time
 	version uint64
+}
+
+// application is the leases of one application.
+type application struct {
+	name   string
+	sorted []*lease // by id
 }
 
 // store holds the leases, the operator's overrides and the recent changes.
 type store struct {
 	timing topology.Timing
 	epoch  string
+	// keep is how long a change stays in the delta.
+	keep time.Duration
 
 	mu        sync.Mutex
 	leases    map[key]*lease
+	apps      []*application // sorted by name
+	counts    map[string]int // leases by effective status
 	overrides map[key]string
-	recent    map[key]change
+	asgOff    map[string]bool // scaling groups out of service
+	recent    *aging[change]
+	left      *aging[departure]
+	renewals  meter
 	version   uint64
 	// since is the version after which recent lacks no change.
 	since uint64
 }
 
-func newStore(t topology.Timing, now time.Time) *store {
+func newStore(t topology.Timing, keep time.Duration, now time.Time) *store {
 	return &store{
-		timing: t, epoch: strconv.FormatInt(now.UnixNano(), 36),
-		leases: map[key]*lease{}, overrides: map[key]string{}, recent: map[key]change{},
+		timing: t, keep: keep, epoch: strconv.FormatInt(now.UnixNano(), 36) + strconv.FormatUint(rand.Uint64(), 36),
+		leases: map[key]*lease{}, counts: map[string]int{}, overrides: map[key]string{}, asgOff: map[string]bool{},
+		recent: newAging[change](), left: newAging[departure](),
 	}
 }
 
 // register takes over the instance and grants it a lease. What the registry
 // knows wins over an older report (by dirty timestamp) of the same instance.
-func (s *store) register(in *eureka.Instance, now time.Time) {
+// It reports false when a peer speaks of an instance that has left since.
+func (s *store) register(in *eureka.Instance, peer bool, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := key{in.App, in.InstanceID}
+	if in.LastDirty == 0 {
+		in.LastDirty = eureka.Millis(now.UnixMilli())
+	}
 	old := s.leases[k]
+	if old == nil && s.buried(k, in, peer) {
+		return false
+	}
 	reported := eureka.ParseStatus(in.Status)
+	if in.Status == "" {
+		reported = eureka.StatusUp
+	}
+	l := &lease{key: k, inst: in, renewed: now, duration: s.timing.LeaseDuration.D(), interval: s.timing.LeaseRenewal.D()}
 	if old != nil && old.inst.LastDirty > in.LastDirty {
 		cp := *old.inst
-		in, reported = &cp, old.reported
+		l.inst, reported, l.forced = &cp, old.reported, old.forced
 	}
 	if o := eureka.ParseStatus(in.OverriddenStatus); o != eureka.StatusUnknown && s.overrides[k] == "" {
 		s.overrides[k] = o
+		// A peer's record carries the outcome of the override, not what the
+		// instance itself had said.
+		l.forced = peer && reported == o
 	}
-	l := &lease{inst: in, reported: reported, renewed: now, duration: s.timing.LeaseDuration.D()}
-	info := eureka.Lease{RenewalSecs: seconds(s.timing.LeaseRenewal), DurationSecs: seconds(s.timing.LeaseDuration), Registered: eureka.Num(now.UnixMilli())}
-	if in.Lease != nil && in.Lease.DurationSecs > 0 {
-		info.DurationSecs = min(in.Lease.DurationSecs, maxLeaseSecs)
-		l.duration = time.Duration(info.DurationSecs) * time.Second
-	}
-	if in.Lease != nil && in.Lease.RenewalSecs > 0 {
-		info.RenewalSecs = in.Lease.RenewalSecs
-	}
+	l.reported = reported
+	l.inst.Lease = l.grant(in.Lease, now)
 	if old != nil {
-		info.ServiceUp = old.inst.Lease.ServiceUp
+		l.inst.Lease.ServiceUp = old.inst.Lease.ServiceUp
 	}
-	in.Lease = &info
-	s.leases[k] = l
-	s.settle(k, l, eureka.ActionAdded, now)
+	s.left.drop(k)
+	s.place(l)
+	s.settle(l, eureka.ActionAdded, now)
+	return true
 }
 
-func seconds(d topology.Duration) eureka.Num {
-	return eureka.Num((d.D() + time.Second - 1) / time.Second)
+// grant makes the lease of what the instance asks for.
+func (l *lease) grant(asked *eureka.Lease, now time.Time) *eureka.Lease {
+	if asked != nil && asked.DurationSecs > 0 {
+		l.duration = time.Duration(min(asked.DurationSecs, maxLeaseSecs)) * time.Second
+	}
+	if asked != nil && asked.RenewalSecs > 0 {
+		l.interval = time.Duration(min(asked.RenewalSecs, maxLeaseSecs)) * time.Second
+	}
+	return &eureka.Lease{RenewalSecs: seconds(l.interval), DurationSecs: seconds(l.duration), Registered: eureka.Num(now.UnixMilli())}
+}
+
+func seconds(d time.Duration) eureka.Num {
+	return eureka.Num((d + time.Second - 1) / time.Second)
+}
+
+// place puts a lease in the maps, in the stead of an older one.
+func (s *store) place(l *lease) {
+	if old := s.leases[l.key]; old != nil {
+		s.count(old.inst.Status, -1)
+	}
+	s.leases[l.key] = l
+	s.count(l.inst.Status, 1)
+	n, found := slices.BinarySearchFunc(s.apps, l.key.app, func(a *application, name string) int { return strings.Compare(a.name, name) })
+	if !found {
+		s.apps = slices.Insert(s.apps, n, &application{name: l.key.app})
+	}
+	a := s.apps[n]
+	if n, found = a.find(l.key.id); found {
+		a.sorted[n] = l
+	} else {
+		a.sorted = slices.Insert(a.sorted, n, l)
+	}
+}
+
+func (s *store) count(status string, by int) {
+	if s.counts[status] += by; s.counts[status] == 0 {
+		delete(s.counts, status)
+	}
+}
+
+func (a *application) find(id string) (int, bool) {
+	return slices.BinarySearchFunc(a.sorted, id, func(l *lease, id string) int { return strings.Compare(l.key.id, id) })
+}
+
+// unplace is the inverse of place.
+func (s *store) unplace(l *lease) {
+	s.count(l.inst.Status, -1)
+	delete(s.leases, l.key)
+	for n, a := range s.apps {
+		if a.name != l.key.app {
+			continue
+		}
+		if at, found := a.find(l.key.id); found {
+			a.sorted = slices.Delete(a.sorted, at, at+1)
+		}
+		if len(a.sorted) == 0 {
+			s.apps = slices.Delete(s.apps, n, n+1)
+		}
+		return
+	}
 }
 
 // settle computes the effective status of a lease whose inst nobody else has
 // seen yet, and notes the change.
-func (s *store) settle(k key, l *lease, action string, now time.Time) {
+func (s *store) settle(l *lease, action string, now time.Time) {
 	in := l.inst
-	in.Status, in.OverriddenStatus = l.reported, eureka.StatusUnknown
-	if o := s.overrides[k]; o != "" {
+	s.count(in.Status, -1)
+	in.OverriddenStatus = eureka.StatusUnknown
+	if o := s.overrides[l.key]; o != "" {
 		in.OverriddenStatus = o
-		// An instance that is not ready stays so, whatever the operator says.
-		if l.reported != eureka.StatusDown && l.reported != eureka.StatusStarting {
-			in.Status = o
-		}
 	}
+	in.Status, _ = s.verdict(l)
+	s.count(in.Status, 1)
 	if in.Status == eureka.StatusUp && in.Lease.ServiceUp == 0 {
 		in.Lease.ServiceUp = eureka.Num(now.UnixMilli())
 	}
 	in.Lease.LastRenewal = eureka.Num(l.renewed.UnixMilli())
 	in.LastUpdated = eureka.Millis(now.UnixMilli())
 	in.Action = action
-	s.note(k, in, now)
+	s.note(l.key, in, now)
 }
 
 func (s *store) note(k key, in *eureka.Instance, now time.Time) {
 	s.version++
-	s.recent[k] = change{key: k, inst: in, at: now, version: s.version}
+	s.recent.put(k, change{inst: in, version: s.version}, now)
 }
 
 // edit replaces the lease's instance by a copy for f to change.
-func (s *store) edit(k key, l *lease, now time.Time, f func(*eureka.Instance)) {
+func (s *store) edit(l *lease, now time.Time, f func(*eureka.Instance)) {
+	l.inst = l.copied()
+	if f != nil {
+		f(l.inst)
+	}
+	s.settle(l, eureka.ActionModified, now)
+}
+
+func (l *lease) copied() *eureka.Instance {
 	cp, info := *l.inst, *l.inst.Lease
 	cp.Lease = &info
-	f(&cp)
-	l.inst = &cp
-	s.settle(k, l, eureka.ActionModified, now)
+	return &cp
 }
 
 // renewal is the outcome of a heartbeat.
@@ -137,7 +235,7 @@ type renewal int
 
 const (
 	renewed renewal = iota
-	// unknown: no such lease, or the client has newer state: it registers.
+	// unknown: no such lease, or the sender has newer state: it registers.
 	unknown
 	// conflict: a peer's copy is older than ours.
 	conflict
@@ -149,73 +247,65 @@ func (s *store) renew(k key, dirty int64, override string, peer bool, now time.T
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.leases[k]
-	if l == nil || dirty > int64(l.inst.LastDirty) {
+	if l == nil {
 		return unknown, nil
 	}
-	if dirty > 0 && dirty < int64(l.inst.LastDirty) && peer {
-		return conflict, l.inst
-	}
+	// A sender with newer state is alive all the same, and so the lease is
+	// renewed before it is told to register.
 	l.renewed = now
-	if o := eureka.ParseStatus(override); o != eureka.StatusUnknown && s.overrides[k] == "" {
+	s.renewals.add(now)
+	if o := eureka.ParseStatus(override); peer && o != eureka.StatusUnknown && s.overrides[k] == "" {
 		s.overrides[k] = o
-		s.edit(k, l, now, func(*eureka.Instance) {})
+		s.edit(l, now, nil)
+	}
+	switch {
+	case dirty > int64(l.inst.LastDirty):
+		return unknown, nil
+	case dirty > 0 && dirty < int64(l.inst.LastDirty) && peer:
+		return conflict, l.inst
 	}
 	return renewed, l.inst
 }
 
-// cancel ends a lease; false if there is none.
-func (s *store) cancel(k key, now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.remove(k, now, false)
-}
-
-func (s *store) remove(k key, now time.Time, evicted bool) bool {
-	l := s.leases[k]
-	if l == nil {
-		return false
-	}
-	delete(s.leases, k)
-	delete(s.overrides, k)
-	cp, info := *l.inst, *l.inst.Lease
-	cp.Lease, cp.Action, cp.LastUpdated = &info, eureka.ActionDeleted, eureka.Millis(now.UnixMilli())
-	if evicted {
-		info.Evicted = eureka.Num(now.UnixMilli())
-	}
-	s.note(k, &cp, now)
-	return true
-}
-
-// override sets the operator's word on an instance's status; "" takes it
-// back, and the instance's own word counts again unless fallback is given.
-func (s *store) override(k key, status, fallback string, now time.Time) bool {
+// cancel ends a lease; false if there is none, or if the peer that says so
+// knows an older state of the instance than we do.
+func (s *store) cancel(k key, dirty int64, peer bool, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.leases[k]
-	if l == nil {
+	if l == nil || peer && dirty > 0 && dirty < int64(l.inst.LastDirty) {
 		return false
 	}
-	if status == "" {
-		delete(s.overrides, k)
-		if f := eureka.ParseStatus(fallback); f != eureka.StatusUnknown {
-			l.reported = f
-		}
-	} else {
-		s.overrides[k] = status
+	how := leftCancelled
+	if peer {
+		how = leftPeer
 	}
-	s.edit(k, l, now, func(*eureka.Instance) {})
+	s.remove(l, how, now)
 	return true
+}
+
+func (s *store) remove(l *lease, how string, now time.Time) {
+	s.unplace(l)
+	delete(s.overrides, l.key)
+	in := l.copied()
+	in.Action, in.LastUpdated = eureka.ActionDeleted, eureka.Millis(now.UnixMilli())
+	in.Lease.LastRenewal = eureka.Num(l.renewed.UnixMilli())
+	if how == leftEvicted || how == leftByHand {
+		in.Lease.Evicted = eureka.Num(now.UnixMilli())
+	}
+	s.note(l.key, in, now)
+	s.left.put(l.key, departure{how: how, dirty: in.LastDirty, at: now, heard: l.renewed}, now)
 }
 
 // annotate merges metadata into an instance.
-func (s *store) annotate(k key, values map[string]string, now time.Time) bool {
+func (s *store) annotate(k key, values map[string]string, now time.Time) *eureka.Instance {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.leases[k]
 	if l == nil {
-		return false
+		return nil
 	}
-	s.edit(k, l, now, func(in *eureka.Instance) {
+	s.edit(l, now, func(in *eureka.Instance) {
 		merged := make(eureka.Metadata, len(in.Metadata)+len(values))
 		for _, m := range []map[string]string{in.Metadata, values} {
 			for name, v := range m {
@@ -224,131 +314,43 @@ func (s *store) annotate(k key, values map[string]string, now time.Time) bool {
 		}
 		in.Metadata = merged
 	})
-	return true
+	return l.inst
 }
 
 // evict ends expired leases as far as allowed says, at random when not all
 // may go, and returns their keys.
-func (s *store) evict(now time.Time, grace time.Duration, allowed func(all []*lease, expired []key) []key) []key {
+func (s *store) evict(now time.Time, grace time.Duration, how string, allowed func(all int, expired []key) []key) []key {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var (
-		all     = make([]*lease, 0, len(s.leases))
-		expired []key
-	)
+	var expired []key
 	for k, l := range s.leases {
-		all = append(all, l)
 		if l.expired(now, grace) {
 			expired = append(expired, k)
 		}
 	}
 	rand.Shuffle(len(expired), func(i, j int) { expired[i], expired[j] = expired[j], expired[i] })
-	gone := allowed(all, expired)
+	gone := allowed(len(s.leases), expired)
 	for _, k := range gone {
-		s.remove(k, now, true)
+		s.remove(s.leases[k], how, now)
 	}
 	s.forget(now)
 	return gone
 }
 
-// forget drops changes older than the retention of deltas: six fetches, as
-// the original's 180 s are six of its 30 s.
+// evictOne ends one lease whether it has run out or not.
+func (s *store) evictOne(k key, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.leases[k]
+	if l == nil {
+		return false
+	}
+	s.remove(l, leftByHand, now)
+	return true
+}
+
+// forget drops changes older than the retention of deltas, and departures.
 func (s *store) forget(now time.Time) {
-	old := now.Add(-6 * s.timing.RegistryFetch.D())
-	for k, c := range s.recent {
-		if c.at.Before(old) {
-			s.since = max(s.since, c.version)
-			delete(s.recent, k)
-		}
-	}
-}
-
-// content is what one answer is made of.
-type content struct {
-	apps    eureka.Applications
-	version uint64
-	since   uint64
-}
-
-// full lists the instances that pass the filter (nil: all) by application.
-func (s *store) full(pass func(*eureka.Instance) bool) content {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list := make([]*eureka.Instance, 0, len(s.leases))
-	counts := map[string]int{}
-	for _, l := range s.leases {
-		if pass == nil || pass(l.inst) {
-			list = append(list, l.inst)
-			counts[l.inst.Status]++
-		}
-	}
-	return s.content(list, counts)
-}
-
-// delta lists the recent changes, with the hash of the whole registry.
-func (s *store) delta() content {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list := make([]*eureka.Instance, 0, len(s.recent))
-	for _, c := range s.recent {
-		list = append(list, c.inst)
-	}
-	counts := map[string]int{}
-	for _, l := range s.leases {
-		counts[l.inst.Status]++
-	}
-	return s.content(list, counts)
-}
-
-func (s *store) content(list []*eureka.Instance, counts map[string]int) content {
-	slices.SortFunc(list, func(a, b *eureka.Instance) int {
-		if c := strings.Compare(a.App, b.App); c != 0 {
-			return c
-		}
-		return strings.Compare(a.InstanceID, b.InstanceID)
-	})
-	c := content{version: s.version, since: s.since}
-	c.apps.Version, c.apps.Hash = strconv.FormatUint(s.version, 10), eureka.Hash(counts)
-	for _, in := range list {
-		if n := len(c.apps.Regional); n == 0 || c.apps.Regional[n-1].Name != in.App {
-			c.apps.Regional = append(c.apps.Regional, eureka.Application{Name: in.App})
-		}
-		app := &c.apps.Regional[len(c.apps.Regional)-1]
-		app.Instances = append(app.Instances, *in)
-	}
-	return c
-}
-
-// current is the version of the registry now.
-func (s *store) current() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.version
-}
-
-// find returns the instance, of any application when app is empty.
-func (s *store) find(app, id string) *eureka.Instance {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if app != "" {
-		if l := s.leases[key{app, id}]; l != nil {
-			return l.inst
-		}
-		return nil
-	}
-	for k, l := range s.leases {
-		if k.id == id {
-			return l.inst
-		}
-	}
-	return nil
-}
-
-// each calls f for every lease; f must be quick.
-func (s *store) each(f func(key, *lease)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for k, l := range s.leases {
-		f(k, l)
-	}
+	s.recent.prune(now.Add(-s.keep), maxChanges, func(c change) { s.since = max(s.since, c.version) })
+	s.left.prune(now.Add(-departureKept), maxDepartures, nil)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 )
 
 // Media types of the two forms.
@@ -13,38 +14,42 @@ const (
 	XML  = "application/xml"
 )
 
+// Form is a media type and whether the short record of an instance is written
+// (X-Eureka-Accept: compact).
+type Form struct {
+	// XML is the XML form, else JSON.
+	XML bool
+	// Compact leaves out what a client needs only to manage an instance.
+	Compact bool
+}
+
+// Media is the form's media type.
+func (f Form) Media() string {
+	if f.XML {
+		return XML
+	}
+	return JSON
+}
+
+func form(media string) Form { return Form{XML: media == XML} }
+
 // EncodeApplications writes the registry or a delta.
 func EncodeApplications(a *Applications, media string) ([]byte, error) {
-	return encode("applications", a, media)
+	return AppendApplications(nil, a, form(media)), nil
 }
 
 // EncodeApplication writes one application.
 func EncodeApplication(a *Application, media string) ([]byte, error) {
-	return encode("application", a, media)
+	return AppendApplication(nil, a, form(media)), nil
 }
 
-// EncodeInstance writes one instance.
+// EncodeInstance writes one instance as a document of its own.
 func EncodeInstance(i *Instance, media string) ([]byte, error) {
-	return encode("instance", i, media)
+	return AppendDocument(nil, i, form(media)), nil
 }
 
-func encode(root string, v any, media string) ([]byte, error) {
-	if media == XML {
-		return xml.Marshal(named{root, v})
-	}
-	return json.Marshal(map[string]any{root: v})
-}
-
-// named writes a value under an element of the given name.
-type named struct {
-	name  string
-	value any
-}
-
-// MarshalXML implements xml.Marshaler.
-func (n named) MarshalXML(e *xml.Encoder, _ xml.StartElement) error {
-	return e.EncodeElement(n.value, xml.StartElement{Name: xml.Name{Local: n.name}})
-}
+// errNotUTF8 refuses what no document of either form may hold.
+var errNotUTF8 = errors.New("the document is not UTF-8")
 
 // DecodeApplications reads the registry or a delta in JSON.
 func DecodeApplications(b []byte) (*Applications, error) {
@@ -62,6 +67,9 @@ func DecodeApplications(b []byte) (*Applications, error) {
 
 // DecodeInstance reads one instance in the given form.
 func DecodeInstance(b []byte, media string) (*Instance, error) {
+	if !utf8.Valid(b) {
+		return nil, fmt.Errorf("instance: %w", errNotUTF8)
+	}
 	if media == XML {
 		var i Instance
 		if err := xml.Unmarshal(b, &i); err != nil {

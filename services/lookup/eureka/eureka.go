@@ -8,6 +8,8 @@
 package eureka
 
 import (
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,6 +95,23 @@ type Port struct {
 	Number  Num  `json:"$" xml:",chardata"`
 	Enabled Bool `json:"@enabled" xml:"enabled,attr"`
 }
+
+// UnmarshalJSON reads the original's object, or a bare number as some scripts
+// write it, which is a port in use.
+func (p *Port) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '{' {
+		type plain Port
+		return json.Unmarshal(b, (*plain)(p))
+	}
+	if err := p.Number.UnmarshalJSON(b); err != nil {
+		return fmt.Errorf("port: %w", err)
+	}
+	p.Enabled = p.Number > 0
+	return nil
+}
+
+// MarshalJSON writes a record as it stands in a list.
+func (i *Instance) MarshalJSON() ([]byte, error) { return AppendInstance(nil, i, Form{}), nil }
 
 // DataCenter says what kind of data centre the instance is in.
 type DataCenter struct {

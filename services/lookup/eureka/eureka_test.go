@@ -8,7 +8,7 @@ import (
 )
 
 const wire = `{"instance":{"instanceId":"i-1","hostName":"h","app":"KV","ipAddr":"127.0.0.1","status":"UP","overriddenstatus":"DOWN",
-"port":{"$":"8080","@enabled":true},"dataCenterInfo":{"@class":"x","name":"MyOwn"},
+"port":{"$":"8080","@enabled":true},"dataCenterInfo":{"@class":"com.netflix.appinfo.InstanceInfo$DefaultDataCenterInfo","name":"MyOwn"},
 "leaseInfo":{"renewalIntervalInSecs":"30","durationInSecs":90},"metadata":{"@class":"m","a_b":"1","n":2,"t":true,"$x":"<&>"},
 "lastDirtyTimestamp":17,"lastUpdatedTimestamp":"18"}}`
 
@@ -19,7 +19,7 @@ func TestLenientReading(t *testing.T) {
 	}
 	want := &Instance{
 		InstanceID: "i-1", HostName: "h", App: "KV", IPAddr: "127.0.0.1", Status: "UP", OverriddenStatus: "DOWN",
-		Port: Port{8080, true}, DataCenter: DataCenter{Class: "x", Name: "MyOwn"}, Lease: &Lease{RenewalSecs: 30, DurationSecs: 90},
+		Port: Port{8080, true}, DataCenter: DataCenter{Class: ClassMyOwn, Name: "MyOwn"}, Lease: &Lease{RenewalSecs: 30, DurationSecs: 90},
 		Metadata: Metadata{"a_b": "1", "n": "2", "t": "true", "$x": "<&>"}, LastDirty: 17, LastUpdated: 18,
 	}
 	if diff := cmp.Diff(want, in); diff != "" {

@@ -1,13 +1,13 @@
 package eureka
 
 import (
+	"bytes"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -19,7 +19,7 @@ const classKey = "@class"
 
 // UnmarshalJSON takes strings, numbers and booleans as values.
 func (m *Metadata) UnmarshalJSON(b []byte) error {
-	var raw map[string]any
+	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(b, &raw); err != nil {
 		return err
 	}
@@ -29,49 +29,30 @@ func (m *Metadata) UnmarshalJSON(b []byte) error {
 	}
 	out := make(Metadata, len(raw))
 	for k, v := range raw {
-		switch t := v.(type) {
-		case string:
-			out[k] = t
-		case float64:
-			out[k] = strconv.FormatFloat(t, 'f', -1, 64)
-		case bool:
-			out[k] = strconv.FormatBool(t)
-		case nil:
-		default:
+		v = bytes.TrimSpace(v)
+		switch {
+		case k == classKey || string(v) == "null":
+		case v[0] == '"':
+			var s string
+			if err := json.Unmarshal(v, &s); err != nil {
+				return err
+			}
+			out[k] = s
+		case v[0] == '{', v[0] == '[':
 			return fmt.Errorf("metadata %q: a value is a string", k)
+		default:
+			out[k] = string(v) // a number or a boolean, as it was written
 		}
 	}
-	delete(out, classKey)
 	*m = out
 	return nil
 }
 
 // MarshalJSON writes an empty map the way the original does.
-func (m Metadata) MarshalJSON() ([]byte, error) {
-	if len(m) == 0 {
-		return []byte(`{"@class":"java.util.Collections$EmptyMap"}`), nil
-	}
-	return json.Marshal(map[string]string(m))
-}
-
-// MarshalXML writes each key as an element.
-func (m Metadata) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
-	if len(m) == 0 {
-		start.Attr = append(start.Attr, xml.Attr{Name: xml.Name{Local: "class"}, Value: "java.util.Collections$EmptyMap"})
-	}
-	if err := e.EncodeToken(start); err != nil {
-		return err
-	}
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		if err := e.EncodeElement(m[k], xml.StartElement{Name: xml.Name{Local: escapeName(k)}}); err != nil {
-			return err
-		}
-	}
-	return e.EncodeToken(start.End())
-}
+func (m Metadata) MarshalJSON() ([]byte, error) { return m.appendJSON(nil), nil }
 
 // UnmarshalXML reads each element as a key.
-func (m *Metadata) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
+func (m *Metadata) UnmarshalXML(d *xml.Decoder, _ xml.StartElement) error {
 	out := Metadata{}
 	for {
 		tok, err := d.Token()
@@ -92,53 +73,60 @@ func (m *Metadata) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
 	}
 }
 
-// escapeName makes any key an XML name: "_" is doubled, and what a name may
-// not hold becomes "_." and four or more hexadecimal digits, ended by "_".
-// The doubled underscore is the original's (its XStream coder), which is also
-// why the wire says "apps__hashcode".
+// escapeName makes any key an XML name as the original's writer does (the
+// friendly name coder of XStream 1.4): "_" is doubled, "$" is "_-", and what a
+// name may not hold becomes "_." and four hexadecimal digits per UTF-16 unit.
+// The doubled underscore is why the wire says "apps__hashcode". A colon is
+// escaped too, lest it makes a namespace; an empty key is "_.", which the
+// original has no form for.
 func escapeName(k string) string {
+	if k == "" {
+		return "_."
+	}
 	var b strings.Builder
 	for i, r := range k {
 		switch {
 		case r == '_':
 			b.WriteString("__")
+		case r == '$':
+			b.WriteString("_-")
 		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z',
 			i > 0 && (r >= '0' && r <= '9' || r == '-' || r == '.'):
 			b.WriteRune(r)
+		case r > 0xffff:
+			hi, lo := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, "_.%04x_.%04x", hi, lo)
 		default:
-			fmt.Fprintf(&b, "_.%04x_", r)
+			fmt.Fprintf(&b, "_.%04x", r)
 		}
-	}
-	if b.Len() == 0 {
-		return "_._"
 	}
 	return b.String()
 }
 
+// hexDigits of one UTF-16 unit in an escaped name.
+const hexDigits = 4
+
 func unescapeName(s string) string {
-	var b strings.Builder
+	var units []uint16
 	for s != "" {
 		switch {
 		case strings.HasPrefix(s, "__"):
-			b.WriteByte('_')
-			s = s[2:]
-		case strings.HasPrefix(s, "_."):
-			hex, rest, ok := strings.Cut(s[2:], "_")
-			v, err := strconv.ParseUint(hex, 16, 32)
-			switch {
-			case ok && hex == "":
-				s = rest
-			case ok && err == nil && utf8.ValidRune(rune(v)):
-				b.WriteRune(rune(v))
-				s = rest
-			default:
-				b.WriteByte('_')
-				s = s[1:]
+			units, s = append(units, '_'), s[2:]
+		case strings.HasPrefix(s, "_-"):
+			units, s = append(units, '$'), s[2:]
+		case s == "_." && len(units) == 0:
+			return ""
+		case strings.HasPrefix(s, "_.") && len(s) >= 2+hexDigits:
+			v, err := strconv.ParseUint(s[2:2+hexDigits], 16, 16)
+			if err != nil {
+				units, s = append(units, '_'), s[1:]
+				continue
 			}
+			units, s = append(units, uint16(v)), s[2+hexDigits:]
 		default:
-			b.WriteByte(s[0])
-			s = s[1:]
+			r, n := utf8.DecodeRuneInString(s)
+			units, s = utf16.AppendRune(units, r), s[n:]
 		}
 	}
-	return b.String()
+	return string(utf16.Decode(units))
 }

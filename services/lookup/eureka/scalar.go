@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 )
 
@@ -41,11 +42,19 @@ func number(b []byte) (int64, error) {
 		return 0, nil
 	}
 	v, err := strconv.ParseInt(string(b), 10, 64)
-	if err != nil {
+	if err == nil {
+		return v, nil
+	}
+	// Scripting languages write 30.0 and 1.7e12 for what is an integer.
+	f, ferr := strconv.ParseFloat(string(b), 64)
+	if ferr != nil || f != math.Trunc(f) || math.Abs(f) > maxExact {
 		return 0, fmt.Errorf("%q is not an integer", b)
 	}
-	return v, nil
+	return int64(f), nil
 }
+
+// maxExact is the largest integer that a float64 holds with all below it.
+const maxExact = 1 << 53
 
 // Bool is read from a JSON boolean or string and written as a string.
 type Bool bool
@@ -72,9 +81,6 @@ func (v *Bool) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// MarshalText implements encoding.TextMarshaler, and so the JSON string.
-func (v Bool) MarshalText() ([]byte, error) { return strconv.AppendBool(nil, bool(v)), nil }
-
 // Instances reads a JSON list, or one object as old clients write it.
 type Instances []Instance
 
@@ -83,17 +89,11 @@ func (l *Instances) UnmarshalJSON(b []byte) error {
 	return oneOrMany((*[]Instance)(l), b)
 }
 
-// MarshalJSON writes a list even when it is empty.
-func (l Instances) MarshalJSON() ([]byte, error) { return list([]Instance(l)) }
-
 // Apps reads a JSON list, or one object as old clients write it.
 type Apps []Application
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (l *Apps) UnmarshalJSON(b []byte) error { return oneOrMany((*[]Application)(l), b) }
-
-// MarshalJSON writes a list even when it is empty.
-func (l Apps) MarshalJSON() ([]byte, error) { return list([]Application(l)) }
 
 func oneOrMany[T any](to *[]T, b []byte) error {
 	if len(b) > 0 && b[0] == '{' {
@@ -101,11 +101,4 @@ func oneOrMany[T any](to *[]T, b []byte) error {
 		return json.Unmarshal(b, &(*to)[0])
 	}
 	return json.Unmarshal(b, to)
-}
-
-func list[T any](l []T) ([]byte, error) {
-	if len(l) == 0 {
-		return []byte("[]"), nil
-	}
-	return json.Marshal(l)
 }

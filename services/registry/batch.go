@@ -1,0 +1,82 @@
+package registry
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/lookup/eureka"
+	"github.com/flix-lab/flix/services/telemetry"
+)
+
+// batch takes what a peer has to tell. Everything in it is a peer's word,
+// whatever the headers say, and goes no further.
+func (s *Server) batch(w http.ResponseWriter, r *http.Request, _ []string) {
+	body, err := readBody(w, r, maxBatch)
+	if err != nil {
+		refuseBody(w, err)
+		return
+	}
+	in, err := eureka.DecodeBatch(body)
+	if err != nil {
+		refuseBody(w, err)
+		return
+	}
+	out := eureka.Outcomes{List: make([]eureka.Outcome, 0, len(in.List))}
+	for i := range in.List {
+		out.List = append(out.List, s.replicated(&in.List[i]))
+	}
+	telemetry.WriteJSON(w, http.StatusOK, out)
+}
+
+// replicated does what one item of a batch says.
+func (s *Server) replicated(it *eureka.Replication) eureka.Outcome {
+	k := key{strings.ToUpper(it.App), it.ID}
+	var dirty int64
+	if it.LastDirty != nil {
+		dirty = int64(*it.LastDirty)
+	}
+	status := eureka.ParseStatus(it.Status)
+	s.metrics.received.WithLabelValues(it.Action).Inc()
+	switch it.Action {
+	case eureka.ActRegister:
+		if it.Instance == nil {
+			return eureka.Outcome{Status: http.StatusBadRequest}
+		}
+		if err := s.admit(it.Instance, k.app, true); err != nil {
+			return eureka.Outcome{Status: services.KindOf(err).HTTPStatus()}
+		}
+		return eureka.Outcome{Status: http.StatusOK}
+	case eureka.ActHeartbeat:
+		switch outcome, in := s.heartbeat(k, dirty, it.OverriddenStatus, true); outcome {
+		case unknown:
+			return eureka.Outcome{Status: http.StatusNotFound}
+		case conflict:
+			return eureka.Outcome{Status: http.StatusConflict, Instance: in}
+		}
+		return eureka.Outcome{Status: http.StatusOK}
+	case eureka.ActCancel:
+		return outcomeOf(s.leave(k, dirty, true))
+	case eureka.ActStatusUpdate:
+		if status == eureka.StatusUnknown {
+			return eureka.Outcome{Status: http.StatusBadRequest}
+		}
+		return outcomeOf(s.setStatus(k, status, "", dirty, true))
+	case eureka.ActDeleteOverride:
+		return outcomeOf(s.setStatus(k, "", status, dirty, true))
+	}
+	return eureka.Outcome{Status: http.StatusBadRequest}
+}
+
+func outcomeOf(ok bool) eureka.Outcome {
+	if !ok {
+		return eureka.Outcome{Status: http.StatusNotFound}
+	}
+	return eureka.Outcome{Status: http.StatusOK}
+}
+
+// encodeBatch writes what is told to a peer.
+func encodeBatch(list []eureka.Replication) ([]byte, error) {
+	return json.Marshal(eureka.Batch{List: list})
+}
