@@ -1,8 +1,10 @@
 package folder
 
 import (
+	"strings"
 	"time"
 
+	"github.com/flix-lab/flix/oca/access"
 	"github.com/flix-lab/flix/oca/wire"
 	"github.com/flix-lab/flix/services"
 )
@@ -13,7 +15,7 @@ type requests struct{ *Server }
 // Serve implements wire.Handler.
 func (h requests) Serve(r *wire.Request, a *wire.Answer) {
 	if h.log != nil {
-		a.State = time.Now()
+		a.Start = time.Now()
 	}
 	if wire.Method(r, a) {
 		return
@@ -25,7 +27,24 @@ func (h requests) Serve(r *wire.Request, a *wire.Answer) {
 
 // Done implements wire.Handler.
 func (h requests) Done(r *wire.Request, a *wire.Answer) {
-	if h.log != nil {
-		h.log.note(r, a, h.c.AccessCMCD)
+	if h.log == nil {
+		return
 	}
+	data, ok := access.CMCD(r)
+	if h.c.AccessCMCD && !ok {
+		return
+	}
+	l := access.Line{Path: withoutToken(r.Path)}
+	l.Fill(r, a, data, a.Start)
+	h.log.Note(l)
+}
+
+// withoutToken leaves a signature out: a log must not let its reader replay a
+// URL.
+func withoutToken(path string) string {
+	tok, rest, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	if ok && len(tok) > 60 && strings.Count(tok, ".") == 1 {
+		return "/-/" + rest
+	}
+	return path
 }

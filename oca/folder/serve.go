@@ -9,10 +9,10 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
+	"github.com/flix-lab/flix/oca/access"
 	"github.com/flix-lab/flix/oca/wire"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/token"
@@ -59,7 +59,7 @@ type Server struct {
 	c     Config
 	files *files
 	wire  *wire.Server
-	log   *accessLog
+	log   *access.Log
 	cache string
 }
 
@@ -78,7 +78,7 @@ func New(c Config) (*Server, error) {
 	}
 	f.meta = s.meta
 	if c.Access != nil {
-		s.log = newAccessLog(c.Access)
+		s.log = access.New(c.Access)
 	}
 	s.wire = wire.New(wire.Config{
 		Handler: requests{s}, TLS: c.TLS, Fields: wire.CrossOrigin(), Log: c.Log,
@@ -98,9 +98,9 @@ func (s *Server) meta(name string, size int64, etag string, modified time.Time) 
 // Serve answers until ctx ends, and then gives answers under way a moment.
 func (s *Server) Serve(ctx context.Context) error {
 	defer s.files.close()
-	var group errgroup.Group
+	var group sync.WaitGroup
 	if s.log != nil {
-		group.Go(s.log.run)
+		group.Go(s.log.Run)
 	}
 	// Connections outlive ctx by drainTime.
 	serving, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -113,11 +113,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	stop()
 	end()
 	if s.log != nil {
-		s.log.close()
+		s.log.Close()
 	}
-	if gerr := group.Wait(); err == nil {
-		err = gerr
-	}
+	group.Wait()
 	return err
 }
 

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"crypto/rand"
 	"net/http"
 	"strconv"
@@ -18,7 +19,8 @@ type Answer struct {
 	// Err why not all; both are set when Done is called.
 	Sent int64
 	Err  error
-	// State is for the handler's own use between Serve and Done.
+	// Start and State are for the handler's own use between Serve and Done.
+	Start time.Time
 	State any
 
 	fields []Field
@@ -187,6 +189,21 @@ func statusLine(status int) string {
 		return "206 Partial Content"
 	}
 	return strconv.Itoa(status) + " " + http.StatusText(status)
+}
+
+// ready waits until the first byte of the body can be sent, if the file is
+// still arriving. If it does not come the answer is a refusal.
+func (a *Answer) ready(ctx context.Context, r *Request) {
+	if a.file == nil || a.file.grow == nil || a.bodyless || len(a.spans) == 0 || a.Length == 0 {
+		return
+	}
+	_, err := a.file.await(ctx, a.spans[0].off)
+	if err == nil {
+		return
+	}
+	a.meta, a.spans, a.heads, a.tail, a.fields = nil, nil, a.heads[:0], "", a.fields[:0]
+	a.Set("Retry-After", "1")
+	Problem(r, a, 503, err)
 }
 
 // fieldsOf lists the header of an answer for HTTP/2.

@@ -295,6 +295,12 @@ func (c *conn) serve(x *exchange) bool {
 	c.enter(stateSending)
 	a := &x.a
 	c.s.c.Handler.Serve(&x.r, a)
+	if a.file != nil && a.file.grow != nil {
+		c.waiting.Store(true)
+		a.ready(c.ctx, &x.r)
+		c.waiting.Store(false)
+		c.progress()
+	}
 	a.close = a.close || x.r.close || c.s.draining.Load()
 	if a.Err = c.answer(&x.r, a); a.Err != nil {
 		a.close = true

@@ -48,6 +48,7 @@ type File struct {
 	fd   int
 	refs atomic.Int32
 	grow Growth
+	bad  atomic.Bool
 }
 
 // Growth is a file whose bytes are still arriving.
@@ -84,6 +85,10 @@ func (w *File) Release() {
 		w.f.Close()
 	}
 }
+
+// Spoil breaks off every answer that sends the file: its bytes are not what
+// they should be.
+func (w *File) Spoil() { w.bad.Store(true) }
 
 // ReadAt implements io.ReaderAt.
 func (w *File) ReadAt(b []byte, off int64) (int, error) { return w.f.ReadAt(b, off) }

@@ -49,10 +49,16 @@ func (g *gather) flush() error {
 	return err
 }
 
-var errShort = errors.New("the file is shorter than it was")
+var (
+	errShort   = errors.New("the file is shorter than it was")
+	errSpoiled = errors.New("the file has been found to be damaged")
+)
 
 // readFull reads exactly the bytes asked for.
 func readFull(f *File, b []byte, off int64) error {
+	if f.bad.Load() {
+		return errSpoiled
+	}
 	if n, err := f.ReadAt(b, off); n < len(b) {
 		if err == nil || errors.Is(err, io.EOF) {
 			return errShort

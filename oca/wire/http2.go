@@ -101,6 +101,7 @@ func (s *Server) serveHTTP2(w http.ResponseWriter, hr *http.Request) {
 		problem(r, a, m)
 	} else {
 		s.c.Handler.Serve(r, a)
+		a.ready(hr.Context(), r)
 	}
 	h := w.Header()
 	h.Set("Server", "flix")

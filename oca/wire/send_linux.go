@@ -23,7 +23,7 @@ type kernel struct {
 	c     *conn
 	lead  []byte // what goes before the file
 	more  bool   // and more comes after what is sent now
-	src   int
+	src   *File
 	off   int64
 	end   int64
 	err   error
@@ -38,6 +38,10 @@ func (k *kernel) init(c *conn) {
 
 // trySend sends until everything is gone (true) or the socket is full (false).
 func (k *kernel) trySend(fd uintptr) bool {
+	if k.src.bad.Load() {
+		k.err = errSpoiled
+		return true
+	}
 	for {
 		var n int
 		var err error
@@ -52,7 +56,7 @@ func (k *kernel) trySend(fd uintptr) bool {
 				k.lead = k.lead[n:]
 			}
 		case k.off < k.end:
-			n, err = syscall.Sendfile(int(fd), k.src, &k.off, int(min(k.end-k.off, sendfileMost)))
+			n, err = syscall.Sendfile(int(fd), k.src.fd, &k.off, int(min(k.end-k.off, sendfileMost)))
 			if err == nil {
 				if n == 0 {
 					k.err = errShort
@@ -77,7 +81,7 @@ func (k *kernel) trySend(fd uintptr) bool {
 }
 
 // push sends lead and then the file from off to end.
-func (k *kernel) push(lead []byte, src int, off, end int64, more bool) error {
+func (k *kernel) push(lead []byte, src *File, off, end int64, more bool) error {
 	k.lead, k.src, k.off, k.end, k.more, k.err = lead, src, off, end, more, nil
 	if err := k.c.raw.Write(k.try); err != nil {
 		return err
@@ -100,7 +104,7 @@ func (c *conn) sendPlain(r *Request, a *Answer) error {
 		for off, end := sp.off, sp.off+sp.length; off < end; {
 			n, err := c.next(a, off, end-off)
 			if err == nil {
-				err = k.push(head, a.file.fd, off, off+n, off+n < end || a.tail != "")
+				err = k.push(head, a.file, off, off+n, off+n < end || a.tail != "")
 			}
 			if err != nil {
 				a.Sent = k.moved
@@ -110,7 +114,7 @@ func (c *conn) sendPlain(r *Request, a *Answer) error {
 		}
 	}
 	if a.tail != "" {
-		if err := k.push(append(head, a.tail...), 0, 0, 0, false); err != nil {
+		if err := k.push(append(head, a.tail...), a.file, 0, 0, false); err != nil {
 			a.Sent = k.moved
 			return err
 		}
