@@ -2,7 +2,6 @@ package wire
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -146,7 +145,7 @@ func fromHTTP2(hr *http.Request, r *Request) *malformed {
 }
 
 // copyBody sends a body through a writer.
-func (s *Server) copyBody(ctx context.Context, w io.Writer, a *Answer) error {
+func (s *Server) copyBody(ctx context.Context, w http.ResponseWriter, a *Answer) error {
 	b, _ := s.batches.Get().(*batch)
 	defer s.batches.Put(b)
 	emit := func(p []byte) error {
@@ -164,6 +163,12 @@ func (s *Server) copyBody(ctx context.Context, w io.Writer, a *Answer) error {
 			}
 		}
 		for off, end := sp.off, sp.off+sp.length; off < end; {
+			if a.file.grow != nil {
+				// The client is to have what has come before more is waited for.
+				if err := http.NewResponseController(w).Flush(); err != nil {
+					return err
+				}
+			}
 			limit, err := a.file.await(ctx, off)
 			if err != nil {
 				return err
