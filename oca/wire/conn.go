@@ -54,8 +54,12 @@ func (c *conn) enter(state int32) {
 	c.state.Store(state)
 }
 
-// wake breaks a read that waits.
-func (c *conn) wake() { _ = c.tcp.SetReadDeadline(time.Unix(1, 0)) } // closed: it is awake
+// wake makes an idle connection look up.
+func (c *conn) wake() {
+	if !c.s.parker.unpark(c) {
+		_ = c.tcp.SetReadDeadline(time.Unix(1, 0)) // closed: it is awake
+	}
+}
 
 // abort ends a connection without a word, and drops what the client has not
 // taken.
@@ -130,8 +134,7 @@ func (c *conn) drop() {
 	c.buf, c.filled = nil, 0
 }
 
-// exchange is a request and its answer. One serves every request of a
-// connection's busy spell.
+// exchange is a request and its answer.
 type exchange struct {
 	r Request
 	a Answer
@@ -143,25 +146,30 @@ func (c *conn) loop() {
 	var x *exchange
 	for {
 		if c.filled == 0 {
+			// While nothing is there to be read, nothing is held.
 			c.drop()
-			if c.s.draining.Load() && x != nil {
-				break
+			if x != nil {
+				c.s.giveBack(x)
+				x = nil
+				if c.s.draining.Load() {
+					break
+				}
 			}
 			c.enter(stateIdle)
 			err := c.await()
 			if errors.Is(err, os.ErrDeadlineExceeded) && !c.overdue.Load() && !c.s.draining.Load() {
 				_ = c.tcp.SetReadDeadline(time.Time{}) // closed: the next read says so
-				c.parked.Store(true)
-				c.s.giveBack(x)
-				go c.loop()
+				c.send.head = nil
+				if !c.s.parker.park(c) {
+					c.parked.Store(true)
+					go c.loop()
+				}
 				return
 			}
 			if err != nil {
 				break
 			}
-			if c.parked.Load() {
-				c.parked.Store(false)
-			}
+			c.parked.Store(false)
 		}
 		if x == nil {
 			x, _ = c.s.spells.Get().(*exchange)

@@ -58,6 +58,7 @@ type Server struct {
 	common string
 	h2     *http.Server
 	h2conn *handover
+	parker *parker
 
 	draining atomic.Bool
 	date     atomic.Pointer[string]
@@ -134,6 +135,11 @@ func (s *Server) each(f func(*conn)) {
 // Serve accepts connections until ctx ends, closes them all and waits for
 // them. It closes the listener.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	var err error
+	if s.parker, err = newParker(); err != nil {
+		l.Close()
+		return services.Wrap("serve", err)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var own sync.WaitGroup
 	defer own.Wait()
@@ -143,6 +149,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	own.Go(func() { s.watch(ctx) })
+	own.Go(s.parker.run)
 	if s.h2 != nil {
 		own.Go(func() { _ = s.h2.Serve(s.h2conn) }) // ends when closeAll closes it
 	}
@@ -209,6 +216,7 @@ func (s *Server) closeAll() {
 	s.mu.Lock()
 	s.ended = true
 	s.mu.Unlock()
+	s.parker.close()
 	s.each(func(c *conn) { c.tcp.Close() })
 }
 

@@ -19,9 +19,9 @@ const (
 	stateHTTP2                  // net/http looks after it
 )
 
-// parkAfter is how many ticks a connection stays on the goroutine that served
-// it, whose stack has grown, before it waits on a fresh one.
-const parkAfter = 3
+// parkAfter is for how many ticks an idle connection stays on the goroutine that
+// served it before it is parked.
+const parkAfter = 1
 
 // watch keeps the clock and enforces deadlines until ctx ends.
 func (s *Server) watch(ctx context.Context) {
