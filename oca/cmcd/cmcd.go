@@ -50,7 +50,7 @@ func kindOf(key string) kind {
 	switch key {
 	case "br", "bl", "tb", "mtp", "ab", "lb", "lab", "tab", "pb", "tbl", "tpb":
 		return listOfIntegers
-	case "d", "dl", "rtp", "ts", "v", "sn", "dfa", "ltc", "msd", "sta", "bsd", "bsda", "ttfb", "ttfbb", "ttlb", "rc":
+	case "d", "dl", "rtp", "ts", "v", "sn", "dfa", "ltc", "msd", "bsd", "bsda", "ttfb", "ttfbb", "ttlb", "rc":
 		return integer
 	case "pr":
 		return decimal
@@ -58,7 +58,7 @@ func kindOf(key string) kind {
 		return boolean
 	case "cid", "sid", "nrr", "url", "h", "cdn", "cen", "cs":
 		return text
-	case "ot", "sf", "st", "e":
+	case "ot", "sf", "st", "e", "sta":
 		return word
 	}
 	return anything
@@ -117,16 +117,14 @@ func (d *Data) add(s string) {
 		key, rest := token(s)
 		if key == "" {
 			d.Bad++
-			s = after(s)
+			s = strings.TrimPrefix(comma(s), ",")
 			continue
 		}
 		value, rest, ok := valueOf(rest)
 		if rest = trim(rest); rest != "" && rest[0] != ',' {
-			ok, rest = false, after(rest)
-		} else if rest != "" {
-			rest = rest[1:]
+			ok, rest = false, comma(rest)
 		}
-		s = rest
+		s = strings.TrimPrefix(rest, ",")
 		if !ok || !fits(kindOf(key), value) || len(d.Values) >= maxKeys {
 			d.Bad++
 			continue
@@ -182,11 +180,11 @@ func quoted(s string) (any, string, bool) {
 			return b.String(), s[i+1:], true
 		case c == '\\':
 			if i++; i == len(s) || s[i] != '"' && s[i] != '\\' {
-				return nil, after(s), false
+				return nil, comma(s), false
 			}
 			b.WriteByte(s[i])
 		case c < ' ' || c == 0x7f:
-			return nil, after(s), false
+			return nil, comma(s), false
 		default:
 			b.WriteByte(c)
 		}
@@ -237,10 +235,12 @@ func token(s string) (word, rest string) {
 	return s, ""
 }
 
-// after skips to behind the next comma.
-func after(s string) string {
-	_, rest, _ := strings.Cut(s, ",")
-	return rest
+// comma skips to the next comma.
+func comma(s string) string {
+	if n := strings.IndexByte(s, ','); n >= 0 {
+		return s[n:]
+	}
+	return ""
 }
 
 func trim(s string) string { return strings.Trim(s, " \t") }
