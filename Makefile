@@ -20,7 +20,7 @@ GOLANGCI    ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@
 
 SOURCES := $(wildcard *.go) .ci cmd fixtures lab oca services topology
 
-.PHONY: help build test race lint lint-full bench bench-containers fuzz fixtures generate verify demo man picture clean
+.PHONY: help build test race lint lint-full bench bench-containers bench-oca fuzz fixtures generate verify demo man picture clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,9 @@ bench: build ## measure start, memory, end and play delay of a lab, beside the t
 
 bench-containers: build ## measure the containers runtime beside its stores alone (needs Docker and the images)
 	$(GO) run ./lab/bench -flix bin/flix -containers
+
+bench-oca: build ## measure an appliance beside nginx: bytes, processor time, a 100 ms path, idle connections (needs nginx and wrk)
+	$(GO) run ./lab/bench/oca -flix bin/flix -rounds $(RUNS)
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@grep -rl '^func Fuzz' --include='*_test.go' $(SOURCES) | sort | while read -r file; do \

@@ -88,9 +88,9 @@ func ratio(v []float64, want float64) string {
 	case want == 0:
 		return text
 	case m >= want:
-		return text + fmt.Sprintf(" ≥ %.1f met", want)
+		return text + fmt.Sprintf(" ≥ %.2f met", want)
 	}
-	return text + fmt.Sprintf(" < %.1f MISSED", want)
+	return text + fmt.Sprintf(" < %.2f MISSED", want)
 }
 
 func median(f []figure, of func(figure) float64) float64 {
