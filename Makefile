@@ -20,7 +20,7 @@ GOLANGCI    ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@
 
 SOURCES := $(wildcard *.go) .ci cmd fixtures lab oca services topology
 
-.PHONY: help build test race lint lint-full bench bench-containers bench-evcache fuzz fixtures generate verify demo man picture clean bench-registry
+.PHONY: help build test race lint lint-full bench bench-containers bench-evcache fuzz fixtures generate verify demo man picture clean bench-registry bench-oca
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +61,9 @@ bench-evcache: ## the EVCache client beside gomemcache, on the real memcached if
 
 bench-registry: build ## measure the registry with 10,000 instances, beside Eureka's own server (needs Java and Maven)
 	$(GO) run ./lab/bench/registry -flix bin/flix
+
+bench-oca: build ## measure an appliance beside nginx: bytes, processor time, a 100 ms path, idle connections (needs nginx and wrk)
+	$(GO) run ./lab/bench/oca -flix bin/flix -rounds $(RUNS)
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@grep -rl '^func Fuzz' --include='*_test.go' $(SOURCES) | sort | while read -r file; do \

@@ -229,7 +229,10 @@ func TestOutboxOverflowStartsTheStreamAnew(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	s := newTestServer(t, nil)
-	s.checkHealth(time.Second, 0)
+	look := func(connections int64, sent uint64) {
+		s.checkHealth(sample{took: time.Second, sent: sent, connections: connections})
+	}
+	look(0, 0)
 	if why := s.health.reason(); why != "" {
 		t.Fatalf("unwell at first: %s", why)
 	}
@@ -238,8 +241,7 @@ func TestHealth(t *testing.T) {
 		connections int64
 		why         string
 	}{{9, ""}, {10, reasonCrowded}, {9, reasonCrowded}, {8, ""}, {9, ""}} {
-		s.client.count.Store(c.connections)
-		s.checkHealth(time.Second, 500)
+		look(c.connections, 500)
 		if why := s.health.reason(); why != c.why {
 			t.Errorf("%d connections: %q, want %q", c.connections, why, c.why)
 		}
@@ -247,15 +249,14 @@ func TestHealth(t *testing.T) {
 	if load := s.health.load(); load != 0.9 {
 		t.Errorf("load %v, want that of the connections", load)
 	}
-	s.client.count.Store(0)
-	s.checkHealth(time.Second, 500)
+	look(0, 500)
 	if load := s.health.load(); load != 0.5 {
 		t.Errorf("load %v, want that of the line", load)
 	}
 	if err := errors.Join(s.store.root.Remove(probeFile), s.store.root.Mkdir(probeFile, 0o700)); err != nil { // nothing can be written there
 		t.Fatal(err)
 	}
-	s.checkHealth(time.Second, 0)
+	look(0, 0)
 	if why := s.health.reason(); !strings.HasPrefix(why, "disk: ") {
 		t.Errorf("without a place to write: %q", why)
 	}

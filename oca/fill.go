@@ -41,7 +41,7 @@ func newFiller(s *Server) *filler {
 		buffers: sync.Pool{New: func() any { b := make([]byte, chunk); return &b }},
 		client: &http.Client{Transport: &http.Transport{
 			DialContext: s.d.Dial, DisableCompression: true, MaxIdleConnsPerHost: maxFills,
-			IdleConnTimeout: s.d.Timing.ReportExpiry.D(), ResponseHeaderTimeout: headerTimeouts * s.d.Timing.RPCTimeout.D(),
+			IdleConnTimeout: s.d.Timing.ReportExpiry.D(), ResponseHeaderTimeout: headTimeouts * s.d.Timing.RPCTimeout.D(),
 		}},
 	}
 }

@@ -3,6 +3,7 @@ package oca
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,7 @@ type health struct {
 	mu       sync.Mutex
 	why      string
 	draining bool
+	shed     []string // titles that viewers should get elsewhere
 	loadBits atomic.Uint64
 }
 
@@ -37,6 +39,23 @@ func (h *health) tell() {
 	case h.note <- struct{}{}:
 	default:
 	}
+}
+
+// setShed changes the titles shed and tells of it.
+func (h *health) setShed(titles []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if slices.Equal(h.shed, titles) {
+		return
+	}
+	h.shed = slices.Clone(titles)
+	h.tell()
+}
+
+func (h *health) shedding() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.shed
 }
 
 func (h *health) drain() {
@@ -63,32 +82,51 @@ func (s *Server) healthLoop(ctx context.Context) error {
 	last, lastSent := time.Now(), s.sent.Load()
 	for sleep(ctx, untilBeat(time.Now(), every)) {
 		now, sent := time.Now(), s.sent.Load()
-		s.checkHealth(now.Sub(last), sent-lastSent)
+		s.checkHealth(sample{took: now.Sub(last), sent: sent - lastSent, connections: s.client.Connections(), titles: s.traffic.take()})
 		last, lastSent = now, sent
 	}
 	return nil
 }
 
-func (s *Server) checkHealth(took time.Duration, sent uint64) {
-	connections, most := float64(s.client.count.Load()), float64(s.maxConnections.Load())
+// sample is what the health loop looks at.
+type sample struct {
+	took        time.Duration
+	sent        uint64 // bytes in that time
+	connections int64
+	titles      map[string]int64 // bytes by title
+}
+
+func (s *Server) checkHealth(m sample) {
+	connections, most := float64(m.connections), float64(s.maxConnections.Load())
 	load := connections / most
 	if bw := float64(s.bandwidth.Load()); bw > 0 {
-		load = max(load, float64(sent)*8/took.Seconds()/bw)
+		load = max(load, float64(m.sent)*8/m.took.Seconds()/bw)
 	}
-	s.health.loadBits.Store(math.Float64bits(min(1, load)))
-	switch err := s.store.writable(); {
+	start := time.Now()
+	err := s.store.writable()
+	// A disk that takes a whole look for a write is as busy as it can be.
+	load = max(load, time.Since(start).Seconds()/m.took.Seconds())
+	load = min(1, load)
+	s.health.loadBits.Store(math.Float64bits(load))
+	s.governor.look(load, m.titles)
+	s.health.setShed(s.governor.shed)
+	switch why := s.health.reason(); {
 	case err != nil:
 		s.diskFailed(err)
-	case connections >= most, connections >= recovered*most && s.health.reason() == reasonCrowded:
+	case connections >= most, connections >= recovered*most && why == reasonCrowded:
 		s.health.set(reasonCrowded)
+	case s.governor.overloaded:
+		s.health.set(reasonOverloaded)
 	default:
 		s.health.set("")
 	}
 }
 
 const (
-	// reasonCrowded is why an appliance with too many connections is not well.
-	reasonCrowded = "too many connections"
+	// reasonCrowded is why an appliance with too many connections is not well,
+	// reasonOverloaded one whose bottleneck is full though it sheds all it can.
+	reasonCrowded    = "too many connections"
+	reasonOverloaded = "overloaded"
 	// recovered is the share of the limit below which it is well again, so
 	// that it does not flap at the limit.
 	recovered = 0.9
@@ -106,7 +144,7 @@ func (s *Server) diskFailed(err error) {
 // "Connection: close").
 func (s *Server) Drain(ctx context.Context) error {
 	s.health.drain()
-	s.client.SetKeepAlivesEnabled(false)
+	s.client.Drain()
 	for s.inFlight.Load() > 0 {
 		if !sleep(ctx, firstBackoff) {
 			return ctx.Err()

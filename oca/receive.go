@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/flix-lab/flix/oca/wire"
 	"github.com/flix-lab/flix/services"
 	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 )
@@ -43,6 +44,9 @@ type receiver struct {
 	digest hash.Hash
 	offset uint64
 	done   bool
+	// view and arrival are what readers follow it by.
+	view    *wire.File
+	arrival *arrival
 }
 
 // receive starts to store a file and reserves room for it. It returns nil and
@@ -63,8 +67,14 @@ func (s *store) receive(r ref, digest sum, size uint64) (*receiver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("receive %s: %w", r, err)
 	}
+	w := &receiver{s: s, ref: r, want: entry{sum: digest, size: size}, name: name, f: f, digest: sha256.New()}
+	if err := w.show(); err != nil {
+		f.Close()
+		return nil, errors.Join(fmt.Errorf("receive %s: %w", r, err), s.root.Remove(name))
+	}
 	s.reserved += size
-	return &receiver{s: s, ref: r, want: entry{sum: digest, size: size}, name: name, f: f, digest: sha256.New()}, nil
+	s.receiving[r] = w
+	return w, nil
 }
 
 // Write implements io.Writer; more than the file's size is an error.
@@ -75,6 +85,7 @@ func (w *receiver) Write(b []byte) (int, error) {
 	n, err := w.f.Write(b)
 	w.digest.Write(b[:n])
 	w.offset += uint64(n)
+	w.arrival.grew(w.offset)
 	if err != nil {
 		return n, &services.Error{Kind: services.Internal, Reason: reasonDisk, Msg: "cannot write " + w.ref.String(), Err: err}
 	}
@@ -86,6 +97,17 @@ const reasonDisk = "disk"
 
 // restart throws away what came.
 func (w *receiver) restart() error {
+	w.s.mu.Lock()
+	w.arrival.fail()
+	w.hide()
+	err := w.show()
+	if err == nil {
+		w.s.receiving[w.ref] = w
+	}
+	w.s.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	w.digest.Reset()
 	w.offset = 0
 	if _, err := w.f.Seek(0, 0); err != nil {
@@ -123,6 +145,8 @@ func (w *receiver) commit(source pb.Source) error {
 	}
 	s.reserved -= w.want.size
 	w.done = true
+	w.arrival.finish()
+	w.hide()
 	return errors.Join(w.f.Close(), s.nameLocked(w.ref, entry{sum: w.want.sum, size: w.want.size, source: sourceName(source)}, source))
 }
 
@@ -155,6 +179,8 @@ func (w *receiver) discard() error {
 	s := w.s
 	s.mu.Lock()
 	s.reserved -= w.want.size
+	w.arrival.fail()
+	w.hide()
 	s.mu.Unlock()
 	return errors.Join(w.f.Close(), s.root.Remove(w.name))
 }

@@ -37,6 +37,7 @@ func (s *store) removeLocked(refs []ref, reason string, dispose func(sum) error)
 		gone = append(gone, r.held(e.size))
 		records = append(records, delRecord(r))
 		delete(s.files, r)
+		s.letGo(r)
 		s.count(r, -1)
 		o := s.objects[e.sum]
 		delete(o.refs, r)
@@ -68,6 +69,7 @@ func (s *store) quarantine(digest sum) ([]*pb.HeldFile, error) {
 	refs := make([]ref, 0, len(o.refs))
 	for r := range o.refs {
 		refs = append(refs, r)
+		s.spoil(r)
 	}
 	return s.removeLocked(refs, reasonDamaged, func(digest sum) error {
 		s.temps++

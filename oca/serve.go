@@ -1,8 +1,7 @@
 package oca
 
 import (
-	"encoding/json"
-	"log/slog"
+	"context"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -14,75 +13,104 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/flix-lab/flix/oca/wire"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/token"
 	"github.com/flix-lab/flix/topology"
 )
 
-// maxCMCD bounds what an access log line repeats of a client's report.
-const maxCMCD = 1024
+// clientSide answers clients: GET and HEAD of files, by signed path.
+type clientSide struct{ *Server }
 
-// cmcdHeaders carry Common Media Client Data (CTA-5004) when the query does
-// not.
-var cmcdHeaders = [...]string{"CMCD-Object", "CMCD-Request", "CMCD-Session", "CMCD-Status"}
+// visit is what is known of a client's request until it is answered.
+type visit struct {
+	start  time.Time
+	claims token.Claims
+	name   ref
+	span   trace.Span // nil before the client is admitted
+	err    error
+}
 
-// serveClient answers clients: GET and HEAD of files, by signed path.
-func (s *Server) serveClient(w http.ResponseWriter, r *http.Request) {
+// Serve implements wire.Handler.
+func (s clientSide) Serve(r *wire.Request, a *wire.Answer) {
 	s.inFlight.Add(1)
-	defer s.inFlight.Add(-1)
-	start := s.d.Clock()
-	h := w.Header()
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Expose-Headers", "Accept-Ranges, Content-Length, Content-Range, ETag")
-	h.Set("Timing-Allow-Origin", "*")
-	cw := &countingWriter{ResponseWriter: w, ctx: r.Context(), bucket: &s.serveBucket}
-	client := clientAddr(r)
-	var claims token.Claims
-	var err error
-	switch r.Method {
-	case http.MethodOptions:
-		preflight(cw)
-	case http.MethodGet, http.MethodHead:
-		claims, err = s.answerClient(cw, r, client)
-	default:
-		h.Set("Allow", "GET, HEAD, OPTIONS")
-		err = services.Errorf(services.Invalid, "%s is not a method of an appliance", r.Method).WithReason("method")
-		writeProblem(cw, http.StatusMethodNotAllowed, err)
+	v := &visit{start: s.d.Clock()}
+	a.State = v
+	if wire.Method(r, a) {
+		return
 	}
-	s.metrics.requests.WithLabelValues(strconv.Itoa(cw.status)).Inc()
-	s.metrics.sent.Add(float64(cw.bytes))
-	s.sent.Add(uint64(cw.bytes))
-	if s.d.Tel.Log.Enabled(r.Context(), slog.LevelDebug) {
-		s.d.Tel.Log.Debug("access", "client", client, "method", r.Method, "path", logPath(r.URL.Path), "range", r.Header.Get("Range"), "status", cw.status,
-			"bytes", cw.bytes, "session", claims.Session, "cmcd", cmcd(r), "took", s.d.Clock().Sub(start), "error", err)
+	if v.err = s.answerClient(r, a, v); v.err != nil {
+		wire.Problem(r, a, statusOf(v.err), v.err)
 	}
 }
 
-// answerClient checks the token and sends the file, inside a span.
-func (s *Server) answerClient(w *countingWriter, r *http.Request, client netip.Addr) (token.Claims, error) {
-	tok, name, err := parseClientPath(r.URL.Path)
-	if err != nil {
-		writeProblem(w, http.StatusNotFound, err)
-		return token.Claims{}, err
+// statusOf is the status of an answer that is an error.
+func statusOf(err error) int {
+	if services.ReasonOf(err) == reasonSuperseded {
+		return http.StatusGone
 	}
-	claims, err := s.admit(tok, name, client)
+	return services.KindOf(err).HTTPStatus()
+}
+
+// answerClient checks the token and begins the span that Done ends.
+func (s *Server) answerClient(r *wire.Request, a *wire.Answer, v *visit) error {
+	tok, name, err := parseClientPath(r.Path)
 	if err != nil {
-		writeProblem(w, services.KindOf(err).HTTPStatus(), err)
-		return claims, err
+		return err
 	}
-	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	v.name = name
+	if v.claims, err = s.admit(tok, name, r.Client.Addr()); err != nil {
+		return err
+	}
+	ctx := propagation.TraceContext{}.Extract(context.Background(), carrier{r})
 	if !trace.SpanContextFromContext(ctx).IsValid() {
-		ctx = trace.ContextWithRemoteSpanContext(ctx, playContext(claims.Trace))
+		ctx = trace.ContextWithRemoteSpanContext(ctx, playContext(v.claims.Trace))
 	}
-	_, span := s.d.Tel.Tracer.Start(ctx, "oca GET "+name.path, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
-		attribute.String("flix.appliance", string(s.d.ID)), attribute.String("flix.title", name.title), attribute.String("http.request.header.range", r.Header.Get("Range"))))
-	err = s.sendFile(w, r, name)
-	span.SetAttributes(attribute.Int("http.response.status_code", w.status), attribute.Int64("http.response.body.size", w.bytes))
-	if w.status >= http.StatusInternalServerError {
-		span.SetStatus(codes.Error, http.StatusText(w.status))
+	_, v.span = s.d.Tel.Tracer.Start(ctx, "oca GET "+name.path, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
+		attribute.String("flix.appliance", string(s.d.ID)), attribute.String("flix.title", name.title), attribute.String("http.request.header.range", r.Get("Range"))))
+	return s.sendFile(r, a, name)
+}
+
+// Done implements wire.Handler.
+func (s clientSide) Done(r *wire.Request, a *wire.Answer) {
+	v, _ := a.State.(*visit)
+	if v == nil { // no request: the client sent something else
+		s.metrics.requests.WithLabelValues(strconv.Itoa(a.Status)).Inc()
+		return
 	}
-	span.End()
-	return claims, err
+	defer s.inFlight.Add(-1)
+	if v.span != nil {
+		v.span.SetAttributes(attribute.Int("http.response.status_code", a.Status), attribute.Int64("http.response.body.size", a.Sent))
+		if a.Status >= http.StatusInternalServerError {
+			v.span.SetStatus(codes.Error, http.StatusText(a.Status))
+		}
+		v.span.End()
+	}
+	s.metrics.requests.WithLabelValues(strconv.Itoa(a.Status)).Inc()
+	s.metrics.sent.Add(float64(a.Sent))
+	s.sent.Add(uint64(a.Sent))
+	if v.name.title != "" {
+		s.traffic.add(v.name.title, a.Sent)
+	}
+	s.logAccess(r, a, v)
+}
+
+// carrier reads a trace's context from a request.
+type carrier struct{ r *wire.Request }
+
+// Get implements propagation.TextMapCarrier.
+func (c carrier) Get(key string) string { return c.r.Get(key) }
+
+// Set implements propagation.TextMapCarrier; a request is only read.
+func (carrier) Set(string, string) {}
+
+// Keys implements propagation.TextMapCarrier.
+func (c carrier) Keys() []string {
+	keys := make([]string, 0, len(c.r.Fields))
+	for _, f := range c.r.Fields {
+		keys = append(keys, f.Name)
+	}
+	return keys
 }
 
 // playContext stands for the play that a URL was signed for, so that the
@@ -130,114 +158,48 @@ func (s *Server) announced(client netip.Addr) bool {
 }
 
 // sendFile answers with a stored file or a part of it.
-func (s *Server) sendFile(w *countingWriter, r *http.Request, name ref) error {
-	f, e, err := s.store.open(name)
+func (s *Server) sendFile(r *wire.Request, a *wire.Answer, name ref) error {
+	f, e, err := s.store.acquire(name)
 	if err != nil {
 		if services.ReasonOf(err) == reasonLost {
 			s.doubts.add(e.sum)
 		}
-		status := http.StatusNotFound
-		if services.ReasonOf(err) == reasonSuperseded {
-			status = http.StatusGone
-		}
-		writeProblem(w, status, err)
 		return err
 	}
-	defer f.Close()
-	h := w.Header()
-	h.Set("ETag", `"`+e.sum.String()+`"`)
-	h.Set("Cache-Control", "public, max-age=31536000, immutable")
-	h.Set("Content-Type", contentType(name.path))
-	normaliseRange(r, e.size)
-	http.ServeContent(w, r, "", time.Time{}, f)
+	a.Content(r, f, s.d.Clock())
 	return nil
 }
 
-// normaliseRange makes up for what net/http does not tell apart: a suffix of
-// no bytes cannot be satisfied (RFC 9110, 14.1.2), so it becomes a range that
-// lies behind the end.
-func normaliseRange(r *http.Request, size uint64) {
-	if spec, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes="); ok && strings.TrimLeft(strings.TrimPrefix(strings.TrimSpace(spec), "-"), "0") == "" && strings.HasPrefix(strings.TrimSpace(spec), "-0") {
-		r.Header.Set("Range", "bytes="+strconv.FormatUint(size, 10)+"-")
-	}
-}
+// fillSide answers other appliances.
+type fillSide struct{ *Server }
 
-// serveFill answers other appliances.
-func (s *Server) serveFill(w http.ResponseWriter, r *http.Request) {
-	cw := &countingWriter{ResponseWriter: w, ctx: r.Context(), bucket: &s.fillOutBucket}
-	err := s.answerFill(cw, r)
-	s.metrics.fillRequests.WithLabelValues(strconv.Itoa(cw.status)).Inc()
-	s.metrics.fillSent.Add(float64(cw.bytes))
-	s.d.Tel.Log.Debug("fill access", "from", r.RemoteAddr, "path", r.URL.Path, "range", r.Header.Get("Range"), "status", cw.status, "bytes", cw.bytes, "error", err)
-}
-
-func (s *Server) answerFill(w *countingWriter, r *http.Request) error {
+// Serve implements wire.Handler.
+func (s fillSide) Serve(r *wire.Request, a *wire.Answer) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		err := services.Errorf(services.Invalid, "%s is not a method of fill", r.Method)
-		writeProblem(w, http.StatusMethodNotAllowed, err)
-		return err
+		a.Set("Allow", "GET, HEAD")
+		wire.Problem(r, a, http.StatusMethodNotAllowed, services.Errorf(services.Invalid, "%q is not a method of fill", r.Method).WithReason("method"))
+		return
 	}
-	name, err := parseFillPath(r.URL.Path)
+	if err := s.answerFill(r, a); err != nil {
+		wire.Problem(r, a, statusOf(err), err)
+	}
+}
+
+func (s *Server) answerFill(r *wire.Request, a *wire.Answer) error {
+	name, err := parseFillPath(r.Path)
 	if err == nil && !s.d.NoAuth {
-		bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		bearer, _ := strings.CutPrefix(r.Get("Authorization"), "Bearer ")
 		_, err = s.d.Key.Verify(token.Fill, bearer, s.d.Clock())
 	}
 	if err != nil {
-		writeProblem(w, services.KindOf(err).HTTPStatus(), err)
 		return err
 	}
-	return s.sendFile(w, r, name)
+	return s.sendFile(r, a, name)
 }
 
-func preflight(w http.ResponseWriter) {
-	h := w.Header()
-	h.Set("Access-Control-Allow-Methods", "GET, HEAD")
-	h.Set("Access-Control-Allow-Headers", "Range, If-Range, If-None-Match, Traceparent, Tracestate, CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status")
-	h.Set("Access-Control-Max-Age", "86400")
-	w.WriteHeader(http.StatusNoContent)
-}
-
-// writeProblem answers with an error as JSON; it is never cached.
-func writeProblem(w http.ResponseWriter, status int, err error) {
-	w.Header().Set("Cache-Control", "no-store")
-	body, jerr := json.Marshal(services.ProblemOf(err))
-	if jerr != nil { // Problem holds only strings
-		panic("oca: problem: " + jerr.Error())
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client is gone: nothing to tell it
-}
-
-// clientAddr is the address that the PROXY header gave, or the peer's own.
-func clientAddr(r *http.Request) netip.Addr {
-	a, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return a.Addr().Unmap().WithZone("")
-}
-
-func cmcd(r *http.Request) string {
-	if q := r.URL.Query().Get("CMCD"); q != "" {
-		return q[:min(len(q), maxCMCD)]
-	}
-	var parts []string
-	for _, name := range cmcdHeaders {
-		if v := r.Header.Get(name); v != "" {
-			parts = append(parts, v)
-		}
-	}
-	all := strings.Join(parts, ",")
-	return all[:min(len(all), maxCMCD)]
-}
-
-// logPath leaves the token out: a log must not let its reader replay a URL.
-func logPath(p string) string {
-	if _, rest, ok := strings.Cut(p, "/t/"); ok {
-		return "/t/" + rest
-	}
-	return p
+// Done implements wire.Handler.
+func (s fillSide) Done(r *wire.Request, a *wire.Answer) {
+	s.metrics.fillRequests.WithLabelValues(strconv.Itoa(a.Status)).Inc()
+	s.metrics.fillSent.Add(float64(a.Sent))
+	s.d.Tel.Log.Debug("fill access", "from", r.Client, "path", r.Path, "range", r.Get("Range"), "status", a.Status, "bytes", a.Sent, "error", a.Err)
 }

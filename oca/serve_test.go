@@ -109,9 +109,10 @@ func testRanges(t *testing.T, s *site, a *appliance, asset *pb.Asset) {
 			{rng: "bytes=100000-", status: 416},
 			{rng: "bytes=-0", status: 416},
 			{rng: "bytes= -00", status: 416},
-			{rng: "bytes=5-4", status: 416},
-			{rng: "bytes=a-b", status: 416},
-			{rng: "chunks=0-1", status: 416},
+			// What is malformed asks for nothing (RFC 9110, 14.2).
+			{rng: "bytes=5-4", status: 200, from: 0, to: 100_000},
+			{rng: "bytes=a-b", status: 200, from: 0, to: 100_000},
+			{rng: "chunks=0-1", status: 200, from: 0, to: 100_000},
 			{rng: "bytes=0-9", ifRange: etag, status: 206, from: 0, to: 10},
 			{rng: "bytes=0-9", ifRange: `"another"`, status: 200, from: 0, to: 100_000},
 			{rng: "bytes=0-9", ifRange: "W/" + etag, status: 200, from: 0, to: 100_000},
@@ -128,7 +129,7 @@ func testRanges(t *testing.T, s *site, a *appliance, asset *pb.Asset) {
 				continue
 			}
 			if c.status == 416 {
-				if resp.Header.Get("Content-Range") != "bytes */100000" && !strings.Contains(c.rng, "a") && !strings.Contains(c.rng, "5-4") && !strings.Contains(c.rng, "chunks") {
+				if resp.Header.Get("Content-Range") != "bytes */100000" {
 					t.Errorf("%q: Content-Range %q", c.rng, resp.Header.Get("Content-Range"))
 				}
 				continue

@@ -3,6 +3,7 @@ package oca
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/netip"
 	"strconv"
@@ -11,6 +12,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/flix-lab/flix/oca/access"
+	"github.com/flix-lab/flix/oca/wire"
 	"github.com/flix-lab/flix/services"
 	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 	"github.com/flix-lab/flix/services/telemetry"
@@ -86,8 +89,10 @@ type Server struct {
 	filler   *filler
 	doubts   *doubts
 	admitted admitted
-	client   *httpServer
-	fill     *httpServer
+	access   *access.Log
+	traffic  traffic
+	client   *wire.Server
+	fill     *wire.Server
 
 	serveBucket, fillInBucket, fillOutBucket bucket
 
@@ -96,6 +101,7 @@ type Server struct {
 	maxConnections atomic.Int64
 	bandwidth      atomic.Int64 // bits per second now
 	health         *health
+	governor       governor // of the health loop
 }
 
 // New opens the appliance's store. The store is closed by Serve.
@@ -111,7 +117,7 @@ func New(d Deps) (*Server, error) {
 	if d.Dial == nil {
 		d.Dial = (&net.Dialer{}).DialContext
 	}
-	s := &Server{d: d, doubts: newDoubts(), health: newHealth()}
+	s := &Server{d: d, doubts: newDoubts(), health: newHealth(), access: access.New(io.Discard)}
 	for _, p := range d.Site.Prefixes {
 		prefix, err := netip.ParsePrefix(p)
 		if err != nil {
@@ -120,14 +126,14 @@ func New(d Deps) (*Server, error) {
 		s.prefixes = append(s.prefixes, prefix)
 	}
 	var err error
-	if s.store, err = openStore(storeConfig{dir: d.Dir, capacity: uint64(d.Appliance.Capacity), fsync: d.Fsync, now: d.Clock()}); err != nil {
+	if s.store, err = openStore(storeConfig{dir: d.Dir, capacity: uint64(d.Appliance.Capacity), fsync: d.Fsync, now: d.Clock(), patience: d.Timing.RPCTimeout.D()}); err != nil {
 		return nil, err
 	}
 	s.metrics = newMetrics(s)
 	s.outbox = newOutbox(s.store.epoch << epochShift)
 	s.store.onChange = s.changed
 	s.filler = newFiller(s)
-	s.client, s.fill = s.newHTTPServer(s.serveClient), s.newHTTPServer(s.serveFill)
+	s.listen()
 	s.setProperty(PropertyBandwidth, "")
 	s.setProperty(PropertyFillBandwidth, "")
 	s.setProperty(PropertyMaxConnections, "")
@@ -138,15 +144,13 @@ func New(d Deps) (*Server, error) {
 // Serve implements services.Unit.
 func (s *Server) Serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		l := clientListener(s.d.Client, s.d.TrustedProxies, headerTimeouts*s.d.Timing.RPCTimeout.D())
-		return s.client.run(ctx, func() error { return s.client.Serve(tls.NewListener(l, clientTLS(s.d.TLS))) })
-	})
-	group.Go(func() error { return s.fill.run(ctx, func() error { return s.fill.Serve(s.d.Fill) }) })
+	group.Go(func() error { return s.client.Serve(ctx, s.d.Client) })
+	group.Go(func() error { return s.fill.Serve(ctx, s.d.Fill) })
 	group.Go(func() error { return s.controlLoop(ctx) })
 	group.Go(func() error { return s.verifyLoop(ctx) })
 	group.Go(func() error { return s.scrubLoop(ctx) })
 	group.Go(func() error { return s.healthLoop(ctx) })
+	group.Go(func() error { return s.logLoop(ctx) })
 	group.Go(func() error { return s.filler.run(ctx) })
 	err := group.Wait()
 	if cerr := s.store.close(); err == nil {
@@ -167,7 +171,7 @@ func (s *Server) setProperty(name, value string) {
 			return
 		}
 		s.bandwidth.Store(int64(r))
-		s.serveBucket.set(unlessGenerous(r))
+		s.serveBucket.set(r)
 	case PropertyFillBandwidth:
 		if s.d.Appliance.FillBandwidth > 0 {
 			declared = s.d.Appliance.FillBandwidth
@@ -178,7 +182,7 @@ func (s *Server) setProperty(name, value string) {
 			return
 		}
 		s.fillInBucket.set(r)
-		s.fillOutBucket.set(unlessGenerous(r))
+		s.fillOutBucket.set(r)
 	case PropertyMaxConnections:
 		n := int64(defaultMaxConnections)
 		if value != "" {
@@ -198,11 +202,4 @@ func rateOr(value string, declared topology.Rate) (topology.Rate, error) {
 		return declared, nil
 	}
 	return topology.ParseRate(value)
-}
-
-func unlessGenerous(r topology.Rate) topology.Rate {
-	if r > generous {
-		return 0
-	}
-	return r
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/flix-lab/flix/oca/wire"
 	"github.com/flix-lab/flix/services"
 	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 )
@@ -61,6 +62,11 @@ type store struct {
 	log      *os.File
 	torn     bool // the last append may have left half a line
 	temps    uint64
+	// handles are files kept open for answers, receiving those on their way.
+	handles   map[ref]*wire.File
+	receiving map[ref]*receiver
+	// patience is how long a reader waits for a byte that has to arrive.
+	patience time.Duration
 }
 
 // object is the bytes of one or more files.
@@ -76,6 +82,8 @@ type storeConfig struct {
 	// survives the process but maybe not the machine.
 	fsync bool
 	now   time.Time
+	// patience is how long a reader waits for a byte of a file being received.
+	patience time.Duration
 }
 
 // openStore opens the folder, making it if need be, and drops from the index
@@ -88,7 +96,8 @@ func openStore(c storeConfig) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &store{root: root, fsync: c.fsync, capacity: c.capacity, onChange: func(change) {}, objects: map[sum]*object{}, versions: map[string]map[uint64]int{}}
+	s := &store{root: root, fsync: c.fsync, capacity: c.capacity, onChange: func(change) {}, objects: map[sum]*object{}, versions: map[string]map[uint64]int{},
+		handles: map[ref]*wire.File{}, receiving: map[ref]*receiver{}, patience: c.patience}
 	if err := s.load(c.now); err != nil {
 		root.Close()
 		return nil, fmt.Errorf("open store %s: %w", c.dir, err)
@@ -240,6 +249,9 @@ func (s *store) append(records ...record) error {
 func (s *store) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for r := range s.handles {
+		s.letGo(r)
+	}
 	return errors.Join(s.log.Close(), s.root.Close())
 }
 
@@ -251,7 +263,7 @@ func (s *store) open(r ref) (*os.File, entry, error) {
 	superseded := len(s.versions[r.title]) > 0 && s.versions[r.title][r.version] == 0
 	s.mu.RUnlock()
 	if !ok {
-		err := services.Errorf(services.NotFound, "%s is not stored here", r)
+		err := notStored(r)
 		if superseded {
 			err = err.WithReason(reasonSuperseded).WithRemedy("ask the play API for the current version")
 		}
@@ -267,12 +279,6 @@ func (s *store) open(r ref) (*os.File, entry, error) {
 	}
 	return f, e, nil
 }
-
-// Reasons of answers to clients.
-const (
-	reasonSuperseded = "superseded"
-	reasonLost       = "lost"
-)
 
 // stored is one object and its names.
 type stored struct {

@@ -1,0 +1,208 @@
+package lab
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/flix-lab/flix/oca/folder"
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/token"
+)
+
+// ServeFolderOptions says how a folder is served without a lab.
+type ServeFolderOptions struct {
+	// Root is the folder, Listen the address ("127.0.0.1:0" picks a port).
+	Root, Listen string
+	// CertFile and KeyFile hold a PEM certificate and its key; both or none.
+	CertFile, KeyFile string
+	// NoAuth serves everybody without a signed URL; on loopback only.
+	NoAuth bool
+	// SignKey is the file of the key that URLs are signed with; it is made if
+	// it does not exist.
+	SignKey string
+	// Announced are the prefixes whose clients are served; empty is all.
+	Announced []string
+	// MaxAge is how long caches may keep media.
+	MaxAge time.Duration
+	// AccessLog is a file, or "-" for Out; empty logs requests with CMCD to
+	// Err.
+	AccessLog string
+	// Out and Err are the standard output and error.
+	Out, Err io.Writer
+}
+
+// folderKey is the lab's name in the tokens of a folder: a lab cannot have it.
+const folderKey = "/folder"
+
+// ServeFolder serves a folder as an appliance does, until ctx ends. It prints
+// a line on Err once it listens.
+func ServeFolder(ctx context.Context, o ServeFolderOptions) (err error) {
+	c := folder.Config{Dir: o.Root, MaxAge: o.MaxAge, Access: o.Err, AccessCMCD: true, Log: slog.New(slog.DiscardHandler)}
+	if c.Key, err = folderAuth(o); err != nil {
+		return err
+	}
+	if c.TLS, err = folderTLS(o.CertFile, o.KeyFile); err != nil {
+		return err
+	}
+	for _, text := range o.Announced {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return services.Errorf(services.Invalid, "--announce %q is not a prefix", text).WithRemedy("write it like 198.18.0.0/15 or 2001:db8::/32")
+		}
+		c.Announced = append(c.Announced, p.Masked())
+	}
+	switch o.AccessLog {
+	case "":
+	case "-":
+		c.Access, c.AccessCMCD = o.Out, false
+	default:
+		f, err := os.OpenFile(o.AccessLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			return services.Errorf(services.Invalid, "--access-log: %v", err)
+		}
+		defer f.Close()
+		c.Access, c.AccessCMCD = f, false
+	}
+	if c.Listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", o.Listen); err != nil {
+		return services.Errorf(services.Conflict, "cannot listen: %v", err).WithRemedy("choose another --listen; port 0 takes any that is free")
+	}
+	s, err := folder.New(c)
+	if err != nil {
+		c.Listener.Close()
+		return err
+	}
+	fmt.Fprintf(o.Err, "flix: serving %s at %s\n", o.Root, folderURL(c.Listener.Addr(), c.TLS != nil))
+	return s.Serve(ctx)
+}
+
+func folderURL(a net.Addr, tls bool) string {
+	if tls {
+		return "https://" + a.String() + "/"
+	}
+	return "http://" + a.String() + "/"
+}
+
+// folderAuth is the key of signed URLs, nil for none.
+func folderAuth(o ServeFolderOptions) (*token.Key, error) {
+	switch {
+	case o.NoAuth && o.SignKey != "":
+		return nil, services.Errorf(services.Invalid, "--no-auth and --key exclude each other")
+	case o.SignKey != "":
+		return folderKeyOf(o.SignKey, true)
+	case !o.NoAuth:
+		return nil, services.Errorf(services.Invalid, "there is neither --key nor --no-auth").
+			WithRemedy("give --key FILE and sign URLs with: flix serve oca sign --key FILE; or --no-auth to serve everybody on this machine")
+	case !onLoopback(o.Listen):
+		return nil, services.Errorf(services.Denied, "--no-auth would serve everybody who reaches %s", o.Listen).
+			WithRemedy("listen on 127.0.0.1, or give --key FILE")
+	}
+	return nil, nil
+}
+
+// onLoopback says whether nobody from outside reaches a listening address.
+func onLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.Unmap().IsLoopback()
+}
+
+func folderTLS(cert, key string) (*tls.Config, error) {
+	if cert == "" && key == "" {
+		return nil, nil
+	}
+	if cert == "" || key == "" {
+		return nil, services.Errorf(services.Invalid, "--tls-cert and --tls-key go together")
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, services.Errorf(services.Invalid, "cannot load the certificate: %v", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}, nil
+}
+
+// folderKeyOf reads a key from a file, making it if it may.
+func folderKeyOf(file string, make bool) (*token.Key, error) {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) && make {
+		text = []byte(hex.EncodeToString(randomBytes(32)) + "\n")
+		var f *os.File
+		if f, err = os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+			_, err = f.Write(text)
+			err = errors.Join(err, f.Close())
+		}
+	}
+	if err != nil {
+		return nil, services.Errorf(services.Invalid, "--key: %v", err)
+	}
+	key, err := token.NewKey(folderKey, []byte(strings.TrimSpace(string(text))))
+	if err != nil {
+		return nil, services.Errorf(services.Invalid, "--key %s: %v", file, err)
+	}
+	return &key, nil
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // it cannot fail (crypto/rand)
+	return b
+}
+
+// SignFolderOptions says what a signed URL prefix is good for.
+type SignFolderOptions struct {
+	// SignKey is the file of the key that the server was given.
+	SignKey string
+	// Base is the server's URL; empty gives the path alone.
+	Base string
+	// Path is the file or folder in the root that the URL opens; empty is all.
+	Path string
+	// Client is the only address it is good for; empty is any.
+	Client string
+	// TTL is how long.
+	TTL time.Duration
+}
+
+// SignFolder makes a URL of a served folder.
+func SignFolder(o SignFolderOptions, now time.Time) (string, error) {
+	if o.SignKey == "" {
+		return "", services.Errorf(services.Invalid, "--key is missing").WithRemedy("give the file that flix serve oca has as --key")
+	}
+	if o.TTL <= 0 {
+		return "", services.Errorf(services.Invalid, "--ttl is %s, want more than nothing", o.TTL)
+	}
+	path := strings.Trim(o.Path, "/")
+	if path != "" && !filepath.IsLocal(path) {
+		return "", services.Errorf(services.Invalid, "--path %q leads out of the folder", o.Path)
+	}
+	if o.Client != "" {
+		a, err := netip.ParseAddr(o.Client)
+		if err != nil {
+			return "", services.Errorf(services.Invalid, "--client %q is not an address", o.Client)
+		}
+		o.Client = a.Unmap().String()
+	}
+	key, err := folderKeyOf(o.SignKey, false)
+	if err != nil {
+		return "", err
+	}
+	tok := key.Sign(token.URL, token.Claims{Title: path, Client: o.Client}, now, o.TTL)
+	return strings.TrimSuffix(o.Base, "/") + "/" + tok + "/" + path, nil
+}

@@ -1,0 +1,162 @@
+package wire
+
+import (
+	"io"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// canSendfile says whether the kernel sends files.
+const canSendfile = true
+
+// sendfileMost is what one call of sendfile is asked for: with more, one busy
+// connection would keep its thread from others for too long.
+const sendfileMost = 1 << 20
+
+// kernel is the state of a send that the poller may interrupt at any byte. The
+// functions are made once per connection: a closure per request would be
+// garbage.
+type kernel struct {
+	try   func(fd uintptr) bool
+	wait  func(fd uintptr) bool
+	c     *conn
+	lead  []byte // what goes before the file
+	more  bool   // and more comes after what is sent now
+	src   *File
+	off   int64
+	end   int64
+	err   error
+	moved int64 // bytes of the file sent
+	got   int
+}
+
+func (k *kernel) init(c *conn) {
+	k.c = c
+	k.try, k.wait = k.trySend, k.tryRead
+}
+
+// trySend sends until everything is gone (true) or the socket is full (false).
+func (k *kernel) trySend(fd uintptr) bool {
+	if k.src.bad.Load() {
+		k.err = errSpoiled
+		return true
+	}
+	for {
+		var n int
+		var err error
+		switch {
+		case len(k.lead) > 0:
+			flags := unix.MSG_NOSIGNAL
+			if k.more || k.off < k.end {
+				flags |= unix.MSG_MORE
+			}
+			n, err = unix.SendmsgN(int(fd), k.lead, nil, nil, flags)
+			if err == nil {
+				k.lead = k.lead[n:]
+			}
+		case k.off < k.end:
+			n, err = syscall.Sendfile(int(fd), k.src.fd, &k.off, int(min(k.end-k.off, sendfileMost)))
+			if err == nil {
+				if n == 0 {
+					k.err = errShort
+					return true
+				}
+				k.moved += int64(n)
+			}
+		default:
+			return true
+		}
+		switch err {
+		case nil:
+			k.c.progress()
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return false
+		default:
+			k.err = err
+			return true
+		}
+	}
+}
+
+// push sends lead and then the file from off to end.
+func (k *kernel) push(lead []byte, src *File, off, end int64, more bool) error {
+	k.lead, k.src, k.off, k.end, k.more, k.err = lead, src, off, end, more, nil
+	if err := k.c.raw.Write(k.try); err != nil {
+		return err
+	}
+	return k.err
+}
+
+// sendPlain sends an answer of a file by the kernel.
+func (c *conn) sendPlain(r *Request, a *Answer) error {
+	k := &c.send.kernel
+	head := a.appendHead(c.send.head[:0], c.s.common, *c.s.date.Load(), r.Minor)
+	c.send.head = head[:0]
+	k.moved = 0
+	parts := int64(0)
+	for i, sp := range a.spans {
+		if a.tail != "" {
+			head = append(head, a.heads[i]...)
+			parts += int64(len(a.heads[i]))
+		}
+		for off, end := sp.off, sp.off+sp.length; off < end; {
+			n, err := c.next(a, off, end-off)
+			if err == nil {
+				err = k.push(head, a.file, off, off+n, off+n < end || a.tail != "")
+			}
+			if err != nil {
+				a.Sent = k.moved
+				return err
+			}
+			head, off = head[:0], off+n
+		}
+	}
+	if a.tail != "" {
+		if err := k.push(append(head, a.tail...), a.file, 0, 0, false); err != nil {
+			a.Sent = k.moved
+			return err
+		}
+		parts += int64(len(a.tail))
+	}
+	a.Sent = k.moved + parts
+	c.send.shrink()
+	c.review(a.Sent)
+	return nil
+}
+
+// tryRead reads into the connection's buffer, which it takes only when there
+// is something to read.
+func (k *kernel) tryRead(fd uintptr) bool {
+	c := k.c
+	c.hold()
+	for {
+		n, err := unix.Read(int(fd), *c.buf)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			c.drop()
+			return false
+		case err != nil:
+			k.err = err
+		case n == 0:
+			k.err = io.EOF
+		default:
+			k.got = n
+		}
+		return true
+	}
+}
+
+// awaitPlain waits for the first bytes of a request.
+func (c *conn) awaitPlain() error {
+	k := &c.send.kernel
+	k.err, k.got = nil, 0
+	if err := c.raw.Read(k.wait); err != nil {
+		return err
+	}
+	c.filled = k.got
+	return k.err
+}

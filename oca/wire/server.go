@@ -1,0 +1,245 @@
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/flix-lab/flix/services"
+)
+
+// Config is what a server is made of.
+type Config struct {
+	Handler Handler
+	// TLS makes the server speak TLS 1.3, with HTTP/2 and HTTP/1.1; nil is
+	// plain HTTP/1.1.
+	TLS *tls.Config
+	// Proxy says whether a peer has to send a PROXY protocol v2 header before
+	// anything else; nil asks nobody.
+	Proxy func(netip.Addr) bool
+	// Fields go with every answer.
+	Fields []Field
+	// HeadTimeout is how long a client may take for its TLS handshake, and for
+	// a request's head from its first byte on.
+	HeadTimeout time.Duration
+	// IdleTimeout is how long a connection may wait for the next request.
+	IdleTimeout time.Duration
+	// StallTimeout is how long a client may take no byte of an answer.
+	StallTimeout time.Duration
+	// MaxConnections is how many there may be; more are closed at once. Zero
+	// is no limit.
+	MaxConnections int64
+	// Pace holds answers to a rate; nil does not.
+	Pace Pacer
+	// Log hears of what goes wrong below HTTP, at the debug level.
+	Log *slog.Logger
+}
+
+// Pacer lets bytes pass at some rate. Safe for concurrent use.
+type Pacer interface {
+	// Quantum is how many bytes may be asked for at once; zero while there is
+	// no limit.
+	Quantum() int64
+	// Wait returns when n bytes may go, or with ctx.
+	Wait(ctx context.Context, n int64) error
+}
+
+// Server serves one listener. Use New.
+type Server struct {
+	c      Config
+	common string
+	h2     *http.Server
+	h2conn *handover
+	parker *parker
+
+	draining atomic.Bool
+	date     atomic.Pointer[string]
+	tick     atomic.Int64 // coarse clock: ticks since start
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	ended bool
+
+	count   atomic.Int64
+	streams atomic.Int64 // answers under way by HTTP/2
+	open    sync.WaitGroup
+	heads   sync.Pool // *[]byte of headBuffer
+	batches sync.Pool // *batch
+	spells  sync.Pool // *exchange
+}
+
+// headBuffer is the size of the buffer a request's head is read into first.
+const headBuffer = 4 << 10
+
+// New makes a server.
+func New(c Config) *Server {
+	s := &Server{c: c, conns: map[*conn]struct{}{}}
+	var b strings.Builder
+	for _, f := range append([]Field{{"Server", "flix"}}, c.Fields...) {
+		b.WriteString(f.Name + ": " + f.Value + "\r\n")
+	}
+	s.common = b.String()
+	s.heads.New = func() any { b := make([]byte, headBuffer); return &b }
+	s.spells.New = func() any { return &exchange{} }
+	s.batches.New = func() any { return newBatch() }
+	if c.TLS != nil {
+		s.c.TLS = c.TLS.Clone()
+		s.c.TLS.MinVersion = tls.VersionTLS13
+		s.c.TLS.NextProtos = []string{"h2", "http/1.1"}
+		// Records are gathered into large writes: small ones would only cost.
+		s.c.TLS.DynamicRecordSizingDisabled = true
+		s.h2, s.h2conn = s.newHTTP2()
+	}
+	s.setDate(time.Now())
+	return s
+}
+
+func (s *Server) setDate(now time.Time) {
+	d := now.UTC().Format(httpDate)
+	s.date.Store(&d)
+}
+
+// Connections is how many clients are connected.
+func (s *Server) Connections() int64 { return s.count.Load() }
+
+// Drain makes every answer from now on the last of its connection, and closes
+// idle connections.
+func (s *Server) Drain() {
+	s.draining.Store(true)
+	if s.h2 != nil {
+		s.h2.SetKeepAlivesEnabled(false)
+	}
+	s.each(func(c *conn) {
+		if c.state.Load() == stateIdle {
+			c.wake()
+		}
+	})
+}
+
+func (s *Server) each(f func(*conn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		f(c)
+	}
+}
+
+// Serve accepts connections until ctx ends, closes them all and waits for
+// them. It closes the listener.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	var err error
+	if s.parker, err = newParker(); err != nil {
+		l.Close()
+		return services.Wrap("serve", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var own sync.WaitGroup
+	defer own.Wait()
+	defer s.open.Wait()
+	defer s.closeAll()
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	own.Go(func() { s.watch(ctx) })
+	own.Go(s.parker.run)
+	if s.h2 != nil {
+		own.Go(func() { _ = s.h2.Serve(s.h2conn) }) // ends when closeAll closes it
+	}
+	for wait := time.Duration(0); ; {
+		nc, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if errors.Is(err, net.ErrClosed) {
+				return services.Wrap("accept connections", err)
+			}
+			// Out of descriptors, most likely: connections that end give some
+			// back.
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			s.c.Log.Warn("cannot accept a connection", "error", err, "again_in", wait)
+			select {
+			case <-ctx.Done():
+			case <-time.After(wait):
+			}
+			continue
+		}
+		wait = 0
+		s.start(ctx, nc)
+	}
+}
+
+// start takes a connection up.
+func (s *Server) start(ctx context.Context, nc net.Conn) {
+	if s.c.MaxConnections > 0 && s.count.Load() >= s.c.MaxConnections {
+		nc.Close()
+		return
+	}
+	c := newConn(ctx, s, nc)
+	s.mu.Lock()
+	ended := s.ended
+	if !ended {
+		s.conns[c] = struct{}{}
+		s.open.Add(1)
+		s.count.Add(1)
+	}
+	s.mu.Unlock()
+	if ended {
+		nc.Close()
+		return
+	}
+	go c.begin()
+}
+
+// gone forgets a connection. It is called once for each.
+func (s *Server) gone(c *conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.count.Add(-1)
+	s.open.Done()
+}
+
+func (s *Server) closeAll() {
+	if s.h2 != nil {
+		s.h2conn.Close()
+		_ = s.h2.Close() // the listener is closed already
+	}
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	s.parker.close()
+	s.each(func(c *conn) { c.tcp.Close() })
+}
+
+// Await waits until no answer is on its way, for d at most.
+func (s *Server) Await(d time.Duration) {
+	deadline := time.NewTimer(d)
+	defer deadline.Stop()
+	t := time.NewTicker(5 * time.Millisecond)
+	defer t.Stop()
+	for s.busy() {
+		select {
+		case <-deadline.C:
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// busy says whether any connection is in the middle of something.
+func (s *Server) busy() bool {
+	busy := false
+	s.each(func(c *conn) {
+		busy = busy || c.state.Load() != stateIdle && c.state.Load() != stateHTTP2
+	})
+	return busy || s.streams.Load() > 0
+}
