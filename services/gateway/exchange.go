@@ -3,13 +3,11 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 	"net/http"
 	"net/netip"
 	"time"
 
-	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/gateway/wire"
 	"github.com/flix-lab/flix/services/token"
 )
@@ -45,8 +43,9 @@ type Request struct {
 	// TLS says that the client came over TLS.
 	TLS bool
 
-	expect  bool // the client waits for leave to send its body
-	interim func(status int, h Header)
+	expect   bool // the client waits for leave to send its body
+	trailers bool // the client asks for trailers, as gRPC's do
+	interim  wire.InterimReceiver
 }
 
 // Response is what the client gets.
@@ -108,6 +107,9 @@ type Exchange struct {
 	inside  Header // what the API learns of the client
 	body    *replayBody
 	done    []func(*Exchange)
+
+	t        *transaction   // what it may use again; nil for none
+	lifeline *wire.Lifeline // stands for ctx; may be nil
 }
 
 // Attempt is one try to have a request answered.
@@ -148,11 +150,7 @@ func (r *Response) close() {
 // answerProblem replaces the response by an error's problem.
 func (ex *Exchange) answerProblem(err error) {
 	ex.Response.close()
-	body, jerr := json.Marshal(services.ProblemOf(err))
-	if jerr != nil { // a Problem holds only strings
-		panic("gateway: problem: " + jerr.Error())
-	}
-	body = append(body, '\n')
+	body := problemOf(err)
 	h := NewHeader("Content-Type", "application/json", "Cache-Control", "no-store")
 	status := statusOf(err)
 	if status == http.StatusUnauthorized {

@@ -24,7 +24,7 @@ func (s *Server) toOrigin(ex *Exchange) error {
 		next: func(tried []string) (server, bool) {
 			return pick(s.instances(route.VIP), tried, time.Now())
 		},
-		transport: s.transports.origin,
+		transport: s.transports.to(ex),
 		header:    ex.inside,
 		timeout:   cmp.Or(route.Timeout.D(), time.Duration(s.settings.timeout.Load())),
 	})
