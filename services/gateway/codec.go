@@ -5,11 +5,12 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
-	"strings"
+	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/gateway/wire"
 )
 
 // copyBuffer is the piece in which bodies are passed on.
@@ -49,15 +50,22 @@ func (c *codec) read(w http.ResponseWriter, r *http.Request) *Exchange {
 	ex := &Exchange{Received: time.Now(), ctx: r.Context()}
 	ex.conn, _ = r.Context().Value(connKey{}).(*edgeConn)
 	ex.Peer, _ = netip.ParseAddrPort(r.RemoteAddr) // the zero value is "unknown"
-	h := Header(r.Header)
+	h := wire.FromHTTP(r.Header)
 	req := &ex.Request
 	req.Method, req.Host, req.Path, req.RawPath, req.Query = r.Method, r.Host, r.URL.Path, r.URL.RawPath, r.URL.RawQuery
 	req.ContentLength, req.TLS = r.ContentLength, !c.plain
-	if r.ProtoMajor == 1 && hasToken(h["Connection"], "upgrade") {
+	if r.ProtoMajor == 1 && h.HasToken("Connection", "upgrade") {
 		req.Upgrade = h.Get("Upgrade")
 	}
-	stripHop(h)
+	wire.StripHop(h)
+	h.Del("Content-Length")
 	req.Header = h
+	req.interim = func(status int, h Header) {
+		out := w.Header()
+		h.AddToHTTP(out)
+		w.WriteHeader(status)
+		clear(out)
+	}
 	if r.ContentLength == 0 {
 		req.Body = http.NoBody
 		return ex
@@ -66,6 +74,9 @@ func (c *codec) read(w http.ResponseWriter, r *http.Request) *Exchange {
 		src: r.Body, left: c.s.settings.maxBody.Load(),
 		arm:     http.NewResponseController(w).SetReadDeadline,
 		timeout: 10 * c.s.d.Timing.RPCTimeout.D(),
+	}
+	if r.ProtoMajor > 1 || len(r.Trailer) > 0 {
+		req.Trailer = func() Header { return wire.FromHTTP(r.Trailer) }
 	}
 	return ex
 }
@@ -77,8 +88,13 @@ func (c *codec) write(w http.ResponseWriter, ex *Exchange) error {
 	arm := func() { _ = rc.SetWriteDeadline(time.Now().Add(30 * c.s.d.Timing.RPCTimeout.D())) }
 	arm()
 	h := w.Header()
-	for k, v := range ex.Response.Header {
-		h[k] = v
+	for name, value := range ex.Response.Header.All() {
+		if !wire.SameName(name, "Content-Length") {
+			h.Add(name, value)
+		}
+	}
+	if n, status := ex.Response.ContentLength, ex.Response.Status; n > 0 || n == 0 && bodyAllowed(status) {
+		h.Set("Content-Length", strconv.FormatInt(n, 10))
 	}
 	if ex.CloseConnection {
 		// HTTP/1 sends it; HTTP/2 sends GOAWAY instead.
@@ -94,8 +110,8 @@ func (c *codec) write(w http.ResponseWriter, ex *Exchange) error {
 		return err
 	}
 	if ex.Response.Trailer != nil {
-		for k, v := range ex.Response.Trailer() {
-			h[http.TrailerPrefix+k] = v
+		for name, value := range ex.Response.Trailer().All() {
+			h.Add(http.TrailerPrefix+name, value)
 		}
 	}
 	return nil
@@ -127,33 +143,10 @@ func pass(w io.Writer, rc *http.ResponseController, r Response, buf []byte, arm 
 	}
 }
 
-// hopHeaders belong to one connection, by RFC 9110 section 7.6.1 and what came
-// before it.
-var hopHeaders = [...]string{"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
-
-// stripHop removes the headers of the hop, those that Connection names too.
-func stripHop(h Header) {
-	for _, v := range h["Connection"] {
-		for name := range strings.SplitSeq(v, ",") {
-			if name = strings.TrimSpace(name); name != "" {
-				h.Del(name)
-			}
-		}
-	}
-	for _, name := range hopHeaders {
-		delete(h, name)
-	}
-}
-
-func hasToken(values []string, token string) bool {
-	for _, v := range values {
-		for t := range strings.SplitSeq(v, ",") {
-			if strings.EqualFold(strings.TrimSpace(t), token) {
-				return true
-			}
-		}
-	}
-	return false
+// bodyAllowed says whether an answer of a status may have a body, by RFC 9110
+// section 6.4.1.
+func bodyAllowed(status int) bool {
+	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
 }
 
 // clientBody is the body of a client's request: at most so long, each piece at

@@ -3,7 +3,6 @@ package gateway
 import (
 	"hash/fnv"
 	"math"
-	"net/http"
 	"net/netip"
 	"slices"
 	"time"
@@ -88,11 +87,11 @@ func (s *Server) toSaver(ex *Exchange) error {
 	proof := s.d.Key.Sign(token.Discharge, token.Claims{
 		Member: s.d.Instance, Client: ex.Client.String(), Session: ex.RequestID,
 	}, time.Now(), s.viaTTL())
-	h := Header{viaHeader: {proof}, "X-Request-Id": {ex.RequestID}}
+	h := NewHeader(viaHeader, proof, "X-Request-Id", ex.RequestID)
 	if ex.Debug {
-		h[debugHeader] = []string{"1"}
+		h.Set(debugHeader, "1")
 	}
-	rt := http.RoundTripper(s.transports.remote)
+	rt := s.transports.remote
 	if ex.Request.Upgrade != "" {
 		rt = s.transports.upgrade
 	}
@@ -100,7 +99,7 @@ func (s *Server) toSaver(ex *Exchange) error {
 		ex: ex, what: "saver",
 		span:      func(to server) string { return "proxy " + s.d.Region + "→" + to.region },
 		next:      func(tried []string) (server, bool) { return pick(s.saverGateways(ex.Savers), tried, time.Now()) },
-		transport: rt, scheme: "https", header: h,
+		transport: rt, header: h,
 		timeout: time.Duration(s.settings.timeout.Load()),
 	})
 	if len(ex.Attempts) > 0 {

@@ -7,28 +7,20 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/gateway/wire"
 	"github.com/flix-lab/flix/services/token"
 )
 
-// Header is the end-to-end header of a message, by canonical name. The codecs
-// keep what belongs to one hop to themselves.
-type Header map[string][]string
+// Header is the end-to-end header of a message: ordered, names without regard
+// to case, a reference as a map is. The codecs keep what belongs to one hop to
+// themselves, and what says how long a body is.
+type Header = *wire.Fields
 
-// Get returns the first value, or "".
-func (h Header) Get(name string) string { return http.Header(h).Get(name) }
-
-// Set replaces every value of a name.
-func (h Header) Set(name, value string) { http.Header(h).Set(name, value) }
-
-// Add appends a value.
-func (h Header) Add(name, value string) { http.Header(h).Add(name, value) }
-
-// Del removes a name.
-func (h Header) Del(name string) { http.Header(h).Del(name) }
+// NewHeader returns a header of name, value pairs.
+func NewHeader(pairs ...string) Header { return wire.NewFields(pairs...) }
 
 // Request is what the client asks, whatever version of HTTP it speaks.
 type Request struct {
@@ -48,8 +40,13 @@ type Request struct {
 	ContentLength int64
 	// Upgrade is the protocol the client wants to switch to, or "".
 	Upgrade string
+	// Trailer is asked for after Body has ended; may be nil.
+	Trailer func() Header
 	// TLS says that the client came over TLS.
 	TLS bool
+
+	expect  bool // the client waits for leave to send its body
+	interim func(status int, h Header)
 }
 
 // Response is what the client gets.
@@ -156,10 +153,10 @@ func (ex *Exchange) answerProblem(err error) {
 		panic("gateway: problem: " + jerr.Error())
 	}
 	body = append(body, '\n')
-	h := Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}, "Content-Length": {strconv.Itoa(len(body))}}
+	h := NewHeader("Content-Type", "application/json", "Cache-Control", "no-store")
 	status := statusOf(err)
 	if status == http.StatusUnauthorized {
-		h["Www-Authenticate"] = []string{`Bearer realm="flix"`}
+		h.Set("Www-Authenticate", `Bearer realm="flix"`)
 	}
 	ex.Response = Response{Status: status, Header: h, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body))}
 }

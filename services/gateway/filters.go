@@ -10,11 +10,11 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/flix-lab/flix/services"
 	api "github.com/flix-lab/flix/services/edge"
+	"github.com/flix-lab/flix/services/gateway/wire"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/services/token"
 )
@@ -87,7 +87,7 @@ func goodRequestID(id string) bool {
 
 // trace gives the request a server span that continues the client's trace.
 func (s *Server) trace(ex *Exchange) error {
-	ctx := telemetry.Propagator.Extract(ex.Context(), propagation.HeaderCarrier(ex.Request.Header))
+	ctx := telemetry.Propagator.Extract(ex.Context(), carrier{ex.Request.Header})
 	ctx, span := s.d.Tel.Tracer.Start(ctx, "gateway "+ex.Request.Method+" "+ex.Request.Path,
 		trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(ex.Received),
 		trace.WithAttributes(attribute.String("client.address", ex.Client.String()), attribute.String("request.id", ex.RequestID)))
@@ -116,16 +116,14 @@ var insidePrefixes = [...]string{"x-flix-", "x-zuul-", "x-forwarded-"}
 func (s *Server) stripHeaders(ex *Exchange) error {
 	h := ex.Request.Header
 	ex.Debug = h.Get(debugHeader) != ""
-	for name := range h {
-		lower := strings.ToLower(name)
+	h.DelFunc(func(name string) bool {
 		for _, p := range insidePrefixes {
-			if strings.HasPrefix(lower, p) {
-				delete(h, name)
+			if wire.HasNamePrefix(name, p) {
+				return true
 			}
 		}
-	}
-	h.Del("Forwarded")
-	h.Del("X-Real-Ip")
+		return wire.SameName(name, "Forwarded") || wire.SameName(name, "X-Real-Ip")
+	})
 	return nil
 }
 
@@ -185,10 +183,10 @@ func (s *Server) authorize(ex *Exchange) error {
 
 // clientContext tells the API who asks, from where and on what.
 func (s *Server) clientContext(ex *Exchange) error {
-	h := make(Header, 12)
+	h := NewHeader()
 	set := func(name, value string) {
 		if value != "" {
-			h[name] = []string{value}
+			h.Add(name, value)
 		}
 	}
 	if m := ex.Member; m != nil {
@@ -235,12 +233,12 @@ func (s *Server) mapError(ex *Exchange) error {
 func (s *Server) decorate(ex *Exchange) error {
 	h := ex.Response.Header
 	if ex.AnsweredBy == "" || h.Get("X-Flix-Region") == "" {
-		h["X-Flix-Region"] = []string{s.d.Region}
-		h["X-Flix-Gateway"] = []string{s.d.Instance}
+		h.Set("X-Flix-Region", s.d.Region)
+		h.Set("X-Flix-Gateway", s.d.Instance)
 	} else {
-		h["X-Flix-Proxied-By"] = []string{s.d.Instance}
+		h.Set("X-Flix-Proxied-By", s.d.Instance)
 	}
-	h["X-Request-Id"] = []string{ex.RequestID}
+	h.Set("X-Request-Id", ex.RequestID)
 	if ex.Debug {
 		b, err := json.Marshal(ex.Attempts)
 		if err != nil {

@@ -24,9 +24,9 @@ func (s *Server) toOrigin(ex *Exchange) error {
 		next: func(tried []string) (server, bool) {
 			return pick(s.instances(route.VIP), tried, time.Now())
 		},
-		transport: s.transports.origin, scheme: "http",
-		header:  ex.inside,
-		timeout: cmp.Or(route.Timeout.D(), time.Duration(s.settings.timeout.Load())),
+		transport: s.transports.origin,
+		header:    ex.inside,
+		timeout:   cmp.Or(route.Timeout.D(), time.Duration(s.settings.timeout.Load())),
 	})
 }
 

@@ -4,17 +4,15 @@ import (
 	"context"
 	"errors"
 	"io"
-	"maps"
-	"net/http"
 	"net/url"
 	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/gateway/wire"
 	"github.com/flix-lab/flix/services/telemetry"
 )
 
@@ -26,9 +24,8 @@ type call struct {
 	span func(server) string
 	// next returns the best server that has not been tried.
 	next      func(tried []string) (server, bool)
-	transport http.RoundTripper
-	scheme    string
-	// header is set on every try besides the client's own.
+	transport wire.Sender
+	// header is set on every try, over the client's own.
 	header  Header
 	timeout time.Duration
 }
@@ -79,7 +76,7 @@ func (s *Server) send(c *call) error {
 
 // reply is a server's answer, and what is to be given back after it.
 type reply struct {
-	resp    *http.Response
+	resp    wire.Response
 	release func()
 }
 
@@ -87,7 +84,7 @@ func (r *reply) status() int {
 	if r == nil {
 		return 0
 	}
-	return r.resp.StatusCode
+	return r.resp.Status
 }
 
 func (r *reply) discard() {
@@ -101,90 +98,102 @@ func (r *reply) discard() {
 // answered (answered or overloaded).
 func (s *Server) try(c *call, srv server, n int) (*reply, outcome, error) {
 	ex := c.ex
-	limit := min(c.timeout, time.Duration(s.settings.deadline.Load())-time.Since(ex.Received))
+	start := time.Now()
+	limit := min(c.timeout, time.Duration(s.settings.deadline.Load())-start.Sub(ex.Received))
 	if limit <= 0 {
-		return nil, late, errTryTimeout
+		return nil, late, wire.ErrDeadline
 	}
-	ctx, cancel := context.WithCancelCause(ex.ctx)
-	ctx, span := s.d.Tel.Tracer.Start(ctx, c.span(srv), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+	ctx, span := s.d.Tel.Tracer.Start(ex.ctx, c.span(srv), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 		attribute.String("url.path", ex.Request.Path), attribute.String("server.instance", srv.id),
 		attribute.String("server.region", srv.region), attribute.Int("http.request.resend_count", n-1)))
-	timer := time.AfterFunc(limit, func() { cancel(errTryTimeout) })
 	srv.load.inFlight.Add(1)
 	release := func(err error) {
-		timer.Stop()
-		cancel(nil)
 		srv.load.inFlight.Add(-1)
 		telemetry.End(span, err)
 	}
-	resp, err := c.transport.RoundTrip(c.request(ctx, srv))
-	if err == nil && !timer.Stop() {
-		_ = resp.Body.Close()
-		err = errTryTimeout // it came in the moment the time was over
-	}
-	o := classify(ex.ctx, ctx, resp, err)
+	r := &reply{}
+	err := c.transport.Send(ctx, c.request(ctx, srv, start.Add(limit)), &r.resp)
+	o := classify(ex.ctx, r.resp.Status, err)
 	if err != nil {
 		release(err)
 		return nil, o, err
 	}
-	span.SetAttributes(attribute.Int("http.response.status_code", resp.StatusCode))
-	return &reply{resp: resp, release: sync.OnceFunc(func() { release(nil) })}, o, nil
+	span.SetAttributes(attribute.Int("http.response.status_code", r.resp.Status))
+	r.release = sync.OnceFunc(func() { release(nil) })
+	return r, o, nil
 }
 
-// request renders the exchange for a server. Every try gets a header of its
-// own: the transport may still be writing that of the last one.
-func (c *call) request(ctx context.Context, srv server) *http.Request {
+// request renders the exchange for a server.
+func (c *call) request(ctx context.Context, srv server, deadline time.Time) *wire.Request {
 	in := &c.ex.Request
-	h := make(http.Header, len(in.Header)+len(c.header)+4)
-	maps.Copy(h, in.Header)
-	maps.Copy(h, c.header)
-	if in.Upgrade != "" {
-		h.Set("Connection", "Upgrade")
-		h.Set("Upgrade", in.Upgrade)
+	over := NewHeader()
+	for name, value := range c.header.All() {
+		over.Add(name, value)
 	}
-	if _, ok := h["User-Agent"]; !ok {
-		h["User-Agent"] = []string{""} // net/http would put its own
-	}
-	telemetry.Propagator.Inject(ctx, propagation.HeaderCarrier(h))
-	r := &http.Request{
-		Method: in.Method, Host: in.Host, Header: h, ContentLength: in.ContentLength,
-		URL:   &url.URL{Scheme: c.scheme, Host: srv.addr, Path: in.Path, RawPath: in.RawPath, RawQuery: in.Query},
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	telemetry.Propagator.Inject(ctx, carrier{over})
+	r := &wire.Request{
+		Addr: srv.addr, Method: in.Method, Target: in.target(), Host: in.Host, Header: in.Header, Over: over,
+		Upgrade: in.Upgrade, ContentLength: in.ContentLength, Trailer: in.Trailer, Expect: in.expect,
+		Deadline: deadline, Interim: in.interim,
 	}
 	if b := c.ex.body; b != nil {
 		r.Body = b.open()
-		r.GetBody = func() (io.ReadCloser, error) {
+		r.Reopen = func() (io.ReadCloser, error) {
 			if !b.replayable() {
 				return nil, errors.New("too much of the body has been read")
 			}
 			return b.open(), nil
 		}
 	}
-	return r.WithContext(ctx)
+	return r
+}
+
+// target is path and query as the next server reads them.
+func (r *Request) target() string {
+	if plainPath(r.Path) && r.RawPath == "" {
+		if r.Query == "" {
+			return r.Path
+		}
+		return r.Path + "?" + r.Query
+	}
+	u := url.URL{Path: r.Path, RawPath: r.RawPath, RawQuery: r.Query}
+	return u.RequestURI()
+}
+
+// plainPath says that a path is the same with and without percent-encoding.
+func plainPath(p string) bool {
+	for i := range len(p) {
+		switch c := p[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '/', c == '-', c == '.', c == '_', c == '~':
+		default:
+			return false
+		}
+	}
+	return p != ""
+}
+
+// carrier lets the tracer read and write a header.
+type carrier struct{ h Header }
+
+func (c carrier) Get(key string) string { return c.h.Get(key) }
+func (c carrier) Set(key, value string) { c.h.Set(key, value) }
+func (c carrier) Keys() []string {
+	out := make([]string, 0, c.h.Len())
+	for name := range c.h.All() {
+		out = append(out, name)
+	}
+	return out
 }
 
 // accept makes the server's answer the response.
 func (s *Server) accept(ex *Exchange, r *reply) error {
-	resp := r.resp
-	h := Header(resp.Header)
-	upgrade := h.Get("Upgrade")
-	stripHop(h)
-	ex.Response = Response{Status: resp.StatusCode, Header: h, ContentLength: resp.ContentLength}
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		rwc, ok := resp.Body.(io.ReadWriteCloser)
-		if !ok || ex.Request.Upgrade == "" {
-			r.discard()
-			ex.Response = Response{}
-			return failureOf(broken, "upgrade", errors.New("the server switched protocols unasked"))
-		}
-		h.Set("Upgrade", upgrade)
-		ex.Response.Upgraded = &upgradedConn{ReadWriteCloser: rwc, release: r.release}
+	resp := &r.resp
+	ex.Response = Response{Status: resp.Status, Header: resp.Header, ContentLength: resp.ContentLength, Trailer: resp.Trailer}
+	if resp.Upgraded != nil {
+		ex.Response.Upgraded = &upgradedConn{ReadWriteCloser: resp.Upgraded, release: r.release}
 		return nil
 	}
 	ex.Response.Body = &replyBody{ReadCloser: resp.Body, release: r.release}
-	if len(resp.Trailer) > 0 {
-		ex.Response.Trailer = func() Header { return Header(resp.Trailer) }
-	}
 	return nil
 }
 

@@ -45,7 +45,8 @@ func (s *Server) switchProtocols(w http.ResponseWriter, ex *Exchange) {
 }
 
 func writeSwitching(conn net.Conn, ex *Exchange) error {
-	h := http.Header(ex.Response.Header)
+	h := make(http.Header)
+	ex.Response.Header.AddToHTTP(h)
 	h.Set("Connection", "Upgrade")
 	b := bufio.NewWriter(conn)
 	_, _ = b.WriteString("HTTP/1.1 101 Switching Protocols\r\n") // bufio keeps the first error for Flush
