@@ -102,12 +102,13 @@ type Exchange struct {
 	// orderly way of its protocol.
 	CloseConnection bool
 
-	ctx     context.Context
-	conn    *edgeConn
-	authErr error
-	inside  Header // what the API learns of the client
-	body    *replayBody
-	done    []func(*Exchange)
+	chainState // what the filters keep between them
+
+	ctx    context.Context
+	conn   *edgeConn
+	inside Header // what the API learns of the client
+	body   *replayBody
+	done   []func(*Exchange)
 }
 
 // Attempt is one try to have a request answered.

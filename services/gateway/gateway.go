@@ -89,7 +89,18 @@ type Server struct {
 	transports *transports
 	metrics    *metrics
 	edge       edgeCounts
-	copies     sync.Pool
+
+	// What the built-in filters need.
+	counted    func(*Exchange)
+	traces     sampler
+	tokens     *tokenCache
+	places     *places
+	limiter    limiter
+	cors       cors
+	shedder    shedder
+	compressor compressor
+
+	copies sync.Pool
 }
 
 // New makes a gateway; it does nothing before Serve.
@@ -105,13 +116,16 @@ func New(d Deps) (*Server, error) {
 	s.copies.New = func() any { b := make([]byte, copyBuffer); return &b }
 	s.servers.init(d.Timing.BreakerSleep.D())
 	s.transports = newTransports(d)
+	s.counted, s.tokens, s.places = s.countDone, newTokenCache(), newPlaces()
 	c, err := newChain(d.Tel.Log, append(s.builtin(), d.Filters...))
 	if err != nil {
 		return nil, err
 	}
 	s.chain = c
-	s.metrics = newMetrics(d.Tel.Metrics, s.gate.count, c)
-	s.settings.init(d, c)
+	s.metrics = newMetrics(d.Tel.Metrics, d.Region, s.gate.count, c)
+	if err := s.settings.init(d, c, s.metrics.route); err != nil {
+		return nil, err
+	}
 	d.Tel.Properties.Watch(s.settings.changed)
 	return s, nil
 }
