@@ -101,12 +101,13 @@ type Exchange struct {
 	// orderly way of its protocol.
 	CloseConnection bool
 
-	ctx     context.Context
-	conn    *edgeConn
-	authErr error
-	inside  Header // what the API learns of the client
-	body    *replayBody
-	done    []func(*Exchange)
+	chainState // what the filters keep between them
+
+	ctx    context.Context
+	conn   *edgeConn
+	inside Header // what the API learns of the client
+	body   *replayBody
+	done   []func(*Exchange)
 
 	t        *transaction   // what it may use again; nil for none
 	lifeline *wire.Lifeline // stands for ctx; may be nil

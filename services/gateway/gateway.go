@@ -90,7 +90,18 @@ type Server struct {
 	transports *transports
 	metrics    *metrics
 	edge       edgeCounts
-	copies     sync.Pool
+
+	// What the built-in filters need.
+	counted    func(*Exchange)
+	traces     sampler
+	tokens     *tokenCache
+	places     *places
+	limiter    limiter
+	cors       cors
+	shedder    shedder
+	compressor compressor
+
+	copies sync.Pool
 
 	tls          *tls.Config
 	bounds       wire.Limits
@@ -125,13 +136,16 @@ func New(d Deps) (*Server, error) {
 	s.tls = d.TLSConfig.Clone()
 	s.tls.MinVersion = tls.VersionTLS13
 	s.tls.NextProtos = []string{"h2", "http/1.1"}
+	s.counted, s.tokens, s.places = s.countDone, newTokenCache(), newPlaces()
 	c, err := newChain(d.Tel.Log, append(s.builtin(), d.Filters...))
 	if err != nil {
 		return nil, err
 	}
 	s.chain = c
-	s.metrics = newMetrics(d.Tel.Metrics, s.gate.count, c)
-	s.settings.init(d, c)
+	s.metrics = newMetrics(d.Tel.Metrics, d.Region, s.gate.count, c)
+	if err := s.settings.init(d, c, s.metrics.route); err != nil {
+		return nil, err
+	}
 	d.Tel.Properties.Watch(s.settings.changed)
 	return s, nil
 }
