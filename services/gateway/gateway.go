@@ -39,11 +39,12 @@ type RemoteGateway struct {
 // Deps are what a gateway is made of.
 type Deps struct {
 	// TLS is where the balancers of the region connect for clients: PROXY
-	// v2, then TLS 1.3 with HTTP/2 or HTTP/1.1.
+	// v2, then TLS 1.3 with HTTP/2 or HTTP/1.1; nil for none.
 	TLS net.Listener
 	// TLSConfig carries the certificate for the hosts of the public API.
 	TLSConfig *tls.Config
-	// HTTP takes plain HTTP/1.1 for browsers on this machine; nil for none.
+	// HTTP takes plain HTTP/1.1, for browsers on this machine, and HTTP/2 of
+	// clients that begin with it; nil for none.
 	HTTP net.Listener
 	// Instance is this gateway's id, Region and Zone where it stands.
 	Instance, Region, Zone string
@@ -114,8 +115,11 @@ type Server struct {
 
 // New makes a gateway; it does nothing before Serve.
 func New(d Deps) (*Server, error) {
-	if d.TLS == nil || d.TLSConfig == nil || d.Lookup == nil || d.Topology == nil || d.Tel == nil {
-		return nil, services.Errorf(services.Invalid, "gateway: TLS, TLSConfig, Lookup, Topology and Tel are needed")
+	if d.TLS == nil && d.HTTP == nil || d.Lookup == nil || d.Topology == nil || d.Tel == nil {
+		return nil, services.Errorf(services.Invalid, "gateway: TLS or HTTP, Lookup, Topology and Tel are needed")
+	}
+	if d.TLS != nil && d.TLSConfig == nil {
+		return nil, services.Errorf(services.Invalid, "gateway: TLS needs TLSConfig")
 	}
 	if len(d.OriginCIDRs) == 0 {
 		return nil, services.Errorf(services.Invalid, "gateway: OriginCIDRs is empty").
@@ -133,9 +137,11 @@ func New(d Deps) (*Server, error) {
 		Body: 10 * rpc, Write: 30 * rpc, Linger: rpc,
 	}
 	s.grace = rpc / 2
-	s.tls = d.TLSConfig.Clone()
-	s.tls.MinVersion = tls.VersionTLS13
-	s.tls.NextProtos = []string{"h2", "http/1.1"}
+	if d.TLS != nil {
+		s.tls = d.TLSConfig.Clone()
+		s.tls.MinVersion = tls.VersionTLS13
+		s.tls.NextProtos = []string{"h2", "http/1.1"}
+	}
 	s.counted, s.tokens, s.places = s.countDone, newTokenCache(), newPlaces()
 	c, err := newChain(d.Tel.Log, append(s.builtin(), d.Filters...))
 	if err != nil {

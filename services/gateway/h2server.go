@@ -33,7 +33,13 @@ func (s *Server) h2Server(ctx context.Context) *h2Server {
 	}
 	srv.Protocols.SetHTTP2(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
-	return &h2Server{srv: srv, feed: newFeed(s.d.TLS.Addr())}
+	addr := net.Addr(&net.TCPAddr{})
+	if s.d.TLS != nil {
+		addr = s.d.TLS.Addr()
+	} else if s.d.HTTP != nil {
+		addr = s.d.HTTP.Addr()
+	}
+	return &h2Server{srv: srv, feed: newFeed(addr)}
 }
 
 func (h *h2Server) run() error {

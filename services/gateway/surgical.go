@@ -112,7 +112,7 @@ func (s *Server) ask(ex *Exchange, what string, servers func(*Exchange) []server
 		ex: ex, what: what,
 		span:      func(server) string { return ex.Request.Method + " " + what },
 		next:      func(tried []string) (server, bool) { return pick(servers(ex), tried, time.Now()) },
-		transport: s.transports.origin,
+		transport: s.transports.to(ex),
 		header:    ex.inside,
 		timeout:   cmp.Or(ex.Route.Timeout.D(), time.Duration(s.settings.timeout.Load())),
 	})
