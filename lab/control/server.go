@@ -52,6 +52,7 @@ type Engine interface {
 	WAN(ctx context.Context) (WAN, error)
 	Cut(ctx context.Context, r CutRequest) (WAN, error)
 	Check(ctx context.Context, r CheckRequest, p Progress) (Check, error)
+	GatewayEngine
 	Log() *Log
 }
 
@@ -138,6 +139,7 @@ func mux(e Engine, onDown func()) *http.ServeMux {
 	m.HandleFunc("POST /v1/resume", stream(e.Resume))
 	m.HandleFunc("GET /v1/diff", get(e.Diff))
 	m.HandleFunc("POST /v1/snapshots", stream(e.SaveSnapshot))
+	gatewayMux(m, e)
 	m.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { events(e.Log(), w, r) })
 	return m
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/flix-lab/flix/services/token"
 )
 
-// debugHeader asks for the detail of one request. Its value is a token of the
+// DebugHeader asks for the detail of one request. Its value is a token of the
 // audience token.Debug: what servers there are, and how they fare, is nobody
 // else's to know. The same token may carry a surgical route; see surgical.go.
-const debugHeader = "X-Flix-Debug"
+const DebugHeader = "X-Flix-Debug"
 
 // Headers of the detail. Those of Zuul carry what Zuul's carry.
 const (
@@ -31,7 +31,7 @@ const (
 
 // askedForDetail is the inbound filter that believes a signed header only.
 func (s *Server) askedForDetail(ex *Exchange) error {
-	tok := ex.Request.Header.Get(debugHeader)
+	tok := ex.Request.Header.Get(DebugHeader)
 	claims, err := s.d.Key.Verify(token.Debug, tok, ex.Received)
 	if err != nil {
 		s.metrics.refused.WithLabelValues("debug").Inc()

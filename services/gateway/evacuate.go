@@ -123,7 +123,7 @@ func (s *Server) toSaver(ex *Exchange) error {
 	}, time.Now(), s.viaTTL())
 	h := NewHeader(viaHeader, proof, "X-Request-Id", ex.RequestID)
 	if ex.Debug {
-		h.Set(debugHeader, ex.debugToken)
+		h.Set(DebugHeader, ex.debugToken)
 	}
 	rt := s.transports.remote
 	if ex.Request.Upgrade != "" {

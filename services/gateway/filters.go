@@ -26,7 +26,7 @@ func (s *Server) builtin() []Filter {
 		{Name: "client-address", Phase: Inbound, Order: 20, Run: s.clientAddress},
 		{Name: "request-id", Phase: Inbound, Order: 30, Run: s.requestID},
 		{Name: "trace", Phase: Inbound, Order: 40, Run: s.traceRequest, Options: []Option{s.traces.option()}},
-		{Name: "debug", Phase: Inbound, Order: 45, Applies: has(debugHeader), Run: s.askedForDetail},
+		{Name: "debug", Phase: Inbound, Order: 45, Applies: has(DebugHeader), Run: s.askedForDetail},
 		{Name: "strip-headers", Phase: Inbound, Order: 50, Run: s.stripHeaders},
 		{Name: "limits", Phase: Inbound, Order: 60, Run: s.limits},
 		{Name: "authenticate", Phase: Inbound, Order: 70, Applies: has("Authorization"), Run: s.authenticate},
@@ -167,8 +167,8 @@ func (s *Server) retireConnection(ex *Exchange) error {
 	return nil
 }
 
-// optionProperty is the property of a filter's option.
-func optionProperty(filter, option string) string { return filterPrefix + filter + "." + option }
+// FilterProperty is the property of a filter's option.
+func FilterProperty(filter, option string) string { return filterPrefix + filter + "." + option }
 
 // splitFilterProperty reads gateway.filter.<name>.<option>.
 func splitFilterProperty(property string) (filter, option string, ok bool) {

@@ -56,7 +56,7 @@ func (s *Server) Filters() []FilterStatus {
 	for _, st := range s.chain.all {
 		f := st.status()
 		for _, o := range st.Options {
-			f.Options = append(f.Options, FilterOption{Name: o.Name, Value: s.d.Tel.Properties.Get(optionProperty(st.Name, o.Name)), Default: o.Default, Doc: o.Doc})
+			f.Options = append(f.Options, FilterOption{Name: o.Name, Value: s.d.Tel.Properties.Get(FilterProperty(st.Name, o.Name)), Default: o.Default, Doc: o.Doc})
 		}
 		out = append(out, f)
 	}

@@ -80,7 +80,7 @@ func TestRetryRules(t *testing.T) {
 			hits := failing(t, e, tt.how)
 			// Of another zone: tried after the bad one.
 			e.apiIn("b", "signup", "us-east/b/signup/good", echo("good"))
-			header := []string{debugHeader, w.debug()}
+			header := []string{DebugHeader, w.debug()}
 			if tt.key {
 				header = append(header, "Idempotency-Key", "k1")
 			}

@@ -93,7 +93,7 @@ func (st *settings) init(d Deps, c *chain, counts func(string) *routeCounts) err
 	defaults := []string{PropertyRoutes, PropertyEvacuate, PropertySqueeze, PropertyTimeout, PropertyConcurrency, PropertyDeadline, PropertyMaxBody}
 	for _, f := range c.all {
 		for _, o := range f.Options {
-			defaults = append(defaults, optionProperty(f.Name, o.Name))
+			defaults = append(defaults, FilterProperty(f.Name, o.Name))
 		}
 	}
 	for _, p := range defaults {

@@ -45,7 +45,7 @@ func (s *Server) redirect(ex *Exchange, to string) error {
 		over.VIP = to[len(surgicalVIP):]
 	}
 	if field, err := over.check(nil); err != nil {
-		return services.Wrap(debugHeader+": "+field, err)
+		return services.Wrap(DebugHeader+": "+field, err)
 	}
 	rs := s.settings.routes.Load()
 	if err := rs.compile(over); err != nil {
@@ -134,3 +134,10 @@ func (s *Server) findRoute(ex *Exchange) error {
 	}
 	return nil
 }
+
+// ToInstance and ToVIP are the claims of a debug token that sends its requests
+// to an instance, or to another VIP.
+func ToInstance(id string) string { return surgicalInstance + id }
+
+// ToVIP is ToInstance for a VIP.
+func ToVIP(vip string) string { return surgicalVIP + vip }

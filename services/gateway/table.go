@@ -227,3 +227,38 @@ func (rs *routes) derive(base, over *Route) *Route {
 	got, _ := over.compiled.over.LoadOrStore(base, &d)
 	return got.(*Route)
 }
+
+// SortRoutes orders routes as a gateway tries them, overlays first.
+func SortRoutes(rs []Route) {
+	slices.SortStableFunc(rs, func(a, b Route) int {
+		if a.Overlay != b.Overlay {
+			if a.Overlay {
+				return -1
+			}
+			return 1
+		}
+		return byPrecedence(&a, &b)
+	})
+}
+
+// Beneath finds the route that requests for another's path go to so far.
+func Beneath(table []Route, r Route) (Route, bool) {
+	sorted := slices.Clone(table)
+	SortRoutes(sorted)
+	p := cmp.Or(r.Path, r.Prefix)
+	for _, o := range sorted {
+		if o.Overlay || o.Name == r.Name || o.conditions() > 0 {
+			continue
+		}
+		if o.Path != "" {
+			if o.Path == p && r.Path != "" {
+				return o, true
+			}
+			continue
+		}
+		if rest, ok := strings.CutPrefix(p, strings.TrimSuffix(o.Prefix, "/")); ok && (rest == "" || rest[0] == '/') {
+			return o, true
+		}
+	}
+	return Route{}, false
+}
