@@ -30,9 +30,11 @@ type h1 struct {
 // transaction is what one request needs; it is used again for another, on any
 // connection.
 type transaction struct {
-	ex   Exchange
-	head wire.Head
-	up   upstreamCall
+	ex     Exchange
+	head   wire.Head
+	call   call
+	up     upstreamCall
+	inside wire.Fields
 }
 
 // serveH1 serves a connection until it ends. It returns errHandover, and the
@@ -137,6 +139,8 @@ func (t *transaction) clear() {
 	*ex = Exchange{Attempts: attempts, done: done[:0]}
 	t.head.Clear()
 	t.up.clear()
+	t.inside.Reset()
+	t.call = call{}
 }
 
 // write sends the response. A body of unknown length goes out piece by piece,

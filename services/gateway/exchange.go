@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/flix-lab/flix/services/gateway/wire"
 	"github.com/flix-lab/flix/services/token"
 )
@@ -109,6 +111,7 @@ type Exchange struct {
 	body   *replayBody
 	done   []func(*Exchange)
 
+	guard    *guard         // counts the request; nil for none
 	t        *transaction   // what it may use again; nil for none
 	lifeline *wire.Lifeline // stands for ctx; may be nil
 }
@@ -122,8 +125,23 @@ type Attempt struct {
 	MS      float64 `json:"ms"`
 }
 
-// Context ends when the client goes away or the gateway ends.
-func (ex *Exchange) Context() context.Context { return ex.ctx }
+// Context ends when the client goes away or the gateway ends. It carries the
+// request's trace.
+func (ex *Exchange) Context() context.Context {
+	if ex.trace.remote.IsValid() { // it is not recorded, so that few ask
+		ex.ctx, ex.trace.remote = trace.ContextWithRemoteSpanContext(ex.ctx, ex.trace.remote), trace.SpanContext{}
+	}
+	return ex.ctx
+}
+
+// insideHeader returns an empty header for what the API learns of the client.
+func (ex *Exchange) insideHeader() Header {
+	if ex.t == nil {
+		return NewHeader()
+	}
+	ex.t.inside.Reset()
+	return &ex.t.inside
+}
 
 // SetContext replaces the context, with a span for example.
 func (ex *Exchange) SetContext(ctx context.Context) { ex.ctx = ctx }
@@ -133,6 +151,10 @@ func (ex *Exchange) OnDone(f func(*Exchange)) { ex.done = append(ex.done, f) }
 
 func (ex *Exchange) finish() {
 	ex.Response.close() // first: what served the request ends before the request
+	if ex.guard != nil {
+		ex.guard.Add(-1)
+		ex.guard = nil
+	}
 	for i := len(ex.done) - 1; i >= 0; i-- {
 		ex.done[i](ex)
 	}

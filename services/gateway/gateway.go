@@ -81,16 +81,18 @@ type Deps struct {
 
 // Server is one gateway. Use New.
 type Server struct {
-	d          Deps
-	gate       gate
-	conns      sync.WaitGroup
-	settings   settings
-	chain      *chain
-	servers    balancer
-	guards     guards
-	transports *transports
-	metrics    *metrics
-	edge       edgeCounts
+	d        Deps
+	gate     gate
+	conns    sync.WaitGroup
+	settings settings
+	chain    *chain
+	servers  balancer
+	guards   guards
+	// Sources of servers, made once: a method value costs an allocation.
+	own, fixed, favoured func(*Exchange, []server) []server
+	transports           *transports
+	metrics              *metrics
+	edge                 edgeCounts
 
 	// What the built-in filters need.
 	counted    func(*Exchange)
@@ -129,6 +131,8 @@ func New(d Deps) (*Server, error) {
 	s.copies.New = func() any { b := make([]byte, copyBuffer); return &b }
 	s.servers.init(d.Timing.BreakerSleep.D())
 	s.transactions.New = func() any { return new(transaction) }
+	s.own = func(ex *Exchange, out []server) []server { return s.instances(ex.Route.VIP, out) }
+	s.fixed, s.favoured = s.fixedOrigins, s.preferred
 	s.buffers = wire.NewBuffers()
 	s.transports = newTransports(d, s.buffers)
 	rpc := d.Timing.RPCTimeout.D()

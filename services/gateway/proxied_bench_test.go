@@ -88,4 +88,3 @@ func bareAPI(b *testing.B, size int) string {
 	}()
 	return l.Addr().String()
 }
-

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/url"
@@ -20,26 +19,40 @@ type call struct {
 	ex *Exchange
 	// what names the call in errors and metrics, span in traces.
 	what string
-	span func(server) string
-	// next returns the best server that has not been tried.
-	next      func(tried []string) (server, bool)
+	span func(*call, server) string
+	// servers appends those that may be asked.
+	servers func(*Exchange, []server) []server
+	guard   *guard
+	// transport reaches them.
 	transport wire.Sender
 	// header is set on every try, over the client's own.
 	header  Header
 	timeout time.Duration
+
+	tried [maxTries]string
+	room  [8]server
+}
+
+// call returns the exchange's room for one.
+func (ex *Exchange) call() *call {
+	if ex.t == nil {
+		return &call{ex: ex}
+	}
+	ex.t.call = call{ex: ex}
+	return &ex.t.call
 }
 
 // send tries servers until one answers or the rules forbid another try. It
 // returns an error of kind Unavailable when no server answered.
 func (s *Server) send(c *call) error {
 	var (
-		tried []string
-		busy  *reply // an answer with status 503, kept while others are tried
-		err   = error(services.Errorf(services.Unavailable, "%s: no live server", c.what).WithReason(ReasonNoServers).WithRemedy("try again in a moment"))
+		busy *reply // an answer with status 503, kept while others are tried
+		err  error
+		ex   = c.ex
 	)
-	ex := c.ex
-	for len(tried) < maxTries {
-		srv, ok := c.next(tried)
+	for n := 0; n < maxTries; n++ {
+		start := time.Now()
+		srv, ok := pick(c.servers(ex, c.room[:0]), c.tried[:n], start)
 		if !ok {
 			break
 		}
@@ -47,10 +60,9 @@ func (s *Server) send(c *call) error {
 			busy.discard()
 			busy = nil
 		}
-		tried = append(tried, srv.addr)
-		start := time.Now()
-		r, o, terr := s.try(c, srv, len(tried))
-		s.metrics.tries.WithLabelValues(c.what, string(o)).Inc()
+		c.tried[n] = srv.addr
+		r, o, terr := s.try(c, srv, n+1, start)
+		c.guard.tried(s.metrics, c.what, o)
 		ex.Attempts = append(ex.Attempts, Attempt{Server: srv.id, Region: srv.region, Outcome: string(o), Status: r.status(), MS: float64(time.Since(start).Microseconds()) / 1000})
 		if o == answered {
 			return s.accept(ex, r)
@@ -69,6 +81,9 @@ func (s *Server) send(c *call) error {
 	}
 	if busy != nil {
 		return s.accept(ex, busy)
+	}
+	if err == nil {
+		err = services.Errorf(services.Unavailable, "%s: no live server", c.what).WithReason(ReasonNoServers).WithRemedy("try again in a moment")
 	}
 	return err
 }
@@ -103,7 +118,7 @@ func (ex *Exchange) upstreamCall() *upstreamCall {
 type reply struct {
 	resp *wire.Response
 	load *load
-	span trace.Span
+	span trace.Span // nil where the request is not traced
 	over bool
 }
 
@@ -142,43 +157,54 @@ func (r *reply) Close() error {
 
 func (r *reply) release(err error) {
 	r.load.inFlight.Add(-1)
-	telemetry.End(r.span, err)
+	if r.span != nil {
+		telemetry.End(r.span, err)
+	}
 }
 
 // try sends the request to one server. The reply is nil unless the server
 // answered (answered or overloaded).
-func (s *Server) try(c *call, srv server, n int) (*reply, outcome, error) {
+func (s *Server) try(c *call, srv server, n int, start time.Time) (*reply, outcome, error) {
 	ex := c.ex
-	start := time.Now()
 	limit := min(c.timeout, time.Duration(s.settings.deadline.Load())-start.Sub(ex.Received))
 	if limit <= 0 {
 		return nil, late, wire.ErrDeadline
 	}
-	ctx, span := s.d.Tel.Tracer.Start(ex.ctx, c.span(srv), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
-		attribute.String("url.path", ex.Request.Path), attribute.String("server.instance", srv.id),
-		attribute.String("server.region", srv.region), attribute.Int("http.request.resend_count", n-1)))
+	ctx := ex.ctx
+	var span trace.Span
+	if ex.Traced() {
+		ctx, span = s.d.Tel.Tracer.Start(ctx, c.span(c, srv), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+			attribute.String("url.path", ex.Request.Path), attribute.String("server.instance", srv.id),
+			attribute.String("server.region", srv.region), attribute.Int("http.request.resend_count", n-1)))
+	}
 	srv.load.inFlight.Add(1)
 	u := ex.upstreamCall()
 	u.reply = reply{resp: &u.resp, load: srv.load, span: span}
 	u.resp.Header = &u.answer
-	c.request(ctx, u, srv, start.Add(limit))
+	c.request(u, srv, start.Add(limit))
+	if span != nil {
+		telemetry.Propagator.Inject(ctx, carrier{&u.over})
+	} else if ex.trace.parent != "" {
+		u.over.Add(traceparentHeader, ex.trace.parent)
+	}
 	err := c.transport.Send(ctx, &u.req, &u.resp)
 	o := classify(ex.ctx, u.resp.Status, err)
 	if err != nil {
 		u.reply.release(err)
 		return nil, o, err
 	}
-	span.SetAttributes(attribute.Int("http.response.status_code", u.resp.Status))
+	if span != nil {
+		span.SetAttributes(attribute.Int("http.response.status_code", u.resp.Status))
+	}
 	return &u.reply, o, nil
 }
 
 // request renders the exchange for a server.
-func (c *call) request(ctx context.Context, u *upstreamCall, srv server, deadline time.Time) {
+func (c *call) request(u *upstreamCall, srv server, deadline time.Time) {
 	in := &c.ex.Request
 	for name, value := range c.header.All() {
 		u.over.Add(name, value)
 	}
-	telemetry.Propagator.Inject(ctx, carrier{&u.over})
 	u.req = wire.Request{
 		Addr: srv.addr, Method: in.Method, Target: in.target(), Host: in.Host, Header: in.Header, Over: &u.over,
 		Upgrade: in.Upgrade, ContentLength: in.ContentLength, Trailer: in.Trailer, Expect: in.expect,

@@ -7,9 +7,5 @@ import "net"
 // awaitByte returns at once: the read that follows waits, with a buffer.
 func awaitByte(*net.TCPConn) error { return nil }
 
-// quiet cannot be known here; a request that meets a dead connection is sent
-// again where that does no harm.
-func quiet(rawConn) bool { return true }
-
 // hungUp cannot be known here: a write will tell.
 func hungUp(rawConn) (ended, reset bool) { return false, false }

@@ -22,17 +22,6 @@ func awaitByte(tcp *net.TCPConn) error {
 	})
 }
 
-// quiet says that nothing has come in on an idle connection: no byte, no end.
-func quiet(raw rawConn) bool {
-	ok := false
-	err := raw.Control(func(fd uintptr) {
-		var b [1]byte
-		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		ok = err == unix.EAGAIN
-	})
-	return err == nil && ok
-}
-
 // hungUp says whether the peer has ended its sending, or everything.
 func hungUp(raw rawConn) (ended, reset bool) {
 	err := raw.Control(func(fd uintptr) {

@@ -336,6 +336,12 @@ func appendField(dst []byte, name, value string) []byte {
 }
 
 func isTimeout(err error) bool {
+	if err == nil || err == io.EOF { //nolint:errorlint // the usual ones, as they are
+		return false
+	}
+	if t, ok := err.(interface{ Timeout() bool }); ok {
+		return t.Timeout()
+	}
 	var t interface{ Timeout() bool }
 	return errors.As(err, &t) && t.Timeout()
 }

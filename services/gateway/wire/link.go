@@ -17,7 +17,7 @@ type link struct {
 	addr  string
 	nc    net.Conn
 	tcp   *net.TCPConn // nc, if it carries its bytes as they are
-	raw   rawConn      // of tcp
+	probe *probe       // of tcp
 	in    reader
 	since time.Time // idle
 	vec   [2][]byte
@@ -86,7 +86,9 @@ func (p *Pool) dial(ctx context.Context, r *Request) (*link, error) {
 	l := &link{pool: p, addr: r.Addr, nc: nc}
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		l.tcp = tcp
-		l.raw, _ = tcp.SyscallConn() // fails for a closed connection only
+		if raw, err := tcp.SyscallConn(); err == nil { // it fails for a closed connection only
+			l.probe = newProbe(raw)
+		}
 	}
 	l.in = reader{src: nc, buffers: p.conf.Buffers, size: largeBuffer}
 	return l, nil

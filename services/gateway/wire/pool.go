@@ -79,7 +79,7 @@ func (p *Pool) get(addr string) *link {
 		h.mu.Unlock()
 		// Whatever a server says unasked would be taken for the next answer:
 		// one byte, or an end, and the connection is not used again.
-		if l.raw == nil || quiet(l.raw) {
+		if l.probe == nil || l.probe.nothing() {
 			return l
 		}
 		_ = l.nc.Close()
@@ -127,7 +127,7 @@ func (p *Pool) forget() {
 		h.mu.Lock()
 		kept := h.idle[:0]
 		for _, l := range h.idle {
-			if now.Sub(l.since) > p.conf.Idle || l.raw != nil && !quiet(l.raw) {
+			if now.Sub(l.since) > p.conf.Idle || l.probe != nil && !l.probe.nothing() {
 				_ = l.nc.Close()
 				continue
 			}
