@@ -65,7 +65,7 @@ func RunGateway(ctx context.Context, env Env, o GatewayOptions, out io.Writer) e
 	if err != nil {
 		return err
 	}
-	table, err := routeTable(ctx, o.Routes, networks)
+	table, err := declaredRoutes(ctx, o.Routes, networks)
 	if err != nil {
 		return err
 	}
@@ -186,9 +186,9 @@ func prefixes(flag string, texts []string) ([]netip.Prefix, error) {
 	return out, nil
 }
 
-// routeTable reads PATH=URL[,URL…]. A path that is given twice has the
+// declaredRoutes reads PATH=URL[,URL…]. A path that is given twice has the
 // upstreams of both.
-func routeTable(ctx context.Context, texts []string, networks []netip.Prefix) (gateway.Table, error) {
+func declaredRoutes(ctx context.Context, texts []string, networks []netip.Prefix) (gateway.Table, error) {
 	t := gateway.Table{Version: 1}
 	if len(texts) == 0 {
 		return t, services.Errorf(services.Invalid, "no --route").WithRemedy("declare upstreams: --route /api=http://127.0.0.1:9000")
