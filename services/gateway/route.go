@@ -40,7 +40,7 @@ type Route struct {
 	Headers map[string]string `json:"headers,omitempty"`
 	// Countries of the client, ISO 3166-1 alpha-2.
 	Countries []string `json:"countries,omitempty"`
-	// Devices: tv, phone or web, by the member's token or, without one, what
+	// Devices: tv, phone, tablet or web, by the member's token or, without one, what
 	// the client says of itself.
 	Devices []string `json:"devices,omitempty"`
 	// Members by id.
@@ -260,8 +260,8 @@ func (r *Route) checkConditions() (string, error) {
 		}
 	}
 	for _, d := range r.Devices {
-		if !slices.Contains([]string{deviceTV, devicePhone, deviceWeb}, d) {
-			return bad("devices", "%q is not one of tv, phone, web", d)
+		if !slices.Contains([]string{deviceTV, devicePhone, deviceTablet, deviceWeb}, d) {
+			return bad("devices", "%q is not one of tv, phone, tablet, web", d)
 		}
 	}
 	if slices.Contains(r.Members, "") {
