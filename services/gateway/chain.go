@@ -97,7 +97,9 @@ func (c *chain) run(ex *Exchange) {
 	active := c.active.Load()
 	ex.Passport.add(inReqHeadersReceived, 0)
 	ex.mark(filtersInboundStart)
-	_, ex.Err = c.through(ex, active[Inbound], 0)
+	for next := 0; next < len(active[Inbound]) && ex.Err == nil; {
+		next, ex.Err = c.through(ex, active[Inbound], next) // goes on behind an optional filter that panicked
+	}
 	if len(ex.tasks) > 0 {
 		ex.Err = c.settle(ex, ex.Err)
 	}

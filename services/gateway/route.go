@@ -338,7 +338,7 @@ func (r *Route) target() string {
 // conditions counts what the route asks besides its path.
 func (r *Route) conditions() int {
 	n := 0
-	for _, has := range []bool{len(r.Hosts) > 0, len(r.Methods) > 0, len(r.Countries) > 0, len(r.Devices) > 0, len(r.Members) > 0, r.Percent != nil, r.When != ""} {
+	for _, has := range []bool{len(r.Hosts) > 0, len(r.Methods) > 0, len(r.Countries) > 0, len(r.Devices) > 0, len(r.Members) > 0, r.Percent != nil, r.When != "", len(r.In) > 0, r.Until != nil} {
 		if has {
 			n++
 		}
