@@ -151,8 +151,8 @@ func (rs *routes) match(ex *Exchange, stay bool) *Route {
 
 func first(list []*Route, f facts, path string, stay bool) *Route {
 	for _, r := range list {
-		if stay && r.Region != "" && r.VIP == "" && r.Region != f.region {
-			continue
+		if r.Region != "" && r.VIP == "" && (stay || r.Region == f.region) {
+			continue // it leads nowhere from here
 		}
 		if r.matches(f, path) {
 			return r
