@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/gateway/wire"
 )
 
 const (
@@ -112,7 +113,7 @@ func zeroWeight(params string) bool {
 // compress is the outbound filter. What it leaves alone stays byte for byte.
 func (s *Server) compress(ex *Exchange) error {
 	r, c := &ex.Response, &s.compressor
-	if r.Body == nil || r.Upgraded != nil || ex.Request.Method == http.MethodHead || !bodyAllowed(r.Status) ||
+	if r.Body == nil || r.Upgraded != nil || ex.Request.Method == http.MethodHead || !wire.BodyAllowed(r.Status) ||
 		r.Status == http.StatusPartialContent || (r.ContentLength >= 0 && r.ContentLength < c.min.Load()) {
 		return nil
 	}

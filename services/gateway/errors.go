@@ -29,6 +29,8 @@ const (
 	ReasonTooLarge = "body_too_large"
 	// ReasonSlowBody: the request's body does not arrive.
 	ReasonSlowBody = "body_too_slow"
+	// ReasonMalformed: what the client sent is no request of HTTP.
+	ReasonMalformed = "malformed"
 	// ReasonClientGone: the client went away.
 	ReasonClientGone = "client_gone"
 	// ReasonRateLimited: the client, the member or all of the route's users ask

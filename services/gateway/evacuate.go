@@ -129,13 +129,10 @@ func (s *Server) toSaver(ex *Exchange) error {
 	if ex.Request.Upgrade != "" {
 		rt = s.transports.upgrade
 	}
-	err := s.send(&call{
-		ex: ex, what: "saver",
-		span:      func(to server) string { return "proxy " + s.d.Region + "→" + to.region },
-		next:      func(tried []string) (server, bool) { return pick(s.saverGateways(ex.Savers), tried, time.Now()) },
-		transport: rt, header: h,
-		timeout: time.Duration(s.settings.timeout.Load()),
-	})
+	c := ex.call()
+	c.what, c.span, c.servers, c.guard = "saver", s.spanOfSaver, s.saverGateways, s.guards.of("saver")
+	c.transport, c.header, c.timeout = rt, h, time.Duration(s.settings.timeout.Load())
+	err := s.send(c)
 	if len(ex.Attempts) > 0 {
 		ex.AnsweredBy = ex.Attempts[len(ex.Attempts)-1].Region
 	}
@@ -167,9 +164,13 @@ func (s *Server) stay(ex *Exchange) error {
 }
 
 // saverGateways are the gateways of the savers, nearest region first.
-func (s *Server) saverGateways(savers []string) []server {
-	var out []server
-	for i, region := range savers {
+func (s *Server) spanOfSaver(_ *call, to server) string {
+	return "proxy " + s.d.Region + "→" + to.region
+}
+
+// saverGateways appends the gateways of the savers, nearest region first.
+func (s *Server) saverGateways(ex *Exchange, out []server) []server {
+	for i, region := range ex.Savers {
 		for _, g := range s.d.Remote(region) {
 			if g.Addr != "" {
 				out = append(out, server{id: g.ID, region: region, addr: g.Addr, rank: i, load: s.servers.load(g.Addr)})

@@ -3,13 +3,13 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 	"net/http"
 	"net/netip"
 	"time"
 
-	"github.com/flix-lab/flix/services"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/flix-lab/flix/services/gateway/wire"
 	"github.com/flix-lab/flix/services/token"
 )
@@ -45,8 +45,9 @@ type Request struct {
 	// TLS says that the client came over TLS.
 	TLS bool
 
-	expect  bool // the client waits for leave to send its body
-	interim func(status int, h Header)
+	expect   bool // the client waits for leave to send its body
+	trailers bool // the client asks for trailers, as gRPC's do
+	interim  wire.InterimReceiver
 }
 
 // Response is what the client gets.
@@ -109,6 +110,10 @@ type Exchange struct {
 	inside Header // what the API learns of the client
 	body   *replayBody
 	done   []func(*Exchange)
+
+	guard    *guard         // counts the request; nil for none
+	t        *transaction   // what it may use again; nil for none
+	lifeline *wire.Lifeline // stands for ctx; may be nil
 }
 
 // Attempt is one try to have a request answered.
@@ -120,8 +125,23 @@ type Attempt struct {
 	MS      float64 `json:"ms"`
 }
 
-// Context ends when the client goes away or the gateway ends.
-func (ex *Exchange) Context() context.Context { return ex.ctx }
+// Context ends when the client goes away or the gateway ends. It carries the
+// request's trace.
+func (ex *Exchange) Context() context.Context {
+	if ex.trace.remote.IsValid() { // it is not recorded, so that few ask
+		ex.ctx, ex.trace.remote = trace.ContextWithRemoteSpanContext(ex.ctx, ex.trace.remote), trace.SpanContext{}
+	}
+	return ex.ctx
+}
+
+// insideHeader returns an empty header for what the API learns of the client.
+func (ex *Exchange) insideHeader() Header {
+	if ex.t == nil {
+		return NewHeader()
+	}
+	ex.t.inside.Reset()
+	return &ex.t.inside
+}
 
 // SetContext replaces the context, with a span for example.
 func (ex *Exchange) SetContext(ctx context.Context) { ex.ctx = ctx }
@@ -131,6 +151,10 @@ func (ex *Exchange) OnDone(f func(*Exchange)) { ex.done = append(ex.done, f) }
 
 func (ex *Exchange) finish() {
 	ex.Response.close() // first: what served the request ends before the request
+	if ex.guard != nil {
+		ex.guard.Add(-1)
+		ex.guard = nil
+	}
 	for i := len(ex.done) - 1; i >= 0; i-- {
 		ex.done[i](ex)
 	}
@@ -149,11 +173,7 @@ func (r *Response) close() {
 // answerProblem replaces the response by an error's problem.
 func (ex *Exchange) answerProblem(err error) {
 	ex.Response.close()
-	body, jerr := json.Marshal(services.ProblemOf(err))
-	if jerr != nil { // a Problem holds only strings
-		panic("gateway: problem: " + jerr.Error())
-	}
-	body = append(body, '\n')
+	body := problemOf(err)
 	h := NewHeader("Content-Type", "application/json", "Cache-Control", "no-store")
 	status := statusOf(err)
 	if status == http.StatusUnauthorized {

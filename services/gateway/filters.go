@@ -116,7 +116,7 @@ func (s *Server) authorize(ex *Exchange) error {
 
 // clientContext tells the API who asks, from where and on what.
 func (s *Server) clientContext(ex *Exchange) error {
-	h := NewHeader()
+	h := ex.insideHeader()
 	set := func(name, value string) {
 		if value != "" {
 			h.Add(name, value)

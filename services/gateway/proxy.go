@@ -1,11 +1,9 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/url"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -21,26 +19,40 @@ type call struct {
 	ex *Exchange
 	// what names the call in errors and metrics, span in traces.
 	what string
-	span func(server) string
-	// next returns the best server that has not been tried.
-	next      func(tried []string) (server, bool)
+	span func(*call, server) string
+	// servers appends those that may be asked.
+	servers func(*Exchange, []server) []server
+	guard   *guard
+	// transport reaches them.
 	transport wire.Sender
 	// header is set on every try, over the client's own.
 	header  Header
 	timeout time.Duration
+
+	tried [maxTries]string
+	room  [8]server
+}
+
+// call returns the exchange's room for one.
+func (ex *Exchange) call() *call {
+	if ex.t == nil {
+		return &call{ex: ex}
+	}
+	ex.t.call = call{ex: ex}
+	return &ex.t.call
 }
 
 // send tries servers until one answers or the rules forbid another try. It
 // returns an error of kind Unavailable when no server answered.
 func (s *Server) send(c *call) error {
 	var (
-		tried []string
-		busy  *reply // an answer with status 503, kept while others are tried
-		err   = error(services.Errorf(services.Unavailable, "%s: no live server", c.what).WithReason(ReasonNoServers).WithRemedy("try again in a moment"))
+		busy *reply // an answer with status 503, kept while others are tried
+		err  error
+		ex   = c.ex
 	)
-	ex := c.ex
-	for len(tried) < maxTries {
-		srv, ok := c.next(tried)
+	for n := 0; n < maxTries; n++ {
+		start := time.Now()
+		srv, ok := pick(c.servers(ex, c.room[:0]), c.tried[:n], start)
 		if !ok {
 			break
 		}
@@ -48,10 +60,9 @@ func (s *Server) send(c *call) error {
 			busy.discard()
 			busy = nil
 		}
-		tried = append(tried, srv.addr)
-		start := time.Now()
-		r, o, terr := s.try(c, srv, len(tried))
-		s.metrics.tries.WithLabelValues(c.what, string(o)).Inc()
+		c.tried[n] = srv.addr
+		r, o, terr := s.try(c, srv, n+1, start)
+		c.guard.tried(s.metrics, c.what, o)
 		ex.Attempts = append(ex.Attempts, Attempt{Server: srv.id, Region: srv.region, Outcome: string(o), Status: r.status(), MS: float64(time.Since(start).Microseconds()) / 1000})
 		if o == answered {
 			return s.accept(ex, r)
@@ -71,13 +82,44 @@ func (s *Server) send(c *call) error {
 	if busy != nil {
 		return s.accept(ex, busy)
 	}
+	if err == nil {
+		err = services.Errorf(services.Unavailable, "%s: no live server", c.what).WithReason(ReasonNoServers).WithRemedy("try again in a moment")
+	}
 	return err
 }
 
-// reply is a server's answer, and what is to be given back after it.
+// upstreamCall is what one try needs: its request, and the server's answer,
+// which lives as long as the response. An exchange has one try at a time.
+type upstreamCall struct {
+	req    wire.Request
+	over   wire.Fields
+	resp   wire.Response
+	answer wire.Fields
+	reply  reply
+}
+
+func (u *upstreamCall) clear() {
+	u.over.Reset()
+	u.answer.Reset()
+	u.req, u.resp, u.reply = wire.Request{}, wire.Response{}, reply{}
+}
+
+// upstreamCall returns the exchange's room for a try.
+func (ex *Exchange) upstreamCall() *upstreamCall {
+	if ex.t == nil {
+		return new(upstreamCall)
+	}
+	ex.t.up.clear()
+	return &ex.t.up
+}
+
+// reply is a server's answer as a response's body: closing it gives back what
+// the try holds.
 type reply struct {
-	resp    wire.Response
-	release func()
+	resp *wire.Response
+	load *load
+	span trace.Span // nil where the request is not traced
+	over bool
 }
 
 func (r *reply) status() int {
@@ -89,63 +131,100 @@ func (r *reply) status() int {
 
 func (r *reply) discard() {
 	if r != nil {
-		_ = r.resp.Body.Close()
-		r.release()
+		_ = r.Close()
+	}
+}
+
+// Read implements io.Reader.
+func (r *reply) Read(p []byte) (int, error) { return r.resp.Body.Read(p) }
+
+// Next implements wire.Pieces.
+func (r *reply) Next() (p []byte, more bool, err error) { return r.resp.Body.(wire.Pieces).Next() }
+
+// Close implements io.Closer.
+func (r *reply) Close() error {
+	if r.over {
+		return nil
+	}
+	r.over = true
+	var err error
+	if r.resp.Body != nil {
+		err = r.resp.Body.Close()
+	}
+	r.release(nil)
+	return err
+}
+
+func (r *reply) release(err error) {
+	r.load.inFlight.Add(-1)
+	if r.span != nil {
+		telemetry.End(r.span, err)
 	}
 }
 
 // try sends the request to one server. The reply is nil unless the server
 // answered (answered or overloaded).
-func (s *Server) try(c *call, srv server, n int) (*reply, outcome, error) {
+func (s *Server) try(c *call, srv server, n int, start time.Time) (*reply, outcome, error) {
 	ex := c.ex
-	start := time.Now()
 	limit := min(c.timeout, time.Duration(s.settings.deadline.Load())-start.Sub(ex.Received))
 	if limit <= 0 {
 		return nil, late, wire.ErrDeadline
 	}
-	ctx, span := s.d.Tel.Tracer.Start(ex.ctx, c.span(srv), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
-		attribute.String("url.path", ex.Request.Path), attribute.String("server.instance", srv.id),
-		attribute.String("server.region", srv.region), attribute.Int("http.request.resend_count", n-1)))
-	srv.load.inFlight.Add(1)
-	release := func(err error) {
-		srv.load.inFlight.Add(-1)
-		telemetry.End(span, err)
+	ctx := ex.ctx
+	var span trace.Span
+	if ex.Traced() {
+		ctx, span = s.d.Tel.Tracer.Start(ctx, c.span(c, srv), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+			attribute.String("url.path", ex.Request.Path), attribute.String("server.instance", srv.id),
+			attribute.String("server.region", srv.region), attribute.Int("http.request.resend_count", n-1)))
 	}
-	r := &reply{}
-	err := c.transport.Send(ctx, c.request(ctx, srv, start.Add(limit)), &r.resp)
-	o := classify(ex.ctx, r.resp.Status, err)
+	srv.load.inFlight.Add(1)
+	u := ex.upstreamCall()
+	u.reply = reply{resp: &u.resp, load: srv.load, span: span}
+	u.resp.Header = &u.answer
+	c.request(u, srv, start.Add(limit))
+	if span != nil {
+		telemetry.Propagator.Inject(ctx, carrier{&u.over})
+	} else if ex.trace.parent != "" {
+		u.over.Add(traceparentHeader, ex.trace.parent)
+	}
+	err := c.transport.Send(ctx, &u.req, &u.resp)
+	o := classify(ex.ctx, u.resp.Status, err)
 	if err != nil {
-		release(err)
+		u.reply.release(err)
 		return nil, o, err
 	}
-	span.SetAttributes(attribute.Int("http.response.status_code", r.resp.Status))
-	r.release = sync.OnceFunc(func() { release(nil) })
-	return r, o, nil
+	if span != nil {
+		span.SetAttributes(attribute.Int("http.response.status_code", u.resp.Status))
+	}
+	return &u.reply, o, nil
 }
 
 // request renders the exchange for a server.
-func (c *call) request(ctx context.Context, srv server, deadline time.Time) *wire.Request {
+func (c *call) request(u *upstreamCall, srv server, deadline time.Time) {
 	in := &c.ex.Request
-	over := NewHeader()
 	for name, value := range c.header.All() {
-		over.Add(name, value)
+		u.over.Add(name, value)
 	}
-	telemetry.Propagator.Inject(ctx, carrier{over})
-	r := &wire.Request{
-		Addr: srv.addr, Method: in.Method, Target: in.target(), Host: in.Host, Header: in.Header, Over: over,
+	u.req = wire.Request{
+		Addr: srv.addr, Method: in.Method, Target: in.target(), Host: in.Host, Header: in.Header, Over: &u.over,
 		Upgrade: in.Upgrade, ContentLength: in.ContentLength, Trailer: in.Trailer, Expect: in.expect,
-		Deadline: deadline, Interim: in.interim,
+		Deadline: deadline, Interim: in.interim, Lifeline: c.ex.lifeline,
 	}
-	if b := c.ex.body; b != nil {
-		r.Body = b.open()
-		r.Reopen = func() (io.ReadCloser, error) {
-			if !b.replayable() {
-				return nil, errors.New("too much of the body has been read")
-			}
-			return b.open(), nil
+	b := c.ex.body
+	if b == nil {
+		return
+	}
+	if p, ok := b.whole(); ok {
+		u.req.Whole, u.req.ContentLength, u.req.Trailer, u.req.Expect = p, int64(len(p)), nil, false
+		return
+	}
+	u.req.Body = b.open()
+	u.req.Reopen = func() (io.ReadCloser, error) {
+		if !b.replayable() {
+			return nil, errors.New("too much of the body has been read")
 		}
+		return b.open(), nil
 	}
-	return r
 }
 
 // target is path and query as the next server reads them.
@@ -187,39 +266,30 @@ func (c carrier) Keys() []string {
 
 // accept makes the server's answer the response.
 func (s *Server) accept(ex *Exchange, r *reply) error {
-	resp := &r.resp
+	resp := r.resp
 	ex.Response = Response{Status: resp.Status, Header: resp.Header, ContentLength: resp.ContentLength, Trailer: resp.Trailer}
-	if resp.Upgraded != nil {
-		ex.Response.Upgraded = &upgradedConn{ReadWriteCloser: resp.Upgraded, release: r.release}
-		return nil
+	switch {
+	case resp.Upgraded != nil:
+		ex.Response.Upgraded = &upgradedConn{ReadWriteCloser: resp.Upgraded, reply: r}
+	default:
+		ex.Response.Body = r
+		if _, ok := resp.Body.(wire.Pieces); !ok {
+			ex.Response.Body = struct{ io.ReadCloser }{r}
+		}
 	}
-	ex.Response.Body = &replyBody{ReadCloser: resp.Body, release: r.release}
 	return nil
 }
 
-// replyBody gives back what the try holds when it is closed.
-type replyBody struct {
-	io.ReadCloser
-	release func()
-}
-
-// Close implements io.Closer.
-func (b *replyBody) Close() error {
-	err := b.ReadCloser.Close()
-	b.release()
-	return err
-}
-
-// upgradedConn is replyBody for both ways.
+// upgradedConn is reply for both ways.
 type upgradedConn struct {
 	io.ReadWriteCloser
-	release func()
+	reply *reply
 }
 
 // Close implements io.Closer.
 func (u *upgradedConn) Close() error {
 	err := u.ReadWriteCloser.Close()
-	u.release()
+	_ = u.reply.Close()
 	return err
 }
 

@@ -24,15 +24,20 @@ const (
 	gone       outcome = "client_gone"
 )
 
+// allOutcomes are all there are.
+var allOutcomes = [...]outcome{answered, overloaded, refused, broken, late, gone}
+
 // classify names what became of a try. client is the context of the request,
 // status that of the answer.
 func classify(client context.Context, status int, err error) outcome {
-	var ce *wire.ConnectError
 	switch {
 	case err == nil && status == http.StatusServiceUnavailable:
 		return overloaded
 	case err == nil:
 		return answered
+	}
+	var ce *wire.ConnectError
+	switch {
 	case client.Err() != nil:
 		return gone
 	case errors.As(err, &ce):

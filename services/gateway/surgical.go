@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -65,10 +64,10 @@ func chosenTargets(ex *Exchange) bool {
 // preference: when the instance is not up the others of the VIP are asked.
 func (s *Server) toTarget(ex *Exchange) error {
 	if origins := ex.Route.compiled.origins; len(origins) > 0 {
-		return s.toFixed(ex, origins)
+		return s.ask(ex, ex.Route.Name, s.fixed)
 	}
 	start := time.Now()
-	err := s.ask(ex, ex.Route.VIP, s.preferred)
+	err := s.ask(ex, ex.Route.VIP, s.favoured)
 	if ex.squeeze != nil {
 		ex.squeeze.answered(ex, time.Since(start))
 	}
@@ -77,8 +76,8 @@ func (s *Server) toTarget(ex *Exchange) error {
 
 // preferred are the servers of the route's VIP, in the order of the request's
 // preference.
-func (s *Server) preferred(ex *Exchange) []server {
-	out := s.instances(ex.Route.VIP)
+func (s *Server) preferred(ex *Exchange, out []server) []server {
+	out = s.instances(ex.Route.VIP, out)
 	for k := range out {
 		switch out[k].id {
 		case ex.avoid:
@@ -90,32 +89,12 @@ func (s *Server) preferred(ex *Exchange) []server {
 	return out
 }
 
-// toFixed asks one of a route's fixed origins.
-func (s *Server) toFixed(ex *Exchange, origins []string) error {
-	return s.ask(ex, ex.Route.Name, func(*Exchange) []server {
-		out := make([]server, 0, len(origins))
-		for _, addr := range origins {
-			out = append(out, server{id: addr, region: s.d.Region, addr: addr, load: s.servers.load(addr)})
-		}
-		return out
-	})
-}
-
-// ask sends the request to one of the servers that pick prefers.
-func (s *Server) ask(ex *Exchange, what string, servers func(*Exchange) []server) error {
-	leave, err := s.guards.enter(what, s.settings.concurrency.Load())
-	if err != nil {
-		return err
+// fixedOrigins appends a route's fixed origins.
+func (s *Server) fixedOrigins(ex *Exchange, out []server) []server {
+	for _, addr := range ex.Route.compiled.origins {
+		out = append(out, server{id: addr, region: s.d.Region, addr: addr, load: s.servers.load(addr)})
 	}
-	ex.OnDone(func(*Exchange) { leave() })
-	return s.send(&call{
-		ex: ex, what: what,
-		span:      func(server) string { return ex.Request.Method + " " + what },
-		next:      func(tried []string) (server, bool) { return pick(servers(ex), tried, time.Now()) },
-		transport: s.transports.origin,
-		header:    ex.inside,
-		timeout:   cmp.Or(ex.Route.Timeout.D(), time.Duration(s.settings.timeout.Load())),
-	})
+	return out
 }
 
 // leavesFor says whether a request for a route is passed on to its region.

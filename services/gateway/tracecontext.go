@@ -21,6 +21,10 @@ const traceparentHeader = "Traceparent"
 type traceContext struct {
 	span trace.Span // nil while nothing is recorded
 	id   trace.TraceID
+	// parent is what the API reads, and remote what the context gets, when
+	// nothing is recorded.
+	parent string
+	remote trace.SpanContext
 }
 
 // Traced says whether the spans of this request are recorded. Where they are
@@ -121,7 +125,10 @@ func (s *Server) traceRequest(ex *Exchange) error {
 			sc = newSpanContext()
 		}
 		ex.trace.id = sc.TraceID()
-		ex.SetContext(trace.ContextWithRemoteSpanContext(ex.Context(), sc))
+		ex.trace.parent, ex.trace.remote = formatTraceparent(sc), sc
+		if ok && sc.TraceState().Len() > 0 {
+			ex.SetContext(trace.ContextWithRemoteSpanContext(ex.Context(), sc))
+		}
 		return nil
 	}
 	ctx := ex.Context()
@@ -138,6 +145,18 @@ func (s *Server) traceRequest(ex *Exchange) error {
 	ex.SetContext(ctx)
 	ex.OnDone(endTrace)
 	return nil
+}
+
+// formatTraceparent is the header of a trace that is not recorded.
+func formatTraceparent(sc trace.SpanContext) string {
+	tid, sid := sc.TraceID(), sc.SpanID()
+	var b [55]byte
+	copy(b[:], "00-")
+	hex.Encode(b[3:], tid[:])
+	b[35] = '-'
+	hex.Encode(b[36:], sid[:])
+	copy(b[52:], "-00")
+	return string(b[:])
 }
 
 // newSpanContext is a trace that nobody records, so that the logs of all who

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,17 +26,22 @@ const edgeHost = "api.flix.test"
 type transports struct {
 	// origin speaks plain HTTP/1.1 to instances of the region.
 	origin wire.Sender
+	// streams speaks HTTP/2 without TLS to those that a gRPC call goes to:
+	// HTTP/1.1 cannot carry one.
+	streams wire.Sender
 	// remote speaks HTTP/2 over TLS to gateways of other regions.
 	remote wire.Sender
 	// upgrade speaks HTTP/1.1 over TLS to them: HTTP/2 has no Upgrade.
 	upgrade wire.Sender
 }
 
-func newTransports(d Deps) *transports {
+func newTransports(d Deps, buffers *wire.Buffers) *transports {
 	rpc := d.Timing.RPCTimeout.D()
 	local := &net.Dialer{Timeout: rpc}
-	origin := pooled(d)
-	origin.DialContext = connecting(local.DialContext)
+	streams := pooled(d)
+	streams.DialContext = connecting(local.DialContext)
+	streams.Protocols = new(http.Protocols)
+	streams.Protocols.SetUnencryptedHTTP2(true)
 	dial := d.Dial
 	if dial == nil {
 		dial = local.DialContext
@@ -54,20 +61,36 @@ func newTransports(d Deps) *transports {
 	// A region that is cut off sends no reset: pings find out.
 	h2.HTTP2 = &http.HTTP2Config{SendPingTimeout: 5 * rpc, PingTimeout: 5 * rpc}
 	return &transports{
-		origin:  &httpSender{rt: origin, scheme: "http"},
+		origin: wire.NewPool(wire.PoolConfig{
+			Dial: local.DialContext, MaxIdle: maxIdle, Idle: idleFor(d), MaxHeader: maxHeaderBytes, ContinueAfter: rpc, Buffers: buffers,
+		}),
+		streams: &httpSender{rt: streams, scheme: "http"},
 		remote:  &httpSender{rt: h2, scheme: "https"},
 		upgrade: &httpSender{rt: remote("http/1.1"), scheme: "https"},
 	}
 }
 
+// maxIdle bounds the idle connections to one server.
+const maxIdle = 256
+
+// idleFor is sooner than servers let go of idle connections themselves, so
+// that a request seldom meets one that is being closed.
+func idleFor(d Deps) time.Duration { return d.Timing.MaxConnectionAge.D() / 2 }
+
 func pooled(d Deps) *http.Transport {
 	return &http.Transport{
 		MaxIdleConns: 512, MaxIdleConnsPerHost: 64,
-		// Sooner than servers let go of idle connections themselves, so that
-		// a request seldom meets one that is being closed.
-		IdleConnTimeout:    d.Timing.MaxConnectionAge.D() / 2,
+		IdleConnTimeout:    idleFor(d),
 		DisableCompression: true,
 	}
+}
+
+// to is how a request reaches an instance of the region.
+func (t *transports) to(ex *Exchange) wire.Sender {
+	if ex.Request.trailers && strings.HasPrefix(ex.Request.Header.Get("Content-Type"), "application/grpc") {
+		return t.streams
+	}
+	return t.origin
 }
 
 // connecting marks the errors of a dialer.
@@ -100,9 +123,9 @@ func dialTLS(dial services.DialFunc, conf *tls.Config, timeout time.Duration) se
 }
 
 func (t *transports) close() {
-	t.origin.CloseIdleConnections()
-	t.remote.CloseIdleConnections()
-	t.upgrade.CloseIdleConnections()
+	for _, s := range []wire.Sender{t.origin, t.streams, t.remote, t.upgrade} {
+		s.Close()
+	}
 }
 
 // httpSender is a wire.Sender on net/http's transport: what speaks HTTP/2.
@@ -113,6 +136,9 @@ type httpSender struct {
 
 // CloseIdleConnections implements wire.Sender.
 func (s *httpSender) CloseIdleConnections() { s.rt.CloseIdleConnections() }
+
+// Close implements wire.Sender.
+func (s *httpSender) Close() { s.rt.CloseIdleConnections() }
 
 // Send implements wire.Sender.
 func (s *httpSender) Send(ctx context.Context, r *wire.Request, resp *wire.Response) error {
@@ -126,7 +152,7 @@ func (s *httpSender) Send(ctx context.Context, r *wire.Request, resp *wire.Respo
 		end()
 		return err
 	}
-	got, err := s.rt.RoundTrip(req)
+	got, err := s.rt.RoundTrip(req) //nolint:bodyclose // it is resp.Body, or closed
 	if err == nil && !timer.Stop() {
 		_ = got.Body.Close()
 		err = wire.ErrDeadline // it came in the moment the time was over
@@ -161,14 +187,14 @@ func (s *httpSender) Send(ctx context.Context, r *wire.Request, resp *wire.Respo
 // interim passes interim answers on while somebody waits for the final one.
 type interim struct {
 	mu   sync.Mutex
-	call func(status int, h *wire.Fields)
+	call wire.InterimReceiver
 }
 
 func (i *interim) got(status int, h textproto.MIMEHeader) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.call != nil && status > http.StatusSwitchingProtocols {
-		i.call(status, wire.FromHTTP(http.Header(h)))
+		i.call.Interim(status, wire.FromHTTP(http.Header(h)))
 	}
 	return nil
 }
@@ -197,6 +223,9 @@ func (s *httpSender) request(ctx context.Context, r *wire.Request, in *interim) 
 		h.Set("Connection", "Upgrade")
 		h.Set("Upgrade", r.Upgrade)
 	}
+	if strings.HasPrefix(h.Get("Content-Type"), "application/grpc") {
+		h.Set("Te", "trailers") // a gRPC server asks for it
+	}
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = []string{""} // net/http would put its own
 	}
@@ -207,6 +236,11 @@ func (s *httpSender) request(ctx context.Context, r *wire.Request, in *interim) 
 		Method: r.Method, URL: u, Host: r.Host, Header: h, ContentLength: r.ContentLength,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: r.Body, GetBody: r.Reopen,
 	}).WithContext(ctx)
+	if len(r.Whole) > 0 {
+		open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(r.Whole)), nil }
+		req.Body, _ = open()
+		req.GetBody = open
+	}
 	if r.Body != nil && r.Trailer != nil {
 		req.Body = &trailedBody{ReadCloser: r.Body, req: req, trailer: r.Trailer}
 		if req.ContentLength < 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,8 @@ type Request struct {
 	// Body is nil for none; ContentLength is -1 when it is not known.
 	Body          io.ReadCloser
 	ContentLength int64
+	// Whole is a body that is there already, instead of Body.
+	Whole []byte
 	// Trailer is asked for after Body has ended; may be nil.
 	Trailer func() *Fields
 	// Expect says that the client waits for leave to send its body.
@@ -35,12 +38,29 @@ type Request struct {
 	Reopen func() (io.ReadCloser, error)
 	// Deadline is when the answer's header must be there.
 	Deadline time.Time
-	// Interim is called with each answer of a status below 200 but 100 and
-	// 101; may be nil.
-	Interim func(status int, h *Fields)
+	// Interim gets each answer of a status below 200 but 100 and 101; may be
+	// nil.
+	Interim InterimReceiver
+	// Lifeline, where it stands for the context, spares the sender to watch
+	// that; may be nil.
+	Lifeline *Lifeline
 }
 
-// Response is a server's final answer.
+// InterimReceiver takes interim answers.
+type InterimReceiver interface{ Interim(status int, h *Fields) }
+
+// idempotent says whether a server may get the request twice, by RFC 9110
+// section 9.2.2 or because it knows a repetition by its key.
+func (r *Request) idempotent() bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete, http.MethodTrace:
+		return true
+	}
+	return r.Header.Has("Idempotency-Key")
+}
+
+// Response is a server's final answer. It must not be copied while its Body is
+// in use.
 type Response struct {
 	Status int
 	// Header is what concerns both ends; fields of the hop are gone, but for
@@ -54,6 +74,16 @@ type Response struct {
 	Trailer func() *Fields
 	// Upgraded is the connection after status 101.
 	Upgraded io.ReadWriteCloser
+
+	body answerBody
+}
+
+// Pieces is a body that can be read without copying.
+type Pieces interface {
+	io.ReadCloser
+	// Next returns the next piece, valid until the next call; more says that
+	// the next call, which may only tell the end, will not have to wait.
+	Next() (p []byte, more bool, err error)
 }
 
 // Sender sends requests to servers over pooled connections.
@@ -67,6 +97,9 @@ type Sender interface {
 	Send(ctx context.Context, r *Request, resp *Response) error
 	// CloseIdleConnections ends those that carry nothing.
 	CloseIdleConnections()
+	// Close ends idle connections and waits for what runs beside a Send.
+	// Nothing may be sent after it.
+	Close()
 }
 
 // ConnectError marks an error from before a request could be sent.
