@@ -171,7 +171,8 @@ func TestRateLimits(t *testing.T) {
 }
 
 func TestAddressKey(t *testing.T) {
-	key := func(s string) string { return addressKey(netip.MustParseAddr(s)) }
+	b := &buckets{seed: maphash.MakeSeed()}
+	key := func(s string) uint64 { return b.hashAddress("", netip.MustParseAddr(s)) }
 	if key("2001:db8::1") != key("2001:db8::ffff") || key("2001:db8::1") == key("2001:db8:0:1::1") {
 		t.Error("a /64 is one client")
 	}
