@@ -57,7 +57,11 @@ func (l *Lab) Squeeze(ctx context.Context, r control.SqueezeRequest, p control.P
 	start := time.Now()
 	q := &squeezer{l: l, r: r, region: res.Region, p: p, res: &res}
 	l.log.Add("squeeze.begin", r.Instance, "squeezing "+r.Instance, nil)
-	err = q.run(ctx, share)
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	l.stopSqueeze.Store(&stop)
+	err = q.run(run, share)
+	l.stopSqueeze.Store(nil)
 	// Whatever happened, the interrupt of the one who asked included.
 	rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), squeezeLapse)
 	defer cancel()
@@ -66,6 +70,14 @@ func (l *Lab) Squeeze(ctx context.Context, r control.SqueezeRequest, p control.P
 	res.Verdict = q.verdict(err)
 	l.log.Add("squeeze.end", r.Instance, res.Verdict, map[string]any{"capacity_rps": res.CapacityRPS, "saturated": res.Saturated, "restored": res.Restored})
 	return res, err
+}
+
+// StopSqueeze implements control.Engine.
+func (l *Lab) StopSqueeze(context.Context, struct{}) (struct{}, error) {
+	if stop := l.stopSqueeze.Load(); stop != nil {
+		(*stop)()
+	}
+	return struct{}{}, nil
 }
 
 // squeezable checks a request and returns the share that the instance has
@@ -308,6 +320,8 @@ func (q *squeezer) verdict(err error) string {
 		shares = fmt.Sprintf("; the shares go back by themselves within %s", squeezeLapse)
 	}
 	switch {
+	case errors.Is(err, context.Canceled):
+		return "interrupted" + shares
 	case err != nil:
 		return "cut short: " + err.Error() + shares
 	case r.Saturated && r.CapacityRPS == 0:

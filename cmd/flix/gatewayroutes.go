@@ -109,7 +109,7 @@ func newRoutesSetCmd(a *app) *cobra.Command {
 	fl.StringSliceVar(&r.Methods, "method", nil, "methods")
 	fl.StringArrayVar(&f.headers, "header", nil, "header that must have a value, NAME=VALUE or NAME=* for any")
 	fl.StringSliceVar(&r.Countries, "country", nil, "countries of the client, like US,CA")
-	fl.StringSliceVar(&r.Devices, "device", nil, "devices: tv, phone, web")
+	fl.StringSliceVar(&r.Devices, "device", nil, "devices: tv, phone, tablet, web")
 	fl.StringSliceVar(&r.Members, "members", nil, "members by id")
 	fl.Float64Var(&f.percent, "percent", 100, "share of the viewers, always the same ones")
 	fl.StringVar(&r.Salt, "salt", "", "routes with the same salt take their shares from the same order of viewers (default: the name)")

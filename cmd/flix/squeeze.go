@@ -116,10 +116,10 @@ func runSqueeze(ctx context.Context, a *app, o squeezeOptions) error {
 		}
 		return err
 	}
-	if ctx.Err() != nil {
-		msg.Printf("the shares go back to what they were\n")
-	}
 	if err != nil {
+		if res.Verdict != "" {
+			msg.Printf("%s\n", res.Verdict)
+		}
 		return err
 	}
 	return printSqueeze(a.env.out(), res)

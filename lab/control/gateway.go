@@ -29,6 +29,9 @@ type GatewayEngine interface {
 	// Squeeze shifts a growing share of a VIP's traffic to one instance until
 	// that is saturated, and restores the shares whatever happens.
 	Squeeze(ctx context.Context, r SqueezeRequest, p Progress) (SqueezeResult, error)
+	// StopSqueeze ends the squeeze test that runs, if one does; its caller gets
+	// what it has found so far.
+	StopSqueeze(ctx context.Context, r struct{}) (struct{}, error)
 	DebugToken(ctx context.Context, r DebugRequest) (DebugToken, error)
 }
 
@@ -215,5 +218,6 @@ func gatewayMux(m *http.ServeMux, e GatewayEngine) {
 	})
 	m.HandleFunc("POST /v1/gateway/filters", call(e.ChangeFilter))
 	m.HandleFunc("POST /v1/gateway/squeeze", stream(e.Squeeze))
+	m.HandleFunc("POST /v1/gateway/squeeze/stop", call(e.StopSqueeze))
 	m.HandleFunc("POST /v1/gateway/debug", call(e.DebugToken))
 }

@@ -37,6 +37,11 @@ func (*fakeEngine) Squeeze(_ context.Context, r SqueezeRequest, p Progress) (Squ
 	return SqueezeResult{VIP: r.VIP, Restored: true}, services.Errorf(services.Conflict, "no traffic")
 }
 
+func (f *fakeEngine) StopSqueeze(context.Context, struct{}) (struct{}, error) {
+	f.called("stop squeeze")
+	return struct{}{}, nil
+}
+
 func (*fakeEngine) DebugToken(_ context.Context, r DebugRequest) (DebugToken, error) {
 	return DebugToken{Header: "X-Flix-Debug", Token: r.VIP}, nil
 }

@@ -2,8 +2,10 @@ package control
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // Routes tells the gateways' table.
@@ -31,9 +33,31 @@ func (c *Client) ChangeFilter(ctx context.Context, r FilterChange) (Filters, err
 	return do[Filters](ctx, c, http.MethodPost, "/v1/gateway/filters", r)
 }
 
-// Squeeze runs a squeeze test. The result is set beside an error too.
+// squeezeFarewell bounds the wait for the end of a squeeze that was told to.
+const squeezeFarewell = 10 * time.Second
+
+// Squeeze runs a squeeze test. The result is set beside an error too, also when
+// ctx ends: the test is then told to end, and what it has found comes back with
+// the word whether the shares are restored.
 func (c *Client) Squeeze(ctx context.Context, r SqueezeRequest, p Progress) (SqueezeResult, error) {
-	return streamed[SqueezeResult](ctx, c, "/v1/gateway/squeeze", r, p)
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	told := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(told)
+		end, done := context.WithTimeout(run, squeezeFarewell)
+		defer done()
+		if _, err := do[struct{}](end, c, http.MethodPost, "/v1/gateway/squeeze/stop", struct{}{}); err != nil {
+			cancel()
+		}
+	})
+	res, err := streamed[SqueezeResult](run, c, "/v1/gateway/squeeze", r, p)
+	if !stop() {
+		cancel()
+		<-told
+		err = errors.Join(ctx.Err(), err)
+	}
+	return res, err
 }
 
 // DebugToken signs a token that shows the detail of requests.

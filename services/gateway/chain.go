@@ -17,11 +17,19 @@ import (
 // maxFilters bounds a chain: a filter's place in it is one byte.
 const maxFilters = 128
 
+// timedPerSecond is how many requests have their filters timed each second,
+// beside those whose detail is asked for.
+const timedPerSecond = 100
+
 // chain is every filter in the order they run.
 type chain struct {
 	log    *slog.Logger
 	all    []*step // by phase, then order
 	byName map[string]*step
+
+	// clock chooses the requests whose filters are timed: to look at the clock
+	// takes longer than most filters do.
+	clock sampler
 
 	mu sync.Mutex // one change of active at a time
 	// active are the filters that are switched on, by phase.
@@ -33,6 +41,7 @@ func newChain(log *slog.Logger, filters []Filter) (*chain, error) {
 		return nil, services.Errorf(services.Invalid, "gateway: %d filters, at most %d fit", len(filters), maxFilters)
 	}
 	c := &chain{log: log, byName: make(map[string]*step, len(filters))}
+	c.clock.perSecond.Store(timedPerSecond)
 	for _, f := range filters {
 		if f.Name == "" || (f.Run == nil) == (f.Start == nil) || f.Phase < Inbound || f.Phase > Outbound {
 			return nil, services.Errorf(services.Invalid, "gateway: filter %q needs a name, a phase and either Run or Start", f.Name)
@@ -95,9 +104,12 @@ func (c *chain) disable(name string, off bool) error {
 // run takes the exchange through all phases.
 func (c *chain) run(ex *Exchange) {
 	active := c.active.Load()
+	ex.timed = c.clock.take(ex.Received) || ex.Request.Header.Has(DebugHeader)
 	ex.Passport.add(inReqHeadersReceived, 0)
 	ex.mark(filtersInboundStart)
-	_, ex.Err = c.through(ex, active[Inbound], 0)
+	for next := 0; next < len(active[Inbound]) && ex.Err == nil; {
+		next, ex.Err = c.through(ex, active[Inbound], next) // goes on behind an optional filter that panicked
+	}
 	if len(ex.tasks) > 0 {
 		ex.Err = c.settle(ex, ex.Err)
 	}
@@ -130,13 +142,17 @@ func (c *chain) run(ex *Exchange) {
 func (c *chain) through(ex *Exchange, steps []*step, from int) (next int, err error) {
 	var (
 		at, limited = from, false
-		start       = ex.elapsed()
+		start       time.Duration
+		took        = time.Duration(-1)
 	)
+	if ex.timed {
+		start = ex.elapsed()
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			st := steps[at]
 			st.leave(limited)
-			next, err = at+1, c.panicked(ex, st, p, start)
+			next, err = at+1, c.panicked(ex, st, p)
 		}
 	}()
 	for ; at < len(steps); at++ {
@@ -159,12 +175,14 @@ func (c *chain) through(ex *Exchange, steps []*step, from int) (next int, err er
 			ex.begin(st, limited)
 		}
 		limited = false
-		end := ex.elapsed()
-		ex.note(st, end-start)
-		if st.Run != nil {
-			st.ran(end-start, err)
+		if ex.timed {
+			end := ex.elapsed()
+			took, start = end-start, end
+			ex.note(st, took)
 		}
-		start = end
+		if st.Run != nil {
+			st.ran(took, err)
+		}
 		if err != nil {
 			if st.Optional {
 				c.log.Debug("an optional filter failed", "filter", st.Name, "request", ex.RequestID, "error", err)
@@ -197,12 +215,10 @@ func (st *step) full() error {
 		WithReason(ReasonFilterConcurrency).WithRemedy("try again in a moment")
 }
 
-func (c *chain) panicked(ex *Exchange, st *step, p any, start time.Duration) error {
+func (c *chain) panicked(ex *Exchange, st *step, p any) error {
 	c.log.Error("filter panicked", "filter", st.Name, "request", ex.RequestID, "panic", p, "stack", string(debug.Stack()))
 	err := services.Errorf(services.Internal, "filter %s panicked", st.Name)
-	took := ex.elapsed() - start
-	ex.note(st, took)
-	st.ran(took, err)
+	st.ran(-1, err)
 	if st.Optional {
 		return nil
 	}
@@ -275,7 +291,7 @@ func (c *chain) settle(ex *Exchange, failed error) error {
 func (c *chain) take(ex *Exchange, r *running) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = c.panicked(ex, r.st, p, ex.elapsed())
+			err = c.panicked(ex, r.st, p)
 		}
 	}()
 	return r.done(ex)

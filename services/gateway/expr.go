@@ -240,7 +240,7 @@ func unescape(s string) string {
 // none. Errors are Invalid and say at which character it stops making sense.
 func ParseCondition(text, salt string) (*Condition, error) {
 	if len(text) > maxExpression {
-		return nil, services.Errorf(services.Invalid, "when: the condition has %d bytes, at most %d are taken", len(text), maxExpression)
+		return nil, services.Errorf(services.Invalid, "the condition has %d bytes, at most %d are taken", len(text), maxExpression)
 	}
 	p := &parser{text: text, salt: salt}
 	p.next()
@@ -265,7 +265,7 @@ type parser struct {
 
 func (p *parser) fail(format string, args ...any) {
 	if p.err == nil {
-		p.err = services.Errorf(services.Invalid, "when: at character %d of %q: %s", p.tok.at+1, p.text, fmt.Sprintf(format, args...)).
+		p.err = services.Errorf(services.Invalid, "at character %d of %q: %s", p.tok.at+1, p.text, fmt.Sprintf(format, args...)).
 			WithRemedy(`write it like: country in (US, CA) && device == tv && percent(5)`)
 	}
 	p.tok = lexeme{kind: tokenEnd, at: len(p.text)}

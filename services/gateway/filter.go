@@ -100,7 +100,9 @@ type step struct {
 	ok       atomic.Uint64
 	failed   atomic.Uint64
 	rejected atomic.Uint64
-	nanos    atomic.Int64
+	// nanos is the time spent in the first timed of the runs, as estimated.
+	nanos atomic.Int64
+	timed atomic.Uint64
 }
 
 // enter counts a request in, unless too many are in the filter already.
@@ -125,12 +127,30 @@ func (st *step) leave(limited bool) {
 	}
 }
 
-// ran notes one run.
+// ran notes one run; took is below 0 where nobody looked at the clock. A run
+// that is timed stands for those since the last one, so that the sum only
+// grows.
 func (st *step) ran(took time.Duration, err error) {
-	st.nanos.Add(int64(took))
 	if err != nil {
 		st.failed.Add(1)
-		return
+	} else {
+		st.ok.Add(1)
 	}
-	st.ok.Add(1)
+	if took >= 0 {
+		runs := st.runs()
+		if since := runs - st.timed.Swap(runs); since > 0 && since <= runs {
+			st.nanos.Add(int64(took) * int64(since))
+		}
+	}
+}
+
+func (st *step) runs() uint64 { return st.ok.Load() + st.failed.Load() }
+
+// mean is about how long a run takes.
+func (st *step) mean() time.Duration {
+	n := st.timed.Load()
+	if n == 0 {
+		return 0
+	}
+	return time.Duration(uint64(st.nanos.Load()) / n)
 }

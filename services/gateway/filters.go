@@ -19,7 +19,7 @@ func (s *Server) builtin() []Filter {
 	leaving := func(ex *Exchange) bool { return len(ex.Savers) > 0 }
 	staying := func(ex *Exchange) bool { return len(ex.Savers) == 0 }
 	has := func(name string) func(*Exchange) bool {
-		return func(ex *Exchange) bool { return ex.Request.Header.Has(name) }
+		return func(ex *Exchange) bool { return ex.Request.Header.Get(name) != "" }
 	}
 	return []Filter{
 		{Name: "metrics", Phase: Inbound, Order: 10, Run: s.count},

@@ -129,7 +129,7 @@ func newChainCollector(c *chain) *chainCollector {
 	return &chainCollector{
 		c:        c,
 		total:    prometheus.NewDesc("gateway_filter_total", "Runs of a filter; rejected ones met its concurrency limit.", []string{"filter", "result"}, nil),
-		seconds:  prometheus.NewDesc("gateway_filter_seconds_total", "Time spent in a filter.", []string{"filter"}, nil),
+		seconds:  prometheus.NewDesc("gateway_filter_seconds_total", "Time spent in a filter, estimated: a run that is timed stands for those since the last one.", []string{"filter"}, nil),
 		inFlight: prometheus.NewDesc("gateway_filter_inflight", "Requests in a filter that has a concurrency limit.", []string{"filter"}, nil),
 		onOff:    prometheus.NewDesc("gateway_filter_enabled", "1 while a filter is switched on.", []string{"filter"}, nil),
 	}

@@ -73,9 +73,10 @@ func (s *Server) locate(ex *Exchange) error {
 
 // Kinds of devices, as member tokens name them.
 const (
-	deviceTV    = "tv"
-	devicePhone = "phone"
-	deviceWeb   = "web"
+	deviceTV     = "tv"
+	devicePhone  = "phone"
+	deviceTablet = "tablet"
+	deviceWeb    = "web"
 )
 
 // deviceOf guesses a device from what a client says of itself, for routes and
@@ -91,7 +92,10 @@ func deviceOf(h Header) string {
 	if h.Get("Sec-Ch-Ua-Mobile") == "?1" {
 		return devicePhone
 	}
-	for _, word := range [...]string{"iPhone", "Android", "Mobile", "iPad"} {
+	if strings.Contains(agent, "iPad") || strings.Contains(agent, "Tablet") {
+		return deviceTablet
+	}
+	for _, word := range [...]string{"iPhone", "Android", "Mobile"} {
 		if strings.Contains(agent, word) {
 			return devicePhone
 		}

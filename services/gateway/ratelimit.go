@@ -214,7 +214,7 @@ func (s *Server) within(ex *Exchange, scope string, r *rates) error {
 	b := s.limiter.buckets()
 	now := ex.Received.UnixNano()
 	if r.client.PerSecond > 0 {
-		if wait, ok := b.take(b.hash('c', scope, addressKey(ex.Client)), r.client, now); !ok {
+		if wait, ok := b.take(b.hashAddress(scope, ex.Client), r.client, now); !ok {
 			return limited(ex, "this client", r.client, wait)
 		}
 	}
@@ -247,12 +247,19 @@ func (b *buckets) hash(kind byte, scope, key string) uint64 {
 	return h.Sum64()
 }
 
-// addressKey is what counts as one client: an IPv4 address, or the /64 that a
-// subscriber of IPv6 has to himself.
-func addressKey(a netip.Addr) string {
-	b := a.As16()
+// hashAddress is hash for what counts as one client: an IPv4 address, or the
+// /64 that a subscriber of IPv6 has to himself.
+func (b *buckets) hashAddress(scope string, a netip.Addr) uint64 {
+	var h maphash.Hash
+	h.SetSeed(b.seed)
+	_ = h.WriteByte('c')
+	_, _ = h.WriteString(scope)
+	_ = h.WriteByte(0)
+	raw := a.As16()
+	n := len(raw)
 	if a.Is6() && !a.Is4In6() {
-		return string(b[:8])
+		n = 8
 	}
-	return string(b[:])
+	_, _ = h.Write(raw[:n])
+	return h.Sum64()
 }

@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"time"
-
 	"github.com/flix-lab/flix/services"
 )
 
@@ -36,7 +34,8 @@ type FilterStatus struct {
 	Runs        uint64 `json:"runs"`
 	Errors      uint64 `json:"errors"`
 	Rejected    uint64 `json:"rejected"`
-	// MeanUS is the mean time of a run, in microseconds.
+	// MeanUS is the mean time of a run, in microseconds, estimated from those
+	// that were timed.
 	MeanUS  float64        `json:"mean_us"`
 	Options []FilterOption `json:"options"`
 }
@@ -66,12 +65,10 @@ func (s *Server) Filters() []FilterStatus {
 func (st *step) status() FilterStatus {
 	f := FilterStatus{
 		Name: st.Name, Phase: st.Phase.String(), Order: st.Order, Enabled: !st.disabled.Load(), Async: st.Start != nil, Optional: st.Optional,
-		Concurrency: st.limit.Load(), InFlight: st.inFlight.Load(), Runs: st.ok.Load() + st.failed.Load(), Errors: st.failed.Load(), Rejected: st.rejected.Load(),
+		Concurrency: st.limit.Load(), InFlight: st.inFlight.Load(), Runs: st.runs(), Errors: st.failed.Load(), Rejected: st.rejected.Load(),
 		Options: []FilterOption{},
 	}
-	if f.Runs > 0 {
-		f.MeanUS = float64(time.Duration(st.nanos.Load()).Microseconds()) / float64(f.Runs)
-	}
+	f.MeanUS = float64(st.mean().Nanoseconds()) / 1000
 	return f
 }
 

@@ -40,7 +40,7 @@ type Route struct {
 	Headers map[string]string `json:"headers,omitempty"`
 	// Countries of the client, ISO 3166-1 alpha-2.
 	Countries []string `json:"countries,omitempty"`
-	// Devices: tv, phone or web, by the member's token or, without one, what
+	// Devices: tv, phone, tablet or web, by the member's token or, without one, what
 	// the client says of itself.
 	Devices []string `json:"devices,omitempty"`
 	// Members by id.
@@ -260,8 +260,8 @@ func (r *Route) checkConditions() (string, error) {
 		}
 	}
 	for _, d := range r.Devices {
-		if !slices.Contains([]string{deviceTV, devicePhone, deviceWeb}, d) {
-			return bad("devices", "%q is not one of tv, phone, web", d)
+		if !slices.Contains([]string{deviceTV, devicePhone, deviceTablet, deviceWeb}, d) {
+			return bad("devices", "%q is not one of tv, phone, tablet, web", d)
 		}
 	}
 	if slices.Contains(r.Members, "") {
@@ -338,7 +338,7 @@ func (r *Route) target() string {
 // conditions counts what the route asks besides its path.
 func (r *Route) conditions() int {
 	n := 0
-	for _, has := range []bool{len(r.Hosts) > 0, len(r.Methods) > 0, len(r.Countries) > 0, len(r.Devices) > 0, len(r.Members) > 0, r.Percent != nil, r.When != ""} {
+	for _, has := range []bool{len(r.Hosts) > 0, len(r.Methods) > 0, len(r.Countries) > 0, len(r.Devices) > 0, len(r.Members) > 0, r.Percent != nil, r.When != "", len(r.In) > 0, r.Until != nil} {
 		if has {
 			n++
 		}

@@ -62,7 +62,7 @@ type SqueezeReport struct {
 // bucket is at most 6.25 % wide.
 const (
 	latencySub     = 16
-	latencyBuckets = 23 * latencySub
+	latencyBuckets = 27 * latencySub
 )
 
 // latencyBucket is the bucket of a duration.

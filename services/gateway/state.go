@@ -51,6 +51,8 @@ type chainState struct {
 	origin string
 	// vip is the API whose load the request is part of.
 	vip *vipLoad
+	// timed says that the filters' time is measured.
+	timed bool
 	// runs are the filters that ran, by their place in the chain.
 	runs [maxRuns]tagged
 	nrun int

@@ -151,8 +151,8 @@ func (rs *routes) match(ex *Exchange, stay bool) *Route {
 
 func first(list []*Route, f facts, path string, stay bool) *Route {
 	for _, r := range list {
-		if stay && r.Region != "" && r.VIP == "" && r.Region != f.region {
-			continue
+		if r.Region != "" && r.VIP == "" && (stay || r.Region == f.region) {
+			continue // it leads nowhere from here
 		}
 		if r.matches(f, path) {
 			return r
@@ -241,7 +241,9 @@ func SortRoutes(rs []Route) {
 	})
 }
 
-// Beneath finds the route that requests for another's path go to so far.
+// Beneath finds the route that requests for another's path go to so far, else
+// one that leads to the same API: what that asks of a client, a route beside it
+// should not forget.
 func Beneath(table []Route, r Route) (Route, bool) {
 	sorted := slices.Clone(table)
 	SortRoutes(sorted)
@@ -257,6 +259,11 @@ func Beneath(table []Route, r Route) (Route, bool) {
 			continue
 		}
 		if rest, ok := strings.CutPrefix(p, strings.TrimSuffix(o.Prefix, "/")); ok && (rest == "" || rest[0] == '/') {
+			return o, true
+		}
+	}
+	for _, o := range sorted {
+		if !o.Overlay && o.Name != r.Name && o.VIP != "" && o.VIP == r.VIP && o.Member {
 			return o, true
 		}
 	}
