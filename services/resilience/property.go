@@ -124,7 +124,12 @@ func duration(name, short string, at func(*settings) *time.Duration) Property {
 			*at(s) = d
 			return nil
 		},
-		get: func(s *settings) string { return at(s).String() },
+		get: func(s *settings) string {
+			if d := *at(s); d%time.Millisecond != 0 {
+				return d.String()
+			}
+			return strconv.FormatInt(at(s).Milliseconds(), 10)
+		},
 	}
 }
 
