@@ -48,6 +48,9 @@ type Lab struct {
 	// busyCtx ends when the client of that verb goes away.
 	busyCtx context.Context
 
+	// squeezing is held by the squeeze test that runs.
+	squeezing sync.Mutex
+
 	mu     sync.Mutex // guards what follows, and busy
 	intent *intent
 	secret secrets

@@ -167,7 +167,7 @@ breaks it on purpose to measure what viewers feel.`,
 	}
 	add("lab", newLabCmd(a))
 	add("watch", newPlayCmd(a), newTitleCmd(a), newTraceCmd(a), newTopCmd(a), newEventsCmd(a))
-	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a), newCommandCmd(a), newImagesCmd(a))
+	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a), newGatewayCmd(a), newCommandCmd(a), newImagesCmd(a))
 	root.AddCommand(newVersionCmd(a), newDaemonCmd(a), newHostCmd(a), newServeCmd(a), newVolumeCmd(a), newManCmd(a), &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitHelp})
 	for _, c := range notBuilt() {
 		root.AddCommand(c)
@@ -183,7 +183,6 @@ func notBuilt() []*cobra.Command {
 		"load":     "Fleets of players",
 		"scale":    "Autoscaling policies",
 		"report":   "Reports of evacuations and experiments",
-		"gateway":  "Routes of the gateway",
 		"registry": "Contents of the registry",
 		"cache":    "EVCache",
 		"steer":    "Steering decisions",

@@ -20,5 +20,6 @@ hand.`,
 	}
 	c.Flags().StringVar(&dir, "state", "/flix", "folder with world.json and specs.json")
 	c.Flags().StringVar(&control, "control", "127.0.0.1:9099", "address to answer the daemon on")
+	c.AddCommand(newServeGatewayCmd(a))
 	return c
 }

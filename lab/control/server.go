@@ -54,6 +54,7 @@ type Engine interface {
 	Check(ctx context.Context, r CheckRequest, p Progress) (Check, error)
 	Commands(ctx context.Context, q CommandQuery) (Commands, error)
 	SetCommand(ctx context.Context, r CommandRequest) (Commands, error)
+	GatewayEngine
 	Log() *Log
 }
 
@@ -147,6 +148,7 @@ func mux(e Engine, onDown func()) *http.ServeMux {
 	m.HandleFunc("POST /v1/resume", stream(e.Resume))
 	m.HandleFunc("GET /v1/diff", get(e.Diff))
 	m.HandleFunc("POST /v1/snapshots", stream(e.SaveSnapshot))
+	gatewayMux(m, e)
 	m.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { events(e.Log(), w, r) })
 	return m
 }

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/flix-lab/flix/services"
 )
 
@@ -126,26 +128,61 @@ func pick(servers []server, tried []string, now time.Time) (server, bool) {
 // guards bound the requests at once per VIP, so that one slow API does not
 // take all the memory of the edge.
 type guards struct {
-	mu   sync.Mutex
-	open map[string]*atomic.Int64
+	mu   sync.RWMutex
+	open map[string]*guard
 }
 
-// enter counts a request to a VIP in; call leave when it is over.
-func (g *guards) enter(vip string, limit int64) (leave func(), err error) {
-	g.mu.Lock()
+// guard counts the requests under way to one VIP, and how tries ended.
+type guard struct {
+	atomic.Int64
+	tries [len(allOutcomes)]atomic.Pointer[prometheus.Counter]
+}
+
+// of returns the guard of a VIP; there is one per VIP of the routing tables
+// ever set.
+func (g *guards) of(vip string) *guard {
+	g.mu.RLock()
 	n := g.open[vip]
-	if n == nil {
+	g.mu.RUnlock()
+	if n != nil {
+		return n
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if n = g.open[vip]; n == nil {
 		if g.open == nil {
-			g.open = make(map[string]*atomic.Int64)
+			g.open = make(map[string]*guard)
 		}
-		n = new(atomic.Int64) // one per VIP of the routing tables ever set
+		n = new(guard)
 		g.open[vip] = n
 	}
-	g.mu.Unlock()
+	return n
+}
+
+// enter counts a request to a VIP in; Add(-1) when it is over.
+func (g *guards) enter(vip string, limit int64) (*guard, error) {
+	n := g.of(vip)
 	if n.Add(1) > limit {
 		n.Add(-1)
 		return nil, services.Errorf(services.Exhausted, "%s: %d requests are under way already", vip, limit).
 			WithReason(ReasonConcurrency).WithRemedy("try again in a moment")
 	}
-	return func() { n.Add(-1) }, nil
+	return n, nil
+}
+
+// tried counts how a try ended.
+func (g *guard) tried(m *metrics, vip string, o outcome) {
+	for k, name := range allOutcomes {
+		if name != o {
+			continue
+		}
+		c := g.tries[k].Load()
+		if c == nil {
+			made := m.tries.WithLabelValues(vip, string(o))
+			c = &made
+			g.tries[k].Store(c)
+		}
+		(*c).Inc()
+		return
+	}
 }

@@ -15,7 +15,7 @@ func BenchmarkInbound(b *testing.B) {
 	for b.Loop() {
 		ex := &Exchange{ctx: b.Context(), Received: time.Now(), Request: Request{
 			Method: "GET", Host: edgeHost, Path: "/play/start", Body: http.NoBody, TLS: true,
-			Header: Header{"Authorization": {tok}, "Accept": {"*/*"}},
+			Header: NewHeader("Authorization", tok, "Accept", "*/*"),
 		}}
 		e.chain.run(ex)
 		ex.finish()
@@ -29,7 +29,7 @@ func benchGateway(b *testing.B) *edge {
 	w := newWorld(b)
 	return w.gateway("us-east", func(d *Deps) {
 		d.Filters = []Filter{{Name: "stub", Phase: Endpoint, Run: func(ex *Exchange) error {
-			ex.Response = Response{Status: 204, Header: Header{}}
+			ex.Response = Response{Status: 204, Header: NewHeader()}
 			return nil
 		}}}
 	})

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/gateway/wire"
 )
 
 // maxTries bounds the servers one request is tried on.
@@ -23,29 +24,25 @@ const (
 	gone       outcome = "client_gone"
 )
 
-// connectError marks an error from before a request could be sent.
-type connectError struct{ err error }
-
-func (e *connectError) Error() string { return "connect: " + e.err.Error() }
-func (e *connectError) Unwrap() error { return e.err }
-
-// errTryTimeout is the cause of the context of a try that took too long.
-var errTryTimeout = errors.New("no answer in time")
+// allOutcomes are all there are.
+var allOutcomes = [...]outcome{answered, overloaded, refused, broken, late, gone}
 
 // classify names what became of a try. client is the context of the request,
-// try that of the try.
-func classify(client, try context.Context, resp *http.Response, err error) outcome {
-	var ce *connectError
+// status that of the answer.
+func classify(client context.Context, status int, err error) outcome {
 	switch {
-	case err == nil && resp.StatusCode == http.StatusServiceUnavailable:
+	case err == nil && status == http.StatusServiceUnavailable:
 		return overloaded
 	case err == nil:
 		return answered
+	}
+	var ce *wire.ConnectError
+	switch {
 	case client.Err() != nil:
 		return gone
 	case errors.As(err, &ce):
 		return refused
-	case errors.Is(context.Cause(try), errTryTimeout):
+	case errors.Is(err, wire.ErrDeadline):
 		return late
 	}
 	return broken
