@@ -80,13 +80,19 @@ func (l *Limiter) Acquire() (Ticket, bool) {
 // call; rtt is how long the call took.
 func (l *Limiter) Release(t Ticket, now, rtt time.Duration, o Outcome) {
 	l.inFlight.Add(-1)
+	l.Sample(now, rtt, t.inFlight, o)
+}
+
+// Sample tells of a call whose place somebody else counts: how long it took,
+// and how many were under way with it.
+func (l *Limiter) Sample(now, rtt time.Duration, inFlight int64, o Outcome) {
 	if o == Ignored || rtt < minRTT {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := &l.window
-	w.add(rtt, t.inFlight, o == Dropped)
+	w.add(rtt, inFlight, o == Dropped)
 	if now <= w.next {
 		return
 	}
