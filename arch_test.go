@@ -40,8 +40,8 @@ type rule struct {
 // shared are the packages under services that are no roles: every role and the
 // appliance may build on them.
 var shared = []string{
-	"services/edge", "services/events", "services/evcache", "services/kv", "services/lookup", "services/lookup/eureka",
-	"services/media", "services/objects", "services/resilience", "services/rpc", "services/search", "services/sidecar", "services/sqldb",
+	"services/edge", "services/events", "services/evcache", "services/gateway/wire", "services/kv", "services/lookup", "services/lookup/eureka",
+	"services/media", "services/objects", "services/resilience", "services/resilience/limit", "services/rpc", "services/search", "services/sidecar", "services/sqldb",
 	"services/telemetry", "services/token",
 }
 

@@ -32,6 +32,9 @@ type intent struct {
 	Evacuated map[string]string `json:"evacuated,omitempty"`
 	// Cuts are the partitions of the WAN; those whose time is over count no more.
 	Cuts []runtime.Cut `json:"cuts,omitempty"`
+	// Tables are the versions of the gateways' routing table, the oldest first;
+	// none while it is the built-in one.
+	Tables []routeTable `json:"tables,omitempty"`
 	// Moving is the evacuation in progress, for resumption after a crash.
 	Moving *moving `json:"moving,omitempty"`
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/flix-lab/flix/lab/control"
@@ -48,6 +49,10 @@ type Lab struct {
 	busy string
 	// busyCtx ends when the client of that verb goes away.
 	busyCtx context.Context
+
+	// squeezing is held by the squeeze test that runs, which stopSqueeze ends.
+	squeezing   sync.Mutex
+	stopSqueeze atomic.Pointer[context.CancelFunc]
 
 	mu     sync.Mutex // guards what follows, and busy
 	intent *intent

@@ -185,6 +185,7 @@ func (l *Lab) watch(ctx context.Context) {
 	}
 	last := map[string]seen{}
 	hosts := map[string]bool{}
+	untold := map[string]bool{} // what runs again with the properties of its start
 	for {
 		select {
 		case <-ctx.Done():
@@ -204,6 +205,11 @@ func (l *Lab) watch(ctx context.Context) {
 			}
 			hosts[h] = alive
 		}
+		for id := range untold {
+			if l.reapply(ctx, id) == nil {
+				delete(untold, id)
+			}
+		}
 		live, err := l.rt.List(ctx)
 		if err != nil {
 			continue // the hosts loop above names the one that is gone
@@ -221,6 +227,7 @@ func (l *Lab) watch(ctx context.Context) {
 				l.log.Add("instance.failed", i.Spec.ID, i.Spec.ID+" failed: "+i.Error, nil)
 			case i.Restarts > was.restarts:
 				l.log.Add("instance.restarted", i.Spec.ID, i.Spec.ID+" runs again", nil)
+				untold[i.Spec.ID] = true
 			}
 		}
 	}

@@ -22,5 +22,6 @@ hand.`,
 	c.Flags().StringVar(&control, "control", "127.0.0.1:9099", "address to answer the daemon on")
 	c.AddCommand(newServeRegistryCmd(a))
 	c.AddCommand(newServeOCACmd(a))
+	c.AddCommand(newServeGatewayCmd(a))
 	return c
 }

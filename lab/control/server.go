@@ -55,6 +55,9 @@ type Engine interface {
 	SteeringEngine
 	CacheEngine
 	Registry
+	Commands(ctx context.Context, q CommandQuery) (Commands, error)
+	SetCommand(ctx context.Context, r CommandRequest) (Commands, error)
+	GatewayEngine
 	Log() *Log
 }
 
@@ -130,6 +133,13 @@ func mux(e Engine, onDown func()) *http.ServeMux {
 		return struct{}{}, e.Record(ctx, r.Event, r.Spans)
 	}))
 	registryRoutes(m, e)
+	m.HandleFunc("GET /v1/commands", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		get(func(ctx context.Context) (Commands, error) {
+			return e.Commands(ctx, CommandQuery{Name: q.Get("name"), Region: q.Get("region"), Role: q.Get("role"), Instance: q.Get("instance")})
+		})(w, r)
+	})
+	m.HandleFunc("POST /v1/commands", call(e.SetCommand))
 	m.HandleFunc("GET /v1/wan", get(e.WAN))
 	m.HandleFunc("POST /v1/wan", call(e.Cut))
 	m.HandleFunc("POST /v1/check", stream(e.Check))
@@ -144,6 +154,7 @@ func mux(e Engine, onDown func()) *http.ServeMux {
 	m.HandleFunc("GET /v1/diff", get(e.Diff))
 	steerMux(m, e)
 	m.HandleFunc("POST /v1/snapshots", stream(e.SaveSnapshot))
+	gatewayMux(m, e)
 	m.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { events(e.Log(), w, r) })
 	return m
 }

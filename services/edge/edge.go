@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/resilience"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/topology"
 )
@@ -75,7 +76,8 @@ func (e *Edge) unknown(w http.ResponseWriter, r *http.Request) {
 }
 
 // Handle adds a route. Requests are checked by their description first; the
-// answer is sent as JSON, and a nil one is 204. Routes are added before Serve.
+// answer is sent as JSON, and a nil one is 204. Each request is a scope in which
+// commands may remember what they were answered. Routes are added before Serve.
 func (e *Edge) Handle(o Operation, answer func(r *http.Request) (any, error)) {
 	if m := o.method(); !slices.Contains(e.methods, m) {
 		e.methods = append(e.methods, m)
@@ -92,7 +94,7 @@ func (e *Edge) Handle(o Operation, answer func(r *http.Request) (any, error)) {
 			e.refuse(w, r, o.Pattern, status, services.Wrap(o.ID, err))
 			return
 		}
-		v, err := answer(r)
+		v, err := answer(r.WithContext(resilience.WithScope(r.Context())))
 		switch {
 		case err != nil:
 			e.fail(w, r, o.Pattern, err)

@@ -36,6 +36,21 @@ func (b *replayBody) replayable() bool {
 	return !b.spilled
 }
 
+// whole returns a body that is all there, without waiting for any of it.
+func (b *replayBody) whole() ([]byte, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.spilled {
+		return nil, false
+	}
+	if c, ok := b.src.(*clientBody); ok && b.err == nil && len(b.kept) == 0 {
+		if p, ok := c.whole(); ok {
+			b.kept, b.err = p, io.EOF
+		}
+	}
+	return b.kept, errors.Is(b.err, io.EOF)
+}
+
 // failure is what went wrong with the client's side of the body, or nil.
 func (b *replayBody) failure() error {
 	if b == nil {

@@ -35,7 +35,7 @@ type edgeCounts struct {
 	all, busyNanos                      atomic.Int64
 }
 
-func (e *edgeCounts) answered(proxiedIn bool, took time.Duration) {
+func (e *edgeCounts) answered(proxiedIn bool, at time.Time, took time.Duration) {
 	e.all.Add(1)
 	e.busyNanos.Add(int64(took))
 	if proxiedIn {
@@ -43,7 +43,7 @@ func (e *edgeCounts) answered(proxiedIn bool, took time.Duration) {
 		return
 	}
 	e.client.Add(1)
-	e.last.Store(time.Now().UnixMilli())
+	e.last.Store(at.UnixMilli())
 }
 
 // Edge reports what this gateway did for clients.
@@ -58,9 +58,21 @@ func (s *Server) Edge() EdgeReport {
 
 // RegisterAdmin adds the gateway's admin endpoints:
 //
-//	GET /edge    EdgeReport
+//	GET /edge      EdgeReport
+//	GET /routes    TableReport
+//	GET /filters   array of FilterStatus
+//	GET /squeeze   SqueezeReport
 func (s *Server) RegisterAdmin(mux *http.ServeMux, key string) {
 	mux.Handle("GET /edge", telemetry.Guard(key, func(w http.ResponseWriter, _ *http.Request) {
 		telemetry.WriteJSON(w, http.StatusOK, s.Edge())
+	}))
+	mux.Handle("GET /routes", telemetry.Guard(key, func(w http.ResponseWriter, _ *http.Request) {
+		telemetry.WriteJSON(w, http.StatusOK, s.Routes())
+	}))
+	mux.Handle("GET /filters", telemetry.Guard(key, func(w http.ResponseWriter, _ *http.Request) {
+		telemetry.WriteJSON(w, http.StatusOK, s.Filters())
+	}))
+	mux.Handle("GET /squeeze", telemetry.Guard(key, func(w http.ResponseWriter, _ *http.Request) {
+		telemetry.WriteJSON(w, http.StatusOK, s.Squeezed())
 	}))
 }

@@ -90,6 +90,11 @@ func (w *world) member(id string) string {
 	return "Bearer " + w.key.Sign(token.Member, token.Claims{Member: id, Plan: "premium", Device: "tv", Country: "US"}, time.Now(), time.Hour)
 }
 
+// debug signs the header that asks for the detail of a request.
+func (w *world) debug() string {
+	return w.key.Sign(token.Debug, token.Claims{}, time.Now(), time.Hour)
+}
+
 // registry is a Lookup that tests write to.
 type registry struct {
 	mu   sync.Mutex

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/flix-lab/flix/services"
 )
@@ -27,23 +29,42 @@ const (
 	ReasonTooLarge = "body_too_large"
 	// ReasonSlowBody: the request's body does not arrive.
 	ReasonSlowBody = "body_too_slow"
+	// ReasonMalformed: what the client sent is no request of HTTP.
+	ReasonMalformed = "malformed"
 	// ReasonClientGone: the client went away.
 	ReasonClientGone = "client_gone"
+	// ReasonRateLimited: the client, the member or all of the route's users ask
+	// too often.
+	ReasonRateLimited = "rate_limited"
+	// ReasonShed: the gateway or the API is overloaded, and the request matters
+	// less than others.
+	ReasonShed = "load_shed"
+	// ReasonFilterConcurrency: too many requests are in one filter already.
+	ReasonFilterConcurrency = "filter_concurrency"
+	// ReasonPreflight: a page of that origin may not use the API.
+	ReasonPreflight = "origin_not_allowed"
 )
 
 // statusClientGone is what nobody reads; the metrics show it.
 const statusClientGone = 499
 
+// statusByReason maps as Zuul 2 does: no connection and no server are 502, an
+// answer that does not come, or breaks off before it began, is 504, and what
+// is kept off an origin 503.
 var statusByReason = map[string]int{
-	ReasonNoToken:     http.StatusUnauthorized,
-	ReasonNoServers:   http.StatusBadGateway,
-	ReasonConnect:     http.StatusBadGateway,
-	ReasonReset:       http.StatusBadGateway,
-	ReasonTimeout:     http.StatusGatewayTimeout,
-	ReasonConcurrency: http.StatusServiceUnavailable,
-	ReasonTooLarge:    http.StatusRequestEntityTooLarge,
-	ReasonSlowBody:    http.StatusRequestTimeout,
-	ReasonClientGone:  statusClientGone,
+	ReasonNoToken:           http.StatusUnauthorized,
+	ReasonNoServers:         http.StatusBadGateway,
+	ReasonConnect:           http.StatusBadGateway,
+	ReasonReset:             http.StatusGatewayTimeout,
+	ReasonTimeout:           http.StatusGatewayTimeout,
+	ReasonConcurrency:       http.StatusServiceUnavailable,
+	ReasonTooLarge:          http.StatusRequestEntityTooLarge,
+	ReasonSlowBody:          http.StatusRequestTimeout,
+	ReasonClientGone:        statusClientGone,
+	ReasonRateLimited:       http.StatusTooManyRequests,
+	ReasonShed:              http.StatusServiceUnavailable,
+	ReasonFilterConcurrency: http.StatusServiceUnavailable,
+	ReasonPreflight:         http.StatusForbidden,
 }
 
 func statusOf(err error) int {
@@ -51,4 +72,24 @@ func statusOf(err error) int {
 		return s
 	}
 	return services.KindOf(err).HTTPStatus()
+}
+
+// mapError is the outbound filter that turns an error into the problem that
+// the client reads.
+func (s *Server) mapError(ex *Exchange) error {
+	ex.answerProblem(ex.Err)
+	h := ex.Response.Header
+	if ex.retryAfter > 0 {
+		// Rounded up: who comes back a moment early is refused again.
+		h.Set("Retry-After", strconv.FormatInt(int64((ex.retryAfter+time.Second-1)/time.Second), 10))
+	}
+	if ex.authErr != nil && ex.Response.Status == http.StatusUnauthorized {
+		// RFC 6750 section 3.1: a token that came and is not good.
+		h.Set("Www-Authenticate", `Bearer realm="flix", error="invalid_token", error_description="`+services.ReasonOf(ex.authErr)+`"`)
+	}
+	if ex.Response.Status >= http.StatusInternalServerError {
+		s.d.Tel.Log.Warn("request failed", "request", ex.RequestID, "trace", ex.TraceID(), "method", ex.Request.Method, "path", ex.Request.Path,
+			"status", ex.Response.Status, "category", categorize(ex), "error", ex.Err, "passport", ex.Passport.Text(ex.Received, time.Now()))
+	}
+	return nil
 }

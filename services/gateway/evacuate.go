@@ -1,9 +1,7 @@
 package gateway
 
 import (
-	"hash/fnv"
 	"math"
-	"net/http"
 	"net/netip"
 	"slices"
 	"time"
@@ -43,9 +41,10 @@ func (s *Server) evacuate(ex *Exchange) error {
 	if plan.Share <= 0 || ex.ProxiedFrom != "" || s.d.Remote == nil {
 		return nil
 	}
-	if who := stickyKey(ex); plan.Share < 1 && position(who) >= plan.Share {
+	if plan.Share < 1 && position("", evacueeKey(ex)) >= plan.Share {
 		return nil
 	}
+	ex.Savers = ex.Savers[:0] // another region that the route leads to may be gone as well
 	t := s.d.Topology()
 	for _, region := range t.Nearest(s.d.Region) {
 		if region != s.d.Region && slices.Contains(plan.Savers, region) {
@@ -59,18 +58,52 @@ func (s *Server) evacuate(ex *Exchange) error {
 	return nil
 }
 
+// evacueeKey is by what a viewer is evacuated.
+func evacueeKey(ex *Exchange) string {
+	if ex.Member != nil {
+		return ex.Member.Member
+	}
+	return ex.address()
+}
+
+// deviceIDHeader is by what a device that nobody has signed in on is known.
+const deviceIDHeader = "Device-Id"
+
+// stickyKey is by what a share of the viewers is chosen: the member, else the
+// device, else the address.
 func stickyKey(ex *Exchange) string {
 	if ex.Member != nil {
 		return ex.Member.Member
 	}
+	if id := ex.Request.Header.Get(deviceIDHeader); id != "" {
+		return id
+	}
+	return ex.address()
+}
+
+// address is the client's, as text.
+func (ex *Exchange) address() string {
+	if ex.place != nil {
+		return ex.place.text
+	}
 	return ex.Client.String()
 }
 
-// position maps a key evenly to [0, 1), the same in every gateway.
-func position(key string) float64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(key))
-	x := h.Sum64()
+// position maps a key evenly to [0, 1), the same in every gateway; keys lie
+// elsewhere under another salt. It is FNV-1a of salt, a zero byte and key, or
+// of the key alone where there is no salt.
+func position(salt, key string) float64 {
+	const offset, prime = 14695981039346656037, 1099511628211
+	x := uint64(offset)
+	if salt != "" {
+		for i := range len(salt) {
+			x = (x ^ uint64(salt[i])) * prime
+		}
+		x *= prime
+	}
+	for i := range len(key) {
+		x = (x ^ uint64(key[i])) * prime
+	}
 	// FNV leaves the high bits of like keys alike: stir (MurmurHash3's
 	// finalizer).
 	x ^= x >> 33
@@ -88,21 +121,18 @@ func (s *Server) toSaver(ex *Exchange) error {
 	proof := s.d.Key.Sign(token.Discharge, token.Claims{
 		Member: s.d.Instance, Client: ex.Client.String(), Session: ex.RequestID,
 	}, time.Now(), s.viaTTL())
-	h := Header{viaHeader: {proof}, "X-Request-Id": {ex.RequestID}}
+	h := NewHeader(viaHeader, proof, "X-Request-Id", ex.RequestID)
 	if ex.Debug {
-		h[debugHeader] = []string{"1"}
+		h.Set(DebugHeader, ex.debugToken)
 	}
-	rt := http.RoundTripper(s.transports.remote)
+	rt := s.transports.remote
 	if ex.Request.Upgrade != "" {
 		rt = s.transports.upgrade
 	}
-	err := s.send(&call{
-		ex: ex, what: "saver",
-		span:      func(to server) string { return "proxy " + s.d.Region + "→" + to.region },
-		next:      func(tried []string) (server, bool) { return pick(s.saverGateways(ex.Savers), tried, time.Now()) },
-		transport: rt, scheme: "https", header: h,
-		timeout: time.Duration(s.settings.timeout.Load()),
-	})
+	c := ex.call()
+	c.what, c.span, c.servers, c.guard = "saver", s.spanOfSaver, s.saverGateways, s.guards.of("saver")
+	c.transport, c.header, c.timeout = rt, h, time.Duration(s.settings.timeout.Load())
+	err := s.send(c)
 	if len(ex.Attempts) > 0 {
 		ex.AnsweredBy = ex.Attempts[len(ex.Attempts)-1].Region
 	}
@@ -121,19 +151,26 @@ func (s *Server) toSaver(ex *Exchange) error {
 // stay takes the request through what it skipped on its way out.
 func (s *Server) stay(ex *Exchange) error {
 	ex.Savers, ex.AnsweredBy = nil, ""
-	if err := s.authorize(ex); err != nil {
-		return err
+	ex.Route = s.settings.routes.Load().match(ex, true)
+	for _, skipped := range []func(*Exchange) error{s.operate, s.authorize, s.clientContext} {
+		if err := skipped(ex); err != nil {
+			return err
+		}
 	}
-	if err := s.clientContext(ex); err != nil {
-		return err
+	if chosenTargets(ex) {
+		return s.toTarget(ex)
 	}
 	return s.toOrigin(ex)
 }
 
 // saverGateways are the gateways of the savers, nearest region first.
-func (s *Server) saverGateways(savers []string) []server {
-	var out []server
-	for i, region := range savers {
+func (s *Server) spanOfSaver(_ *call, to server) string {
+	return "proxy " + s.d.Region + "→" + to.region
+}
+
+// saverGateways appends the gateways of the savers, nearest region first.
+func (s *Server) saverGateways(ex *Exchange, out []server) []server {
+	for i, region := range ex.Savers {
 		for _, g := range s.d.Remote(region) {
 			if g.Addr != "" {
 				out = append(out, server{id: g.ID, region: region, addr: g.Addr, rank: i, load: s.servers.load(g.Addr)})

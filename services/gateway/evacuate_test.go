@@ -31,7 +31,7 @@ func TestEvacuationOfEverything(t *testing.T) {
 	}
 	east.set(PropertyEvacuate, `{"share":1,"savers":["us-west"]}`)
 	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
-	a := ask(t, c, "POST", "/play/x", "body", "Authorization", w.member("m-1"), "Traceparent", "00-"+id+"-00f067aa0ba902b7-01", "X-Request-Id", "r1", debugHeader, "1")
+	a := ask(t, c, "POST", "/play/x", "body", "Authorization", w.member("m-1"), "Traceparent", "00-"+id+"-00f067aa0ba902b7-01", "X-Request-Id", "r1", DebugHeader, w.debug())
 	s := a.seen(t)
 	if s.By != "us-west" || s.Body != "body" || s.Header.Get("X-Flix-Client-Ip") != "198.18.0.7" || s.Header.Get("X-Flix-Isp") != "us-east-isp-1" || s.Header.Get("X-Request-Id") != "r1" {
 		t.Errorf("us-west's API saw %+v", s)

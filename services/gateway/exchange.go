@@ -3,32 +3,24 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"time"
 
-	"github.com/flix-lab/flix/services"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/flix-lab/flix/services/gateway/wire"
 	"github.com/flix-lab/flix/services/token"
 )
 
-// Header is the end-to-end header of a message, by canonical name. The codecs
-// keep what belongs to one hop to themselves.
-type Header map[string][]string
+// Header is the end-to-end header of a message: ordered, names without regard
+// to case, a reference as a map is. The codecs keep what belongs to one hop to
+// themselves, and what says how long a body is.
+type Header = *wire.Fields
 
-// Get returns the first value, or "".
-func (h Header) Get(name string) string { return http.Header(h).Get(name) }
-
-// Set replaces every value of a name.
-func (h Header) Set(name, value string) { http.Header(h).Set(name, value) }
-
-// Add appends a value.
-func (h Header) Add(name, value string) { http.Header(h).Add(name, value) }
-
-// Del removes a name.
-func (h Header) Del(name string) { http.Header(h).Del(name) }
+// NewHeader returns a header of name, value pairs.
+func NewHeader(pairs ...string) Header { return wire.NewFields(pairs...) }
 
 // Request is what the client asks, whatever version of HTTP it speaks.
 type Request struct {
@@ -48,8 +40,14 @@ type Request struct {
 	ContentLength int64
 	// Upgrade is the protocol the client wants to switch to, or "".
 	Upgrade string
+	// Trailer is asked for after Body has ended; may be nil.
+	Trailer func() Header
 	// TLS says that the client came over TLS.
 	TLS bool
+
+	expect   bool // the client waits for leave to send its body
+	trailers bool // the client asks for trailers, as gRPC's do
+	interim  wire.InterimReceiver
 }
 
 // Response is what the client gets.
@@ -105,12 +103,17 @@ type Exchange struct {
 	// orderly way of its protocol.
 	CloseConnection bool
 
-	ctx     context.Context
-	conn    *edgeConn
-	authErr error
-	inside  Header // what the API learns of the client
-	body    *replayBody
-	done    []func(*Exchange)
+	chainState // what the filters keep between them
+
+	ctx    context.Context
+	conn   *edgeConn
+	inside Header // what the API learns of the client
+	body   *replayBody
+	done   []func(*Exchange)
+
+	guard    *guard         // counts the request; nil for none
+	t        *transaction   // what it may use again; nil for none
+	lifeline *wire.Lifeline // stands for ctx; may be nil
 }
 
 // Attempt is one try to have a request answered.
@@ -122,8 +125,23 @@ type Attempt struct {
 	MS      float64 `json:"ms"`
 }
 
-// Context ends when the client goes away or the gateway ends.
-func (ex *Exchange) Context() context.Context { return ex.ctx }
+// Context ends when the client goes away or the gateway ends. It carries the
+// request's trace.
+func (ex *Exchange) Context() context.Context {
+	if ex.trace.remote.IsValid() { // it is not recorded, so that few ask
+		ex.ctx, ex.trace.remote = trace.ContextWithRemoteSpanContext(ex.ctx, ex.trace.remote), trace.SpanContext{}
+	}
+	return ex.ctx
+}
+
+// insideHeader returns an empty header for what the API learns of the client.
+func (ex *Exchange) insideHeader() Header {
+	if ex.t == nil {
+		return NewHeader()
+	}
+	ex.t.inside.Reset()
+	return &ex.t.inside
+}
 
 // SetContext replaces the context, with a span for example.
 func (ex *Exchange) SetContext(ctx context.Context) { ex.ctx = ctx }
@@ -133,6 +151,10 @@ func (ex *Exchange) OnDone(f func(*Exchange)) { ex.done = append(ex.done, f) }
 
 func (ex *Exchange) finish() {
 	ex.Response.close() // first: what served the request ends before the request
+	if ex.guard != nil {
+		ex.guard.Add(-1)
+		ex.guard = nil
+	}
 	for i := len(ex.done) - 1; i >= 0; i-- {
 		ex.done[i](ex)
 	}
@@ -151,15 +173,11 @@ func (r *Response) close() {
 // answerProblem replaces the response by an error's problem.
 func (ex *Exchange) answerProblem(err error) {
 	ex.Response.close()
-	body, jerr := json.Marshal(services.ProblemOf(err))
-	if jerr != nil { // a Problem holds only strings
-		panic("gateway: problem: " + jerr.Error())
-	}
-	body = append(body, '\n')
-	h := Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}, "Content-Length": {strconv.Itoa(len(body))}}
+	body := problemOf(err)
+	h := NewHeader("Content-Type", "application/json", "Cache-Control", "no-store")
 	status := statusOf(err)
 	if status == http.StatusUnauthorized {
-		h["Www-Authenticate"] = []string{`Bearer realm="flix"`}
+		h.Set("Www-Authenticate", `Bearer realm="flix"`)
 	}
 	ex.Response = Response{Status: status, Header: h, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body))}
 }

@@ -1,16 +1,10 @@
 package gateway
 
 import (
-	"cmp"
+	"context"
 	"log/slog"
-	"runtime/debug"
-	"slices"
 	"sync/atomic"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/flix-lab/flix/services"
 )
 
 // Phase of a filter.
@@ -25,10 +19,29 @@ const (
 	Outbound
 )
 
-// Filter is one step of a request. Run must not keep the exchange. An error of
-// an inbound or endpoint filter becomes the answer.
+// String names the phase as the admin endpoint and the command line do.
+func (p Phase) String() string {
+	switch p {
+	case Inbound:
+		return "inbound"
+	case Endpoint:
+		return "endpoint"
+	case Outbound:
+		return "outbound"
+	}
+	return "unknown"
+}
+
+// Filter is one step of a request. It has Run (synchronous) or Start
+// (asynchronous), and keeps the exchange in neither.
+//
+// What becomes of an error: that of an inbound or endpoint filter is the
+// exchange's Err; no further inbound filter runs, no endpoint does, and the
+// outbound filters make an answer of it. That of an outbound filter replaces
+// the answer. An Optional filter's error is counted and changes nothing. A
+// panic is an error of that one request.
 type Filter struct {
-	// Name is unique and part of the property that disables the filter.
+	// Name is unique and part of the properties that govern the filter.
 	Name string
 	// Phase and Order place it; equal orders run by name.
 	Phase Phase
@@ -36,130 +49,108 @@ type Filter struct {
 	// Applies says whether to run it; nil is always. An endpoint that does
 	// not apply leaves the request to the next one.
 	Applies func(*Exchange) bool
-	// Run does the work.
+	// Run does the work on the request's goroutine.
 	Run func(*Exchange) error
+	// Start begins work that goes on beside the filters after this one. The
+	// phase ends when all work begun in it has; it must not be an endpoint's.
+	Start func(*Exchange) Task
+	// Timeout bounds a Task; 0 is the gateway's deadline for requests.
+	Timeout time.Duration
+	// Concurrency is how many requests may be in the filter at once unless
+	// the property gateway.filter.<name>.concurrency says otherwise; 0 is any
+	// number. One too many is refused with reason filter_concurrency.
+	Concurrency int
+	// Optional says that a request is better off without the filter than
+	// refused: its errors, the limit's included, are counted and no more.
+	Optional bool
+	// Options are the filter's own settings, each the property
+	// gateway.filter.<name>.<option>.
+	Options []Option
+}
+
+// Task is the work of an asynchronous filter.
+type Task struct {
+	// Do runs on a goroutine of its own and must not touch the exchange. Its
+	// context ends with the request, the filter's Timeout, or the failure of
+	// another filter of the phase.
+	Do func(context.Context) error
+	// Done, unless nil, takes over what Do found: it runs on the request's
+	// goroutine at the end of the phase if Do succeeded.
+	Done func(*Exchange) error
+}
+
+// Option is one setting of a filter.
+type Option struct {
+	Name string
+	// Doc says what it does, Default what holds while it is not set.
+	Doc, Default string
+	// Set takes a value over; "" is the default. A value that is refused with
+	// an error leaves the setting as it was.
+	Set func(value string) error
 }
 
 // step is a filter in its chain, with what it has counted.
 type step struct {
 	Filter
+	id       uint8 // place in chain.all
 	log      *slog.Logger
 	disabled atomic.Bool
+	limit    atomic.Int64 // requests in it at once; 0 is any number
+	inFlight atomic.Int64
 	ok       atomic.Uint64
 	failed   atomic.Uint64
-	nanos    atomic.Int64
+	rejected atomic.Uint64
+	// nanos is the time spent in the first timed of the runs, as estimated.
+	nanos atomic.Int64
+	timed atomic.Uint64
 }
 
-// chain is every filter in the order they run.
-type chain struct {
-	phases [3][]*step
-	byName map[string]*step
+// enter counts a request in, unless too many are in the filter already.
+func (st *step) enter() bool {
+	limit := st.limit.Load()
+	if limit == 0 {
+		return true
+	}
+	if st.inFlight.Add(1) > limit {
+		st.inFlight.Add(-1)
+		st.rejected.Add(1)
+		return false
+	}
+	return true
 }
 
-func newChain(log *slog.Logger, filters []Filter) (*chain, error) {
-	c := &chain{byName: make(map[string]*step, len(filters))}
-	for _, f := range filters {
-		if f.Name == "" || f.Run == nil || f.Phase < Inbound || f.Phase > Outbound {
-			return nil, services.Errorf(services.Invalid, "gateway: filter %q needs a name, a phase and Run", f.Name)
-		}
-		if c.byName[f.Name] != nil {
-			return nil, services.Errorf(services.Invalid, "gateway: two filters are named %q", f.Name)
-		}
-		st := &step{Filter: f, log: log}
-		c.byName[f.Name] = st
-		c.phases[f.Phase] = append(c.phases[f.Phase], st)
+// leave counts it out. A limit that is set while requests are under way sees
+// some leave that it did not see enter: the count stops at zero.
+func (st *step) leave(limited bool) {
+	if limited && st.inFlight.Add(-1) < 0 {
+		st.inFlight.Add(1)
 	}
-	for _, p := range c.phases {
-		slices.SortFunc(p, func(a, b *step) int {
-			return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.Name, b.Name))
-		})
-	}
-	return c, nil
 }
 
-// run takes the exchange through all phases.
-func (c *chain) run(ex *Exchange) {
-	for _, st := range c.phases[Inbound] {
-		if _, ex.Err = st.run(ex); ex.Err != nil {
-			break
-		}
+// ran notes one run; took is below 0 where nobody looked at the clock. A run
+// that is timed stands for those since the last one, so that the sum only
+// grows.
+func (st *step) ran(took time.Duration, err error) {
+	if err != nil {
+		st.failed.Add(1)
+	} else {
+		st.ok.Add(1)
 	}
-	if ex.Err == nil {
-		ex.Err = c.endpoint(ex)
-	}
-	for _, st := range c.phases[Outbound] {
-		if _, err := st.run(ex); err != nil {
-			ex.Err = err
-			ex.answerProblem(err)
+	if took >= 0 {
+		runs := st.runs()
+		if since := runs - st.timed.Swap(runs); since > 0 && since <= runs {
+			st.nanos.Add(int64(took) * int64(since))
 		}
 	}
-	if ex.Response.Status == 0 { // the mapping of errors is disabled
-		ex.answerProblem(cmp.Or(ex.Err, error(services.Errorf(services.Internal, "no endpoint answered"))))
-	}
 }
 
-func (c *chain) endpoint(ex *Exchange) error {
-	for _, st := range c.phases[Endpoint] {
-		if ran, err := st.run(ex); ran {
-			return err
-		}
+func (st *step) runs() uint64 { return st.ok.Load() + st.failed.Load() }
+
+// mean is about how long a run takes.
+func (st *step) mean() time.Duration {
+	n := st.timed.Load()
+	if n == 0 {
+		return 0
 	}
-	return services.Errorf(services.Internal, "no endpoint takes the request")
-}
-
-// run reports whether the filter ran. A panic in a filter is an error of this
-// one request.
-func (st *step) run(ex *Exchange) (ran bool, err error) {
-	if st.disabled.Load() || (st.Applies != nil && !st.Applies(ex)) {
-		return false, nil
-	}
-	start := time.Now()
-	defer func() {
-		if p := recover(); p != nil {
-			st.log.Error("filter panicked", "filter", st.Name, "panic", p, "stack", string(debug.Stack()))
-			ran, err = true, services.Errorf(services.Internal, "filter %s panicked", st.Name)
-		}
-		st.nanos.Add(int64(time.Since(start)))
-		if err != nil {
-			st.failed.Add(1)
-		} else {
-			st.ok.Add(1)
-		}
-	}()
-	return true, st.Run(ex)
-}
-
-// disable switches a filter off or on again.
-func (c *chain) disable(name string, off bool) error {
-	st := c.byName[name]
-	if st == nil {
-		return services.Errorf(services.NotFound, "no filter is named %q", name)
-	}
-	st.disabled.Store(off)
-	return nil
-}
-
-// chainCollector exposes what the filters count themselves, so that a run
-// costs two additions.
-type chainCollector struct {
-	c              *chain
-	total, seconds *prometheus.Desc
-}
-
-func newChainCollector(c *chain) *chainCollector {
-	return &chainCollector{
-		c:       c,
-		total:   prometheus.NewDesc("gateway_filter_total", "Runs of a filter.", []string{"filter", "result"}, nil),
-		seconds: prometheus.NewDesc("gateway_filter_seconds_total", "Time spent in a filter.", []string{"filter"}, nil),
-	}
-}
-
-func (cc *chainCollector) Describe(ch chan<- *prometheus.Desc) { ch <- cc.total; ch <- cc.seconds }
-
-func (cc *chainCollector) Collect(ch chan<- prometheus.Metric) {
-	for name, st := range cc.c.byName {
-		ch <- prometheus.MustNewConstMetric(cc.total, prometheus.CounterValue, float64(st.ok.Load()), name, "ok")
-		ch <- prometheus.MustNewConstMetric(cc.total, prometheus.CounterValue, float64(st.failed.Load()), name, "error")
-		ch <- prometheus.MustNewConstMetric(cc.seconds, prometheus.CounterValue, time.Duration(st.nanos.Load()).Seconds(), name)
-	}
+	return time.Duration(uint64(st.nanos.Load()) / n)
 }

@@ -14,7 +14,7 @@ func TestFiltersRunInOrder(t *testing.T) {
 		return Filter{Name: name, Phase: p, Order: order, Run: func(ex *Exchange) error {
 			ran = append(ran, name)
 			if p == Endpoint && err == nil {
-				ex.Response = Response{Status: 200, Header: Header{}}
+				ex.Response = Response{Status: 200, Header: NewHeader()}
 			}
 			return err
 		}}

@@ -5,13 +5,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/gateway/wire"
 	"github.com/flix-lab/flix/services/lookup"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/services/token"
@@ -38,11 +39,12 @@ type RemoteGateway struct {
 // Deps are what a gateway is made of.
 type Deps struct {
 	// TLS is where the balancers of the region connect for clients: PROXY
-	// v2, then TLS 1.3 with HTTP/2 or HTTP/1.1.
+	// v2, then TLS 1.3 with HTTP/2 or HTTP/1.1; nil for none.
 	TLS net.Listener
 	// TLSConfig carries the certificate for the hosts of the public API.
 	TLSConfig *tls.Config
-	// HTTP takes plain HTTP/1.1 for browsers on this machine; nil for none.
+	// HTTP takes plain HTTP/1.1, for browsers on this machine, and HTTP/2 of
+	// clients that begin with it; nil for none.
 	HTTP net.Listener
 	// Instance is this gateway's id, Region and Zone where it stands.
 	Instance, Region, Zone string
@@ -79,23 +81,47 @@ type Deps struct {
 
 // Server is one gateway. Use New.
 type Server struct {
-	d          Deps
-	gate       gate
-	conns      sync.WaitGroup
-	settings   settings
-	chain      *chain
-	servers    balancer
-	guards     guards
-	transports *transports
-	metrics    *metrics
-	edge       edgeCounts
-	copies     sync.Pool
+	d        Deps
+	gate     gate
+	conns    sync.WaitGroup
+	settings settings
+	chain    *chain
+	servers  balancer
+	guards   guards
+	// Sources of servers, made once: a method value costs an allocation.
+	own, fixed, favoured func(*Exchange, []server) []server
+	transports           *transports
+	metrics              *metrics
+	edge                 edgeCounts
+
+	// What the built-in filters need.
+	counted    func(*Exchange)
+	traces     sampler
+	tokens     *tokenCache
+	places     *places
+	limiter    limiter
+	cors       cors
+	shedder    shedder
+	compressor compressor
+
+	copies sync.Pool
+
+	tls          *tls.Config
+	bounds       wire.Limits
+	grace        time.Duration // for a client that has ended its sending
+	buffers      *wire.Buffers
+	transactions sync.Pool
+	watcher      *wire.Watcher // from Serve on
+	streams      *h2Server     // from Serve on
 }
 
 // New makes a gateway; it does nothing before Serve.
 func New(d Deps) (*Server, error) {
-	if d.TLS == nil || d.TLSConfig == nil || d.Lookup == nil || d.Topology == nil || d.Tel == nil {
-		return nil, services.Errorf(services.Invalid, "gateway: TLS, TLSConfig, Lookup, Topology and Tel are needed")
+	if d.TLS == nil && d.HTTP == nil || d.Lookup == nil || d.Topology == nil || d.Tel == nil {
+		return nil, services.Errorf(services.Invalid, "gateway: TLS or HTTP, Lookup, Topology and Tel are needed")
+	}
+	if d.TLS != nil && d.TLSConfig == nil {
+		return nil, services.Errorf(services.Invalid, "gateway: TLS needs TLSConfig")
 	}
 	if len(d.OriginCIDRs) == 0 {
 		return nil, services.Errorf(services.Invalid, "gateway: OriginCIDRs is empty").
@@ -104,14 +130,32 @@ func New(d Deps) (*Server, error) {
 	s := &Server{d: d}
 	s.copies.New = func() any { b := make([]byte, copyBuffer); return &b }
 	s.servers.init(d.Timing.BreakerSleep.D())
-	s.transports = newTransports(d)
+	s.transactions.New = func() any { return new(transaction) }
+	s.own = func(ex *Exchange, out []server) []server { return s.instances(ex.Route.VIP, out) }
+	s.fixed, s.favoured = s.fixedOrigins, s.preferred
+	s.buffers = wire.NewBuffers()
+	s.transports = newTransports(d, s.buffers)
+	rpc := d.Timing.RPCTimeout.D()
+	s.bounds = wire.Limits{
+		MaxHeader: maxHeaderBytes, Header: 5 * rpc, Idle: d.Timing.MaxConnectionAge.D(),
+		Body: 10 * rpc, Write: 30 * rpc, Linger: rpc,
+	}
+	s.grace = rpc / 2
+	if d.TLS != nil {
+		s.tls = d.TLSConfig.Clone()
+		s.tls.MinVersion = tls.VersionTLS13
+		s.tls.NextProtos = []string{"h2", "http/1.1"}
+	}
+	s.counted, s.tokens, s.places = s.countDone, newTokenCache(), newPlaces()
 	c, err := newChain(d.Tel.Log, append(s.builtin(), d.Filters...))
 	if err != nil {
 		return nil, err
 	}
 	s.chain = c
-	s.metrics = newMetrics(d.Tel.Metrics, s.gate.count, c)
-	s.settings.init(d, c)
+	s.metrics = newMetrics(d.Tel.Metrics, d.Region, s.gate.count, c)
+	if err := s.settings.init(d, c, s.metrics.route); err != nil {
+		return nil, err
+	}
 	d.Tel.Properties.Watch(s.settings.changed)
 	return s, nil
 }
@@ -119,43 +163,53 @@ func New(d Deps) (*Server, error) {
 // Serve implements services.Unit.
 func (s *Server) Serve(ctx context.Context) error {
 	defer s.transports.close()
-	var wg sync.WaitGroup
-	failed := make(chan error, 2)
-	var servers []*http.Server
-	run := func(l net.Listener, plain bool) {
-		srv := s.httpServer(ctx, plain)
-		servers = append(servers, srv)
+	watcher, err := wire.NewWatcher()
+	if err != nil {
+		return services.Wrap("gateway "+s.d.Instance, err)
+	}
+	s.watcher = watcher
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var (
+		wg        sync.WaitGroup
+		failed    = make(chan error, 4)
+		acceptors []*acceptor
+	)
+	start := func(f func() error) {
 		wg.Go(func() {
-			var err error
-			if edge := s.edgeListener(l); plain {
-				err = srv.Serve(edge)
-			} else {
-				err = srv.ServeTLS(edge, "", "")
-			}
-			if !errors.Is(err, http.ErrServerClosed) {
+			if err := f(); err != nil {
 				failed <- err
 			}
 		})
 	}
-	run(s.d.TLS, false)
-	if s.d.HTTP != nil {
-		run(s.d.HTTP, true)
+	start(watcher.Run)
+	streams := s.h2Server(ctx)
+	s.streams = streams
+	for _, l := range []net.Listener{s.d.TLS, s.d.HTTP} {
+		if l == nil {
+			continue
+		}
+		a := s.acceptor(l, l == s.d.HTTP, s.serveConn)
+		acceptors = append(acceptors, a)
+		start(func() error { return a.run(ctx) })
 	}
-	var err error
+	start(streams.run)
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 		err = services.Wrap("gateway "+s.d.Instance, err)
 	}
 	s.gate.shut()
-	for _, srv := range servers {
-		_ = srv.Close()
+	cancel()
+	for _, a := range acceptors {
+		a.close()
 	}
-	_ = s.d.TLS.Close() // Close misses a listener that Serve has not seen yet
-	if s.d.HTTP != nil {
-		_ = s.d.HTTP.Close()
-	}
+	streams.close()
+	_ = watcher.Close()
 	wg.Wait()
+	for _, a := range acceptors {
+		a.wg.Wait()
+	}
 	s.conns.Wait()
 	s.gate.wait(context.Background())
 	return err
@@ -168,27 +222,32 @@ func (s *Server) Drain(ctx context.Context) error {
 	return s.gate.wait(ctx)
 }
 
-func (s *Server) httpServer(ctx context.Context, plain bool) *http.Server {
-	timing := s.d.Timing
-	srv := &http.Server{
-		Handler:           &codec{s: s, plain: plain},
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ConnContext:       withConn,
-		ConnState:         s.trackConn,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ReadHeaderTimeout: 5 * timing.RPCTimeout.D(),
-		IdleTimeout:       timing.MaxConnectionAge.D(),
-		ErrorLog:          slog.NewLogLogger(s.d.Tel.Log.Handler(), slog.LevelDebug),
+// serveConn serves one connection with the codec that its client speaks.
+func (s *Server) serveConn(ctx context.Context, c *edgeConn, plain bool) {
+	if err := s.greet(c); err != nil {
+		return
 	}
-	srv.Protocols = new(http.Protocols)
-	srv.Protocols.SetHTTP1(true)
+	var nc net.Conn = c
 	if !plain {
-		srv.Protocols.SetHTTP2(true)
-		srv.TLSConfig = s.d.TLSConfig.Clone()
-		srv.TLSConfig.MinVersion = tls.VersionTLS13
-		srv.TLSConfig.NextProtos = []string{"h2", "http/1.1"}
+		t := tls.Server(c, s.tls)
+		hctx, cancel := context.WithTimeout(ctx, 5*s.d.Timing.RPCTimeout.D())
+		err := t.HandshakeContext(hctx)
+		cancel()
+		if err != nil {
+			s.d.Tel.Log.Debug("no TLS", "peer", c.peer, "error", err)
+			return
+		}
+		if t.ConnectionState().NegotiatedProtocol == "h2" {
+			s.streams.take(c, t)
+			return
+		}
+		nc = t
 	}
-	return srv
+	early, err := s.serveH1(ctx, nc, c, plain)
+	if errors.Is(err, errHandover) && plain {
+		c.early = early
+		s.streams.take(c, c)
+	}
 }
 
 // trackConn counts the goroutines of connections, so that Serve can wait for

@@ -6,48 +6,29 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services/lookup"
-	"github.com/flix-lab/flix/topology"
 )
 
 // toOrigin is the endpoint that asks an instance of the route's API in this
 // region.
 func (s *Server) toOrigin(ex *Exchange) error {
-	route := ex.Route
-	leave, err := s.guards.enter(route.VIP, s.settings.concurrency.Load())
+	return s.ask(ex, ex.Route.VIP, s.own)
+}
+
+// ask sends the request to one of the servers.
+func (s *Server) ask(ex *Exchange, what string, servers func(*Exchange, []server) []server) error {
+	guard, err := s.guards.enter(what, s.settings.concurrency.Load(), *s.settings.limit.Load())
 	if err != nil {
 		return err
 	}
-	ex.OnDone(func(*Exchange) { leave() })
-	return s.send(&call{
-		ex: ex, what: route.VIP,
-		span: func(server) string { return ex.Request.Method + " " + route.VIP },
-		next: func(tried []string) (server, bool) {
-			return pick(s.instances(route.VIP), tried, time.Now())
-		},
-		transport: s.transports.origin, scheme: "http",
-		header:  ex.inside,
-		timeout: cmp.Or(route.Timeout.D(), time.Duration(s.settings.timeout.Load())),
-	})
+	ex.guard = guard
+	c := ex.call()
+	c.what, c.span, c.servers, c.guard = what, spanOfAPI, servers, guard
+	c.transport, c.header = s.transports.to(ex), ex.inside
+	c.timeout = cmp.Or(ex.Route.Timeout.D(), time.Duration(s.settings.timeout.Load()))
+	return s.send(c)
 }
 
-// instances are the servers of a VIP: its live instances inside the declared
-// networks, those of the own zone first.
-func (s *Server) instances(vip string) []server {
-	up := s.d.Lookup.VIP(vip)
-	out := make([]server, 0, len(up))
-	for _, i := range up {
-		addr := i.Addr(topology.PortHTTP)
-		if addr == "" || !s.inside(i) {
-			continue
-		}
-		srv := server{id: i.ID, region: i.Region, addr: addr, load: s.servers.load(addr)}
-		if i.Zone != s.d.Zone {
-			srv.rank = 1
-		}
-		out = append(out, srv)
-	}
-	return out
-}
+func spanOfAPI(c *call, _ server) string { return c.ex.Request.Method + " " + c.what }
 
 // inside says whether an instance lies in the declared networks. A name
 // instead of an address does not: it could come to mean anything.

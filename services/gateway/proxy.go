@@ -1,20 +1,17 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/gateway/wire"
 	"github.com/flix-lab/flix/services/telemetry"
 )
 
@@ -23,27 +20,40 @@ type call struct {
 	ex *Exchange
 	// what names the call in errors and metrics, span in traces.
 	what string
-	span func(server) string
-	// next returns the best server that has not been tried.
-	next      func(tried []string) (server, bool)
-	transport http.RoundTripper
-	scheme    string
-	// header is set on every try besides the client's own.
+	span func(*call, server) string
+	// servers appends those that may be asked.
+	servers func(*Exchange, []server) []server
+	guard   *guard
+	// transport reaches them.
+	transport wire.Sender
+	// header is set on every try, over the client's own.
 	header  Header
 	timeout time.Duration
+
+	tried [maxTries]string
+	room  [8]server
+}
+
+// call returns the exchange's room for one.
+func (ex *Exchange) call() *call {
+	if ex.t == nil {
+		return &call{ex: ex}
+	}
+	ex.t.call = call{ex: ex}
+	return &ex.t.call
 }
 
 // send tries servers until one answers or the rules forbid another try. It
 // returns an error of kind Unavailable when no server answered.
 func (s *Server) send(c *call) error {
 	var (
-		tried []string
-		busy  *reply // an answer with status 503, kept while others are tried
-		err   = error(services.Errorf(services.Unavailable, "%s: no live server", c.what).WithReason(ReasonNoServers).WithRemedy("try again in a moment"))
+		busy *reply // an answer with status 500 or 503, kept while others are tried
+		err  error
+		ex   = c.ex
 	)
-	ex := c.ex
-	for len(tried) < maxTries {
-		srv, ok := c.next(tried)
+	for n := 0; n < maxTries; n++ {
+		start := time.Now()
+		srv, ok := pick(c.servers(ex, c.room[:0]), c.tried[:n], start)
 		if !ok {
 			break
 		}
@@ -51,166 +61,237 @@ func (s *Server) send(c *call) error {
 			busy.discard()
 			busy = nil
 		}
-		tried = append(tried, srv.addr)
-		start := time.Now()
-		r, o, terr := s.try(c, srv, len(tried))
-		s.metrics.tries.WithLabelValues(c.what, string(o)).Inc()
+		c.tried[n] = srv.addr
+		r, o, terr := s.try(c, srv, n+1, start)
+		if o == answered && r.status() == http.StatusInternalServerError {
+			o = faulty
+		}
+		c.guard.tried(s.metrics, c.what, o)
 		ex.Attempts = append(ex.Attempts, Attempt{Server: srv.id, Region: srv.region, Outcome: string(o), Status: r.status(), MS: float64(time.Since(start).Microseconds()) / 1000})
+		s.tried(c, srv, r, o, start)
 		if o == answered {
 			return s.accept(ex, r)
-		}
-		if o == refused {
-			s.servers.refused(srv)
 		}
 		if ferr := ex.body.failure(); ferr != nil {
 			r.discard()
 			return ferr // the client's side broke, not the server
 		}
 		busy, err = r, failureOf(o, c.what, terr)
-		if !o.retryable(idempotent(&ex.Request), ex.body.replayable()) {
+		if !o.retryable(idempotent(&ex.Request), ex.body.replayable()) || n+1 < maxTries && !c.guard.budget.take(time.Now()) {
 			break
 		}
 	}
 	if busy != nil {
 		return s.accept(ex, busy)
 	}
+	if err == nil {
+		err = services.Errorf(services.Unavailable, "%s: no live server", c.what).WithReason(ReasonNoServers).WithRemedy("try again in a moment")
+	}
 	return err
 }
 
-// reply is a server's answer, and what is to be given back after it.
+// upstreamCall is what one try needs: its request, and the server's answer,
+// which lives as long as the response. An exchange has one try at a time.
+type upstreamCall struct {
+	req    wire.Request
+	over   wire.Fields
+	resp   wire.Response
+	answer wire.Fields
+	reply  reply
+}
+
+func (u *upstreamCall) clear() {
+	u.over.Reset()
+	u.answer.Reset()
+	u.req, u.resp, u.reply = wire.Request{}, wire.Response{}, reply{}
+}
+
+// upstreamCall returns the exchange's room for a try.
+func (ex *Exchange) upstreamCall() *upstreamCall {
+	if ex.t == nil {
+		return new(upstreamCall)
+	}
+	ex.t.up.clear()
+	return &ex.t.up
+}
+
+// reply is a server's answer as a response's body: closing it gives back what
+// the try holds.
 type reply struct {
-	resp    *http.Response
-	release func()
+	resp *wire.Response
+	load *load
+	span trace.Span // nil where the request is not traced
+	over bool
 }
 
 func (r *reply) status() int {
 	if r == nil {
 		return 0
 	}
-	return r.resp.StatusCode
+	return r.resp.Status
 }
 
 func (r *reply) discard() {
 	if r != nil {
-		_ = r.resp.Body.Close()
-		r.release()
+		_ = r.Close()
+	}
+}
+
+// Read implements io.Reader.
+func (r *reply) Read(p []byte) (int, error) { return r.resp.Body.Read(p) }
+
+// Next implements wire.Pieces.
+func (r *reply) Next() (p []byte, more bool, err error) { return r.resp.Body.(wire.Pieces).Next() }
+
+// Close implements io.Closer.
+func (r *reply) Close() error {
+	if r.over {
+		return nil
+	}
+	r.over = true
+	var err error
+	if r.resp.Body != nil {
+		err = r.resp.Body.Close()
+	}
+	r.release(nil)
+	return err
+}
+
+func (r *reply) release(err error) {
+	r.load.inFlight.Add(-1)
+	if r.span != nil {
+		telemetry.End(r.span, err)
 	}
 }
 
 // try sends the request to one server. The reply is nil unless the server
 // answered (answered or overloaded).
-func (s *Server) try(c *call, srv server, n int) (*reply, outcome, error) {
+func (s *Server) try(c *call, srv server, n int, start time.Time) (*reply, outcome, error) {
 	ex := c.ex
-	limit := min(c.timeout, time.Duration(s.settings.deadline.Load())-time.Since(ex.Received))
+	limit := min(c.timeout, time.Duration(s.settings.deadline.Load())-start.Sub(ex.Received))
 	if limit <= 0 {
-		return nil, late, errTryTimeout
+		return nil, late, wire.ErrDeadline
 	}
-	ctx, cancel := context.WithCancelCause(ex.ctx)
-	ctx, span := s.d.Tel.Tracer.Start(ctx, c.span(srv), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
-		attribute.String("url.path", ex.Request.Path), attribute.String("server.instance", srv.id),
-		attribute.String("server.region", srv.region), attribute.Int("http.request.resend_count", n-1)))
-	timer := time.AfterFunc(limit, func() { cancel(errTryTimeout) })
+	ctx := ex.ctx
+	var span trace.Span
+	if ex.Traced() {
+		ctx, span = s.d.Tel.Tracer.Start(ctx, c.span(c, srv), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+			attribute.String("url.path", ex.Request.Path), attribute.String("server.instance", srv.id),
+			attribute.String("server.region", srv.region), attribute.Int("http.request.resend_count", n-1)))
+	}
 	srv.load.inFlight.Add(1)
-	release := func(err error) {
-		timer.Stop()
-		cancel(nil)
-		srv.load.inFlight.Add(-1)
-		telemetry.End(span, err)
+	u := ex.upstreamCall()
+	u.reply = reply{resp: &u.resp, load: srv.load, span: span}
+	u.resp.Header = &u.answer
+	c.request(u, srv, start.Add(limit))
+	if span != nil {
+		telemetry.Propagator.Inject(ctx, carrier{&u.over})
+	} else if ex.trace.parent != "" {
+		u.over.Add(traceparentHeader, ex.trace.parent)
 	}
-	resp, err := c.transport.RoundTrip(c.request(ctx, srv))
-	if err == nil && !timer.Stop() {
-		_ = resp.Body.Close()
-		err = errTryTimeout // it came in the moment the time was over
-	}
-	o := classify(ex.ctx, ctx, resp, err)
+	err := c.transport.Send(ctx, &u.req, &u.resp)
+	o := classify(ex.ctx, u.resp.Status, err)
 	if err != nil {
-		release(err)
+		u.reply.release(err)
 		return nil, o, err
 	}
-	span.SetAttributes(attribute.Int("http.response.status_code", resp.StatusCode))
-	return &reply{resp: resp, release: sync.OnceFunc(func() { release(nil) })}, o, nil
+	if span != nil {
+		span.SetAttributes(attribute.Int("http.response.status_code", u.resp.Status))
+	}
+	return &u.reply, o, nil
 }
 
-// request renders the exchange for a server. Every try gets a header of its
-// own: the transport may still be writing that of the last one.
-func (c *call) request(ctx context.Context, srv server) *http.Request {
+// request renders the exchange for a server.
+func (c *call) request(u *upstreamCall, srv server, deadline time.Time) {
 	in := &c.ex.Request
-	h := make(http.Header, len(in.Header)+len(c.header)+4)
-	maps.Copy(h, in.Header)
-	maps.Copy(h, c.header)
-	if in.Upgrade != "" {
-		h.Set("Connection", "Upgrade")
-		h.Set("Upgrade", in.Upgrade)
+	for name, value := range c.header.All() {
+		u.over.Add(name, value)
 	}
-	if _, ok := h["User-Agent"]; !ok {
-		h["User-Agent"] = []string{""} // net/http would put its own
+	u.req = wire.Request{
+		Addr: srv.addr, Method: in.Method, Target: in.target(), Host: in.Host, Header: in.Header, Over: &u.over,
+		Upgrade: in.Upgrade, ContentLength: in.ContentLength, Trailer: in.Trailer, Expect: in.expect,
+		Deadline: deadline, Interim: in.interim, Lifeline: c.ex.lifeline,
 	}
-	telemetry.Propagator.Inject(ctx, propagation.HeaderCarrier(h))
-	r := &http.Request{
-		Method: in.Method, Host: in.Host, Header: h, ContentLength: in.ContentLength,
-		URL:   &url.URL{Scheme: c.scheme, Host: srv.addr, Path: in.Path, RawPath: in.RawPath, RawQuery: in.Query},
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	b := c.ex.body
+	if b == nil {
+		return
 	}
-	if b := c.ex.body; b != nil {
-		r.Body = b.open()
-		r.GetBody = func() (io.ReadCloser, error) {
-			if !b.replayable() {
-				return nil, errors.New("too much of the body has been read")
-			}
-			return b.open(), nil
+	if p, ok := b.whole(); ok {
+		u.req.Whole, u.req.ContentLength, u.req.Trailer, u.req.Expect = p, int64(len(p)), nil, false
+		return
+	}
+	u.req.Body = b.open()
+	u.req.Reopen = func() (io.ReadCloser, error) {
+		if !b.replayable() {
+			return nil, errors.New("too much of the body has been read")
+		}
+		return b.open(), nil
+	}
+}
+
+// target is path and query as the next server reads them.
+func (r *Request) target() string {
+	if plainPath(r.Path) && r.RawPath == "" {
+		if r.Query == "" {
+			return r.Path
+		}
+		return r.Path + "?" + r.Query
+	}
+	u := url.URL{Path: r.Path, RawPath: r.RawPath, RawQuery: r.Query}
+	return u.RequestURI()
+}
+
+// plainPath says that a path is the same with and without percent-encoding.
+func plainPath(p string) bool {
+	for i := range len(p) {
+		switch c := p[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '/', c == '-', c == '.', c == '_', c == '~':
+		default:
+			return false
 		}
 	}
-	return r.WithContext(ctx)
+	return p != ""
+}
+
+// carrier lets the tracer read and write a header.
+type carrier struct{ h Header }
+
+func (c carrier) Get(key string) string { return c.h.Get(key) }
+func (c carrier) Set(key, value string) { c.h.Set(key, value) }
+func (c carrier) Keys() []string {
+	out := make([]string, 0, c.h.Len())
+	for name := range c.h.All() {
+		out = append(out, name)
+	}
+	return out
 }
 
 // accept makes the server's answer the response.
 func (s *Server) accept(ex *Exchange, r *reply) error {
 	resp := r.resp
-	h := Header(resp.Header)
-	upgrade := h.Get("Upgrade")
-	stripHop(h)
-	ex.Response = Response{Status: resp.StatusCode, Header: h, ContentLength: resp.ContentLength}
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		rwc, ok := resp.Body.(io.ReadWriteCloser)
-		if !ok || ex.Request.Upgrade == "" {
-			r.discard()
-			ex.Response = Response{}
-			return failureOf(broken, "upgrade", errors.New("the server switched protocols unasked"))
+	ex.Response = Response{Status: resp.Status, Header: resp.Header, ContentLength: resp.ContentLength, Trailer: resp.Trailer}
+	switch {
+	case resp.Upgraded != nil:
+		ex.Response.Upgraded = &upgradedConn{ReadWriteCloser: resp.Upgraded, reply: r}
+	default:
+		ex.Response.Body = r
+		if _, ok := resp.Body.(wire.Pieces); !ok {
+			ex.Response.Body = struct{ io.ReadCloser }{r}
 		}
-		h.Set("Upgrade", upgrade)
-		ex.Response.Upgraded = &upgradedConn{ReadWriteCloser: rwc, release: r.release}
-		return nil
-	}
-	ex.Response.Body = &replyBody{ReadCloser: resp.Body, release: r.release}
-	if len(resp.Trailer) > 0 {
-		ex.Response.Trailer = func() Header { return Header(resp.Trailer) }
 	}
 	return nil
 }
 
-// replyBody gives back what the try holds when it is closed.
-type replyBody struct {
-	io.ReadCloser
-	release func()
-}
-
-// Close implements io.Closer.
-func (b *replyBody) Close() error {
-	err := b.ReadCloser.Close()
-	b.release()
-	return err
-}
-
-// upgradedConn is replyBody for both ways.
+// upgradedConn is reply for both ways.
 type upgradedConn struct {
 	io.ReadWriteCloser
-	release func()
+	reply *reply
 }
 
 // Close implements io.Closer.
 func (u *upgradedConn) Close() error {
 	err := u.ReadWriteCloser.Close()
-	u.release()
+	_ = u.reply.Close()
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/gateway/wire"
 )
 
 // maxTries bounds the servers one request is tried on.
@@ -16,6 +17,7 @@ type outcome string
 
 const (
 	answered   outcome = "answered"
+	faulty     outcome = "error"      // status 500: the server's own failure
 	overloaded outcome = "overloaded" // status 503: the server took no work on
 	refused    outcome = "connect"    // no connection, so nothing was sent
 	broken     outcome = "reset"      // the connection broke before an answer
@@ -23,29 +25,25 @@ const (
 	gone       outcome = "client_gone"
 )
 
-// connectError marks an error from before a request could be sent.
-type connectError struct{ err error }
-
-func (e *connectError) Error() string { return "connect: " + e.err.Error() }
-func (e *connectError) Unwrap() error { return e.err }
-
-// errTryTimeout is the cause of the context of a try that took too long.
-var errTryTimeout = errors.New("no answer in time")
+// allOutcomes are all there are.
+var allOutcomes = [...]outcome{answered, faulty, overloaded, refused, broken, late, gone}
 
 // classify names what became of a try. client is the context of the request,
-// try that of the try.
-func classify(client, try context.Context, resp *http.Response, err error) outcome {
-	var ce *connectError
+// status that of the answer.
+func classify(client context.Context, status int, err error) outcome {
 	switch {
-	case err == nil && resp.StatusCode == http.StatusServiceUnavailable:
+	case err == nil && status == http.StatusServiceUnavailable:
 		return overloaded
 	case err == nil:
 		return answered
+	}
+	var ce *wire.ConnectError
+	switch {
 	case client.Err() != nil:
 		return gone
 	case errors.As(err, &ce):
 		return refused
-	case errors.Is(context.Cause(try), errTryTimeout):
+	case errors.Is(err, wire.ErrDeadline):
 		return late
 	}
 	return broken
@@ -53,13 +51,14 @@ func classify(client, try context.Context, resp *http.Response, err error) outco
 
 // retryable decides whether another server may be tried. Nothing was done
 // where no connection was made or the server said 503, so any method may be
-// repeated. After a reset or a timeout the server may have done the work: only
-// an idempotent request is repeated.
+// repeated. After a reset, a timeout or an error of its own the server may have
+// done the work: only an idempotent request is repeated. These are Zuul's rules,
+// but for a reset, after which that repeats a POST too and may do its work twice.
 func (o outcome) retryable(idempotent, replayable bool) bool {
 	switch o {
 	case refused, overloaded:
 		return replayable
-	case broken, late:
+	case broken, late, faulty:
 		return replayable && idempotent
 	}
 	return false

@@ -63,9 +63,11 @@ func TestRetryRules(t *testing.T) {
 		{"503", "GET", "", false, 200, "good", "overloaded answered"},
 		{"503", "POST", "body", false, 200, "good", "overloaded answered"},
 		{"503", "POST", big, false, 503, "", "overloaded"},
-		{"500", "GET", "", false, 500, "", "answered"},
+		{"500", "GET", "", false, 200, "good", "error answered"},
+		{"500", "POST", "body", false, 500, "", "error"},
+		{"500", "POST", "body", true, 200, "good", "error answered"},
 		{"reset", "GET", "", false, 200, "good", "reset answered"},
-		{"reset", "POST", "body", false, 502, "", "reset"},
+		{"reset", "POST", "body", false, 504, "", "reset"},
 		{"reset", "POST", "body", true, 200, "good", "reset answered"},
 		{"timeout", "GET", "", false, 200, "good", "timeout answered"},
 		{"timeout", "HEAD", "", false, 200, "", "timeout answered"},
@@ -80,7 +82,7 @@ func TestRetryRules(t *testing.T) {
 			hits := failing(t, e, tt.how)
 			// Of another zone: tried after the bad one.
 			e.apiIn("b", "signup", "us-east/b/signup/good", echo("good"))
-			header := []string{debugHeader, "1"}
+			header := []string{DebugHeader, w.debug()}
 			if tt.key {
 				header = append(header, "Idempotency-Key", "k1")
 			}
@@ -124,7 +126,7 @@ func TestErrorMapping(t *testing.T) {
 		{"no servers", func(*testing.T, *edge) {}, 502, ReasonNoServers},
 		{"connect", func(t *testing.T, e *edge) { failing(t, e, "connect") }, 502, ReasonConnect},
 		{"timeout", func(t *testing.T, e *edge) { failing(t, e, "timeout") }, 504, ReasonTimeout},
-		{"reset", func(t *testing.T, e *edge) { failing(t, e, "reset") }, 502, ReasonReset},
+		{"reset", func(t *testing.T, e *edge) { failing(t, e, "reset") }, 504, ReasonReset},
 		{"deadline", func(t *testing.T, e *edge) {
 			failing(t, e, "timeout")
 			e.set(PropertyTimeout, "")
@@ -198,6 +200,7 @@ func TestPickPrefersRankThenLoad(t *testing.T) {
 	mk := func(addr string, rank int, inFlight int64, ejected bool) server {
 		l := new(load)
 		l.inFlight.Store(inFlight)
+		l.answers.Store(probationAnswers)
 		if ejected {
 			l.ejectedUntil.Store(now.Add(time.Second).UnixNano())
 		}

@@ -4,27 +4,48 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-func TestLongestPrefixWins(t *testing.T) {
-	table, err := newRoutes([]Route{
-		{Prefix: "/play", VIP: "play"}, {Prefix: "/play/v2/", VIP: "play2", Name: "two"}, {Prefix: "/", VIP: "web"},
-	})
+// table compiles routes for a gateway of us-east.
+func table(t testing.TB, rs ...Route) *routes {
+	t.Helper()
+	rs, err := CheckRoutes(rs, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return compiledTable(t, rs)
+}
+
+func compiledTable(t testing.TB, rs []Route) *routes {
+	t.Helper()
+	m := newMetrics(prometheus.NewRegistry(), "us-east", func() int { return 0 }, &chain{})
+	out, err := newRoutes(Table{Routes: rs}, "us-east", "a", func(string) *vipLoad { return new(vipLoad) }, m.route)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// get is a request for a path that nothing else is known of.
+func get(path string) *Exchange {
+	return &Exchange{Received: time.Now(), Request: Request{Method: "GET", Path: path, Header: NewHeader()}}
+}
+
+func TestLongestPrefixWins(t *testing.T) {
+	rs := table(t, Route{Prefix: "/play", VIP: "play"}, Route{Prefix: "/play/v2/", VIP: "play2", Name: "two"}, Route{Prefix: "/", VIP: "web"},
+		Route{Path: "/play/exact", VIP: "x"})
 	for path, want := range map[string]string{
 		"/play": "play", "/play/": "play", "/play/start": "play", "/playback": "web", "/play/v2": "two", "/play/v2/x": "two", "/play/v22": "play", "/": "web",
+		"/play/exact": "play/exact", "/play/exact/": "play/exact", "/play/exact/more": "play",
 	} {
-		if r := table.match(path); r == nil || r.Name != want {
+		if r := rs.match(get(path), false); r == nil || r.Name != want {
 			t.Errorf("%s goes to %+v, want %s", path, r, want)
 		}
 	}
-	defaults, err := newRoutes(DefaultRoutes())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r := defaults.match("/other"); r != nil {
+	if r := table(t, DefaultRoutes()...).match(get("/other"), false); r != nil {
 		t.Errorf("/other goes to %+v", r)
 	}
 }
@@ -35,7 +56,7 @@ func TestBadRoutesAreRefused(t *testing.T) {
 		`[{"prefix":"/a","vip":"http://evil"}]`, `[{"prefix":"/a","vip":"x"},{"prefix":"/a/","vip":"y"}]`,
 		`[{"prefix":"/a","vip":"x","typo":1}]`, `[{"prefix":"/a","vip":"x"}] []`, `[{"prefix":"/a","vip":"x","timeout":"-1s"}]`,
 	} {
-		if rs, err := ParseRoutes(text); err == nil {
+		if rs, err := ParseTable(text, nil); err == nil {
 			t.Errorf("%s is taken as %+v", text, rs)
 		}
 	}
@@ -62,7 +83,7 @@ func TestRoutesProperty(t *testing.T) {
 	}
 }
 
-func FuzzParseRoutes(f *testing.F) {
+func FuzzParseTable(f *testing.F) {
 	b, err := json.Marshal(DefaultRoutes())
 	if err != nil {
 		f.Fatal(err)
@@ -70,18 +91,29 @@ func FuzzParseRoutes(f *testing.F) {
 	f.Add(string(b))
 	f.Add(`[{"prefix":"/","vip":"web","timeout":"2s","member":true}]`)
 	f.Add(`[{"prefix":"/a//b","vip":"x"}]`)
+	f.Add(`{"version":3,"routes":[{"name":"c","prefix":"/","vip":"w","when":"percent(5)","percent":5},{"name":"o","overlay":true,"members":["m"],"instance":"r/a/w/1"}]}`)
+	f.Add(`[{"path":"/x","origins":["http://127.0.0.1:80"],"limits":{"client":"1/s"},"until":"2030-01-01T00:00:00Z"}]`)
 	f.Fuzz(func(t *testing.T, text string) {
-		rs, err := ParseRoutes(text)
+		tab, err := ParseTable(text, nil)
 		if err != nil {
 			return
 		}
-		for _, r := range rs {
-			if got := routes(rs).match(r.Prefix + "/x"); got == nil || len(got.Prefix) < len(r.Prefix) {
-				t.Errorf("%q: below %q matches %+v", text, r.Prefix, got)
+		rs := compiledTable(t, tab.Routes)
+		for _, r := range tab.Routes {
+			if r.target() == "" || strings.ContainsAny(r.VIP, "/:@") {
+				t.Errorf("%q: target %q", text, r.VIP)
 			}
-			if r.VIP == "" || strings.ContainsAny(r.VIP, "/:@") {
-				t.Errorf("%q: VIP %q", text, r.VIP)
+			got := rs.match(get(r.Prefix+r.Path+"/x"), false) // must not panic
+			if r.Path == "" && !r.Overlay && r.conditions() == 0 && len(r.In) == 0 && r.Until == nil && r.Priority == 0 && got == nil {
+				t.Errorf("%q: nothing matches below %q", text, r.Prefix)
 			}
+		}
+		again, err := json.Marshal(tab)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ParseTable(string(again), nil); err != nil {
+			t.Errorf("%q is taken, but not as it was understood: %s: %v", text, again, err)
 		}
 	})
 }

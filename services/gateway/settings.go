@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/resilience/limit"
 	"github.com/flix-lab/flix/services/telemetry"
 )
 
@@ -21,11 +22,14 @@ const (
 	PropertyDrain       = "gateway.drain"
 	PropertyTimeout     = "gateway.origin.timeout"
 	PropertyConcurrency = "gateway.origin.concurrency"
+	PropertyLimit       = "gateway.origin.limit"
 	PropertyDeadline    = "gateway.deadline"
 	PropertyMaxBody     = "gateway.max_body"
 
-	filterPrefix  = "gateway.filter."
-	disableSuffix = ".disable"
+	filterPrefix = "gateway.filter."
+	// Options that every filter has.
+	optionDisable     = "disable"
+	optionConcurrency = "concurrency"
 )
 
 const (
@@ -64,11 +68,14 @@ func ParseEvacuation(text string) (Evacuation, error) {
 // and whole; a bad value leaves the field as it was.
 type settings struct {
 	routes      atomic.Pointer[routes]
+	refused     atomic.Pointer[Refusal] // of the last table, if it was
+	squeeze     atomic.Pointer[squeeze]
 	evacuation  atomic.Pointer[Evacuation]
 	drain       atomic.Bool // by property
 	drained     atomic.Bool // by Drain, for good
 	timeout     atomic.Int64
 	deadline    atomic.Int64
+	limit       atomic.Pointer[string] // algorithm, "" for none
 	concurrency atomic.Int64
 	maxBody     atomic.Int64
 
@@ -77,15 +84,27 @@ type settings struct {
 	log      *slog.Logger
 	defaults Deps
 	chain    *chain
+	counts   func(route string) *routeCounts
+
+	loadsMu sync.Mutex
+	loads   map[string]*vipLoad
 }
 
-func (st *settings) init(d Deps, c *chain) {
-	st.props, st.log, st.defaults, st.chain = d.Tel.Properties, d.Tel.Log, d, c
-	for _, p := range []string{PropertyRoutes, PropertyEvacuate, PropertyTimeout, PropertyConcurrency, PropertyDeadline, PropertyMaxBody} {
-		if err := st.set(p, ""); err != nil {
-			panic("gateway: default of " + p + ": " + err.Error()) // constants
+func (st *settings) init(d Deps, c *chain, counts func(string) *routeCounts) error {
+	st.props, st.log, st.defaults, st.chain, st.counts = d.Tel.Properties, d.Tel.Log, d, c, counts
+	st.loads = make(map[string]*vipLoad)
+	defaults := []string{PropertyRoutes, PropertyEvacuate, PropertySqueeze, PropertyTimeout, PropertyConcurrency, PropertyLimit, PropertyDeadline, PropertyMaxBody}
+	for _, f := range c.all {
+		for _, o := range f.Options {
+			defaults = append(defaults, FilterProperty(f.Name, o.Name))
 		}
 	}
+	for _, p := range defaults {
+		if err := st.set(p, ""); err != nil {
+			return services.Wrap("gateway: default of "+p, err)
+		}
+	}
+	return nil
 }
 
 // changed takes over one property. The value is read anew: two changes at once
@@ -119,13 +138,17 @@ func (st *settings) set(name, value string) error {
 		return setDuration(&st.timeout, value, 10*timing.RPCTimeout.D())
 	case PropertyDeadline:
 		return setDuration(&st.deadline, value, 30*timing.RPCTimeout.D())
+	case PropertyLimit:
+		return setLimit(&st.limit, value)
 	case PropertyConcurrency:
 		return setNumber(&st.concurrency, value, defaultConcurrency)
 	case PropertyMaxBody:
 		return setNumber(&st.maxBody, value, defaultMaxBody)
+	case PropertySqueeze:
+		return st.setSqueeze(value)
 	default:
-		if strings.HasPrefix(name, filterPrefix) && strings.HasSuffix(name, disableSuffix) {
-			return st.chain.disable(strings.TrimSuffix(strings.TrimPrefix(name, filterPrefix), disableSuffix), isOn(value))
+		if filter, option, ok := splitFilterProperty(name); ok {
+			return st.chain.set(filter, option, value)
 		}
 	}
 	return nil
@@ -133,20 +156,54 @@ func (st *settings) set(name, value string) error {
 
 func (st *settings) draining() bool { return st.drain.Load() || st.drained.Load() }
 
+// Refusal is a table that a gateway did not take.
+type Refusal struct {
+	Version int    `json:"version"`
+	Error   string `json:"error"`
+}
+
 func (st *settings) setRoutes(value string) error {
-	var (
-		table routes
-		err   error
-	)
+	t := Table{Routes: DefaultRoutes()}
+	var err error
 	if value == "" {
-		table, err = newRoutes(DefaultRoutes())
+		t.Routes, err = CheckRoutes(t.Routes, nil)
 	} else {
-		table, err = ParseRoutes(value)
+		t, err = ParseTable(value, st.defaults.OriginCIDRs)
 	}
+	var rs *routes
 	if err == nil {
-		st.routes.Store(&table)
+		rs, err = newRoutes(t, st.defaults.Region, st.defaults.Zone, st.load, st.counts)
 	}
-	return err
+	if err != nil {
+		st.refused.Store(&Refusal{Version: versionOf(value), Error: err.Error()})
+		return err
+	}
+	st.refused.Store(nil)
+	st.routes.Store(rs)
+	return nil
+}
+
+// versionOf reads the version of a table that may be wrong otherwise.
+func versionOf(value string) int {
+	var t struct {
+		Version int `json:"version"`
+	}
+	if json.Unmarshal([]byte(value), &t) != nil {
+		return 0
+	}
+	return t.Version
+}
+
+// load is the load of a VIP; it outlives the tables that name it.
+func (st *settings) load(vip string) *vipLoad {
+	st.loadsMu.Lock()
+	defer st.loadsMu.Unlock()
+	l := st.loads[vip]
+	if l == nil {
+		l = new(vipLoad) // one per target of the tables ever set
+		st.loads[vip] = l
+	}
+	return l
 }
 
 // isOn reads a switch; "true" and "1" are taken too.
@@ -176,5 +233,20 @@ func setNumber(to *atomic.Int64, value string, def int64) error {
 		}
 	}
 	to.Store(n)
+	return nil
+}
+
+// setLimit reads the name of an algorithm.
+func setLimit(to *atomic.Pointer[string], value string) error {
+	algorithm := limit.Gradient2
+	switch {
+	case value == "none":
+		algorithm = ""
+	case slices.Contains(limit.Algorithms(), value):
+		algorithm = value
+	case value != "":
+		return services.Errorf(services.Invalid, "%q is not none or one of %v", value, limit.Algorithms())
+	}
+	to.Store(&algorithm)
 	return nil
 }

@@ -2,25 +2,24 @@ package gateway
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"io"
 	"net"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/flix-lab/flix/services/gateway/wire"
 )
 
 // switchProtocols hands the client's connection over to the upstream's after
 // both agreed on another protocol (WebSocket, say), and carries bytes until
 // both sides are done or the gateway ends.
-func (s *Server) switchProtocols(w http.ResponseWriter, ex *Exchange) {
+func (s *Server) switchProtocols(c *wire.Conn, ex *Exchange) {
 	up := ex.Response.Upgraded
 	defer up.Close()
-	conn, buffered, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		s.d.Tel.Log.Warn("upgrade: the connection cannot be taken over", "error", err)
-		panic(http.ErrAbortHandler)
-	}
+	conn, buffered := c.Hijack()
 	defer conn.Close()
 	end := func() { _ = conn.Close(); _ = up.Close() }
 	defer context.AfterFunc(ex.ctx, end)()
@@ -35,8 +34,7 @@ func (s *Server) switchProtocols(w http.ResponseWriter, ex *Exchange) {
 	wg.Go(func() {
 		defer oneEnded()
 		// What the client sent early is still in the codec's buffer.
-		early := io.LimitReader(buffered.Reader, int64(buffered.Reader.Buffered()))
-		s.carry(up, up, io.MultiReader(early, conn), conn)
+		s.carry(up, up, io.MultiReader(bytes.NewReader(buffered), conn), conn)
 	})
 	s.carry(conn, conn, up, up)
 	oneEnded()
@@ -45,7 +43,8 @@ func (s *Server) switchProtocols(w http.ResponseWriter, ex *Exchange) {
 }
 
 func writeSwitching(conn net.Conn, ex *Exchange) error {
-	h := http.Header(ex.Response.Header)
+	h := make(http.Header)
+	ex.Response.Header.AddToHTTP(h)
 	h.Set("Connection", "Upgrade")
 	b := bufio.NewWriter(conn)
 	_, _ = b.WriteString("HTTP/1.1 101 Switching Protocols\r\n") // bufio keeps the first error for Flush

@@ -31,6 +31,7 @@ const (
 	AdminKey  Audience = "admin"     // the daemon, to admin endpoints
 	S3        Audience = "s3"        // S3 secret key
 	Discharge Audience = "discharge" // proof between gateways of two regions
+	Debug     Audience = "debug"     // an operator, to the gateway, for the detail of a request
 )
 
 // Claims are what a token says. Unused fields stay empty.
@@ -68,7 +69,7 @@ func NewKey(lab string, root []byte) (Key, error) {
 		return Key{}, services.Errorf(services.Invalid, "lab key has %d bytes, want at least 16", len(root))
 	}
 	k := Key{lab: lab, root: root, derived: map[Audience][]byte{}}
-	for _, aud := range []Audience{Member, URL, Fill, License, AdminKey, S3, Discharge} {
+	for _, aud := range []Audience{Member, URL, Fill, License, AdminKey, S3, Discharge, Debug} {
 		k.derived[aud] = k.derive(aud)
 	}
 	return k, nil
@@ -123,6 +124,9 @@ func (k Key) mac(aud Audience, payload string) []byte {
 func (k Key) Verify(aud Audience, tok string, now time.Time) (Claims, error) {
 	deny := func(reason, msg string) (Claims, error) {
 		return Claims{}, services.Errorf(services.Denied, "%s token: %s", aud, msg).WithReason(reason)
+	}
+	if len(k.root) == 0 { // the zero Key: anybody could sign with it
+		return deny("token_forged", "there is no key to check it with")
 	}
 	p, sig, ok := strings.Cut(tok, ".")
 	if !ok || len(tok) > 4096 {

@@ -23,7 +23,7 @@ func testKey(t testing.TB, lab, root string) Key {
 
 const root = "0123456789abcdef"
 
-var audiences = []Audience{Member, URL, Fill, License, AdminKey, S3, Discharge}
+var audiences = []Audience{Member, URL, Fill, License, AdminKey, S3, Discharge, Debug}
 
 func TestRoundTrip(t *testing.T) {
 	k := testKey(t, "lab-1", root)

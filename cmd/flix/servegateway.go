@@ -1,0 +1,38 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/flix-lab/flix/lab"
+)
+
+func newServeGatewayCmd(a *app) *cobra.Command {
+	var o lab.GatewayOptions
+	c := &cobra.Command{
+		Use: "gateway", Short: "Serve a gateway that stands alone, in front of declared upstreams", Args: cobra.NoArgs,
+		Long: `Serves the lab's edge gateway by itself: every filter, no registry. A request goes
+to the upstream of the longest path that matches it; several upstreams of one
+path share its requests. Neither the Host header nor a target in absolute form
+ever chooses an upstream, and upstreams outside the declared networks are
+refused.
+
+Without a certificate it speaks HTTP/1.1, and HTTP/2 to clients that begin with
+it; with one, TLS 1.3 with HTTP/2 or HTTP/1.1. It stops at SIGINT or SIGTERM.`,
+		Example: `  flix serve gateway --listen 127.0.0.1:8080 --route /api=http://127.0.0.1:9000
+  flix serve gateway --listen 127.0.0.1:8443 --tls-cert cert.pem --tls-key key.pem \
+    --route /=http://127.0.0.1:9000,http://127.0.0.1:9001 --route /static=http://10.0.0.7 --origin-cidr 10.0.0.0/24`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return lab.RunGateway(cmd.Context(), a.env.lab(), o, a.env.Err)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.Listen, "listen", "127.0.0.1:8080", "HOST:PORT to listen on; port 0 takes a free one")
+	f.StringArrayVar(&o.Routes, "route", nil, "PATH=URL[,URL…]: where requests below a path go; may be given more than once")
+	f.StringSliceVar(&o.OriginCIDRs, "origin-cidr", nil, "networks that upstreams may lie in (default loopback); may be given more than once")
+	f.StringSliceVar(&o.TrustedProxies, "trusted-proxy", nil, "networks of balancers that may tell a client's address by PROXY protocol v2")
+	f.StringVar(&o.TLSCert, "tls-cert", "", "PEM file with the certificate chain")
+	f.StringVar(&o.TLSKey, "tls-key", "", "PEM file with its key")
+	f.StringArrayVar(&o.Properties, "property", nil, "NAME=VALUE: a run-time property, gateway.max_body=1000000000 for example")
+	f.StringVar(&o.Admin, "admin", "", "HOST:PORT for /metrics and /healthz (default none)")
+	return c
+}

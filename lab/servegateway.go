@@ -1,0 +1,291 @@
+package lab
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/gateway"
+	"github.com/flix-lab/flix/services/lookup"
+	"github.com/flix-lab/flix/services/telemetry"
+	"github.com/flix-lab/flix/services/token"
+	"github.com/flix-lab/flix/topology"
+)
+
+// GatewayOptions declare a gateway that stands alone, without a lab.
+type GatewayOptions struct {
+	// Listen is host:port.
+	Listen string
+	// TLSCert and TLSKey are PEM files; with them the gateway speaks TLS 1.3,
+	// HTTP/2 and HTTP/1.1, without them HTTP/1.1 and HTTP/2 in the clear.
+	TLSCert, TLSKey string
+	// Routes are PATH=URL[,URL…].
+	Routes []string
+	// OriginCIDRs are the networks that upstreams may lie in; loopback if
+	// there are none.
+	OriginCIDRs []string
+	// TrustedProxies may say a client's address with a PROXY v2 header.
+	TrustedProxies []string
+	// Properties are NAME=VALUE, as in a lab.
+	Properties []string
+	// Admin is host:port for metrics and health, or "".
+	Admin string
+}
+
+// nobody is a registry without instances: the upstreams are declared.
+type nobody struct{}
+
+// VIP implements gateway.Lookup.
+func (nobody) VIP(string) []lookup.Instance { return nil }
+
+// RunGateway serves a gateway that stands alone until ctx ends. It says on out
+// where it listens.
+func RunGateway(ctx context.Context, env Env, o GatewayOptions, out io.Writer) error {
+	networks, err := prefixes("--origin-cidr", o.OriginCIDRs)
+	if err != nil {
+		return err
+	}
+	if len(networks) == 0 {
+		networks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	}
+	trusted, err := prefixes("--trusted-proxy", o.TrustedProxies)
+	if err != nil {
+		return err
+	}
+	table, err := declaredRoutes(ctx, o.Routes, networks)
+	if err != nil {
+		return err
+	}
+	properties, err := gatewayProperties(o.Properties, table)
+	if err != nil {
+		return err
+	}
+	exp, err := exporter(ctx, env)
+	if err != nil {
+		return err
+	}
+	tel := telemetry.New(telemetry.Config{
+		Instance: "gateway", Role: string(topology.RoleGateway), Region: "standalone", Exporter: exp, Properties: properties,
+		Log: slog.NewJSONHandler(out, &slog.HandlerOptions{Level: max(logLevel(env), slog.LevelWarn)}),
+	})
+	d := gateway.Deps{
+		Instance: "gateway", Region: "standalone", Zone: "a", Lookup: nobody{}, OriginCIDRs: networks, TrustedProxies: trusted,
+		Tel: tel, Timing: topology.ProductionTiming(), Topology: func() topology.Topology { return topology.Topology{} },
+	}
+	// No token verifies with a key that nobody else has.
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails
+	if d.Key, err = token.NewKey("standalone", secret); err != nil {
+		return err
+	}
+	scheme, err := listenGateway(&d, o)
+	if err != nil {
+		return err
+	}
+	s, err := gateway.New(d)
+	if err != nil {
+		return err
+	}
+	admin, err := serveAdmin(o.Admin, tel)
+	if err != nil {
+		return err
+	}
+	defer admin()
+	fmt.Fprintf(out, "gateway: listening on %s://%s, %s, upstreams inside %s\n", scheme, listenerOf(d).Addr(), countOf(len(table.Routes), "route"), joinPrefixes(networks))
+	return s.Serve(ctx)
+}
+
+func countOf(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
+}
+
+func joinPrefixes(ps []netip.Prefix) string {
+	s := make([]string, 0, len(ps))
+	for _, p := range ps {
+		s = append(s, p.String())
+	}
+	return strings.Join(s, ", ")
+}
+
+func listenerOf(d gateway.Deps) net.Listener {
+	if d.TLS != nil {
+		return d.TLS
+	}
+	return d.HTTP
+}
+
+// listenGateway opens the listener that the options ask for.
+func listenGateway(d *gateway.Deps, o GatewayOptions) (scheme string, err error) {
+	if (o.TLSCert == "") != (o.TLSKey == "") {
+		return "", services.Errorf(services.Invalid, "--tls-cert and --tls-key go together")
+	}
+	var cert tls.Certificate
+	if o.TLSCert != "" {
+		if cert, err = tls.LoadX509KeyPair(o.TLSCert, o.TLSKey); err != nil {
+			return "", &services.Error{Op: "--tls-cert", Kind: services.Invalid, Msg: "no certificate with its key", Err: err, Remedy: "give two PEM files that belong together"}
+		}
+	}
+	l, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return "", &services.Error{Op: "--listen " + o.Listen, Kind: services.Invalid, Msg: "cannot listen there", Err: err, Remedy: "give a free HOST:PORT of this machine"}
+	}
+	if o.TLSCert == "" {
+		d.HTTP = l
+		return "http", nil
+	}
+	d.TLS, d.TLSConfig = l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
+	return "https", nil
+}
+
+// serveAdmin answers metrics and health on a listener of its own.
+func serveAdmin(addr string, tel *telemetry.Telemetry) (stop func(), err error) {
+	if addr == "" {
+		return func() {}, nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, &services.Error{Op: "--admin " + addr, Kind: services.Invalid, Msg: "cannot listen there", Err: err, Remedy: "give a free HOST:PORT of this machine"}
+	}
+	srv := &http.Server{Handler: tel.AdminMux(""), ReadHeaderTimeout: 5 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = srv.Serve(l) // Close ends it
+	}()
+	return func() { _ = srv.Close(); <-done }, nil
+}
+
+func prefixes(flag string, texts []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, t := range texts {
+		p, err := netip.ParsePrefix(t)
+		if a, aerr := netip.ParseAddr(t); err != nil && aerr == nil {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil {
+			return nil, &services.Error{Op: flag, Kind: services.Invalid, Msg: fmt.Sprintf("%q is no network", t), Err: err, Remedy: "write it like 10.0.0.0/8"}
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}
+
+// declaredRoutes reads PATH=URL[,URL…]. A path that is given twice has the
+// upstreams of both.
+func declaredRoutes(ctx context.Context, texts []string, networks []netip.Prefix) (gateway.Table, error) {
+	t := gateway.Table{Version: 1}
+	if len(texts) == 0 {
+		return t, services.Errorf(services.Invalid, "no --route").WithRemedy("declare upstreams: --route /api=http://127.0.0.1:9000")
+	}
+	for _, text := range texts {
+		path, urls, ok := strings.Cut(text, "=")
+		if !ok || !strings.HasPrefix(path, "/") || urls == "" {
+			return t, services.Errorf(services.Invalid, "--route %q: want PATH=URL[,URL…]", text).WithRemedy("write it like /api=http://127.0.0.1:9000")
+		}
+		var origins []string
+		for u := range strings.SplitSeq(urls, ",") {
+			at, err := upstream(ctx, strings.TrimSpace(u), networks)
+			if err != nil {
+				return t, err
+			}
+			origins = append(origins, at)
+		}
+		path = "/" + strings.Trim(path, "/")
+		if i := slices.IndexFunc(t.Routes, func(r gateway.Route) bool { return r.Prefix == path }); i >= 0 {
+			t.Routes[i].Origins = append(t.Routes[i].Origins, origins...)
+			continue
+		}
+		r := gateway.Route{Prefix: path, Origins: origins}
+		if path == "/" {
+			r.Name = "root"
+		}
+		t.Routes = append(t.Routes, r)
+	}
+	return t, nil
+}
+
+// upstream reads an upstream's URL; a name is looked up once, now: it could
+// come to mean anything later.
+func upstream(ctx context.Context, text string, networks []netip.Prefix) (string, error) {
+	bad := func(why string) error {
+		return services.Errorf(services.Invalid, "--route: upstream %q: %s", text, why).WithRemedy("write it like http://127.0.0.1:9000")
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return "", bad(err.Error())
+	}
+	switch {
+	case u.Scheme != "http":
+		return "", bad("its scheme is not http")
+	case u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return "", bad("it is not scheme, host and port alone")
+	case u.Path != "" && u.Path != "/":
+		return "", bad("it has a path; the request's own is passed on as it is")
+	}
+	port := u.Port()
+	if port == "" {
+		port = "80"
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return "", bad("its port is not 1 to 65535")
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	if err != nil {
+		return "", &services.Error{Op: "--route", Kind: services.Invalid, Msg: fmt.Sprintf("upstream %q: its host has no address", text), Err: err, Remedy: "give an address"}
+	}
+	slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return a.Unmap().BitLen() - b.Unmap().BitLen() })
+	for _, a := range addrs {
+		a = a.Unmap()
+		if slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			return "http://" + netip.AddrPortFrom(a, uint16(n)).String(), nil
+		}
+	}
+	return "", services.Errorf(services.Denied, "--route: upstream %q lies outside the declared networks %s", text, joinPrefixes(networks)).
+		WithRemedy("declare its network with --origin-cidr")
+}
+
+// gatewayProperties are the options' properties and the routes.
+func gatewayProperties(texts []string, t gateway.Table) (map[string]string, error) {
+	b, err := json.Marshal(t)
+	if err != nil {
+		return nil, services.Wrap("routes", err)
+	}
+	out := map[string]string{
+		gateway.PropertyRoutes: string(b),
+		// Nobody else protects a declared upstream, and nobody knows what it
+		// can take: a limit there is for the operator to set.
+		gateway.PropertyConcurrency: strconv.Itoa(standaloneConcurrency),
+	}
+	for _, p := range texts {
+		name, value, ok := strings.Cut(p, "=")
+		if !ok || !strings.HasPrefix(name, "gateway.") {
+			return nil, services.Errorf(services.Invalid, "--property %q: want gateway.NAME=VALUE", p)
+		}
+		out[name] = value
+	}
+	if _, err := gateway.ParseTable(out[gateway.PropertyRoutes], nil); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// standaloneConcurrency is how many requests may be under way to the upstreams
+// of one route.
+const standaloneConcurrency = 4096

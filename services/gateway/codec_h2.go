@@ -1,0 +1,140 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/flix-lab/flix/services/gateway/wire"
+)
+
+// copyBuffer is the piece in which bodies are passed on.
+const copyBuffer = 32 << 10
+
+// h2 turns what net/http's HTTP/2 server reads from a stream into an Exchange
+// and writes its response back. Nothing above it sees net/http's types.
+type h2 struct{ s *Server }
+
+// ServeHTTP implements http.Handler.
+func (c *h2) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !c.s.gate.enter() {
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	defer c.s.gate.leave()
+	ex := c.read(w, r)
+	defer ex.finish()
+	c.s.chain.run(ex)
+	if err := c.write(w, ex); err != nil {
+		// The status is out and the body is not whole: only a broken
+		// connection, or a reset stream, tells the client.
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// read makes the exchange. Headers of the hop stay here.
+func (c *h2) read(w http.ResponseWriter, r *http.Request) *Exchange {
+	ex := &Exchange{Received: time.Now(), ctx: r.Context()}
+	if ex.conn, _ = r.Context().Value(connKey{}).(*edgeConn); ex.conn != nil {
+		ex.Peer = ex.conn.peer
+	}
+	h := wire.FromHTTP(r.Header)
+	req := &ex.Request
+	req.Method, req.Host, req.Path, req.RawPath, req.Query = r.Method, r.Host, r.URL.Path, r.URL.RawPath, r.URL.RawQuery
+	req.ContentLength, req.TLS = r.ContentLength, r.TLS != nil
+	trailers := h.HasToken("Te", "trailers")
+	wire.StripHop(h)
+	h.Del("Content-Length")
+	if h.HasToken("Expect", "100-continue") {
+		req.expect = r.ContentLength != 0
+	}
+	h.Del("Expect")
+	req.Header, req.interim, req.trailers = h, interimWriter{w}, trailers
+	if r.ContentLength == 0 {
+		req.Body = http.NoBody
+		return ex
+	}
+	req.Body = &clientBody{
+		src: r.Body, left: c.s.settings.maxBody.Load(),
+		arm:     http.NewResponseController(w).SetReadDeadline,
+		timeout: 10 * c.s.d.Timing.RPCTimeout.D(),
+	}
+	req.Trailer = func() Header { return wire.FromHTTP(r.Trailer) }
+	return ex
+}
+
+// interimWriter passes interim answers on.
+type interimWriter struct{ w http.ResponseWriter }
+
+// Interim implements wire.InterimReceiver.
+func (i interimWriter) Interim(status int, f Header) {
+	h := i.w.Header()
+	f.AddToHTTP(h)
+	i.w.WriteHeader(status)
+	clear(h)
+}
+
+// write sends the response. Each piece must go out within the time that a
+// whole request may take; a client that takes nothing is let go.
+func (c *h2) write(w http.ResponseWriter, ex *Exchange) error {
+	rc := http.NewResponseController(w)
+	arm := func() { _ = rc.SetWriteDeadline(time.Now().Add(30 * c.s.d.Timing.RPCTimeout.D())) }
+	arm()
+	h := w.Header()
+	for name, value := range ex.Response.Header.All() {
+		if !wire.SameName(name, "Content-Length") {
+			h.Add(name, value)
+		}
+	}
+	if n, status := ex.Response.ContentLength, ex.Response.Status; n > 0 || n == 0 && wire.BodyAllowed(status) {
+		h.Set("Content-Length", strconv.FormatInt(n, 10))
+	}
+	if ex.CloseConnection {
+		// HTTP/1 sends it; HTTP/2 sends GOAWAY instead.
+		h.Set("Connection", "close")
+	}
+	w.WriteHeader(ex.Response.Status)
+	if ex.Response.Body == nil || ex.Request.Method == http.MethodHead {
+		return nil
+	}
+	buf := c.s.copies.Get().(*[]byte)
+	defer c.s.copies.Put(buf)
+	if err := pass(w, rc, ex.Response, *buf, arm); err != nil {
+		return err
+	}
+	if ex.Response.Trailer != nil {
+		for name, value := range ex.Response.Trailer().All() {
+			h.Add(http.TrailerPrefix+name, value)
+		}
+	}
+	return nil
+}
+
+// pass copies the body; one of unknown length is flushed piece by piece,
+// because somebody may wait for the next event in it.
+func pass(w io.Writer, rc *http.ResponseController, r Response, buf []byte, arm func()) error {
+	stream := r.ContentLength < 0
+	for {
+		n, rerr := r.Body.Read(buf)
+		if n > 0 {
+			arm()
+			if _, err := w.Write(buf[:n]); err != nil {
+				return err
+			}
+			if stream {
+				if err := rc.Flush(); err != nil {
+					return err
+				}
+			}
+		}
+		if errors.Is(rerr, io.EOF) {
+			return nil
+		}
+		if rerr != nil {
+			return rerr
+		}
+	}
+}

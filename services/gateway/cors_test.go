@@ -1,0 +1,87 @@
+package gateway
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/flix-lab/flix/services"
+)
+
+func TestCORS(t *testing.T) {
+	w := newWorld(t)
+	e := w.gateway("us-east")
+	e.api("play", "us-east/a/play/1", echo("play"))
+	c := e.client(eastClient, false)
+	preflight := func(origin string) answer {
+		return ask(t, c, "OPTIONS", "/play/x", "", "Origin", origin, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization")
+	}
+	for origin, want := range map[string]bool{
+		"http://localhost:3000": true, "http://app.localhost": true, "https://www.flix.test": true, "http://127.0.0.1:8080": true,
+		"http://evil.example": false, "http://localhost.evil.example": false, "https://flix.test.evil.example": false, "null": false, "http://evil.example/localhost": false, "http://evil@localhost": false,
+	} {
+		a := preflight(origin)
+		h := a.Header
+		if want && (a.StatusCode != 204 || h.Get("Access-Control-Allow-Origin") != origin || !strings.Contains(h.Get("Access-Control-Allow-Methods"), "POST") ||
+			!strings.Contains(h.Get("Access-Control-Allow-Headers"), "Authorization") || h.Get("Access-Control-Max-Age") != "600" || h.Get("Vary") != "Origin") {
+			t.Errorf("%s: %d %v", origin, a.StatusCode, h)
+		}
+		if !want && (a.StatusCode != 403 || a.problem(t).Reason != ReasonPreflight || h.Get("Access-Control-Allow-Origin") != "") {
+			t.Errorf("%s: %d %v", origin, a.StatusCode, h)
+		}
+	}
+	// The request itself, and its refusal, are for the page to read.
+	for _, header := range [][]string{{"Authorization", w.member("m-1")}, nil} {
+		a := ask(t, c, "GET", "/play/x", "", append(header, "Origin", "http://localhost:3000")...)
+		if a.Header.Get("Access-Control-Allow-Origin") != "http://localhost:3000" || !strings.Contains(a.Header.Get("Access-Control-Expose-Headers"), "X-Request-Id") || (a.StatusCode == 200) != (header != nil) {
+			t.Errorf("%d %v", a.StatusCode, a.Header)
+		}
+	}
+	if a := ask(t, c, "GET", "/play/x", "", "Origin", "http://evil.example", "Authorization", w.member("m-1")); a.StatusCode != 200 || a.Header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("another page's request: %d %v", a.StatusCode, a.Header)
+	}
+	// OPTIONS without a question is the API's.
+	if a := ask(t, c, "OPTIONS", "/play/x", "", "Origin", "http://localhost", "Authorization", w.member("m-1")); a.StatusCode != 200 || a.seen(t).Method != "OPTIONS" {
+		t.Errorf("plain OPTIONS: %d %s", a.StatusCode, a.body)
+	}
+	e.set(FilterProperty("cors", "origins"), "https://www.example.org:8443")
+	if a := preflight("https://www.example.org:8443"); a.StatusCode != 204 {
+		t.Errorf("a page that was added: %d", a.StatusCode)
+	}
+	if a := preflight("https://www.example.org"); a.StatusCode != 403 {
+		t.Errorf("another port of it: %d", a.StatusCode)
+	}
+	e.set(FilterProperty("cors", "origins"), "none")
+	if a := preflight("http://localhost"); a.StatusCode != 403 {
+		t.Errorf("none: %d", a.StatusCode)
+	}
+	e.set(FilterProperty("cors", "origins"), "*")
+	if a := preflight("https://anybody.example"); a.StatusCode != 204 {
+		t.Errorf("all: %d", a.StatusCode)
+	}
+}
+
+func TestParseCORSOrigins(t *testing.T) {
+	for _, bad := range []string{"localhost", "ftp://x", "http://", "http://a/b", "http://a?b", "http://u@a", "http://a.*.b", "http://*", "http://*."} {
+		if got, err := parseCORSOrigins(bad); services.KindOf(err) != services.Invalid {
+			t.Errorf("%q is taken as %+v", bad, got)
+		}
+	}
+}
+
+func FuzzCORSOrigin(f *testing.F) {
+	f.Add("http://localhost:1")
+	f.Add("https://a.flix.test")
+	f.Add("null")
+	f.Add("http://[::1]:80")
+	f.Fuzz(func(t *testing.T, origin string) {
+		list, err := parseCORSOrigins("https://*.flix.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c cors
+		c.origins.Store(&list)
+		if c.allowed(origin) && (!strings.HasPrefix(origin, "https://") || !strings.Contains(origin, ".flix.test")) {
+			t.Errorf("%q is allowed", origin)
+		}
+	})
+}

@@ -1,0 +1,34 @@
+//go:build unix
+
+package wire
+
+import (
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// awaitByte waits, without a buffer, until tcp has a byte to read or has ended,
+// or its read deadline is over.
+func awaitByte(tcp *net.TCPConn) error {
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return err != unix.EAGAIN && err != unix.EINTR
+	})
+}
+
+// hungUp says whether the peer has ended its sending, or everything.
+func hungUp(raw rawConn) (ended, reset bool) {
+	err := raw.Control(func(fd uintptr) {
+		var b [1]byte
+		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		ended = err == nil && n == 0 || err != nil && err != unix.EAGAIN && err != unix.EINTR
+		reset = err != nil
+	})
+	return ended && err == nil, reset
+}
