@@ -70,6 +70,9 @@ func (l *Lab) useRuntime(ctx context.Context, r control.UpRequest) error {
 			return services.Errorf(services.Conflict, "lab %s is up with --pack %s --network %s", l.paths.Name, cmp.Or(have.Pack, topology.PackInstance), cmp.Or(have.Network, topology.BridgeNetwork)).
 				WithRemedy("keep both as they are, or take the lab down first: flix lab down%s", nameFlag(l.paths.Name))
 		}
+		if err := l.keepsStores(i.Topology, r); err != nil {
+			return err
+		}
 	}
 	if r.Runtime == EmbeddedRuntime {
 		for _, reg := range r.Topology.Regions {
@@ -92,6 +95,28 @@ func (l *Lab) useRuntime(ctx context.Context, r control.UpRequest) error {
 	}
 	if p, ok := l.rt.(interface{ Prepare(context.Context) error }); ok {
 		return p.Prepare(ctx)
+	}
+	return nil
+}
+
+// keepsStores refuses an up that would change the stores' sizes, or how many
+// nodes of kv a region has: limits are set when a container is made, and a node
+// that joins a datacentre holds nothing of what the others have.
+func (l *Lab) keepsStores(have topology.Topology, r control.UpRequest) error {
+	if r.Runtime != ContainersRuntime {
+		return nil
+	}
+	down := "flix lab down" + nameFlag(l.paths.Name)
+	if is, want := cmp.Or(have.Containers.Profile, topology.Small), cmp.Or(r.Topology.Containers.Profile, topology.Small); is != want {
+		return services.Errorf(services.Conflict, "lab %s is up with --profile %s, not %s", l.paths.Name, is, want).
+			WithRemedy("keep the profile, or take the lab down first: %s", down)
+	}
+	for _, reg := range r.Topology.Regions {
+		was, ok := have.Region(reg.Name)
+		if n, m := max(was.Services[topology.RoleKV], 1), max(reg.Services[topology.RoleKV], 1); ok && n != m {
+			return services.Errorf(services.Conflict, "region %s is up with %d kv nodes, not %d", reg.Name, n, m).
+				WithRemedy("keep their number, or take the lab down first: %s", down)
+		}
 	}
 	return nil
 }

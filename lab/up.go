@@ -272,15 +272,8 @@ func (l *Lab) guardHosts(ctx context.Context) (context.Context, func()) {
 		tick := time.NewTicker(guardInterval)
 		defer tick.Stop()
 		for {
-			for host, alive := range l.rt.Hosts() {
-				if _, wanted := l.current().Topology.Region(host); !alive && (wanted || host == "oc") {
-					cancel(&hostLost{host})
-				}
-			}
-			if m, ok := l.rt.(mourner); ok {
-				if err := m.Died(ctx, l.expected); err != nil && ctx.Err() == nil {
-					cancel(&died{err})
-				}
+			if err := l.lost(ctx); err != nil && ctx.Err() == nil {
+				cancel(err)
 			}
 			select {
 			case <-ctx.Done():
@@ -290,6 +283,22 @@ func (l *Lab) guardHosts(ctx context.Context) (context.Context, func()) {
 		}
 	})
 	return ctx, func() { cancel(nil); wg.Wait() }
+}
+
+// lost says what has ended of the lab that is to run; nil if nothing has.
+func (l *Lab) lost(ctx context.Context) error {
+	if m, ok := l.rt.(mourner); ok {
+		if err := m.Died(ctx, l.expected); err != nil {
+			return &died{err}
+		}
+		return nil
+	}
+	for host, alive := range l.rt.Hosts() {
+		if _, wanted := l.current().Topology.Region(host); !alive && (wanted || host == "oc") {
+			return &hostLost{host}
+		}
+	}
+	return nil
 }
 
 // guardInterval is how often an up looks whether its hosts live.

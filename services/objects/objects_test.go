@@ -194,12 +194,15 @@ func TestDataAndEgressSurviveRestart(t *testing.T) {
 // after the client has read it.
 func settles(t testing.TB, what string, got func() uint64, want uint64) {
 	t.Helper()
-	n := got()
-	for until := time.Now().Add(10 * time.Second); n != want; n = got() {
-		if time.Now().After(until) {
+	late := time.After(10 * time.Second)
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	for n := got(); n != want; n = got() {
+		select {
+		case <-late:
 			t.Fatalf("%s %d, want %d", what, n, want)
+		case <-poll.C:
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -43,7 +43,7 @@ const patience = 10 * time.Second
 // after its client has read it whole.
 func Await(t testing.TB, r *prometheus.Registry, name string, labels map[string]string, want float64) {
 	t.Helper()
-	for until := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(patience); ; <-time.After(time.Millisecond) {
 		sum, n := Metric(t, r, name, labels)
 		if n > 0 && sum == want {
 			return
