@@ -157,7 +157,15 @@ func (c *Client) write(ctx context.Context, w write, id []byte) error {
 	answers := make(chan error, len(f.writes))
 	// The laggards outlive this call, not its trace.
 	late := context.WithoutCancel(ctx)
+	// Where every zone is waited for, the caller writes to one of them itself.
+	own := -1
+	if need > 0 && need == len(f.writes) {
+		own = need - 1
+	}
 	for i, z := range f.allWrites {
+		if i == own {
+			continue
+		}
 		waited := i < len(f.writes)
 		if err := c.spawn(func() {
 			err := c.writeIn(late, w, z)
@@ -167,6 +175,9 @@ func (c *Client) write(ctx context.Context, w write, id []byte) error {
 		}); err != nil && waited {
 			answers <- err
 		}
+	}
+	if own >= 0 {
+		answers <- c.writeIn(ctx, w, f.writes[own])
 	}
 	if err := wait(ctx, answers, need, len(f.writes)); err != nil {
 		w.count.error.Inc()
@@ -195,10 +206,10 @@ func (c *Client) writeIn(ctx context.Context, w write, z *zone) error {
 
 // wait returns when need of n answers were good or too many were not.
 func wait(ctx context.Context, answers <-chan error, need, n int) error {
-	good := 0
+	good, bad := 0, 0
 	var failed error
-	for got := 0; good < need; got++ {
-		if got == n {
+	for good < need {
+		if bad > n-need {
 			return failed
 		}
 		select {
@@ -207,7 +218,9 @@ func wait(ctx context.Context, answers <-chan error, need, n int) error {
 		case err := <-answers:
 			if err == nil {
 				good++
+				continue
 			}
+			bad++
 			failed = errors.Join(failed, err)
 		}
 	}

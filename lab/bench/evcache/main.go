@@ -46,9 +46,13 @@ type config struct {
 func run(ctx context.Context, out io.Writer) (err error) {
 	c := config{callers: []int{1, 16}}
 	asJSON := flag.Bool("json", false, "print JSON")
+	alone := flag.Bool("serve", false, "run the embedded server alone, until interrupted")
 	flag.IntVar(&c.ops, "ops", 30_000, "operations of each kind, client and number of callers")
 	flag.IntVar(&c.turn, "turn", 1000, "operations of one client before it is the other's turn")
 	flag.Parse()
+	if *alone {
+		return serve(ctx, out)
+	}
 	if c.turn < 1 || c.ops < c.turn {
 		return errors.New("-turn must be 1 or more, -ops as much or more")
 	}

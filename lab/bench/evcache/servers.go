@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/flix-lab/flix/services/evcache"
@@ -23,21 +27,47 @@ var errNoBinary = errors.New("memcached is not on PATH, so the real one is not m
 
 func servers() []server { return []server{{"memcached", startMemcached}, {"embedded", startEmbedded}} }
 
-// startEmbedded runs the embedded server in this process. It shares the
-// collector with both clients, so figures that matter are the other's.
+// startEmbedded runs the embedded server in a process of its own, as a lab has
+// it in another than its clients: this program, told to serve.
 func startEmbedded(ctx context.Context) (string, func() error, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	self, err := os.Executable()
 	if err != nil {
 		return "", nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, "-serve")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", nil, err
+	}
+	end := func() error {
+		_ = cmd.Process.Signal(os.Interrupt) // it may have ended
+		return cmd.Wait()
+	}
+	addr, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return "", nil, errors.Join(err, end())
+	}
+	return strings.TrimSpace(addr), end, nil
+}
+
+// serve runs the embedded server until ctx ends, after it has told its address.
+func serve(ctx context.Context, out io.Writer) error {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
 	}
 	s, err := evcache.NewServer(evcache.ServerConfig{Listener: ln, Tel: telemetry.Discard()})
 	if err != nil {
-		return "", nil, err
+		return errors.Join(err, ln.Close())
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx) }()
-	return ln.Addr().String(), func() error { cancel(); return <-done }, nil
+	if _, err := fmt.Fprintln(out, ln.Addr()); err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	return s.Serve(ctx)
 }
 
 // readyTime bounds the start of memcached.
