@@ -86,7 +86,7 @@ var rules = []rule{
 	{"contract suites: the port they test and the values it speaks of", suite, any(one("services", "topology", "lab/runtime"), one(shared...))},
 	{"shared packages and store adapters: services, topology, pb and one another, never a role", any(one(shared...), one(adapters...)), any(one("services", "topology"), generated, one(shared...))},
 	{"a role: services, topology, pb and shared packages, never another role or a store's adapter", under("services"), any(one("services", "topology"), generated, one(shared...))},
-	{"oca: services, topology, pb and shared packages", under("oca"), any(one("services", "topology"), generated, one(shared...))},
+	{"oca: its own parts, services, topology, pb and shared packages", under("oca"), any(under("oca"), one("services", "topology"), generated, one(shared...))},
 	{"fixtures/gen: what packages media, and topology", one("fixtures/gen"), one("topology", "services", "services/media")},
 	{"fixtures: topology", under("fixtures"), one("topology")},
 	{"lab: everything but cmd", under("lab"), under("fixtures", "lab", "oca", "services", "topology")},

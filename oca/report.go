@@ -146,7 +146,7 @@ func (s *Server) report() {
 	reason := s.health.reason()
 	s.outbox.send(&pb.ApplianceMessage{Body: &pb.ApplianceMessage_Report{Report: &pb.Report{
 		Healthy: reason == "", Reason: reason, Load: s.health.load(), BytesServed: s.sent.Load(),
-		Connections: uint64(max(0, s.client.Connections())), UsedBytes: used, Filled: filled.message(),
+		Connections: uint64(max(0, s.client.Connections())), UsedBytes: used, Filled: filled.message(), Shed: s.health.shedding(),
 	}}})
 }
 

@@ -53,10 +53,9 @@ func TestArrivingFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		f, _ := openBody(t, full, g)
-		old := r.file
-		r.file = f
+		old := r.swap(f)
 		defer func() {
-			r.file = old
+			r.swap(old)
 			f.Release()
 		}()
 		if resp, body := fetch(t, c, "GET", base+"/v", "Range", "bytes=0-999"); resp.StatusCode != 206 || !bytes.Equal(body, r.body[:1000]) {

@@ -26,9 +26,8 @@ const patience = 10 * time.Second
 
 // fixed serves one file at every path but "/none", and notes what was done.
 type fixed struct {
-	file *File
-
 	mu   sync.Mutex
+	file *File
 	done []Answer
 	errs []error
 }
@@ -39,9 +38,21 @@ func (h *fixed) Serve(r *Request, a *Answer) {
 	case r.Path == "/none":
 		a.Set("Cache-Control", "no-store")
 		a.Text(r, 404, "text/plain", []byte("none\n"))
-	case h.file.Acquire():
-		a.Content(r, h.file, time.Now())
+	default:
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.file.Acquire() {
+			a.Content(r, h.file, time.Now())
+		}
 	}
+}
+
+// swap serves another file from now on.
+func (h *fixed) swap(f *File) (old *File) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	old, h.file = h.file, f
+	return old
 }
 
 func (h *fixed) Done(_ *Request, a *Answer) {

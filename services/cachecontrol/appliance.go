@@ -26,6 +26,9 @@ type appliance struct {
 	changed time.Time
 	// session is its stream, nil when it is not connected here.
 	session *session
+	// hidden are titles it sheds and others can serve: they are not shown as
+	// stored, so that steering sends their viewers elsewhere.
+	hidden map[string]bool
 	// seen is the hash of the store's copy of its state.
 	seen uint64
 	// state is the answer to Watch; nil when it has to be built. It is never
@@ -113,6 +116,9 @@ func (a *appliance) view() *pb.ApplianceState {
 	}
 	titles := make([]*pb.TitleHeld, 0, len(a.titles))
 	for k, t := range a.titles {
+		if a.hidden[k.title] {
+			continue
+		}
 		if t.view == nil {
 			t.view = &pb.TitleHeld{TitleId: k.title, Version: k.version, Paths: make([]string, 0, len(t.paths))}
 			for p := range t.paths {

@@ -88,7 +88,7 @@ func (s *Server) connected(h *pb.Hello, counter uint64, se *session, now time.Ti
 	if a.session != nil {
 		a.session.close()
 	}
-	a.session, a.counter = se, counter
+	a.session, a.counter, a.hidden = se, counter, nil
 	a.setHoldings(h.GetHoldings())
 	h.Holdings = nil
 	a.hello = h
@@ -135,6 +135,7 @@ func (s *Server) apply(id string, se *session, msg *pb.ApplianceMessage, now tim
 	case *pb.ApplianceMessage_Report:
 		progress := filledTotal(b.Report.GetFilled()) > filledTotal(a.report.GetFilled())
 		a.report = b.Report
+		a.hidden = s.shed(a)
 		s.planner.setHealth(id, b.Report.GetHealthy(), progress, now)
 	case *pb.ApplianceMessage_Held:
 		s.applyHeld(a, b.Held)

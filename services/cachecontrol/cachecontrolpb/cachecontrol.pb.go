@@ -727,14 +727,17 @@ func (x *FillBytes) GetPeer() uint64 {
 }
 
 type Report struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Healthy       bool                   `protobuf:"varint,1,opt,name=healthy,proto3" json:"healthy,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`                               // why not healthy
-	Load          float64                `protobuf:"fixed64,3,opt,name=load,proto3" json:"load,omitempty"`                                 // 0..1 of the bottleneck
-	BytesServed   uint64                 `protobuf:"varint,4,opt,name=bytes_served,json=bytesServed,proto3" json:"bytes_served,omitempty"` // to clients, since start
-	Connections   uint64                 `protobuf:"varint,5,opt,name=connections,proto3" json:"connections,omitempty"`
-	UsedBytes     uint64                 `protobuf:"varint,6,opt,name=used_bytes,json=usedBytes,proto3" json:"used_bytes,omitempty"` // storage
-	Filled        *FillBytes             `protobuf:"bytes,7,opt,name=filled,proto3" json:"filled,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Healthy     bool                   `protobuf:"varint,1,opt,name=healthy,proto3" json:"healthy,omitempty"`
+	Reason      string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`                               // why not healthy
+	Load        float64                `protobuf:"fixed64,3,opt,name=load,proto3" json:"load,omitempty"`                                 // 0..1 of the bottleneck
+	BytesServed uint64                 `protobuf:"varint,4,opt,name=bytes_served,json=bytesServed,proto3" json:"bytes_served,omitempty"` // to clients, since start
+	Connections uint64                 `protobuf:"varint,5,opt,name=connections,proto3" json:"connections,omitempty"`
+	UsedBytes   uint64                 `protobuf:"varint,6,opt,name=used_bytes,json=usedBytes,proto3" json:"used_bytes,omitempty"` // storage
+	Filled      *FillBytes             `protobuf:"bytes,7,opt,name=filled,proto3" json:"filled,omitempty"`
+	// shed are titles whose viewers should be sent elsewhere while the bottleneck
+	// is full, the first of them first.
+	Shed          []string `protobuf:"bytes,8,rep,name=shed,proto3" json:"shed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -814,6 +817,13 @@ func (x *Report) GetUsedBytes() uint64 {
 func (x *Report) GetFilled() *FillBytes {
 	if x != nil {
 		return x.Filled
+	}
+	return nil
+}
+
+func (x *Report) GetShed() []string {
+	if x != nil {
+		return x.Shed
 	}
 	return nil
 }
@@ -2295,7 +2305,7 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\tFillBytes\x12\x14\n" +
 	"\x05cache\x18\x01 \x01(\x04R\x05cache\x12\x12\n" +
 	"\x04tier\x18\x02 \x01(\x04R\x04tier\x12\x12\n" +
-	"\x04peer\x18\x03 \x01(\x04R\x04peer\"\xeb\x01\n" +
+	"\x04peer\x18\x03 \x01(\x04R\x04peer\"\xff\x01\n" +
 	"\x06Report\x12\x18\n" +
 	"\ahealthy\x18\x01 \x01(\bR\ahealthy\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
@@ -2304,7 +2314,8 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\vconnections\x18\x05 \x01(\x04R\vconnections\x12\x1d\n" +
 	"\n" +
 	"used_bytes\x18\x06 \x01(\x04R\tusedBytes\x127\n" +
-	"\x06filled\x18\a \x01(\v2\x1f.flix.cachecontrol.v1.FillBytesR\x06filled\"\xab\x01\n" +
+	"\x06filled\x18\a \x01(\v2\x1f.flix.cachecontrol.v1.FillBytesR\x06filled\x12\x12\n" +
+	"\x04shed\x18\b \x03(\tR\x04shed\"\xab\x01\n" +
 	"\x04Held\x124\n" +
 	"\x05files\x18\x01 \x03(\v2\x1e.flix.cachecontrol.v1.HeldFileR\x05files\x124\n" +
 	"\x06source\x18\x02 \x01(\x0e2\x1c.flix.cachecontrol.v1.SourceR\x06source\x127\n" +
