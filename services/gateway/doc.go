@@ -11,7 +11,8 @@
 // lie inside the declared networks.
 //
 // Filters see an Exchange, not net/http: the HTTP codecs are beneath it
-// (codec.go, upgrade.go), the pooled transports behind it (transport.go).
+// (wire with codec_h1.go and upgrade.go for
+// HTTP/1.1, codec_h2.go on net/http for HTTP/2), the pooled transports behind it (transport.go).
 //
 // Run-time properties:
 //

@@ -29,11 +29,13 @@ func h2specBinary(t *testing.T) string {
 	return ""
 }
 
-// h2specKnown are the cases that net/http decides otherwise on purpose: it takes
+// h2specKnown are the cases that are decided otherwise on purpose: the plain port
+// answers what is no preface as HTTP/1.1, which it speaks too; net/http takes
 // a setting that is sent twice in one frame for an attack, and answers a request
 // with fields of HTTP/1.1 with 400, as RFC 9113 section 8.1.1 allows, where the
 // suite only knows a reset.
 var h2specKnown = []string{
+	"Sends invalid connection preface",
 	"Sends multiple values of SETTINGS_INITIAL_WINDOW_SIZE",
 	"Sends a HEADERS frame that contains the connection-specific header field",
 	"Sends a HEADERS frame that contains the TE header field with any value other than \"trailers\"",

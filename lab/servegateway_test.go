@@ -1,0 +1,85 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/flix-lab/flix/services"
+)
+
+func TestGatewayStandsAlone(t *testing.T) {
+	serve := func(name string) string {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, name+" "+r.Host+r.URL.Path+" "+r.Header.Get("X-Zuul-Evil")+r.Header.Get("X-Flix-Member"))
+		}))
+		t.Cleanup(s.Close)
+		return s.URL
+	}
+	api, rest := serve("api"), serve("rest")
+	ctx, cancel := context.WithCancel(t.Context())
+	pr, pw := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		done <- RunGateway(ctx, Env{Getenv: func(string) string { return "" }}, GatewayOptions{
+			Listen: "127.0.0.1:0", Routes: []string{"/api=" + api, "/=" + rest},
+		}, pw)
+	}()
+	line, err := bufio.NewReader(pr).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	drained := make(chan struct{})
+	go func() { defer close(drained); _, _ = io.Copy(io.Discard, pr) }()
+	url, _, ok := strings.Cut(strings.TrimPrefix(line, "gateway: listening on "), ",")
+	if !ok {
+		t.Fatalf("it says %q", line)
+	}
+	for path, want := range map[string]string{"/api/x": "api other.test/api/x ", "/apix": "rest other.test/apix ", "/": "rest other.test/ "} {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = "other.test" // chooses nothing
+		req.Header.Set("X-Zuul-Evil", "1")
+		req.Header.Set("X-Flix-Member", "victim")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || string(b) != want {
+			t.Errorf("%s: %q, %v; want %q", path, b, err, want)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	_ = pw.Close() // nobody writes any more
+	<-drained
+}
+
+func TestDeclaredRoutes(t *testing.T) {
+	networks := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	table, err := declaredRoutes(t.Context(), []string{"/a=http://127.0.0.1:1,http://127.0.0.1:2", "/a/=http://127.0.0.1:3", "/=http://127.0.0.1"}, networks)
+	if err != nil || len(table.Routes) != 2 || len(table.Routes[0].Origins) != 3 || table.Routes[1].Origins[0] != "http://127.0.0.1:80" {
+		t.Errorf("%+v, %v", table, err)
+	}
+	for text, kind := range map[string]services.Kind{
+		"": services.Invalid, "/a": services.Invalid, "a=http://127.0.0.1:1": services.Invalid, "/a=": services.Invalid,
+		"/a=https://127.0.0.1:1": services.Invalid, "/a=http://127.0.0.1:0": services.Invalid, "/a=http://127.0.0.1:1/x": services.Invalid,
+		"/a=http://u@127.0.0.1:1": services.Invalid, "/a=http://192.0.2.1:1": services.Denied, "/a=http://127.0.0.1:1,": services.Invalid,
+	} {
+		if _, err := declaredRoutes(t.Context(), []string{text}, networks); services.KindOf(err) != kind {
+			t.Errorf("%q: %v, want %s", text, err, kind)
+		}
+	}
+}
