@@ -20,7 +20,7 @@ GOLANGCI    ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@
 
 SOURCES := $(wildcard *.go) .ci cmd fixtures lab oca services topology
 
-.PHONY: help build test race lint lint-full bench bench-containers fuzz fixtures generate verify demo man picture clean
+.PHONY: help build test race lint lint-full bench bench-containers bench-edge fuzz fixtures generate verify demo man picture clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,10 @@ lint-full: ## golangci-lint with .golangci.yml (compiles it first: minutes)
 
 bench: build ## measure start, memory, end and play delay of a lab, beside the targets
 	$(GO) run ./lab/bench -flix bin/flix -runs $(RUNS)
+
+bench-edge: build ## measure the gateway beside HAProxy and Caddy, and what a request allocates (needs nginx, haproxy, wrk)
+	$(GO) run ./lab/bench/edge -flix bin/flix
+	$(GO) test -run '^$$' -bench Proxied -benchtime 20000x ./services/gateway
 
 bench-containers: build ## measure the containers runtime beside its stores alone (needs Docker and the images)
 	$(GO) run ./lab/bench -flix bin/flix -containers

@@ -41,7 +41,7 @@ type rule struct {
 // appliance may build on them.
 var shared = []string{
 	"services/edge", "services/events", "services/evcache", "services/gateway/wire", "services/kv", "services/lookup", "services/lookup/eureka",
-	"services/media", "services/objects", "services/resilience", "services/rpc", "services/search", "services/sidecar", "services/sqldb",
+	"services/media", "services/objects", "services/resilience", "services/resilience/limit", "services/rpc", "services/search", "services/sidecar", "services/sqldb",
 	"services/telemetry", "services/token",
 }
 

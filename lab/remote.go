@@ -179,7 +179,16 @@ func (l *Lab) admin(ctx context.Context, s runtime.Spec, method, path string, in
 // setProperty makes a property of a role in a region what is wanted, and tells
 // every instance that runs. One that does not answer gets it when it starts.
 func (l *Lab) setProperty(ctx context.Context, region string, role topology.Role, name, value string) error {
-	if err := l.changeIntent(func(i *intent) { i.setProperty(region, role, name, value) }); err != nil {
+	return l.setProperties(ctx, region, role, map[string]string{name: value})
+}
+
+// setProperties is setProperty for several at once.
+func (l *Lab) setProperties(ctx context.Context, region string, role topology.Role, props map[string]string) error {
+	if err := l.changeIntent(func(i *intent) {
+		for name, value := range props {
+			i.setProperty(region, role, name, value)
+		}
+	}); err != nil {
 		return err
 	}
 	if l.isDown(region) {
@@ -195,7 +204,7 @@ func (l *Lab) setProperty(ctx context.Context, region string, role topology.Role
 		if err != nil {
 			return err
 		}
-		if err := l.admin(ctx, s, http.MethodPost, "/properties", map[string]string{name: value}, nil); err != nil {
+		if err := l.admin(ctx, s, http.MethodPost, "/properties", props, nil); err != nil {
 			errs = append(errs, err)
 		}
 	}

@@ -167,7 +167,7 @@ breaks it on purpose to measure what viewers feel.`,
 	}
 	add("lab", newLabCmd(a))
 	add("watch", newPlayCmd(a), newTitleCmd(a), newTraceCmd(a), newTopCmd(a), newEventsCmd(a))
-	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a), newGatewayCmd(a), newImagesCmd(a))
+	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a), newGatewayCmd(a), newCommandCmd(a), newImagesCmd(a))
 	root.AddCommand(newVersionCmd(a), newDaemonCmd(a), newHostCmd(a), newServeCmd(a), newVolumeCmd(a), newManCmd(a), &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitHelp})
 	for _, c := range notBuilt() {
 		root.AddCommand(c)
@@ -185,7 +185,6 @@ func notBuilt() []*cobra.Command {
 		"report":   "Reports of evacuations and experiments",
 		"registry": "Contents of the registry",
 		"cache":    "EVCache",
-		"command":  "Resilience commands",
 		"steer":    "Steering decisions",
 		"abr":      "Adaptation algorithms",
 		"open":     "Watch in a browser",

@@ -253,6 +253,22 @@ func (c *Client) Events(ctx context.Context, seq uint64, follow bool, f func(Eve
 	}
 }
 
+// Commands lists resilience commands.
+func (c *Client) Commands(ctx context.Context, q CommandQuery) (Commands, error) {
+	v := url.Values{}
+	for k, x := range map[string]string{"name": q.Name, "region": q.Region, "role": q.Role, "instance": q.Instance} {
+		if x != "" {
+			v.Set(k, x)
+		}
+	}
+	return do[Commands](ctx, c, http.MethodGet, "/v1/commands?"+v.Encode(), nil)
+}
+
+// SetCommand sets properties of commands and answers what they are in then.
+func (c *Client) SetCommand(ctx context.Context, r CommandRequest) (Commands, error) {
+	return do[Commands](ctx, c, http.MethodPost, "/v1/commands", r)
+}
+
 // WAN tells what lies between the regions.
 func (c *Client) WAN(ctx context.Context) (WAN, error) {
 	return do[WAN](ctx, c, http.MethodGet, "/v1/wan", nil)

@@ -94,6 +94,14 @@ func (f *fakeEngine) StartInstance(_ context.Context, n string) error {
 }
 func (*fakeEngine) WAN(context.Context) (WAN, error) { return WAN{}, nil }
 
+func (*fakeEngine) Commands(_ context.Context, q CommandQuery) (Commands, error) {
+	return Commands{Commands: []Command{{Name: q.Name, Region: q.Region, Role: q.Role, Instance: q.Instance}}}, nil
+}
+
+func (*fakeEngine) SetCommand(_ context.Context, r CommandRequest) (Commands, error) {
+	return Commands{Commands: []Command{{Name: r.Name, Properties: r.Properties}}}, nil
+}
+
 func (*fakeEngine) Cut(context.Context, CutRequest) (WAN, error) { return WAN{}, nil }
 
 func (*fakeEngine) Check(_ context.Context, r CheckRequest, p Progress) (Check, error) {

@@ -52,6 +52,8 @@ type Engine interface {
 	WAN(ctx context.Context) (WAN, error)
 	Cut(ctx context.Context, r CutRequest) (WAN, error)
 	Check(ctx context.Context, r CheckRequest, p Progress) (Check, error)
+	Commands(ctx context.Context, q CommandQuery) (Commands, error)
+	SetCommand(ctx context.Context, r CommandRequest) (Commands, error)
 	GatewayEngine
 	Log() *Log
 }
@@ -127,6 +129,13 @@ func mux(e Engine, onDown func()) *http.ServeMux {
 	m.HandleFunc("POST /v1/record", call(func(ctx context.Context, r recordRequest) (struct{}, error) {
 		return struct{}{}, e.Record(ctx, r.Event, r.Spans)
 	}))
+	m.HandleFunc("GET /v1/commands", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		get(func(ctx context.Context) (Commands, error) {
+			return e.Commands(ctx, CommandQuery{Name: q.Get("name"), Region: q.Get("region"), Role: q.Get("role"), Instance: q.Get("instance")})
+		})(w, r)
+	})
+	m.HandleFunc("POST /v1/commands", call(e.SetCommand))
 	m.HandleFunc("GET /v1/wan", get(e.WAN))
 	m.HandleFunc("POST /v1/wan", call(e.Cut))
 	m.HandleFunc("POST /v1/check", stream(e.Check))

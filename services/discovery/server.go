@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/edge"
@@ -50,16 +51,22 @@ type Deps struct {
 	Recommend recommendpb.RecommendClient
 }
 
-// maxConcurrent calls of one kind.
-const maxConcurrent = 256
+const (
+	// maxConcurrent calls of one kind.
+	maxConcurrent = 256
+	// collapseDelay is how long the question for a title that the copy of the
+	// catalogue lacks waits for others, which come in bursts when one is new.
+	collapseDelay = 2 * time.Millisecond
+)
 
 // Server is one instance of the discovery API.
 type Server struct {
-	d    Deps
-	edge *edge.Edge
+	d        Deps
+	edge     *edge.Edge
+	commands *resilience.Group
 
 	catalogue *evcache.Reader[[]sqldb.Title]
-	getTitle  *resilience.Command[sqldb.Title]
+	getTitle  *resilience.Collapser[string, sqldb.Title]
 	search    *resilience.Command[[]search.Hit]
 	getRows   *resilience.Command[*recommendpb.RowsReply]
 	// last is the catalogue as this instance saw it last, for when the store
@@ -76,9 +83,11 @@ func New(d Deps) (*Server, error) {
 		return nil, services.Errorf(services.Invalid, "discovery: Deps without Titles, Index, Cache or Recommend")
 	}
 	rpc := d.Timing.RPCTimeout.D()
-	call := resilience.Options{Timeout: rpc, MaxConcurrent: maxConcurrent, BreakerSleep: d.Timing.BreakerSleep.D(), Retries: 1}
+	call := resilience.Options{Group: "recommend", Timeout: rpc, MaxConcurrent: maxConcurrent, BreakerSleep: d.Timing.BreakerSleep.D(), Retries: 1}
 	// Half of it for stores, so that a stale answer still comes in time.
-	store := resilience.Options{Timeout: rpc / 2, MaxConcurrent: maxConcurrent}
+	store := resilience.Options{Group: "sql", Timeout: rpc / 2, MaxConcurrent: maxConcurrent}
+	index := store
+	index.Group = "search"
 	g := d.Commands
 	if g == nil {
 		g = resilience.NewGroup(d.Tel, call)
@@ -86,10 +95,11 @@ func New(d Deps) (*Server, error) {
 	s := &Server{
 		d: d, edge: edge.New("discovery", d.Tel, d.Timing),
 		catalogue: evcache.NewReader[[]sqldb.Title](evcache.NewCopies(d.Tel, g, d.Cache, d.Timing), "GetTitles", store),
-		getTitle:  resilience.New[sqldb.Title](g, "GetTitle", store),
-		search:    resilience.New[[]search.Hit](g, "SearchTitles", store),
+		search:    resilience.New[[]search.Hit](g, "SearchTitles", index),
 		getRows:   resilience.New[*recommendpb.RowsReply](g, "GetRows", call),
 	}
+	s.getTitle = resilience.NewCollapser(g, "GetTitle", resilience.CollapserOptions{Options: store, Delay: collapseDelay}, s.fetch)
+	s.commands = g
 	s.edge.HandleMember("GET "+PathTitles, s.listTitles)
 	s.edge.HandleMember("GET "+PathTitles+"/{id}", s.oneTitle)
 	s.edge.HandleMember("GET "+PathSearch, s.searchTitles)
@@ -98,7 +108,10 @@ func New(d Deps) (*Server, error) {
 }
 
 // Serve implements services.Unit.
-func (s *Server) Serve(ctx context.Context) error { return s.edge.Serve(ctx, s.d.HTTP) }
+func (s *Server) Serve(ctx context.Context) error {
+	defer s.commands.Wait()
+	return s.edge.Serve(ctx, s.d.HTTP)
+}
 
 // CacheKeys lists the copies this role keeps of the catalogue, for whoever
 // invalidates them when a title changes.

@@ -32,9 +32,7 @@ func (s *Server) find(ctx context.Context, id string) (t sqldb.Title, stale bool
 	if err == nil && i >= 0 && all[i].Live {
 		return all[i], stale, nil
 	}
-	t, err = s.getTitle.Do(ctx, func(ctx context.Context) (sqldb.Title, error) {
-		return s.d.Titles.Title(ctx, services.TitleID(id))
-	})
+	t, err = s.getTitle.Do(ctx, id)
 	switch {
 	case services.KindOf(err) == services.NotFound:
 		return t, false, services.Errorf(services.NotFound, "there is no title %q", id).WithReason(services.ReasonNoTitle).WithRemedy("search for it by name")
@@ -42,6 +40,31 @@ func (s *Server) find(ctx context.Context, id string) (t sqldb.Title, stale bool
 		return all[i], true, nil
 	}
 	return t, false, err
+}
+
+// fetch asks the store for titles: one by its id, several with all the others.
+func (s *Server) fetch(ctx context.Context, ids []string) (map[string]sqldb.Title, error) {
+	got := make(map[string]sqldb.Title, len(ids))
+	if len(ids) == 1 {
+		t, err := s.d.Titles.Title(ctx, services.TitleID(ids[0]))
+		switch {
+		case err == nil:
+			got[ids[0]] = t
+		case services.KindOf(err) != services.NotFound:
+			return nil, err
+		}
+		return got, nil
+	}
+	all, err := s.d.Titles.Titles(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range all {
+		if slices.Contains(ids, string(t.ID)) {
+			got[string(t.ID)] = t
+		}
+	}
+	return got, nil
 }
 
 func (s *Server) listTitles(r *http.Request, _ edge.Caller) (any, error) {

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/resilience"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/topology"
 )
@@ -52,11 +53,12 @@ func New(name string, tel *telemetry.Telemetry, timing topology.Timing) *Edge {
 }
 
 // Handle routes a pattern of http.ServeMux. The answer is sent as JSON; a nil
-// one is 204. Routes are added before Serve.
+// one is 204. Each request is a scope in which commands may remember what they
+// were answered. Routes are added before Serve.
 func (e *Edge) Handle(pattern string, answer func(r *http.Request) (any, error)) {
 	e.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
-		v, err := answer(r)
+		v, err := answer(r.WithContext(resilience.WithScope(r.Context())))
 		switch {
 		case err != nil:
 			e.fail(w, r, pattern, err)

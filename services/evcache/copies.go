@@ -25,6 +25,9 @@ type Cache interface {
 // the production timing a copy outlives a store's outage of a day.
 const staleFactor = 360
 
+// maxConcurrent reads, and writes, of an instance's copies.
+const maxConcurrent = 256
+
 // Copies keep what stores answered in EVCache. One entry serves both as the
 // fresh and as the stale copy: it carries the time it was read at, so that a
 // store's outage finds it without a second key, and a read costs one round
@@ -44,7 +47,7 @@ type Copies struct {
 // gets a tenth of the RPC timeout: one that is slower than that helps less
 // than the store behind it. It registers cached_reads_total.
 func NewCopies(tel *telemetry.Telemetry, g *resilience.Group, cache Cache, t topology.Timing) *Copies {
-	o := resilience.Options{Timeout: t.RPCTimeout.D() / 10}
+	o := resilience.Options{Group: "evcache", Timeout: t.RPCTimeout.D() / 10, MaxConcurrent: maxConcurrent}
 	c := &Copies{
 		cache: cache, fresh: t.CacheTTL.D(), commands: g, tel: tel,
 		get:   resilience.New[[]byte](g, "GetCopy", o),
@@ -104,13 +107,16 @@ func NewReader[T any](c *Copies, name string, o resilience.Options) *Reader[T] {
 }
 
 // Read answers from a fresh copy, else from the store, else, when the store is
-// late or broken, from a stale copy.
+// late or broken, from a stale copy. Within the scope of one request it reads a
+// key once.
 func (r *Reader[T]) Read(ctx context.Context, key string, load func(context.Context) (T, error)) (Copy[T], error) {
-	kept, at, ok := r.lookup(ctx, key)
-	if ok && time.Since(at) < r.copies.fresh {
-		return r.came("cache", Copy[T]{Value: kept, Cached: true}), nil
-	}
-	return r.load(ctx, key, load, func(context.Context) (T, bool) { return kept, ok })
+	return resilience.Once(ctx, r.cmd, key, func(ctx context.Context) (Copy[T], error) {
+		kept, at, ok := r.lookup(ctx, key)
+		if ok && time.Since(at) < r.copies.fresh {
+			return r.came("cache", Copy[T]{Value: kept, Cached: true}), nil
+		}
+		return r.load(ctx, key, load, func(context.Context) (T, bool) { return kept, ok })
+	})
 }
 
 // Refresh answers from the store, else, when the store is late or broken, from

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -21,15 +22,13 @@ type server struct {
 	load *load
 }
 
-// load is what a gateway knows of a server.
-type load struct {
-	inFlight     atomic.Int64
-	ejectedUntil atomic.Int64 // Unix nanoseconds
-}
-
-// ejectedRank puts a server that refused a connection a moment ago behind all
-// that did not; when nothing else is left it is tried nevertheless.
-const ejectedRank = 1000
+// ejectedRank puts a server that is left out behind all that are not; when
+// nothing else is left it is tried nevertheless. probationRank does the same to
+// one on probation that has its share.
+const (
+	ejectedRank   = 1000
+	probationRank = 100
+)
 
 // balancer knows the load of servers by address.
 type balancer struct {
@@ -58,27 +57,27 @@ func (b *balancer) load(addr string) *load {
 	return l
 }
 
-// forget drops loads that say nothing: no request, no ejection.
+// forget drops loads that say nothing: no request, no ejection, nothing heard
+// for long. A view that still has one goes on using it.
 func (b *balancer) forget() {
 	now := time.Now().UnixNano()
 	for a, l := range b.loads {
-		if l.inFlight.Load() == 0 && l.ejectedUntil.Load() < now {
+		if l.inFlight.Load() == 0 && l.ejectedUntil.Load() < now && now-l.seen.Load() > int64(latencyMemory) {
 			delete(b.loads, a)
 		}
 	}
 }
 
-// refused leaves a server out for a while.
-func (b *balancer) refused(s server) {
-	s.load.ejectedUntil.Store(time.Now().Add(b.eject).UnixNano())
-}
-
 // pick chooses among the servers of the lowest rank that have not been tried:
-// two at random, of them the one with fewer requests in flight.
+// two at random, of them the one that a further request costs less (choice of
+// two by latency, requests in flight and utilisation).
 func pick(servers []server, tried []string, now time.Time) (server, bool) {
-	rank := func(s server) int {
-		if s.load.ejectedUntil.Load() > now.UnixNano() {
+	rank := func(s *server) int {
+		switch {
+		case s.load.ejected(now):
 			return s.rank + ejectedRank
+		case s.load.onProbation():
+			return s.rank + probationRank
 		}
 		return s.rank
 	}
@@ -92,7 +91,7 @@ func pick(servers []server, tried []string, now time.Time) (server, bool) {
 		if slices.Contains(tried, s.addr) {
 			continue
 		}
-		r := rank(*s)
+		r := rank(s)
 		if one == nil || r < best {
 			one, two, best, seen = s, nil, r, 1
 			continue
@@ -117,7 +116,8 @@ func pick(servers []server, tried []string, now time.Time) (server, bool) {
 		return server{}, false
 	}
 	if two != nil {
-		a, b := one.load.inFlight.Load(), two.load.inFlight.Load()
+		a := one.load.cost(now, cmp.Or(two.load.latencyAt(now), 1))
+		b := two.load.cost(now, cmp.Or(one.load.latencyAt(now), 1))
 		if b < a || (a == b && rand.IntN(2) == 0) {
 			one = two
 		}
@@ -132,10 +132,15 @@ type guards struct {
 	open map[string]*guard
 }
 
-// guard counts the requests under way to one VIP, and how tries ended.
+// guard counts the requests under way to one VIP, and how tries ended; it finds
+// how many the API takes, and has its servers and its budget of retries.
 type guard struct {
 	atomic.Int64
-	tries [len(allOutcomes)]atomic.Pointer[prometheus.Counter]
+	view     atomic.Pointer[view]
+	adaptive adaptive
+	budget   budget
+	refused  atomic.Uint64
+	tries    [len(allOutcomes)]atomic.Pointer[prometheus.Counter]
 }
 
 // of returns the guard of a VIP; there is one per VIP of the routing tables
@@ -159,11 +164,15 @@ func (g *guards) of(vip string) *guard {
 	return n
 }
 
-// enter counts a request to a VIP in; Add(-1) when it is over.
-func (g *guards) enter(vip string, limit int64) (*guard, error) {
+// enter counts a request to a VIP in, if fewer than limit are under way and than
+// the algorithm finds ("" for none); Add(-1) when it is over.
+func (g *guards) enter(vip string, limit int64, algorithm string) (*guard, error) {
 	n := g.of(vip)
+	n.budget.earn()
+	limit = n.adaptive.now(algorithm, limit)
 	if n.Add(1) > limit {
 		n.Add(-1)
+		n.refused.Add(1)
 		return nil, services.Errorf(services.Exhausted, "%s: %d requests are under way already", vip, limit).
 			WithReason(ReasonConcurrency).WithRemedy("try again in a moment")
 	}

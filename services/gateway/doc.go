@@ -21,6 +21,7 @@
 //	gateway.filter.<name>.disable  "on": skip a filter
 //	gateway.origin.timeout         duration of one try; 10 × Timing.RPCTimeout
 //	gateway.origin.concurrency     requests at once per VIP; 200
+//	gateway.origin.limit           none, vegas, gradient2 or aimd: what adapts that number; gradient2
 //	gateway.deadline               duration until the answer begins, all tries; 30 × Timing.RPCTimeout
 //	gateway.max_body               bytes of a request's body; 16 MiB
 package gateway

@@ -29,7 +29,10 @@ func (s *Server) h2Server(ctx context.Context) *h2Server {
 		Protocols:         new(http.Protocols),
 		// Nobody may keep streams by sending nothing, or open more than an
 		// edge can bear.
-		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 250, SendPingTimeout: timing.MaxConnectionAge.D() / 2, PingTimeout: 5 * timing.RPCTimeout.D()},
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: 250, MaxReadFrameSize: 16 << 10,
+			SendPingTimeout: timing.MaxConnectionAge.D() / 2, PingTimeout: 5 * timing.RPCTimeout.D(),
+		},
 	}
 	srv.Protocols.SetHTTP2(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services/lookup"
-	"github.com/flix-lab/flix/topology"
 )
 
 // toOrigin is the endpoint that asks an instance of the route's API in this
@@ -17,7 +16,7 @@ func (s *Server) toOrigin(ex *Exchange) error {
 
 // ask sends the request to one of the servers.
 func (s *Server) ask(ex *Exchange, what string, servers func(*Exchange, []server) []server) error {
-	guard, err := s.guards.enter(what, s.settings.concurrency.Load())
+	guard, err := s.guards.enter(what, s.settings.concurrency.Load(), *s.settings.limit.Load())
 	if err != nil {
 		return err
 	}
@@ -30,23 +29,6 @@ func (s *Server) ask(ex *Exchange, what string, servers func(*Exchange, []server
 }
 
 func spanOfAPI(c *call, _ server) string { return c.ex.Request.Method + " " + c.what }
-
-// instances appends the servers of a VIP: its live instances inside the
-// declared networks, those of the own zone first.
-func (s *Server) instances(vip string, out []server) []server {
-	for _, i := range s.d.Lookup.VIP(vip) {
-		addr := i.Addr(topology.PortHTTP)
-		if addr == "" || !s.inside(i) {
-			continue
-		}
-		srv := server{id: i.ID, region: i.Region, addr: addr, load: s.servers.load(addr)}
-		if i.Zone != s.d.Zone {
-			srv.rank = 1
-		}
-		out = append(out, srv)
-	}
-	return out
-}
 
 // inside says whether an instance lies in the declared networks. A name
 // instead of an address does not: it could come to mean anything.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"io"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -46,7 +47,7 @@ func (ex *Exchange) call() *call {
 // returns an error of kind Unavailable when no server answered.
 func (s *Server) send(c *call) error {
 	var (
-		busy *reply // an answer with status 503, kept while others are tried
+		busy *reply // an answer with status 500 or 503, kept while others are tried
 		err  error
 		ex   = c.ex
 	)
@@ -62,20 +63,21 @@ func (s *Server) send(c *call) error {
 		}
 		c.tried[n] = srv.addr
 		r, o, terr := s.try(c, srv, n+1, start)
+		if o == answered && r.status() == http.StatusInternalServerError {
+			o = faulty
+		}
 		c.guard.tried(s.metrics, c.what, o)
 		ex.Attempts = append(ex.Attempts, Attempt{Server: srv.id, Region: srv.region, Outcome: string(o), Status: r.status(), MS: float64(time.Since(start).Microseconds()) / 1000})
+		s.tried(c, srv, r, o, start)
 		if o == answered {
 			return s.accept(ex, r)
-		}
-		if o == refused {
-			s.servers.refused(srv)
 		}
 		if ferr := ex.body.failure(); ferr != nil {
 			r.discard()
 			return ferr // the client's side broke, not the server
 		}
 		busy, err = r, failureOf(o, c.what, terr)
-		if !o.retryable(idempotent(&ex.Request), ex.body.replayable()) {
+		if !o.retryable(idempotent(&ex.Request), ex.body.replayable()) || n+1 < maxTries && !c.guard.budget.take(time.Now()) {
 			break
 		}
 	}

@@ -17,6 +17,7 @@ type outcome string
 
 const (
 	answered   outcome = "answered"
+	faulty     outcome = "error"      // status 500: the server's own failure
 	overloaded outcome = "overloaded" // status 503: the server took no work on
 	refused    outcome = "connect"    // no connection, so nothing was sent
 	broken     outcome = "reset"      // the connection broke before an answer
@@ -25,7 +26,7 @@ const (
 )
 
 // allOutcomes are all there are.
-var allOutcomes = [...]outcome{answered, overloaded, refused, broken, late, gone}
+var allOutcomes = [...]outcome{answered, faulty, overloaded, refused, broken, late, gone}
 
 // classify names what became of a try. client is the context of the request,
 // status that of the answer.
@@ -50,13 +51,14 @@ func classify(client context.Context, status int, err error) outcome {
 
 // retryable decides whether another server may be tried. Nothing was done
 // where no connection was made or the server said 503, so any method may be
-// repeated. After a reset or a timeout the server may have done the work: only
-// an idempotent request is repeated.
+// repeated. After a reset, a timeout or an error of its own the server may have
+// done the work: only an idempotent request is repeated. These are Zuul's rules,
+// but for a reset, after which that repeats a POST too and may do its work twice.
 func (o outcome) retryable(idempotent, replayable bool) bool {
 	switch o {
 	case refused, overloaded:
 		return replayable
-	case broken, late:
+	case broken, late, faulty:
 		return replayable && idempotent
 	}
 	return false

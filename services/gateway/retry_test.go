@@ -63,7 +63,9 @@ func TestRetryRules(t *testing.T) {
 		{"503", "GET", "", false, 200, "good", "overloaded answered"},
 		{"503", "POST", "body", false, 200, "good", "overloaded answered"},
 		{"503", "POST", big, false, 503, "", "overloaded"},
-		{"500", "GET", "", false, 500, "", "answered"},
+		{"500", "GET", "", false, 200, "good", "error answered"},
+		{"500", "POST", "body", false, 500, "", "error"},
+		{"500", "POST", "body", true, 200, "good", "error answered"},
 		{"reset", "GET", "", false, 200, "good", "reset answered"},
 		{"reset", "POST", "body", false, 504, "", "reset"},
 		{"reset", "POST", "body", true, 200, "good", "reset answered"},
@@ -198,6 +200,7 @@ func TestPickPrefersRankThenLoad(t *testing.T) {
 	mk := func(addr string, rank int, inFlight int64, ejected bool) server {
 		l := new(load)
 		l.inFlight.Store(inFlight)
+		l.answers.Store(probationAnswers)
 		if ejected {
 			l.ejectedUntil.Store(now.Add(time.Second).UnixNano())
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/resilience/limit"
 	"github.com/flix-lab/flix/services/telemetry"
 )
 
@@ -21,6 +22,7 @@ const (
 	PropertyDrain       = "gateway.drain"
 	PropertyTimeout     = "gateway.origin.timeout"
 	PropertyConcurrency = "gateway.origin.concurrency"
+	PropertyLimit       = "gateway.origin.limit"
 	PropertyDeadline    = "gateway.deadline"
 	PropertyMaxBody     = "gateway.max_body"
 
@@ -73,6 +75,7 @@ type settings struct {
 	drained     atomic.Bool // by Drain, for good
 	timeout     atomic.Int64
 	deadline    atomic.Int64
+	limit       atomic.Pointer[string] // algorithm, "" for none
 	concurrency atomic.Int64
 	maxBody     atomic.Int64
 
@@ -90,7 +93,7 @@ type settings struct {
 func (st *settings) init(d Deps, c *chain, counts func(string) *routeCounts) error {
 	st.props, st.log, st.defaults, st.chain, st.counts = d.Tel.Properties, d.Tel.Log, d, c, counts
 	st.loads = make(map[string]*vipLoad)
-	defaults := []string{PropertyRoutes, PropertyEvacuate, PropertySqueeze, PropertyTimeout, PropertyConcurrency, PropertyDeadline, PropertyMaxBody}
+	defaults := []string{PropertyRoutes, PropertyEvacuate, PropertySqueeze, PropertyTimeout, PropertyConcurrency, PropertyLimit, PropertyDeadline, PropertyMaxBody}
 	for _, f := range c.all {
 		for _, o := range f.Options {
 			defaults = append(defaults, FilterProperty(f.Name, o.Name))
@@ -135,6 +138,8 @@ func (st *settings) set(name, value string) error {
 		return setDuration(&st.timeout, value, 10*timing.RPCTimeout.D())
 	case PropertyDeadline:
 		return setDuration(&st.deadline, value, 30*timing.RPCTimeout.D())
+	case PropertyLimit:
+		return setLimit(&st.limit, value)
 	case PropertyConcurrency:
 		return setNumber(&st.concurrency, value, defaultConcurrency)
 	case PropertyMaxBody:
@@ -228,5 +233,20 @@ func setNumber(to *atomic.Int64, value string, def int64) error {
 		}
 	}
 	to.Store(n)
+	return nil
+}
+
+// setLimit reads the name of an algorithm.
+func setLimit(to *atomic.Pointer[string], value string) error {
+	algorithm := limit.Gradient2
+	switch {
+	case value == "none":
+		algorithm = ""
+	case slices.Contains(limit.Algorithms(), value):
+		algorithm = value
+	case value != "":
+		return services.Errorf(services.Invalid, "%q is not none or one of %v", value, limit.Algorithms())
+	}
+	to.Store(&algorithm)
 	return nil
 }

@@ -55,7 +55,7 @@ type batch struct {
 
 func newArchive(d Deps, g *resilience.Group) *archive {
 	a := &archive{
-		d: d, store: resilience.New[struct{}](g, "PutArchive", resilience.Options{Timeout: d.Timing.RPCTimeout.D()}),
+		d: d, store: resilience.New[struct{}](g, "PutArchive", resilience.Options{Group: "s3", Timeout: d.Timing.RPCTimeout.D()}),
 		lost: prometheus.NewCounter(prometheus.CounterOpts{Name: "keystone_archive_lost_total", Help: "Events given up because the archive's store was out of reach for long."}),
 	}
 	d.Tel.Metrics.MustRegister(a.lost)

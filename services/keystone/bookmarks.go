@@ -26,7 +26,7 @@ type bookmarks struct {
 }
 
 func newBookmarks(d Deps, g *resilience.Group) *bookmarks {
-	return &bookmarks{kv: d.KV, save: resilience.New[bool](g, "PutBookmark", resilience.Options{Timeout: d.Timing.RPCTimeout.D(), MaxConcurrent: maxConcurrent})}
+	return &bookmarks{kv: d.KV, save: resilience.New[bool](g, "PutBookmark", resilience.Options{Group: "kv", Timeout: d.Timing.RPCTimeout.D(), MaxConcurrent: maxConcurrent})}
 }
 
 func (b *bookmarks) put(ctx context.Context, r record) (bool, error) {

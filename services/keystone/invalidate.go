@@ -32,7 +32,7 @@ type invalidation struct {
 func newInvalidation(d Deps, g *resilience.Group) *invalidation {
 	return &invalidation{
 		cache: d.Cache, keys: d.CacheKeys, settle: d.Timing.RPCTimeout.D(), again: map[string]time.Time{},
-		drop: resilience.New[struct{}](g, "DropCopies", resilience.Options{Timeout: d.Timing.RPCTimeout.D(), MaxConcurrent: maxConcurrent}),
+		drop: resilience.New[struct{}](g, "DropCopies", resilience.Options{Group: "evcache", Timeout: d.Timing.RPCTimeout.D(), MaxConcurrent: maxConcurrent}),
 	}
 }
 

@@ -69,7 +69,7 @@ type popularity struct {
 }
 
 func newPopularity(d Deps, g *resilience.Group) *popularity {
-	o := resilience.Options{Timeout: d.Timing.RPCTimeout.D(), MaxConcurrent: maxConcurrent}
+	o := resilience.Options{Group: "kv", Timeout: d.Timing.RPCTimeout.D(), MaxConcurrent: maxConcurrent}
 	return &popularity{
 		d: d, pending: make(map[string]watched), sizes: make(map[string]uint64),
 		save: resilience.New[struct{}](g, "PutPopularity", o),

@@ -63,6 +63,7 @@ type Server struct {
 	license   *resilience.Command[*licensepb.IssueReply]
 	release   *resilience.Command[struct{}]
 	rank      *resilience.Command[*steeringpb.RankReply]
+	ranks     *ranks
 	suspect   *resilience.Command[struct{}]
 	starts    *prometheus.CounterVec
 }
@@ -81,16 +82,21 @@ func New(d Deps) (*Server, error) {
 	if g == nil {
 		g = resilience.NewGroup(d.Tel, call)
 	}
+	to := func(dependency string) resilience.Options {
+		o := call
+		o.Group = dependency
+		return o
+	}
 	s := &Server{
-		d: d, edge: edge.New("play", d.Tel, d.Timing),
-		authorize: resilience.New[*playbackpb.AuthorizeReply](g, "AuthorizePlay", call),
-		profiles:  evcache.NewReader[*playbackpb.ProfilesReply](evcache.NewCopies(d.Tel, g, d.Cache, d.Timing), "GetProfiles", call),
-		bookmark:  resilience.New[*playbackpb.BookmarkReply](g, "GetBookmark", call),
-		report:    resilience.New[struct{}](g, "ReportPlay", call),
-		license:   resilience.New[*licensepb.IssueReply](g, "GetLicense", call),
-		release:   resilience.New[struct{}](g, "ReleaseLicense", call),
-		rank:      resilience.New[*steeringpb.RankReply](g, "RankAppliances", call),
-		suspect:   resilience.New[struct{}](g, "ReportSuspect", call),
+		d: d, edge: edge.New("play", d.Tel, d.Timing), ranks: newRanks(rankCapacity),
+		authorize: resilience.New[*playbackpb.AuthorizeReply](g, "AuthorizePlay", to("playback")),
+		profiles:  evcache.NewReader[*playbackpb.ProfilesReply](evcache.NewCopies(d.Tel, g, d.Cache, d.Timing), "GetProfiles", to("playback")),
+		bookmark:  resilience.New[*playbackpb.BookmarkReply](g, "GetBookmark", to("playback")),
+		report:    resilience.New[struct{}](g, "ReportPlay", to("playback")),
+		license:   resilience.New[*licensepb.IssueReply](g, "GetLicense", to("license")),
+		release:   resilience.New[struct{}](g, "ReleaseLicense", to("license")),
+		rank:      resilience.New[*steeringpb.RankReply](g, "RankAppliances", to("steering")),
+		suspect:   resilience.New[struct{}](g, "ReportSuspect", to("cachecontrol")),
 		starts:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "play_starts_total", Help: "Plays asked for, by the reason they were refused with, or ok."}, []string{"result"}),
 	}
 	d.Tel.Metrics.MustRegister(s.starts)

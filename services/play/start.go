@@ -46,6 +46,8 @@ type parts struct {
 	position float64
 	// late: the bookmark could not be read, and the play begins at the start.
 	late bool
+	// rankStale: steering was out of reach, and the ranking is an earlier one.
+	rankStale bool
 
 	authErr, licenseErr, profilesErr, rankErr error
 }
@@ -138,7 +140,7 @@ func (s *Server) gather(ctx context.Context, p play) parts {
 	defer cancel()
 	var g sync.WaitGroup
 	g.Go(func() { got.profiles, got.profilesErr = s.getProfiles(ctx, p) })
-	g.Go(func() { got.rank, got.rankErr = s.getRank(ctx, p) })
+	g.Go(func() { got.rank, got.rankStale, got.rankErr = s.getRank(ctx, p) })
 	g.Go(func() { got.position, got.late = s.getPosition(ctx, p) })
 	got.auth, got.authErr = s.authorize.Do(ctx, func(ctx context.Context) (*playbackpb.AuthorizeReply, error) {
 		return s.d.Playback.Authorize(ctx, &playbackpb.AuthorizeRequest{
@@ -170,16 +172,34 @@ func (s *Server) getProfiles(ctx context.Context, p play) (evcache.Copy[*playbac
 	})
 }
 
-func (s *Server) getRank(ctx context.Context, p play) (*steeringpb.RankReply, error) {
-	return s.rank.Do(ctx, func(ctx context.Context) (*steeringpb.RankReply, error) {
-		return s.d.Steering.Rank(ctx, &steeringpb.RankRequest{ClientIp: p.ClientIP, TitleId: p.title, Max: maxAppliances, Exclude: p.broken})
-	})
+// getRank asks steering, a second time beside the first when that is slow. With
+// steering out of reach the ranking that a viewer of the same ISP got last is
+// better than no play: the client probes appliances itself and drops what is
+// gone.
+func (s *Server) getRank(ctx context.Context, p play) (r *steeringpb.RankReply, stale bool, err error) {
+	of := rankKey{p.ISP, p.Country, p.title}
+	r, err = s.rank.DoHedged(ctx,
+		func(ctx context.Context) (*steeringpb.RankReply, error) {
+			return s.d.Steering.Rank(ctx, &steeringpb.RankRequest{ClientIp: p.ClientIP, TitleId: p.title, Max: maxAppliances, Exclude: p.broken})
+		},
+		func(_ context.Context, cause error) (*steeringpb.RankReply, error) {
+			kept := s.ranks.without(of, p.broken)
+			if kept == nil {
+				return nil, cause
+			}
+			stale = true
+			return kept, nil
+		})
+	if err == nil && !stale && len(p.broken) == 0 {
+		s.ranks.keep(of, r)
+	}
+	return r, stale, err
 }
 
 // getPosition says where the member left off. A position that cannot be read
 // is the start, and the answer says that it is stale.
 func (s *Server) getPosition(ctx context.Context, p play) (position float64, late bool) {
-	b, err := s.bookmark.DoFallback(ctx,
+	b, err := s.bookmark.DoHedged(ctx,
 		func(ctx context.Context) (*playbackpb.BookmarkReply, error) {
 			return s.d.Playback.Bookmark(ctx, &playbackpb.BookmarkRequest{MemberId: p.Member, TitleId: p.title})
 		},
@@ -206,6 +226,6 @@ func (s *Server) reply(ctx context.Context, p play, got parts) *StartReply {
 		IndexPath: pr.GetIndexPath(), IndexSHA256: pr.GetIndexSha256(), DASHPath: pr.GetDashPath(), HLSPath: pr.GetHlsPath(),
 		Appliances: s.appliances(p, pr.GetVersion(), trace, got.rank.GetCandidates()),
 		Region:     s.d.Region, Country: p.Country, TraceID: trace,
-		Stale: got.auth.GetStale() || got.profiles.Stale || pr.GetStale() || got.late,
+		Stale: got.auth.GetStale() || got.profiles.Stale || pr.GetStale() || got.late || got.rankStale,
 	}
 }

@@ -99,22 +99,24 @@ func New(d Deps) (*Server, error) {
 	}
 	// Half of what a caller waits: a late store must leave time for the answer
 	// that a stale copy gives.
-	store := resilience.Options{Timeout: d.Timing.RPCTimeout.D() / 2, MaxConcurrent: maxConcurrent, BreakerSleep: d.Timing.BreakerSleep.D()}
+	store := resilience.Options{Group: "kv", Timeout: d.Timing.RPCTimeout.D() / 2, MaxConcurrent: maxConcurrent, BreakerSleep: d.Timing.BreakerSleep.D()}
 	g := d.Commands
 	if g == nil {
 		g = resilience.NewGroup(d.Tel, store)
 	}
 	c := evcache.NewCopies(d.Tel, g, d.Cache, d.Timing)
+	rows := store
+	rows.Group = "sql"
 	s := &Server{
 		d: d, seen: events.NewSeen(seenCapacity),
-		plans:        evcache.NewReader[[]sqldb.Plan](c, "GetPlans", store),
-		members:      evcache.NewReader[membership](c, "GetMember", store),
-		titles:       evcache.NewReader[title](c, "GetTitle", store),
+		plans:        evcache.NewReader[[]sqldb.Plan](c, "GetPlans", rows),
+		members:      evcache.NewReader[membership](c, "GetMember", rows),
+		titles:       evcache.NewReader[title](c, "GetTitle", rows),
 		assets:       evcache.NewReader[[]byte](c, "GetProfiles", store),
 		bookmarks:    evcache.NewReader[bookmark](c, "GetBookmark", store),
 		listSessions: resilience.New[[]kv.Item](g, "ListSessions", store),
 		saveSession:  resilience.New[struct{}](g, "SaveSession", store),
-		sendEvent:    resilience.New[struct{}](g, "SendEvent", resilience.Options{Timeout: d.Timing.RPCTimeout.D() / 4, MaxConcurrent: maxConcurrent}),
+		sendEvent:    resilience.New[struct{}](g, "SendEvent", resilience.Options{Group: "kafka", Timeout: d.Timing.RPCTimeout.D() / 4, MaxConcurrent: maxConcurrent}),
 	}
 	s.rpc = rpc.New("playback", d.Tel)
 	playbackpb.RegisterPlaybackServer(s.rpc, s)

@@ -91,18 +91,20 @@ func New(d Deps) (*Server, error) {
 		return nil, services.Errorf(services.Invalid, "recommend: Deps without Titles, KV or Cache")
 	}
 	patience := d.Timing.RPCTimeout.D()
-	store := resilience.Options{Timeout: patience / 4, MaxConcurrent: maxConcurrent, BreakerSleep: d.Timing.BreakerSleep.D()}
+	store := resilience.Options{Group: "kv", Timeout: patience / 4, MaxConcurrent: maxConcurrent, BreakerSleep: d.Timing.BreakerSleep.D()}
 	g := d.Commands
 	if g == nil {
 		g = resilience.NewGroup(d.Tel, store)
 	}
 	c := evcache.NewCopies(d.Tel, g, d.Cache, d.Timing)
+	rows := store
+	rows.Group = "sql"
 	s := &Server{
 		d:         d,
-		catalogue: evcache.NewReader[[]sqldb.Title](c, "GetTitles", store),
+		catalogue: evcache.NewReader[[]sqldb.Title](c, "GetTitles", rows),
 		list:      resilience.New[[]kv.Item](g, "ListSignals", store),
 		// A page reads the catalogue and its signals within this.
-		pages: evcache.NewReader[[]*recommendpb.Row](c, "BuildRows", resilience.Options{Timeout: patience * 3 / 4, MaxConcurrent: maxConcurrent}),
+		pages: evcache.NewReader[[]*recommendpb.Row](c, "BuildRows", resilience.Options{Group: "recommend", Timeout: patience * 3 / 4, MaxConcurrent: maxConcurrent}),
 	}
 	s.rpc = rpc.New("recommend", d.Tel)
 	recommendpb.RegisterRecommendServer(s.rpc, s)

@@ -9,9 +9,6 @@ import (
 	"github.com/flix-lab/flix/services"
 )
 
-// errTimeout is the cause of a context that a command's own timeout ended.
-var errTimeout = errors.New("command timeout")
-
 // Command guards the calls of one kind to one dependency. It is safe for
 // concurrent use.
 type Command[T any] struct{ c *circuit }
@@ -24,77 +21,149 @@ func New[T any](g *Group, name string, o Options) *Command[T] {
 }
 
 // Do runs the function under the command's guards. The function must return
-// when its context ends: Do waits for it.
+// when its context ends: Do waits for it. The context is the function's while
+// it runs; whoever keeps it to ask later, without having asked for its channel
+// before, may hear of another call.
 //
 // Errors of the guards: Unavailable with reason "timeout" or "breaker_open",
-// Exhausted with reason "bulkhead_full". Errors of the function come back as
-// they are.
+// Exhausted with reason "bulkhead_full" or "concurrency_limit". Errors of the
+// function come back as they are.
 func (c *Command[T]) Do(ctx context.Context, run func(context.Context) (T, error)) (T, error) {
-	v, _, err := c.do(ctx, run)
+	v, d, err := c.do(ctx, run)
+	if err != nil && d.mayFallBack(ctx) {
+		c.c.count(d.end, fallbackMissing)
+		c.c.total.add(d.end, micros(d.end-d.start))
+	}
 	return v, err
 }
 
-// DoFallback is Do with a second answer: when the call fails, is late or is
-// refused by a guard, fallback decides. It gets the caller's context and the
-// failure; it is not called for an error that is an answer, nor when the
-// caller has gone away. When it fails too, the error names both failures and
-// has the kind of the first.
-func (c *Command[T]) DoFallback(ctx context.Context, run func(context.Context) (T, error), fallback func(context.Context, error) (T, error)) (T, error) {
-	v, o, err := c.do(ctx, run)
-	if err == nil || o == answered || o == abandoned || ctx.Err() != nil {
+// DoFallback is Do with further answers: when the call fails, is late or is
+// refused by a guard, the fallbacks are tried in order, a stale copy before
+// something static. They get the caller's context and the failure; they are
+// not tried for an error that is an answer, nor when the caller has gone away.
+// When the last fails too, the error names both failures and has the kind of
+// the first.
+func (c *Command[T]) DoFallback(ctx context.Context, run func(context.Context) (T, error), fallbacks ...func(context.Context, error) (T, error)) (T, error) {
+	v, d, err := c.do(ctx, run)
+	if err == nil || !d.mayFallBack(ctx) {
 		return v, err
 	}
-	fv, ferr := fallback(ctx, err)
+	k := c.c
+	s := k.settings.Load()
+	if s.fallbackOff || len(fallbacks) == 0 {
+		e := fallbackDisabled
+		if len(fallbacks) == 0 {
+			e = fallbackMissing
+		}
+		k.count(d.end, e)
+		k.total.add(d.end, micros(d.end-d.start))
+		return v, err
+	}
+	if k.fallbacks.Add(1) > s.maxFallbacks {
+		k.fallbacks.Add(-1)
+		k.count(d.end, fallbackRejection)
+		k.total.add(d.end, micros(d.end-d.start))
+		return v, fmt.Errorf("%w; %w", err, k.refuse(services.Exhausted, ReasonFallbacksFull, "too many fallbacks run already"))
+	}
+	defer k.fallbacks.Add(-1)
+	var ferr error
+	for _, f := range fallbacks {
+		if v, ferr = f(ctx, err); ferr == nil || isAnswer(ferr) {
+			break
+		}
+	}
+	ended := k.clock.now()
+	k.total.add(ended, micros(ended-d.start))
 	switch {
-	case ferr == nil:
-		c.c.count(fallbackSuccess)
-		return fv, nil
-	case isAnswer(ferr):
-		c.c.count(fallbackSuccess)
-		return fv, ferr
+	case ferr == nil || isAnswer(ferr):
+		k.count(ended, fallbackSuccess)
+		return v, ferr
+	case errors.Is(ferr, err):
+		k.count(ended, fallbackFailure)
+		return v, ferr
 	}
-	c.c.count(fallbackFailure)
-	if errors.Is(ferr, err) {
-		return fv, ferr
-	}
-	return fv, fmt.Errorf("%w; the fallback failed too: %w", err, ferr)
+	k.count(ended, fallbackFailure)
+	return v, fmt.Errorf("%w; the fallback failed too: %w", err, ferr)
 }
 
-func (c *Command[T]) do(ctx context.Context, run func(context.Context) (T, error)) (v T, o outcome, err error) {
+// done is how a call ended.
+type done struct {
+	outcome    outcome
+	start, end time.Duration
+}
+
+func micros(d time.Duration) int64 { return int64(d / time.Microsecond) }
+
+// mayFallBack says that the caller is still there and has got no answer.
+func (d done) mayFallBack(ctx context.Context) bool {
+	switch d.outcome {
+	case answered, declined, abandoned:
+		return false
+	}
+	return ctx.Err() == nil
+}
+
+func (c *Command[T]) do(ctx context.Context, run func(context.Context) (T, error)) (v T, d done, err error) {
+	k := c.c
+	now := k.clock.now()
+	d = done{start: now, end: now}
 	if err := ctx.Err(); err != nil {
-		return v, abandoned, services.Wrap(c.c.name, err)
+		d.outcome = abandoned
+		return v, d, services.Wrap(k.name, err)
 	}
-	guarded, err := c.c.admit()
+	s := k.settings.Load()
+	p, err := k.admit(s, now)
 	if err != nil {
-		return v, failed, err
+		d.outcome = refused
+		return v, d, err
 	}
-	start := time.Now()
-	o = failed // what a panic counts as
+	callCtx := ctx
+	var own *callContext
+	if s.bounded() {
+		end := now + s.timeout
+		if t, ok := ctx.Deadline(); !ok || k.clock.of(t) > end {
+			own = k.g.contexts.begin(ctx, k.clock, end)
+			callCtx = own
+		}
+	}
+	d.outcome = failed // what a panic counts as
 	defer func() {
-		c.c.seconds.Observe(time.Since(start).Seconds())
-		c.c.settle(guarded, o)
+		if own != nil {
+			k.g.contexts.finish(own)
+		}
+		d.end = k.settle(s, p, d.outcome)
 	}()
 
-	timeout := time.Duration(c.c.timeout.Load())
-	callCtx, cancel := ctx, context.CancelFunc(func() {})
-	if timeout > 0 {
-		callCtx, cancel = context.WithTimeoutCause(ctx, timeout, errTimeout)
-	}
-	defer cancel()
-
 	v, err = run(callCtx)
-	for i := 0; i < c.c.options.Retries && retryable(err) && callCtx.Err() == nil; i++ {
+	for i := 0; i < s.retries && retryable(err) && callCtx.Err() == nil && k.mayRetry(); i++ {
 		v, err = run(callCtx)
 	}
-	cause := context.Cause(callCtx)
-	o = judge(ctx, cause, err)
-	if o == late && errors.Is(cause, errTimeout) {
-		err = &services.Error{Op: c.c.name, Kind: services.Unavailable, Reason: ReasonTimeout, Msg: fmt.Sprintf("timed out after %s", timeout), Err: context.DeadlineExceeded}
+	d.outcome = k.judge(ctx, s, p.start, err)
+	if d.outcome == late && own != nil && ctx.Err() == nil {
+		err = &services.Error{Op: k.name, Kind: services.Unavailable, Reason: ReasonTimeout, Msg: fmt.Sprintf("timed out after %s", s.timeout), Err: context.DeadlineExceeded}
 	}
-	return v, o, err
+	return v, d, err
 }
 
 // retryable: only what another try, on another instance perhaps, can mend.
 func retryable(err error) bool {
 	return err != nil && services.KindOf(err) == services.Unavailable
+}
+
+// Retries may add a fifth to the calls of a window, and always a few: a
+// dependency that fails must not be asked twice as much for it.
+const (
+	retryShare = 5
+	retryFloor = 10
+)
+
+func (c *circuit) mayRetry() bool {
+	now := c.clock.now()
+	sum := c.window.sums(now)
+	calls := sum.counts[success] + sum.counts[failure] + sum.counts[timedOut] + sum.counts[badRequest]
+	if sum.counts[retried] >= retryFloor+calls/retryShare {
+		return false
+	}
+	c.count(now, retried)
+	return true
 }

@@ -212,19 +212,19 @@ func TestBulkhead(t *testing.T) {
 }
 
 func TestForceProperty(t *testing.T) {
-	tel := telemetry.New(telemetry.Config{Properties: map[string]string{"command.Get.force": "open"}})
+	tel := telemetry.New(telemetry.Config{Properties: map[string]string{"command.Get.circuitBreaker.forceOpen": "true"}})
 	g := NewGroup(tel, Options{BreakerVolume: 1})
 	cmd := New[string](g, "Get", Options{})
 	if _, err := cmd.Do(t.Context(), ok); services.ReasonOf(err) != ReasonBreakerOpen {
 		t.Errorf("forced open: %v", err)
 	}
-	tel.Properties.Set(map[string]string{"command.Get.force": "closed"})
+	tel.Properties.Set(map[string]string{"command.Get.circuitBreaker.forceOpen": "", "hystrix.command.Get.circuitBreaker.forceClosed": "true"})
 	for range 3 {
 		if _, err := cmd.Do(t.Context(), broken); !errors.Is(err, errBroken) {
 			t.Errorf("forced closed: %v", err)
 		}
 	}
-	tel.Properties.Set(map[string]string{"command.Get.force": ""})
+	tel.Properties.Set(map[string]string{"hystrix.command.Get.circuitBreaker.forceClosed": ""})
 	if _, err := cmd.Do(t.Context(), ok); err != nil {
 		t.Errorf("not forced: %v; what failed while forced closed must not count", err)
 	}
@@ -294,7 +294,9 @@ func TestMetricsAndSharedNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]float64{
-		"success": 2, "failure": 1, "timeout": 0, "short_circuited": 0, "rejected": 0, "fallback_success": 0, "fallback_failure": 0,
+		"success": 2, "failure": 1, "timeout": 0, "bad_request": 0, "short_circuited": 0, "thread_pool_rejected": 0, "semaphore_rejected": 0,
+		"fallback_success": 0, "fallback_failure": 0, "fallback_rejection": 0, "fallback_disabled": 0, "fallback_missing": 1,
+		"response_from_cache": 0, "cancelled": 0, "collapsed": 0, "retried": 0, "hedged": 0,
 	}
 	got := map[string]float64{}
 	for _, f := range families {

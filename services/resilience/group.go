@@ -1,67 +1,57 @@
 package resilience
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/flix-lab/flix/services/resilience/limit"
 	"github.com/flix-lab/flix/services/telemetry"
 )
 
 // Group is all commands of one instance. It watches the instance's properties
-//
-//	command.<name>.force    "open" refuses every call, "closed" ignores the breaker
-//	command.<name>.timeout  a duration in place of Options.Timeout
-//
-// and exposes resilience_command_total and resilience_command_seconds. Make
-// one per instance: a second on the same telemetry panics for its metrics.
+// (see Properties) and exposes metrics, the stream of Hystrix's dashboards and
+// the commands' states on the instance's admin endpoint. Make one per instance:
+// a second on the same telemetry panics for its metrics.
 type Group struct {
 	tel      *telemetry.Telemetry
 	defaults Options
-	seconds  *prometheus.HistogramVec
-	total    *prometheus.Desc
+	clock    clock
+	contexts contexts
+	streams  streams
+	// running are the goroutines that DoApart and Collapser began.
+	running sync.WaitGroup
 
-	mu       sync.RWMutex
-	circuits map[string]*circuit
-}
-
-// State is one command as an operator sees it.
-type State struct {
-	Name string `json:"name"`
-	// Breaker is closed, open or half_open.
-	Breaker string `json:"breaker"`
-	// Forced is what the force property says: open, closed or "".
-	Forced string `json:"forced,omitempty"`
-	// InFlight counts the calls that hold a place in the bulkhead now.
-	InFlight int `json:"in_flight"`
-	// WindowCalls and WindowFailures are what the breaker counts by.
-	WindowCalls    uint `json:"window_calls"`
-	WindowFailures uint `json:"window_failures"`
-	// Events counts what happened since start, by event of
-	// resilience_command_total.
-	Events map[string]uint64 `json:"events"`
+	mu         sync.RWMutex
+	circuits   map[string]*circuit
+	pools      map[string]*pool
+	collapsers map[string]*collapses
 }
 
 // NewGroup makes the group of one instance. Fields of defaults that are zero
 // take the package's defaults.
 func NewGroup(tel *telemetry.Telemetry, defaults Options) *Group {
+	d := packageDefaults()
+	d.Group = cmp.Or(tel.Role, "commands")
 	g := &Group{
-		tel:      tel,
-		defaults: defaults.or(packageDefaults()),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "resilience_command_seconds", Help: "Time of a command's own call, fallback excluded.",
-			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 8),
-		}, []string{"command"}),
-		total:    prometheus.NewDesc("resilience_command_total", "What became of the calls of a command.", []string{"command", "event"}, nil),
-		circuits: make(map[string]*circuit),
+		tel: tel, defaults: defaults.or(d), clock: newClock(),
+		circuits: make(map[string]*circuit), pools: make(map[string]*pool), collapsers: make(map[string]*collapses),
 	}
-	tel.Metrics.MustRegister(g.seconds, (*eventCollector)(g))
+	g.contexts.init()
+	tel.Metrics.MustRegister(newCollector(g), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "resilience_stream_clients", Help: "Clients of /hystrix.stream.",
+	}, func() float64 { return float64(g.streams.open.Load()) }))
 	tel.Properties.Watch(g.propertyChanged)
+	g.registerAdmin()
 	return g
 }
+
+// Wait returns when nothing runs any more that calls left behind: what DoApart
+// gave up and what a Collapser began. Call it once no more calls come.
+func (g *Group) Wait() { g.running.Wait() }
 
 // circuit returns the circuit of that name, made with o if it is new.
 func (g *Group) circuit(name string, o Options) *circuit {
@@ -70,76 +60,98 @@ func (g *Group) circuit(name string, o Options) *circuit {
 	if c, ok := g.circuits[name]; ok {
 		return c
 	}
-	c := newCircuit(name, o.or(g.defaults), g.seconds.WithLabelValues(name))
+	o = o.or(g.defaults)
+	p, ok := g.pools[o.Group]
+	if !ok {
+		p = newPool(o.Group, o.PoolSize)
+		g.pools[o.Group] = p
+	}
+	c := newCircuit(g, name, o, p)
+	g.apply(c)
 	g.circuits[name] = c
-	g.apply(c, "force")
-	g.apply(c, "timeout")
 	return c
 }
 
+// propertyChanged takes over the properties of the commands that a change is
+// about.
 func (g *Group) propertyChanged(property, _ string) {
-	rest, ok := strings.CutPrefix(property, "command.")
+	rest, ok := strings.CutPrefix(strings.TrimPrefix(property, hystrixPrefix), Prefix)
 	if !ok {
-		return
-	}
-	i := strings.LastIndexByte(rest, '.')
-	if i < 0 {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if c, ok := g.circuits[rest[:i]]; ok {
-		g.apply(c, rest[i+1:])
+	for name, c := range g.circuits {
+		if strings.HasPrefix(rest, name+".") || strings.HasPrefix(rest, defaultCommand+".") {
+			g.apply(c)
+		}
 	}
 }
 
-// apply reads a property anew instead of taking the value of the change:
+// apply reads all properties of a command anew instead of taking one change:
 // two changes at once may be announced in either order, and the last one set
 // must win. The caller holds g.mu.
-func (g *Group) apply(c *circuit, setting string) {
-	property := "command." + c.name + "." + setting
-	v := g.tel.Properties.Get(property)
-	var bad bool
-	switch setting {
-	case "force":
-		bad = !c.setForce(v)
-	case "timeout":
-		d, err := time.ParseDuration(v)
-		bad = v != "" && (err != nil || d <= 0)
-		if v == "" || bad {
-			d = c.options.Timeout
+func (g *Group) apply(c *circuit) {
+	s := c.options.settings()
+	for _, p := range Properties() {
+		for _, of := range []string{defaultCommand, c.name} {
+			name, v := g.property(of, p)
+			if v == "" {
+				continue
+			}
+			if err := p.set(&s, v); err != nil {
+				g.tel.Log.Warn("property ignored", "property", name, "value", v, "want", p.Want)
+			}
 		}
-		c.timeout.Store(int64(d))
 	}
-	if bad {
-		g.tel.Log.Warn("property ignored: want open, closed or nothing for force, a positive duration for timeout", "property", property, "value", v)
+	g.limit(c, &s)
+	c.settings.Store(&s)
+}
+
+// property returns a property of a command as it is set, and the name it is
+// set by.
+func (g *Group) property(command string, p Property) (name, value string) {
+	for _, short := range []string{p.Name, p.Short} {
+		name = Prefix + command + "." + short
+		for _, n := range []string{name, hystrixPrefix + name} {
+			if v := g.tel.Properties.Get(n); v != "" {
+				return n, v
+			}
+		}
+	}
+	return name, ""
+}
+
+// limit gives the circuit the limiter of its settings; one that stays the same
+// keeps what it has learned.
+func (g *Group) limit(c *circuit, s *settings) {
+	was := c.limiter.Load()
+	if s.limit.Algorithm == "" {
+		c.limiter.Store(nil)
+		return
+	}
+	want := s.limit
+	if want.Max == 0 { // the bulkhead is the most there may be
+		want.Max = max(int(s.maxConcurrent), want.Min, want.Initial)
+	}
+	l, err := limit.New(want)
+	if err != nil {
+		g.tel.Log.Warn("adaptive limit refused, the old one stays", "command", c.name, "error", err)
+		return
+	}
+	if was == nil || was.Config() != l.Config() {
+		c.limiter.Store(l)
 	}
 }
 
-// Snapshot returns the state of every command, by name.
-func (g *Group) Snapshot() []State {
+// sorted returns the circuits by name.
+func (g *Group) sorted() []*circuit {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	states := make([]State, 0, len(g.circuits))
+	out := make([]*circuit, 0, len(g.circuits))
 	for _, c := range g.circuits {
-		states = append(states, c.state())
+		out = append(out, c)
 	}
-	slices.SortFunc(states, func(a, b State) int { return strings.Compare(a.Name, b.Name) })
-	return states
-}
-
-// eventCollector exposes the circuits' own counters, so that an event costs
-// one atomic addition.
-type eventCollector Group
-
-func (e *eventCollector) Describe(ch chan<- *prometheus.Desc) { ch <- e.total }
-
-func (e *eventCollector) Collect(ch chan<- prometheus.Metric) {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	for _, c := range e.circuits {
-		for i := range c.events {
-			ch <- prometheus.MustNewConstMetric(e.total, prometheus.CounterValue, float64(c.events[i].Load()), c.name, event(i).String())
-		}
-	}
+	slices.SortFunc(out, func(a, b *circuit) int { return strings.Compare(a.name, b.name) })
+	return out
 }

@@ -73,6 +73,9 @@ type Server struct {
 	unknown hash
 }
 
+// maxConcurrent calls of one kind.
+const maxConcurrent = 256
+
 // New makes an instance; it calls nobody.
 func New(d Deps) (*Server, error) {
 	switch {
@@ -87,13 +90,13 @@ func New(d Deps) (*Server, error) {
 	if d.Commands == nil {
 		d.Commands = resilience.NewGroup(d.Tel, resilience.Options{Timeout: d.Timing.RPCTimeout.D(), BreakerSleep: d.Timing.BreakerSleep.D()})
 	}
-	store := resilience.Options{Timeout: d.Timing.RPCTimeout.D()}
+	store := resilience.Options{Group: "sql", Timeout: d.Timing.RPCTimeout.D(), MaxConcurrent: maxConcurrent}
 	s := &Server{
 		d: d, edge: edge.New("signup", d.Tel, d.Timing),
 		plans:       evcache.NewReader[[]sqldb.Plan](evcache.NewCopies(d.Tel, d.Commands, d.Cache, d.Timing), "GetPlans", store),
 		findMember:  resilience.New[sqldb.Member](d.Commands, "GetMemberByEmail", store),
 		saveMember:  resilience.New[sqldb.Member](d.Commands, "CreateMember", store),
-		sendEvent:   resilience.New[struct{}](d.Commands, "SendEvent", resilience.Options{Timeout: d.Timing.RPCTimeout.D() / 10}),
+		sendEvent:   resilience.New[struct{}](d.Commands, "SendEvent", resilience.Options{Group: "kafka", Timeout: d.Timing.RPCTimeout.D() / 10, MaxConcurrent: maxConcurrent}),
 		hashing:     make(chan struct{}, runtime.GOMAXPROCS(0)),
 		memberships: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "signup_members_total", Help: "Sign-ups and sign-ins, by result."}, []string{"action", "result"}),
 		unknown:     hash{iterations: d.Iterations, salt: make([]byte, saltBytes), key: make([]byte, keyBytes)},

@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"net/http"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -19,9 +20,9 @@ const maxAdminBody = 1 << 20
 //	GET  /properties         run-time properties, JSON object
 //	POST /properties         sets some of them (JSON object of strings)
 //
-// Everything but /metrics and /healthz asks for the bearer key, which only the
-// lab's daemon holds. A role adds its own admin paths to the returned mux with
-// Guard.
+// and what was added with Admin. Everything but /metrics and /healthz, and what
+// was added as open, asks for the bearer key, which only the lab's daemon holds.
+// A role adds its own admin paths to the returned mux with Guard.
 func (t *Telemetry) AdminMux(key string) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(t.Metrics, promhttp.HandlerOpts{}))
@@ -42,7 +43,36 @@ func (t *Telemetry) AdminMux(key string) *http.ServeMux {
 		t.Log.Info("properties set", "values", values)
 		w.WriteHeader(http.StatusNoContent)
 	}))
+	t.added.mu.Lock()
+	defer t.added.mu.Unlock()
+	for _, p := range t.added.paths {
+		if p.guarded {
+			mux.Handle(p.pattern, Guard(key, p.handler))
+		} else {
+			mux.HandleFunc(p.pattern, p.handler)
+		}
+	}
 	return mux
+}
+
+// adminPaths are what others than the role answer on the admin endpoint.
+type adminPaths struct {
+	mu    sync.Mutex
+	paths []adminPath
+}
+
+type adminPath struct {
+	pattern string
+	guarded bool
+	handler http.HandlerFunc
+}
+
+// Admin adds a path to the muxes made from now on. An open one must show
+// nothing that /metrics would not, and change nothing.
+func (t *Telemetry) Admin(pattern string, guarded bool, h http.HandlerFunc) {
+	t.added.mu.Lock()
+	defer t.added.mu.Unlock()
+	t.added.paths = append(t.added.paths, adminPath{pattern, guarded, h})
 }
 
 // Guard lets only requests with "Authorization: Bearer key" through.

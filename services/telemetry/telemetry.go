@@ -32,6 +32,7 @@ type Telemetry struct {
 	// Properties are settings that change while the instance runs.
 	Properties *Properties
 
+	added    adminPaths
 	spans    *ring
 	provider *sdktrace.TracerProvider
 }

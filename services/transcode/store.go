@@ -20,9 +20,7 @@ type record struct {
 
 // load returns one job, or services.NotFound.
 func (s *Server) load(ctx context.Context, id string) (record, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.d.Timing.RPCTimeout.D())
-	defer cancel()
-	it, err := s.d.KV.Get(ctx, kv.Jobs, partition, id)
+	it, err := s.commands.get.Do(ctx, func(ctx context.Context) (kv.Item, error) { return s.d.KV.Get(ctx, kv.Jobs, partition, id) })
 	if err != nil {
 		return record{}, err
 	}
@@ -37,13 +35,14 @@ func (s *Server) list(ctx context.Context) ([]record, error) {
 		page string
 	)
 	for {
-		short, cancel := context.WithTimeout(ctx, s.d.Timing.RPCTimeout.D())
-		items, next, err := s.d.KV.Query(short, kv.Jobs, partition, kv.Range{Page: page})
-		cancel()
+		p, err := s.commands.list.Do(ctx, func(ctx context.Context) (p jobPage, err error) {
+			p.items, p.next, err = s.d.KV.Query(ctx, kv.Jobs, partition, kv.Range{Page: page})
+			return p, err
+		})
 		if err != nil {
 			return nil, err
 		}
-		for _, it := range items {
+		for _, it := range p.items {
 			j, err := decodeJob(it.Value)
 			if err != nil {
 				s.d.Tel.Log.Error("a stored job is skipped", "job", it.Sort, "error", err)
@@ -51,10 +50,10 @@ func (s *Server) list(ctx context.Context) ([]record, error) {
 			}
 			out = append(out, record{j, it.Value})
 		}
-		if next == "" {
+		if p.next == "" {
 			return out, nil
 		}
-		page = next
+		page = p.next
 	}
 }
 
@@ -70,9 +69,9 @@ func (s *Server) replace(ctx context.Context, was record, j *job) (record, error
 		return record{}, services.Errorf(services.Internal, "transcode: %v", err)
 	}
 	cond := kv.Condition{Sort: j.ID, Absent: was.stored == nil, Equals: was.stored}
-	short, cancel := context.WithTimeout(ctx, s.d.Timing.RPCTimeout.D())
-	err = s.d.KV.PutIf(short, kv.Jobs, partition, cond, kv.Item{Sort: j.ID, Value: b})
-	cancel()
+	_, err = s.commands.put.Do(ctx, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.d.KV.PutIf(ctx, kv.Jobs, partition, cond, kv.Item{Sort: j.ID, Value: b})
+	})
 	if err == nil {
 		return record{j, b}, nil
 	}

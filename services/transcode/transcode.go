@@ -28,6 +28,7 @@ import (
 	"github.com/flix-lab/flix/services/kv"
 	"github.com/flix-lab/flix/services/media"
 	"github.com/flix-lab/flix/services/objects"
+	"github.com/flix-lab/flix/services/resilience"
 	"github.com/flix-lab/flix/services/search"
 	"github.com/flix-lab/flix/services/sqldb"
 	"github.com/flix-lab/flix/services/telemetry"
@@ -69,6 +70,8 @@ type Deps struct {
 	IndexTitle func(ctx context.Context, d search.Doc) error
 	// Events takes the title's event.
 	Events Events
+	// Commands is the instance's group of commands; nil makes one.
+	Commands *resilience.Group
 	// FFmpeg finds the executable; it fails with services.ReasonNoFFmpeg when
 	// there is none. ffprobe must lie beside it.
 	FFmpeg func() (string, error)
@@ -86,6 +89,8 @@ type Server struct {
 	rpc     *grpc.Server
 	health  *health.Server
 	metrics *metrics
+	// commands guard the store of jobs.
+	commands commands
 	// stopping is closed when Serve ends: streams then end too.
 	stopping chan struct{}
 	// wake tells the worker that there may be work.
@@ -124,8 +129,9 @@ func New(d Deps) (*Server, error) {
 	case d.Timing.LeaseRenewal <= 0 || d.Timing.LeaseDuration <= d.Timing.LeaseRenewal || d.Timing.RPCTimeout <= 0:
 		return nil, services.Errorf(services.Internal, "transcode: LeaseRenewal, LeaseDuration and RPCTimeout must be positive")
 	}
+	cs := newCommands(&d)
 	s := &Server{
-		d: d, health: health.NewServer(), metrics: newMetrics(d.Tel.Metrics),
+		d: d, commands: cs, health: health.NewServer(), metrics: newMetrics(d.Tel.Metrics),
 		stopping: make(chan struct{}), wake: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	s.rpc = grpc.NewServer(append(d.Tel.ServerOptions(), grpc.WaitForHandlers(true))...)

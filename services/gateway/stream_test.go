@@ -1,0 +1,508 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// raw is a client that writes bytes and reads answers.
+type raw struct {
+	t *testing.T
+	net.Conn
+	r *bufio.Reader
+}
+
+func (e *edge) raw(t *testing.T) *raw {
+	t.Helper()
+	c, err := net.Dial("tcp", e.plainAddr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(4 * patience))
+	return &raw{t, c, bufio.NewReader(c)}
+}
+
+func (r *raw) send(format string, args ...any) {
+	r.t.Helper()
+	if _, err := fmt.Fprintf(r, format, args...); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// answer reads one final answer with its body.
+func (r *raw) answer(method string) (*http.Response, string) {
+	r.t.Helper()
+	resp, err := http.ReadResponse(r.r, &http.Request{Method: method})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return resp, string(b)
+}
+
+// plainGet is a whole request that may be followed by another.
+const plainGet = "GET /signup/x HTTP/1.1\r\nHost: api.flix.test\r\n\r\n"
+
+func TestPieceOfAKnownLengthGoesOutAtOnce(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	more := make(chan struct{})
+	e.api("signup", "us-east/a/signup/1", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "6")
+		_, _ = io.WriteString(w, "one")
+		_ = http.NewResponseController(w).Flush()
+		<-more
+		_, _ = io.WriteString(w, "two")
+	})
+	c := e.raw(t)
+	c.send(plainGet)
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 3)
+	if _, err := io.ReadFull(resp.Body, b); err != nil || string(b) != "one" {
+		t.Fatalf("%q, %v", b, err)
+	}
+	close(more)
+	if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != "two" {
+		t.Errorf("%q, %v", rest, err)
+	}
+}
+
+// TestBothWaysAtOnce echoes 8 MiB while it is still being sent: neither side
+// may wait for the other's end.
+func TestBothWaysAtOnce(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	e.api("signup", "us-east/a/signup/1", func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		_ = rc.EnableFullDuplex()
+		w.WriteHeader(http.StatusOK)
+		_ = rc.Flush()
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := r.Body.Read(buf)
+			if n > 0 {
+				if _, err := w.Write(buf[:n]); err != nil {
+					return
+				}
+				_ = rc.Flush()
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	const size = 8 << 20
+	data := bytes.Repeat([]byte("0123456789abcdef"), size/16)
+	for _, known := range []bool{true, false} {
+		c := e.raw(t)
+		if known {
+			c.send("POST /signup/x HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", size)
+		} else {
+			c.send("POST /signup/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+		}
+		sent := make(chan error, 1)
+		go func() {
+			var err error
+			for off := 0; off < size && err == nil; off += 32 << 10 {
+				if !known {
+					_, err = io.WriteString(c, "8000\r\n")
+				}
+				if err == nil {
+					_, err = c.Write(data[off : off+32<<10])
+				}
+				if err == nil && !known {
+					_, err = io.WriteString(c, "\r\n")
+				}
+			}
+			if err == nil && !known {
+				_, err = io.WriteString(c, "0\r\n\r\n")
+			}
+			sent <- err
+		}()
+		_, got := c.answer("POST")
+		if err := <-sent; err != nil {
+			t.Fatal(err)
+		}
+		if sha256.Sum256([]byte(got)) != sha256.Sum256(data) {
+			t.Errorf("known length %t: %d bytes come back, not the same", known, len(got))
+		}
+		c.send(plainGet) // the connection is still in order
+		if resp, _ := c.answer("GET"); resp.StatusCode != http.StatusOK {
+			t.Errorf("known length %t: the next request gets %s", known, resp.Status)
+		}
+	}
+}
+
+func TestInterimAnswersPassThrough(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	e.api("signup", "us-east/a/signup/1", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Link", "</style.css>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header().Del("Link")
+		_, _ = io.WriteString(w, "late")
+	})
+	for _, h2 := range []bool{false, true} {
+		var hints atomic.Int64
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+			if code == http.StatusEarlyHints && h.Get("Link") == "</style.css>; rel=preload" {
+				hints.Add(1)
+			}
+			return nil
+		}})
+		req, err := http.NewRequestWithContext(ctx, "GET", "https://"+edgeHost+"/signup/x", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := e.client(eastClient, h2).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || string(b) != "late" || hints.Load() != 1 || resp.Header.Get("Link") != "" {
+			t.Errorf("h2=%t: %q, %d hints, header %v, %v", h2, b, hints.Load(), resp.Header, err)
+		}
+	}
+}
+
+func TestExpectContinue(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	e.api("signup", "us-east/a/signup/1", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/signup/no" {
+			w.WriteHeader(http.StatusForbidden) // without reading the body
+			return
+		}
+		echo("signup")(w, r)
+	})
+	c := e.raw(t)
+	c.send("POST /signup/yes HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+	if line, err := c.r.ReadString('\n'); err != nil || line != "HTTP/1.1 100 Continue\r\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	_, _ = c.r.ReadString('\n')
+	c.send("body")
+	if resp, body := c.answer("POST"); resp.StatusCode != 200 || !strings.Contains(body, `"Body":"body"`) || resp.Close {
+		t.Errorf("%s %s", resp.Status, body)
+	}
+	c.send("POST /signup/no HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+	resp, _ := c.answer("POST")
+	if resp.StatusCode != http.StatusForbidden || !resp.Close {
+		t.Errorf("a refusal instead of leave: %s, close %t", resp.Status, resp.Close)
+	}
+	c = e.raw(t)
+	c.send("POST /signup/yes HTTP/1.1\r\nHost: h\r\nExpect: gold\r\nContent-Length: 4\r\n\r\n")
+	if resp, _ := c.answer("POST"); resp.StatusCode != http.StatusExpectationFailed {
+		t.Errorf("an unknown expectation: %s", resp.Status)
+	}
+}
+
+// TestGoneClientEndsTheCall closes a client while the API is at work.
+func TestGoneClientEndsTheCall(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	began, ended := make(chan struct{}, 1), make(chan struct{}, 1)
+	e.api("signup", "us-east/a/signup/1", func(_ http.ResponseWriter, r *http.Request) {
+		began <- struct{}{}
+		<-r.Context().Done()
+		ended <- struct{}{}
+	})
+	for name, leave := range map[string]func(*raw){
+		"close": func(c *raw) { _ = c.Close() },
+		"reset": func(c *raw) { _ = c.Conn.(*net.TCPConn).SetLinger(0); _ = c.Close() },
+	} {
+		c := e.raw(t)
+		c.send(plainGet)
+		<-began
+		leave(c)
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			t.Errorf("%s: the API is still at work", name)
+		}
+	}
+	eventually(t, "nothing is in flight", func() bool { return e.Edge().InFlight == 0 })
+}
+
+// TestHalfClosedClientGetsItsAnswer ends the client's sending, as "nc -N" does.
+func TestHalfClosedClientGetsItsAnswer(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	e.api("signup", "us-east/a/signup/1", echo("signup"))
+	c := e.raw(t)
+	c.send(plainGet)
+	_ = c.Conn.(*net.TCPConn).CloseWrite()
+	if resp, body := c.answer("GET"); resp.StatusCode != 200 || !strings.Contains(body, `"By":"signup"`) {
+		t.Errorf("%s %s", resp.Status, body)
+	}
+}
+
+// TestConnectionIsKeptAfterEveryKindOfAnswer sends all on one connection.
+func TestConnectionIsKeptAfterEveryKindOfAnswer(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	e.api("signup", "us-east/a/signup/1", func(w http.ResponseWriter, r *http.Request) {
+		switch strings.TrimPrefix(r.URL.Path, "/signup/") {
+		case "204":
+			w.WriteHeader(http.StatusNoContent)
+		case "304":
+			w.Header().Set("Etag", `"1"`)
+			w.WriteHeader(http.StatusNotModified)
+		case "chunks":
+			for range 3 {
+				_, _ = io.WriteString(w, "chunk")
+				_ = http.NewResponseController(w).Flush()
+			}
+		case "empty":
+			w.Header().Set("Content-Length", "0")
+		case "large":
+			_, _ = w.Write(make([]byte, 200<<10))
+		case "early":
+			w.WriteHeader(http.StatusConflict) // the body unread
+		default:
+			b, _ := io.ReadAll(r.Body)
+			_, _ = w.Write(b)
+		}
+	})
+	c := e.raw(t)
+	body := strings.Repeat("b", 3000)
+	for _, tt := range []struct {
+		method, path, body string
+		status, length     int
+	}{
+		{"GET", "204", "", 204, 0}, {"GET", "304", "", 304, 0}, {"GET", "chunks", "", 200, 15}, {"HEAD", "chunks", "", 200, 0},
+		{"HEAD", "large", "", 200, 0}, {"GET", "large", "", 200, 200 << 10}, {"GET", "empty", "", 200, 0}, {"POST", "echo", body, 200, len(body)},
+		{"POST", "early", body, 409, 0}, {"GET", "../../nowhere", "", 400, -1}, {"DELETE", "echo", "", 200, 0}, {"OPTIONS", "echo", "", 200, 0},
+	} {
+		c.send("%s /signup/%s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", tt.method, tt.path, len(tt.body), tt.body)
+		resp, got := c.answer(tt.method)
+		if resp.StatusCode != tt.status || tt.length >= 0 && len(got) != tt.length || resp.Close {
+			t.Errorf("%s %s: %s, %d bytes, close %t; want %d, %d bytes", tt.method, tt.path, resp.Status, len(got), resp.Close, tt.status, tt.length)
+		}
+		if tt.status == 204 && resp.Header.Get("Content-Length") != "" || tt.status == 304 && resp.Header.Get("Etag") == "" {
+			t.Errorf("%d: %v", tt.status, resp.Header)
+		}
+	}
+	c.send("%s", strings.Repeat(plainGet, 5)) // pipelined
+	for range 5 {
+		if resp, _ := c.answer("GET"); resp.StatusCode != 200 {
+			t.Errorf("pipelined: %s", resp.Status)
+		}
+	}
+}
+
+func TestHTTP10(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	e.api("signup", "us-east/a/signup/1", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "one")
+		_ = http.NewResponseController(w).Flush()
+		_, _ = io.WriteString(w, "two")
+	})
+	c := e.raw(t)
+	c.send("GET /signup/x HTTP/1.0\r\n\r\n")
+	b, err := io.ReadAll(c.r)
+	if err != nil || !strings.HasSuffix(string(b), "\r\n\r\nonetwo") || strings.Contains(string(b), "chunked") {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// TestBrokenOriginBreaksTheAnswer resets the origin in the middle of a body of
+// known length, and of one that its end ends.
+func TestBrokenOriginBreaksTheAnswer(t *testing.T) {
+	for _, head := range []string{"Content-Length: 10\r\n", "Connection: close\r\n"} {
+		e := newWorld(t).gateway("us-east")
+		e.registry.add("signup", "us-east/a/signup/1", "a", origin(t, func(c net.Conn, r *bufio.Reader) {
+			readRequest(r)
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n"+head+"\r\nhalf")
+			_ = c.(*net.TCPConn).SetLinger(0)
+		}))
+		c := e.raw(t)
+		c.send(plainGet)
+		resp, err := http.ReadResponse(c.r, nil)
+		if err != nil {
+			continue // a reset may overtake what was sent
+		}
+		if b, err := io.ReadAll(resp.Body); err == nil {
+			t.Errorf("%q: a broken answer reads as %q without an error", head, b)
+		}
+	}
+}
+
+// origin is an API that speaks bytes.
+func origin(t *testing.T, serve func(net.Conn, *bufio.Reader)) string {
+	l := listen(t)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				serve(c, bufio.NewReader(c))
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func readRequest(r *bufio.Reader) string {
+	req, err := http.ReadRequest(r)
+	if err != nil {
+		return ""
+	}
+	b, _ := io.ReadAll(req.Body)
+	return string(b)
+}
+
+// TestOddAnswersAreRefused gives the client 502 for what two parsers could read
+// differently.
+func TestOddAnswersAreRefused(t *testing.T) {
+	for name, answer := range map[string]string{
+		"two lengths":       "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+		"length and chunks": "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+		"unknown coding":    "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx",
+		"bare LF":           "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+		"folded":            "HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 0\r\n\r\n",
+		"space in name":     "HTTP/1.1 200 OK\r\nContent-Length : 0\r\n\r\n",
+		"NUL":               "HTTP/1.1 200 OK\r\nA: \x00\r\nContent-Length: 0\r\n\r\n",
+		"no status":         "HTTP/1.1 OK\r\n\r\n",
+		"not HTTP":          "SSH-2.0-OpenSSH\r\n\r\n",
+		"unasked switch":    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+		"nothing":           "",
+		"too long":          "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("a", 2*maxHeaderBytes) + "\r\n\r\n",
+	} {
+		e := newWorld(t).gateway("us-east")
+		e.registry.add("signup", "us-east/a/signup/1", "a", origin(t, func(c net.Conn, r *bufio.Reader) {
+			readRequest(r)
+			_, _ = io.WriteString(c, answer)
+			_, _ = io.Copy(io.Discard, io.LimitReader(r, 1)) // until the gateway has had enough
+		}))
+		c := e.raw(t)
+		c.send("POST /signup/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx")
+		if name == "nothing" {
+			continue // the try's time-out is retry_test's
+		}
+		if resp, body := c.answer("POST"); resp.StatusCode != http.StatusBadGateway && resp.StatusCode != http.StatusGatewayTimeout {
+			t.Errorf("%s: %s %s", name, resp.Status, body)
+		}
+	}
+}
+
+// TestLargeBodiesNeedLittleMemory streams 256 MiB both ways.
+func TestLargeBodiesNeedLittleMemory(t *testing.T) {
+	const size = 256 << 20
+	e := newWorld(t).gateway("us-east")
+	e.set(PropertyMaxBody, fmt.Sprint(size))
+	e.api("signup", "us-east/a/signup/1", func(w http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		if n > 0 {
+			_, _ = fmt.Fprint(w, n)
+			return
+		}
+		_, _ = io.CopyN(w, zeros{}, size)
+	})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	c := e.raw(t)
+	c.send(plainGet)
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.Copy(io.Discard, resp.Body); n != size || err != nil {
+		t.Errorf("%d bytes come down, %v", n, err)
+	}
+	c.send("POST /signup/x HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", size)
+	if _, err := io.CopyN(c, zeros{}, size); err != nil {
+		t.Fatal(err)
+	}
+	if _, body := c.answer("POST"); body != fmt.Sprint(size) {
+		t.Errorf("%s bytes went up", body)
+	}
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 16<<20 {
+		t.Errorf("%d MiB were allocated for bodies that pass through", got>>20)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// TestDeadPooledConnectionsAreNotUsed has an origin that ends each connection
+// after one answer, without saying so.
+func TestDeadPooledConnectionsAreNotUsed(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	var conns atomic.Int64
+	e.registry.add("signup", "us-east/a/signup/1", "a", origin(t, func(c net.Conn, r *bufio.Reader) {
+		conns.Add(1)
+		readRequest(r)
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+	}))
+	c := e.raw(t)
+	for range 20 {
+		c.send("POST /signup/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx")
+		if resp, body := c.answer("POST"); resp.StatusCode != 200 && resp.StatusCode != 504 || resp.StatusCode == 200 && body != "ok" {
+			t.Fatalf("%s %s", resp.Status, body)
+		}
+		c.send(plainGet) // idempotent: never fails
+		if resp, _ := c.answer("GET"); resp.StatusCode != 200 {
+			t.Fatal(resp.Status)
+		}
+	}
+}
+
+// TestUnaskedBytesNeverReachAnotherClient has an origin that says more than it
+// was asked: the rest must not become the next client's answer.
+func TestUnaskedBytesNeverReachAnotherClient(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	said := make(chan struct{}, 64)
+	e.registry.add("signup", "us-east/a/signup/1", "a", origin(t, func(c net.Conn, r *bufio.Reader) {
+		for {
+			if _, err := http.ReadRequest(r); err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+			said <- struct{}{}
+		}
+	}))
+	for range 20 {
+		c := e.raw(t)
+		c.send(plainGet)
+		if _, body := c.answer("GET"); body != "good" {
+			t.Fatalf("the client reads %q", body)
+		}
+		<-said
+	}
+}
+
+// TestSlowBodyEnds sends half a body and no more.
+func TestSlowBodyEnds(t *testing.T) {
+	e := newWorld(t).gateway("us-east", func(d *Deps) { d.Timing.RPCTimeout /= 50 })
+	e.api("signup", "us-east/a/signup/1", echo("signup"))
+	c := e.raw(t)
+	c.send("POST /signup/x HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf")
+	resp, _ := c.answer("POST")
+	if resp.StatusCode != http.StatusRequestTimeout && resp.StatusCode != http.StatusGatewayTimeout {
+		t.Errorf("half a body gets %s", resp.Status)
+	}
+	if _, err := c.r.ReadByte(); !errors.Is(err, io.EOF) {
+		t.Errorf("the connection is kept: %v", err)
+	}
+}
