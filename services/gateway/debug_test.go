@@ -39,7 +39,7 @@ func TestDetailOnlyForASignedHeader(t *testing.T) {
 		t.Errorf("filters %v, %v", runs, err)
 	}
 	for h, want := range map[string]string{
-		attemptsHeader: `"outcome":"answered"`, passportHeader: "=FILTERS_INBOUND_END", routeHeader: "signup", traceHeader: "4bf92f3577b34da6a3ce929d0e0e4736",
+		attemptsHeader: `"outcome":"answered"`, passportHeader: "=IN_RESP_HEADERS_RECEIVED", routeHeader: "signup", traceHeader: "4bf92f3577b34da6a3ce929d0e0e4736",
 		zuulStatusHeader: "SUCCESS", zuulAttemptsHeader: "us-east/a/signup/1", zuulInstanceHeader: "us-east/a/gateway/1", zuulFiltersHeader: "origin[SUCCESS][",
 	} {
 		if !strings.Contains(a.Header.Get(h), want) {

@@ -8,7 +8,13 @@
 // where that cannot do its work twice; and that a request crosses from region
 // to region at most once. It never lets a client choose an upstream: the path
 // picks a route, the route a VIP, the registry the instances, and those must
-// lie inside the declared networks.
+// lie inside the declared networks, as must the fixed origins that a route may
+// name.
+//
+// A chain of filters (filter.go, chain.go; the built-in ones in filters.go)
+// takes a request in, answers it and sends the answer out. Routes are data
+// (route.go, table.go, with conditions in the language of expr.go). Both change
+// while requests are under way: each goes through what held when it came.
 //
 // Filters see an Exchange, not net/http: the HTTP codecs are beneath it
 // (wire with codec_h1.go and upgrade.go for
@@ -16,10 +22,13 @@
 //
 // Run-time properties:
 //
-//	gateway.routes                 JSON array of Route; replaces the table
+//	gateway.routes                 JSON Table: {"version":1,"routes":[…]}, or the array alone; replaces the table
 //	gateway.evacuate               JSON Evacuation: {"share":0..1,"savers":["us-west"]}
+//	gateway.squeeze                JSON Squeeze: a share of a VIP's requests to one instance, for a time
 //	gateway.drain                  "on": tell clients to connect anew
-//	gateway.filter.<name>.disable  "on": skip a filter
+//	gateway.filter.<name>.disable      "on": skip a filter
+//	gateway.filter.<name>.concurrency  requests in it at once; 0 is any number
+//	gateway.filter.<name>.<option>     see the filter's Options, and "flix gateway filters ls -o json"
 //	gateway.origin.timeout         duration of one try; 10 × Timing.RPCTimeout
 //	gateway.origin.concurrency     requests at once per VIP; 200
 //	gateway.origin.limit           none, vegas, gradient2 or aimd: what adapts that number; gradient2

@@ -153,7 +153,7 @@ func New(d Deps) (*Server, error) {
 	}
 	s.chain = c
 	s.metrics = newMetrics(d.Tel.Metrics, d.Region, s.gate.count, c)
-	if err := s.settings.init(d, c, s.metrics.route); err != nil {
+	if err := s.settings.init(d, c, &s.guards, s.metrics.route); err != nil {
 		return nil, err
 	}
 	d.Tel.Properties.Watch(s.settings.changed)

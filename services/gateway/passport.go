@@ -13,32 +13,28 @@ type PassportState uint8
 // The states.
 const (
 	inReqHeadersReceived PassportState = iota
-	inReqRejected
 	inReqCancelled
 	filtersInboundStart
 	filtersInboundEnd
 	originConnAcquireStart
-	originConnAcquireEnd
 	originConnAcquireFailed
-	outReqHeadersSending
 	inRespHeadersReceived
 	originRetryStart
 	originReadTimeout
 	originException
 	filtersOutboundStart
 	filtersOutboundEnd
-	outRespHeadersSending
 	outRespLastContentSent
 )
 
 var passportNames = [...]string{
-	inReqHeadersReceived: "IN_REQ_HEADERS_RECEIVED", inReqRejected: "IN_REQ_REJECTED", inReqCancelled: "IN_REQ_CANCELLED",
+	inReqHeadersReceived: "IN_REQ_HEADERS_RECEIVED", inReqCancelled: "IN_REQ_CANCELLED",
 	filtersInboundStart: "FILTERS_INBOUND_START", filtersInboundEnd: "FILTERS_INBOUND_END",
-	originConnAcquireStart: "ORIGIN_CONN_ACQUIRE_START", originConnAcquireEnd: "ORIGIN_CONN_ACQUIRE_END", originConnAcquireFailed: "ORIGIN_CONN_ACQUIRE_FAILED",
-	outReqHeadersSending: "OUT_REQ_HEADERS_SENDING", inRespHeadersReceived: "IN_RESP_HEADERS_RECEIVED",
-	originRetryStart: "ORIGIN_RETRY_START", originReadTimeout: "ORIGIN_CH_READ_TIMEOUT", originException: "ORIGIN_CH_EXCEPTION",
+	originConnAcquireStart: "ORIGIN_CONN_ACQUIRE_START", originConnAcquireFailed: "ORIGIN_CONN_ACQUIRE_FAILED",
+	inRespHeadersReceived: "IN_RESP_HEADERS_RECEIVED",
+	originRetryStart:      "ORIGIN_RETRY_START", originReadTimeout: "ORIGIN_CH_READ_TIMEOUT", originException: "ORIGIN_CH_EXCEPTION",
 	filtersOutboundStart: "FILTERS_OUTBOUND_START", filtersOutboundEnd: "FILTERS_OUTBOUND_END",
-	outRespHeadersSending: "OUT_RESP_HEADERS_SENDING", outRespLastContentSent: "OUT_RESP_LAST_CONTENT_SENT",
+	outRespLastContentSent: "OUT_RESP_LAST_CONTENT_SENT",
 }
 
 // String is the state's name.
@@ -85,4 +81,28 @@ func (p *Passport) Text(start, now time.Time) string {
 	b = strconv.AppendInt(b, int64(now.Sub(start)), 10)
 	b = append(b, "=NOW]}"...)
 	return string(b)
+}
+
+// trying notes the start of the nth try to have the request answered.
+func (ex *Exchange) trying(n int, start time.Time) {
+	at := start.Sub(ex.Received)
+	if n > 0 {
+		ex.Passport.add(originRetryStart, at)
+	}
+	ex.Passport.add(originConnAcquireStart, at)
+}
+
+// stateAfter is what a try led to.
+func stateAfter(o outcome) PassportState {
+	switch o {
+	case refused:
+		return originConnAcquireFailed
+	case late:
+		return originReadTimeout
+	case broken:
+		return originException
+	case gone:
+		return inReqCancelled
+	}
+	return inRespHeadersReceived
 }

@@ -62,7 +62,9 @@ func (s *Server) send(c *call) error {
 			busy = nil
 		}
 		c.tried[n] = srv.addr
+		ex.trying(n, start)
 		r, o, terr := s.try(c, srv, n+1, start)
+		ex.mark(stateAfter(o))
 		if o == answered && r.status() == http.StatusInternalServerError {
 			o = faulty
 		}

@@ -85,12 +85,14 @@ type settings struct {
 	defaults Deps
 	chain    *chain
 	counts   func(route string) *routeCounts
+	guards   *guards
 
 	loadsMu sync.Mutex
 	loads   map[string]*vipLoad
 }
 
-func (st *settings) init(d Deps, c *chain, counts func(string) *routeCounts) error {
+func (st *settings) init(d Deps, c *chain, g *guards, counts func(string) *routeCounts) error {
+	st.guards = g
 	st.props, st.log, st.defaults, st.chain, st.counts = d.Tel.Properties, d.Tel.Log, d, c, counts
 	st.loads = make(map[string]*vipLoad)
 	defaults := []string{PropertyRoutes, PropertyEvacuate, PropertySqueeze, PropertyTimeout, PropertyConcurrency, PropertyLimit, PropertyDeadline, PropertyMaxBody}
@@ -200,7 +202,7 @@ func (st *settings) load(vip string) *vipLoad {
 	defer st.loadsMu.Unlock()
 	l := st.loads[vip]
 	if l == nil {
-		l = new(vipLoad) // one per target of the tables ever set
+		l = &vipLoad{guard: st.guards.of(vip)} // one per target of the tables ever set
 		st.loads[vip] = l
 	}
 	return l

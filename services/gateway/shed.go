@@ -70,8 +70,12 @@ func CutOff(overload float64) float64 {
 	return min(max(100+x*(cut1+x*(cut2+x*cut3)), 0), 100)
 }
 
-// vipLoad is how many requests to an API are under way.
-type vipLoad struct{ inFlight atomic.Int64 }
+// vipLoad is how many requests to an API are under way. Its guard, which counts
+// those that have passed all filters, knows how many it may be.
+type vipLoad struct {
+	inFlight atomic.Int64
+	guard    *guard
+}
 
 // shedder is the filter "load-shed".
 type shedder struct {
@@ -139,7 +143,7 @@ func (s *Server) shed(ex *Exchange) error {
 		ex.vip = ex.Route.compiled.load
 		n := ex.vip.inFlight.Add(1)
 		ex.OnDone(leaveVIP)
-		if limit := s.settings.concurrency.Load(); n <= limit { // beyond it the origin's guard refuses, and says why
+		if limit := ex.vip.guard.adaptive.now(*s.settings.limit.Load(), s.settings.concurrency.Load()); n <= limit { // beyond it the origin's guard refuses, and says why
 			over = max(over, s.shedder.overload(n-1, limit))
 		}
 	}

@@ -115,11 +115,8 @@ func (q *squeeze) steer(ex *Exchange) {
 func (q *squeeze) answered(ex *Exchange, took time.Duration) {
 	q.requests.Add(1)
 	q.times[latencyBucket(took)].Add(1)
-	first := ""
-	if len(ex.Attempts) > 0 {
-		first = ex.Attempts[0].Outcome
-	}
-	if first != string(answered) || ex.Response.Status >= http.StatusInternalServerError {
+	good := len(ex.Attempts) > 0 && ex.Attempts[0].Server == q.Instance && ex.Attempts[0].Outcome == string(answered)
+	if !good || ex.Response.Status >= http.StatusInternalServerError {
 		q.errors.Add(1)
 	}
 }
