@@ -223,6 +223,10 @@ func TestProperties(t *testing.T) {
 	if g.circuit("Get", Options{}).limiter.Load() != was {
 		t.Error("another property made the limit forget what it had learned")
 	}
+	New[string](g, "Unbounded", Options{Timeout: -1})
+	want("Unbounded", "execution.timeout.enabled", "false")
+	tel.Properties.Set(map[string]string{"command.Unbounded.timeout": "1s"})
+	want("Unbounded", "execution.timeout.enabled", "true")
 	for _, p := range Properties() {
 		if err := p.Check("nonsense"); services.KindOf(err) != services.Invalid {
 			t.Errorf("%s takes nonsense: %v", p.Name, err)
