@@ -580,3 +580,25 @@ func TestDistributionIsRightWithinAnEighth(t *testing.T) {
 		t.Errorf("largest %d, mean %d", s.percentile(100), s.mean())
 	}
 }
+
+func FuzzProperty(f *testing.F) {
+	f.Add("timeout", "250ms")
+	f.Add("circuitBreaker.errorThresholdPercentage", "101")
+	f.Add("limit", "vegas")
+	f.Add("force_open", "on")
+	f.Fuzz(func(t *testing.T, name, value string) {
+		p, err := FindProperty(name)
+		if err != nil || value == "" || p.Check(value) != nil {
+			return
+		}
+		var s settings
+		if err := p.set(&s, value); err != nil {
+			t.Fatalf("%s takes %q when checked and not when set: %v", name, value, err)
+		}
+		// What a setting prints it takes again, and it is the same.
+		var again settings
+		if err := p.set(&again, p.get(&s)); err != nil || again != s {
+			t.Errorf("%s=%q prints %q, which is something else: %v", name, value, p.get(&s), err)
+		}
+	})
+}
