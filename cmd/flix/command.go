@@ -1,10 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -146,7 +144,7 @@ func runCommand(ctx context.Context, a *app, out output, ask func(context.Contex
 func printCommands(s render.Screen, cs control.Commands, wide bool) error {
 	shown, first := cs.Commands, "instance"
 	if !wide {
-		shown, first = together(shown), "role"
+		shown, first = cs.ByRole(), "role"
 	}
 	rows := make([][]string, 0, len(shown))
 	for _, c := range shown {
@@ -192,39 +190,4 @@ func breakerText(s render.Screen, c control.Command) string {
 		return s.Good(text)
 	}
 	return s.Bad(text)
-}
-
-// together adds up the instances of a role: rates and counts, and of breakers
-// and times the worst.
-func together(cs []control.Command) []control.Command {
-	worst := []string{"closed", "half_open", "open"}
-	var out []control.Command
-	for _, c := range cs {
-		i := slices.IndexFunc(out, func(o control.Command) bool { return o.Role == c.Role && o.Name == c.Name })
-		if i < 0 {
-			w := map[string]uint64{}
-			for k, v := range c.Window {
-				w[k] = v
-			}
-			c.Window = w
-			out = append(out, c)
-			continue
-		}
-		o := &out[i]
-		if slices.Index(worst, c.Breaker) > slices.Index(worst, o.Breaker) {
-			o.Breaker = c.Breaker
-		}
-		o.Forced = cmp.Or(o.Forced, c.Forced)
-		o.Rate += c.Rate
-		o.WindowCalls, o.WindowFailures = o.WindowCalls+c.WindowCalls, o.WindowFailures+c.WindowFailures
-		if o.WindowCalls > 0 {
-			o.ErrorPercent = 100 * float64(o.WindowFailures) / float64(o.WindowCalls)
-		}
-		o.P50MS, o.P99MS, o.MaxMS = max(o.P50MS, c.P50MS), max(o.P99MS, c.P99MS), max(o.MaxMS, c.MaxMS)
-		o.InFlight, o.MaxConcurrent, o.Limit = o.InFlight+c.InFlight, o.MaxConcurrent+c.MaxConcurrent, o.Limit+c.Limit
-		for k, v := range c.Window {
-			o.Window[k] += v
-		}
-	}
-	return out
 }

@@ -59,10 +59,12 @@ func (s *Server) Edge() EdgeReport {
 // RegisterAdmin adds the gateway's admin endpoints:
 //
 //	GET /edge      EdgeReport
+//	GET /origins   []OriginStatus
 //	GET /routes    TableReport
 //	GET /filters   array of FilterStatus
 //	GET /squeeze   SqueezeReport
 func (s *Server) RegisterAdmin(mux *http.ServeMux, key string) {
+	mux.Handle("GET /origins", telemetry.Guard(key, s.adminOrigins))
 	mux.Handle("GET /edge", telemetry.Guard(key, func(w http.ResponseWriter, _ *http.Request) {
 		telemetry.WriteJSON(w, http.StatusOK, s.Edge())
 	}))

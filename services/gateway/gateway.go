@@ -156,6 +156,7 @@ func New(d Deps) (*Server, error) {
 	if err := s.settings.init(d, c, &s.guards, s.metrics.route); err != nil {
 		return nil, err
 	}
+	d.Tel.Metrics.MustRegister(newOriginCollector(s))
 	d.Tel.Properties.Watch(s.settings.changed)
 	return s, nil
 }

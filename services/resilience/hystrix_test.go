@@ -223,6 +223,10 @@ func TestProperties(t *testing.T) {
 	if g.circuit("Get", Options{}).limiter.Load() != was {
 		t.Error("another property made the limit forget what it had learned")
 	}
+	New[string](g, "Unbounded", Options{Timeout: -1})
+	want("Unbounded", "execution.timeout.enabled", "false")
+	tel.Properties.Set(map[string]string{"command.Unbounded.timeout": "1s"})
+	want("Unbounded", "execution.timeout.enabled", "true")
 	for _, p := range Properties() {
 		if err := p.Check("nonsense"); services.KindOf(err) != services.Invalid {
 			t.Errorf("%s takes nonsense: %v", p.Name, err)
@@ -575,4 +579,26 @@ func TestDistributionIsRightWithinAnEighth(t *testing.T) {
 	if s.percentile(100) != 9999 || s.mean() != 4999 {
 		t.Errorf("largest %d, mean %d", s.percentile(100), s.mean())
 	}
+}
+
+func FuzzProperty(f *testing.F) {
+	f.Add("timeout", "250ms")
+	f.Add("circuitBreaker.errorThresholdPercentage", "101")
+	f.Add("limit", "vegas")
+	f.Add("force_open", "on")
+	f.Fuzz(func(t *testing.T, name, value string) {
+		p, err := FindProperty(name)
+		if err != nil || value == "" || p.Check(value) != nil {
+			return
+		}
+		var s settings
+		if err := p.set(&s, value); err != nil {
+			t.Fatalf("%s takes %q when checked and not when set: %v", name, value, err)
+		}
+		// What a setting prints it takes again, and it is the same.
+		var again settings
+		if err := p.set(&again, p.get(&s)); err != nil || again != s {
+			t.Errorf("%s=%q prints %q, which is something else: %v", name, value, p.get(&s), err)
+		}
+	})
 }

@@ -46,7 +46,8 @@ const (
 // milliseconds, as in Hystrix, or durations such as 1.5s.
 func Properties() []Property {
 	return []Property{
-		duration("execution.isolation.thread.timeoutInMilliseconds", "timeout", func(s *settings) *time.Duration { return &s.timeout }),
+		// One that is set counts, also where none was declared.
+		duration("execution.isolation.thread.timeoutInMilliseconds", "timeout", func(s *settings) *time.Duration { return &s.timeout }).and(func(s *settings) { s.timeoutOff = false }),
 		not("execution.timeout.enabled", "timeout_enabled", func(s *settings) *bool { return &s.timeoutOff }),
 		number("execution.isolation.semaphore.maxConcurrentRequests", "max_concurrent", 1, maxCalls, func(s *settings) *int64 { return &s.maxConcurrent }),
 		number("fallback.isolation.semaphore.maxConcurrentRequests", "max_fallbacks", 1, maxCalls, func(s *settings) *int64 { return &s.maxFallbacks }),
@@ -81,6 +82,19 @@ func FindProperty(name string) (Property, error) {
 		short = append(short, p.Short)
 	}
 	return Property{}, services.Errorf(services.Invalid, "a command has no property %q", name).WithRemedy("the properties are %s, or their names in Hystrix", strings.Join(short, ", "))
+}
+
+// and does more when the property is set.
+func (p Property) and(more func(*settings)) Property {
+	set := p.set
+	p.set = func(s *settings, v string) error {
+		err := set(s, v)
+		if err == nil {
+			more(s)
+		}
+		return err
+	}
+	return p
 }
 
 // Check refuses a value that the property cannot take. An empty one unsets it.

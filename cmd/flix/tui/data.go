@@ -42,8 +42,10 @@ type data struct {
 	fill   known[control.FillStatus]
 	plays  known[[]control.Session]
 	moves  known[[]control.Failover]
-	events []control.Event
-	broken error // of the event stream
+	// commands are those of each role, all its instances together.
+	commands known[[]control.Command]
+	events   []control.Event
+	broken   error // of the event stream
 	// rates are bytes per second that the sessions of a region took, a sample
 	// for each poll, the newest last.
 	rates map[string][]float64
@@ -66,6 +68,8 @@ func (d data) take(msg any) data {
 			d.rates = d.measure(m)
 		}
 		d.plays = d.plays.with(m)
+	case answer[control.Commands]:
+		d.commands = d.commands.with(answer[[]control.Command]{m.at, m.value.ByRole(), m.err})
 	case stream:
 		d.broken = m.err
 	case news:
@@ -147,7 +151,7 @@ func (d data) troubles() []string {
 		err  error
 	}{
 		{"status", d.status.err}, {"plays", d.plays.err}, {"fill", d.fill.err},
-		{"evacuations", d.moves.err}, {"events", d.broken},
+		{"evacuations", d.moves.err}, {"commands", d.commands.err}, {"events", d.broken},
 	}
 	var texts []string
 	names := map[string][]string{}

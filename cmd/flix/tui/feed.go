@@ -66,6 +66,11 @@ func (f feed) run(ctx context.Context) {
 	wg.Go(func() { poll(ctx, f, f.src.FillStatus) })
 	wg.Go(func() { poll(ctx, f, f.src.Sessions) })
 	wg.Go(func() { poll(ctx, f, f.src.FailoverStatus) })
+	wg.Go(func() {
+		poll(ctx, f, func(ctx context.Context) (control.Commands, error) {
+			return f.src.Commands(ctx, control.CommandQuery{})
+		})
+	})
 	queue := make(chan item, newsBatch)
 	wg.Go(func() { f.follow(ctx, queue) })
 	wg.Go(func() { f.deliver(ctx, queue) })

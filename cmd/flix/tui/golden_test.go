@@ -31,6 +31,8 @@ func TestGolden(t *testing.T) {
 		{"plays", feedAll(), []string{"3"}},
 		{"fill", feedAll(), []string{"4"}},
 		{"events", feedAll(), []string{"5"}},
+		{"commands", feedAll(), []string{"6", "down"}},
+		{"commands-filter", feedAll(), append([]string{"6", "/"}, letters("open")...)},
 		{"event", feedAll(), []string{"5", "enter"}},
 		{"help", feedAll(), []string{"2", "?"}},
 		{"command", feedAll(), []string{"4", "y"}},
@@ -77,7 +79,7 @@ func fits(t *testing.T, view string, width, height int) {
 
 // TestAnySize draws every screen at many sizes: none may break its frame.
 func TestAnySize(t *testing.T) {
-	for _, keys := range [][]string{{"1"}, {"2"}, {"2", "enter"}, {"3"}, {"3", "enter"}, {"4"}, {"5"}, {"5", "enter"}, {"?"}} {
+	for _, keys := range [][]string{{"1"}, {"2"}, {"2", "enter"}, {"3"}, {"3", "enter"}, {"4"}, {"5"}, {"5", "enter"}, {"6"}, {"?"}} {
 		m := shown(80, 24, feedAll(), keys...)
 		for width := 1; width < 160; width += 13 {
 			for height := 1; height < 60; height += 7 {

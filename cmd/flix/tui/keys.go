@@ -10,7 +10,7 @@ type globalKeys struct {
 
 func newGlobalKeys() globalKeys {
 	return globalKeys{
-		jump:    bind("1-5", "go to a screen", "1", "2", "3", "4", "5"),
+		jump:    bind("1-6", "go to a screen", "1", "2", "3", "4", "5", "6"),
 		next:    bind("tab ]", "next screen", "tab", "]"),
 		prev:    bind("shift+tab [", "screen before", "shift+tab", "["),
 		command: bind("y", "command of this view", "y"),

@@ -49,6 +49,7 @@ const (
 	playsAt
 	fillAt
 	eventsAt
+	commandsAt
 	screenCount
 )
 
@@ -86,6 +87,7 @@ func newModel(o Options) model {
 			playsAt:     plays{k: k},
 			fillAt:      fill{k: k},
 			eventsAt:    events{k: k, list: list{tail: true}},
+			commandsAt:  commands{k: k},
 		},
 	}
 }

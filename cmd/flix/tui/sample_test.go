@@ -87,6 +87,34 @@ func sampleMoves() []control.Failover {
 	}
 }
 
+func sampleCommands() control.Commands {
+	var out control.Commands
+	for _, x := range []struct{ role, name, group string }{
+		{"discovery", "GetRows", "recommend"}, {"discovery", "GetTitles", "sql"}, {"discovery", "SearchTitles", "search"},
+		{"play", "AuthorizePlay", "playback"}, {"play", "GetLicense", "license"}, {"play", "RankAppliances", "steering"},
+		{"playback", "ListSessions", "kv"},
+	} {
+		for n, zone := range []string{"a", "b"} {
+			c := control.Command{
+				Name: x.name, Group: x.group, Role: x.role, Region: "us-east", Zone: zone, Instance: "us-east/" + zone + "/" + x.role + "/1", Breaker: "closed",
+				InFlight: n, MaxConcurrent: 256, Rate: 12.5, WindowCalls: 25, P50MS: 1.2, P99MS: 8.75, MaxMS: 9, Window: map[string]uint64{"success": 25},
+			}
+			switch {
+			case x.name == "GetLicense" && n == 0:
+				c.Breaker, c.WindowFailures, c.Limit, c.Window = "open", 20, 31, map[string]uint64{"success": 5, "timeout": 20, "short_circuited": 40}
+			case x.name == "GetLicense":
+				c.Limit = 200
+			case x.name == "RankAppliances":
+				c.Forced, c.Window, c.MaxMS = "open", map[string]uint64{"fallback_success": 25}, 0
+			case x.name == "ListSessions" && n == 1:
+				c.Breaker = "half_open"
+			}
+			out.Commands = append(out.Commands, c)
+		}
+	}
+	return out
+}
+
 func sampleEvents(n int) []control.Event {
 	kinds := []string{"instance.start", "play.done", "instance.failed", "fill.run", "play.failed", "instance.restarted"}
 	var out []control.Event
@@ -101,7 +129,7 @@ func sampleEvents(n int) []control.Event {
 // feedAll is every message of a lab that was watched for a while.
 func feedAll() []tea.Msg {
 	out := []tea.Msg{clock(noon), answer[control.Status]{noon, sampleStatus(), nil}, answer[control.FillStatus]{noon, sampleFill(), nil},
-		answer[[]control.Failover]{noon, sampleMoves(), nil}, news{events: sampleEvents(40)}}
+		answer[[]control.Failover]{noon, sampleMoves(), nil}, answer[control.Commands]{noon, sampleCommands(), nil}, news{events: sampleEvents(40)}}
 	for step := range uint64(30) {
 		out = append(out, answer[[]control.Session]{noon.Add(time.Duration(step) * time.Second), sampleSessions(step), nil})
 	}
@@ -208,6 +236,10 @@ func (f *fake) Sessions(context.Context) ([]control.Session, error) {
 
 func (f *fake) FailoverStatus(context.Context) ([]control.Failover, error) {
 	return sampleMoves(), f.ask("moves")
+}
+
+func (f *fake) Commands(context.Context, control.CommandQuery) (control.Commands, error) {
+	return sampleCommands(), f.ask("commands")
 }
 
 func (f *fake) Events(ctx context.Context, seq uint64, follow bool, each func(control.Event) error) error {

@@ -1,5 +1,5 @@
 // Package tui is the dashboard behind "flix top": regions, instances, plays,
-// fill and events of a running lab, live. It only reads; nothing in it changes
+// fill, events and resilience commands of a running lab, live. It only reads; nothing in it changes
 // a lab. The model is pure: Update and View depend on their messages alone, time
 // included, and everything that waits happens in the feed beside it.
 package tui
@@ -25,6 +25,7 @@ type Source interface {
 	FillStatus(ctx context.Context) (control.FillStatus, error)
 	Sessions(ctx context.Context) ([]control.Session, error)
 	FailoverStatus(ctx context.Context) ([]control.Failover, error)
+	Commands(ctx context.Context, q control.CommandQuery) (control.Commands, error)
 	// Events calls f for each event after seq; with follow it goes on until ctx
 	// ends, f fails or the log's server does.
 	Events(ctx context.Context, seq uint64, follow bool, f func(control.Event) error) error

@@ -16,9 +16,9 @@ func TestScreensByKey(t *testing.T) {
 		keys []string
 		want int
 	}{
-		{[]string{"2"}, instancesAt}, {[]string{"5"}, eventsAt}, {[]string{"]"}, instancesAt}, {[]string{"["}, eventsAt},
-		{[]string{"tab", "tab"}, playsAt}, {[]string{"shift+tab"}, eventsAt}, {[]string{"5", "]"}, regionsAt}, {[]string{"4", "1"}, regionsAt},
-		{[]string{"6"}, regionsAt}, {[]string{"?", "3"}, playsAt},
+		{[]string{"2"}, instancesAt}, {[]string{"5"}, eventsAt}, {[]string{"]"}, instancesAt}, {[]string{"["}, commandsAt},
+		{[]string{"tab", "tab"}, playsAt}, {[]string{"shift+tab"}, commandsAt}, {[]string{"6", "]"}, regionsAt}, {[]string{"4", "1"}, regionsAt},
+		{[]string{"6"}, commandsAt}, {[]string{"7"}, regionsAt}, {[]string{"?", "3"}, playsAt},
 	} {
 		if got := shown(80, 24, feedAll(), c.keys...).at; got != c.want {
 			t.Errorf("%v leads to screen %d, want %d", c.keys, got, c.want)
@@ -78,7 +78,7 @@ func TestCommandOfEachView(t *testing.T) {
 		want string
 	}{
 		{[]string{"1"}, "flix lab status -w"}, {[]string{"2"}, "flix lab status -o wide"}, {[]string{"2", "enter"}, "flix lab logs -f us-east/a/dns/1"},
-		{[]string{"3"}, "flix events -f"}, {[]string{"4"}, "flix fill status -w"}, {[]string{"5"}, "flix events -f"},
+		{[]string{"3"}, "flix events -f"}, {[]string{"4"}, "flix fill status -w"}, {[]string{"5"}, "flix events -f"}, {[]string{"6"}, "flix command ls"},
 	} {
 		m := shown(80, 24, feedAll(), append(c.keys, "y")...)
 		if m.hint != c.want || !strings.Contains(m.View(), "$ "+c.want) {
