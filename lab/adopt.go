@@ -183,12 +183,15 @@ func waitingOf(positions []events.Position) int64 {
 	return n
 }
 
-// checkpointed waits until a saver's copy of a region's topics has no more to
-// handle than the region itself had left, and returns how much that is. A
-// region that is out of reach makes no checkpoint any more.
+// checkpointed waits until a saver's copy of a region's topics has to handle
+// what the region itself had left, and returns how much that is: less means that
+// something is not copied yet, more that the checkpoint is old, unless it was
+// less before and events came since. A region that is out of reach makes no
+// checkpoint any more.
 func (h handover) checkpointed(ctx context.Context, region, saver string, left int64, reached bool) (int64, error) {
 	c := events.HandoverConfig{Region: region, Group: pipelineGroup, To: h.kafka(saver), Tel: h.tel}
 	deadline := time.Now().Add(settleTime)
+	behind := false
 	for {
 		one, cancel := context.WithTimeout(ctx, kafkaTime)
 		positions, err := events.TranslateOffsets(one, c)
@@ -197,14 +200,18 @@ func (h handover) checkpointed(ctx context.Context, region, saver string, left i
 		switch {
 		case ctx.Err() != nil:
 			return 0, ctx.Err()
-		case err == nil && (!reached || waiting <= left):
+		case err == nil && (!reached || waiting == left || behind && waiting > left):
 			return waiting, nil
 		case time.Now().After(deadline):
-			if err == nil {
+			switch {
+			case err == nil && waiting > left:
 				h.note(region, fmt.Sprintf("%s adopts the events of %s at an old checkpoint: up to %d come again", saver, region, waiting-left))
+			case err == nil:
+				h.note(region, fmt.Sprintf("%s adopts the events of %s before %d of them are copied: they follow while the Kafka of %s lives", saver, region, left-waiting, region))
 			}
 			return waiting, err
 		}
+		behind = behind || err == nil && waiting < left
 		if err := pause(ctx, settleLook); err != nil {
 			return 0, err
 		}
