@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/flix-lab/flix/services/registry/registrytest"
+	"github.com/flix-lab/flix/services/registry/original"
 )
 
 // server is a registry that can be run.
@@ -41,7 +41,7 @@ func newOriginal(ctx context.Context) (server, error) {
 	if err != nil {
 		return nil, err
 	}
-	classpath, err := registrytest.Build(ctx, filepath.Join(cache, "flix-test"))
+	classpath, err := original.Build(ctx, filepath.Join(cache, "flix-test"))
 	return originalServer{classpath}, err
 }
 
@@ -55,7 +55,7 @@ func (o originalServer) command(ctx context.Context, port int) *exec.Cmd {
 		host = "localhost"
 	}
 	own := fmt.Sprintf("http://%s:%d/eureka/v2/", host, port)
-	cmd := registrytest.Command(ctx, o.classpath, "1g", registrytest.Server, strconv.Itoa(port), own, "true",
+	cmd := original.Command(ctx, o.classpath, "1g", original.Server, strconv.Itoa(port), own, "true",
 		fmt.Sprintf("eureka.retentionTimeInMSInDeltaQueue=%d", retention.Milliseconds()), "eureka.deltaRetentionTimerIntervalInMs=1000",
 		"eureka.responseCacheUpdateIntervalMs=30000", "org.slf4j.simpleLogger.defaultLogLevel=error")
 	return cmd
