@@ -155,7 +155,7 @@ func (w *Wiring) lookup(from, to string) *lookup.Client {
 	}
 	c := lookup.New(lookup.Config{
 		Registry: func() []string { return w.world.Load().Registries[to] },
-		Dial: w.wan.Dialer(from), Region: to, Log: slog.New(w.log),
+		Dial:     w.wan.Dialer(from), Region: to, Log: slog.New(w.log),
 		Timing: overDistance(w.world.Load().Topology.Timing, w.world.Load().Topology.RTT(from, to)),
 	})
 	w.lookups[r] = c

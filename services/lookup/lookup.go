@@ -49,6 +49,8 @@ type Client struct {
 	http *http.Client
 	// good is the index of the registry that answered last.
 	good atomic.Int32
+	// oneByOne: the registry does not renew several leases by one request.
+	oneByOne atomic.Bool
 
 	view    atomic.Pointer[view]
 	fetched atomic.Int64 // nanoseconds after start of the last good fetch; 0 for none

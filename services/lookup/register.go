@@ -236,6 +236,7 @@ func (c *Client) renewDue(ctx context.Context) (time.Duration, error) {
 	if soonest > 0 {
 		return soonest, nil
 	}
+	c.renewTogether(ctx, regs, early)
 	for _, r := range regs {
 		r.mu.Lock()
 		was := r.dirty

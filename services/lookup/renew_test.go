@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,7 +15,11 @@ import (
 // those of a process go together; none is when nothing is due.
 func TestRenewalsGoTogether(t *testing.T) {
 	var renewed []string
-	registry := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if strings.HasSuffix(req.URL.Path, "/renewals") { // as a stock registry answers
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
 		renewed = append(renewed, req.URL.Query().Get("status"))
 	}))
 	defer registry.Close()

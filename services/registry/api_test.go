@@ -213,3 +213,25 @@ func (f *fixture) adminEvict(body string, status int) {
 		f.t.Fatalf("evict %s: %d %s", body, r.Code, r.Body)
 	}
 }
+
+// TestRenewals: the heartbeats of a process, in one request.
+func TestRenewals(t *testing.T) {
+	f := start(t, topology.LabTiming())
+	f.register("KV", "i-1", "UP", 5)
+	f.register("KV", "i-2", "UP", 5)
+	f.clock.advance(2 * time.Second)
+	body := `{"replicationList":[{"appName":"KV","id":"i-1","lastDirtyTimestamp":5,"action":"Heartbeat"},{"appName":"kv","id":"i-2","lastDirtyTimestamp":6,"action":"Heartbeat"},
+		{"appName":"KV","id":"i-3","action":"Heartbeat"},{"appName":"KV","id":"i-1","action":"Cancel"}]}`
+	r := f.do("PUT", "/renewals", eureka.JSON, body)
+	out, err := eureka.DecodeOutcomes(r.body)
+	if r.status != http.StatusOK || err != nil || fmt.Sprint(out.List) != "[{200 <nil>} {404 <nil>} {404 <nil>} {400 <nil>}]" {
+		t.Fatalf("%d %s %v", r.status, r.body, err)
+	}
+	in, err := eureka.DecodeInstance(f.want(http.StatusOK, "GET", "/apps/KV/i-1").body, eureka.JSON)
+	if err != nil || in.Lease.LastRenewal-in.Lease.Registered != 2000 {
+		t.Errorf("%+v %v", in, err)
+	}
+	if r := f.do("PUT", "/renewals", eureka.JSON, "{"); r.status != http.StatusBadRequest {
+		t.Errorf("%d", r.status)
+	}
+}

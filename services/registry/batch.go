@@ -30,6 +30,39 @@ func (s *Server) batch(w http.ResponseWriter, r *http.Request, _ []string) {
 	telemetry.WriteJSON(w, http.StatusOK, out)
 }
 
+// renewals takes the heartbeats of all instances of a process at once, in the
+// form of a batch: an extension of ours, for a process of thirty instances that
+// would send thirty requests a second. It answers like a batch. They are the
+// instances' own word, and are told to peers.
+func (s *Server) renewals(w http.ResponseWriter, r *http.Request, _ []string) {
+	body, err := readBody(w, r, maxBatch)
+	if err != nil {
+		refuseBody(w, err)
+		return
+	}
+	in, err := eureka.DecodeBatch(body)
+	if err != nil {
+		refuseBody(w, err)
+		return
+	}
+	out := eureka.Outcomes{List: make([]eureka.Outcome, 0, len(in.List))}
+	for _, it := range in.List {
+		status := http.StatusBadRequest
+		if it.Action == eureka.ActHeartbeat {
+			var dirty int64
+			if it.LastDirty != nil {
+				dirty = int64(*it.LastDirty)
+			}
+			status = http.StatusOK
+			if outcome, _ := s.heartbeat(key{strings.ToUpper(it.App), it.ID}, dirty, "", false); outcome == unknown {
+				status = http.StatusNotFound
+			}
+		}
+		out.List = append(out.List, eureka.Outcome{Status: status})
+	}
+	telemetry.WriteJSON(w, http.StatusOK, out)
+}
+
 // replicated does what one item of a batch says.
 func (s *Server) replicated(it *eureka.Replication) eureka.Outcome {
 	k := key{strings.ToUpper(it.App), it.ID}

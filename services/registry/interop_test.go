@@ -15,7 +15,7 @@ import (
 
 	"github.com/flix-lab/flix/services/lookup/eureka"
 	"github.com/flix-lab/flix/services/registry"
-	"github.com/flix-lab/flix/services/registry/registrytest"
+	"github.com/flix-lab/flix/services/registry/original"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -35,7 +35,7 @@ func java(t *testing.T) string {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	classpath, err := registrytest.Build(ctx, filepath.Join(cache, "flix-test"))
+	classpath, err := original.Build(ctx, filepath.Join(cache, "flix-test"))
 	switch {
 	case err == nil:
 		return classpath
@@ -55,7 +55,7 @@ func TestOriginalClient(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	go f.follow(ctx)
-	out, err := registrytest.Command(ctx, classpath, "256m", registrytest.Client, f.url+"/").CombinedOutput()
+	out, err := original.Command(ctx, classpath, "256m", original.Client, f.url+"/").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "\nok all\n") {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -107,8 +107,8 @@ func (f *fixture) counted(t *testing.T, name, labels string) float64 {
 	return total
 }
 
-// original is the original's server.
-type original struct {
+// originals is the original's server.
+type originals struct {
 	*fixture
 	logs *strings.Builder
 	mu   *sync.Mutex
@@ -126,10 +126,10 @@ func freePort(t *testing.T) int {
 }
 
 // startOriginal runs the original's server with a peer.
-func startOriginal(t *testing.T, classpath string, port int, peer string, batches bool) *original {
+func startOriginal(t *testing.T, classpath string, port int, peer string, batches bool) *originals {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := registrytest.Command(ctx, classpath, "256m", registrytest.Server, fmt.Sprint(port), peer, fmt.Sprint(batches))
+	cmd := original.Command(ctx, classpath, "256m", original.Server, fmt.Sprint(port), peer, fmt.Sprint(batches))
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +142,7 @@ func startOriginal(t *testing.T, classpath string, port int, peer string, batche
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	o := &original{fixture: &fixture{t: t, url: fmt.Sprintf("http://127.0.0.1:%d/eureka/v2", port), http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}, logs: &strings.Builder{}, mu: &sync.Mutex{}}
+	o := &originals{fixture: &fixture{t: t, url: fmt.Sprintf("http://127.0.0.1:%d/eureka/v2", port), http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}, logs: &strings.Builder{}, mu: &sync.Mutex{}}
 	up, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)

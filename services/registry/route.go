@@ -13,7 +13,7 @@ import (
 const maxContext = 3
 
 // resources are the first segments of the API's paths.
-var resources = []string{"apps", "vips", "svips", "instances", "peerreplication", "asg", "serverinfo"}
+var resources = []string{"apps", "vips", "svips", "instances", "peerreplication", "renewals", "asg", "serverinfo"}
 
 // split returns the segments of a path from the resource on, decoded. A
 // trailing slash and doubled ones do not matter.
@@ -76,6 +76,7 @@ func (s *Server) routes() func(path []string) methods {
 		svips    = methods{get: {"svips", s.fetchVIP}}
 		byID     = methods{get: {"instance", s.instance}}
 		batch    = methods{post: {"batch", s.batch}}
+		renewals = methods{put: {"renewals", s.renewals}}
 		asg      = methods{put: {"asg", s.setGroup}}
 		server   = methods{get: {"server", s.serverStatus}}
 		words    = methods{get: {"overrides", s.overrides}}
@@ -102,6 +103,8 @@ func (s *Server) routes() func(path []string) methods {
 			return byID
 		case p[0] == "peerreplication" && n == 2 && p[1] == "batch":
 			return batch
+		case p[0] == "renewals" && n == 1:
+			return renewals
 		case p[0] == "asg" && n == 3 && p[2] == "status":
 			return asg
 		case p[0] == "serverinfo" && n == 2 && p[1] == "statusoverrides":

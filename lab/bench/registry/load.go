@@ -20,7 +20,7 @@ import (
 type figures struct {
 	// register: instances a second, and processor time of it in µs each.
 	registerRate, registerCPU float64
-	// steady load: cores used, MiB, requests answered and failed a second.
+	// steady load: cores used, MiB, requests answered a second, and failed in all.
 	cores, memory, rate float64
 	failed              int
 	// latencies in ms, by kind.
@@ -96,7 +96,7 @@ func measure(ctx context.Context, s server, c config, lookups bool) (f figures, 
 	if after, err = p.cpu(); err != nil {
 		return f, err
 	}
-	f.cores, f.rate, f.failed = (after-before)/took, float64(len(steady))/took, l.bad
+	f.cores, f.rate, f.failed = (after-before)/took, float64(len(steady)-l.bad)/took, l.bad
 	if f.memory, err = p.memory(); err != nil {
 		return f, err
 	}

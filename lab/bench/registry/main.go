@@ -39,7 +39,7 @@ type config struct {
 	fulls, changes int
 	steady         time.Duration
 	rounds         int
-	original       bool
+	beside         bool // the original's server
 }
 
 // retention of the delta on both servers.
@@ -55,13 +55,13 @@ func run(ctx context.Context) error {
 	flag.IntVar(&c.changes, "changes", 5, "statuses that change a second")
 	flag.DurationVar(&c.steady, "for", 15*time.Second, "how long the load lasts, at most 1m")
 	flag.IntVar(&c.rounds, "rounds", 2, "turns of each server")
-	flag.BoolVar(&c.original, "original", true, "measure the original's server too (needs Java and Maven)")
+	flag.BoolVar(&c.beside, "original", true, "measure the original's server too (needs Java and Maven)")
 	flag.Parse()
 	if c.instances < 1 || c.instances > 100_000 || c.apps < 1 || c.apps > c.instances || c.rounds < 1 || c.steady < time.Second || c.steady > time.Minute || c.interval < time.Second {
 		return errors.New("-instances 1 to 100000, -apps 1 to -instances, -rounds 1 or more, -for 1s to 1m, -interval 1s or more")
 	}
 	servers := []server{flixServer{c.flix}}
-	if c.original {
+	if c.beside {
 		o, err := newOriginal(ctx)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "bench: the original's server is not measured:", err)

@@ -19,7 +19,8 @@ func print(w io.Writer, c config, servers []server, all [][]figures) error {
 	lines := []line{
 		{"registrations a second, 32 at once", "/s", mean(func(f figures) float64 { return f.registerRate }), false},
 		{"processor time of one registration", "µs", mean(func(f figures) float64 { return f.registerCPU }), true},
-		{"cores used under the load", "", mean(func(f figures) float64 { return f.cores }), true},
+		{"requests answered a second, under the load", "/s", mean(func(f figures) float64 { return f.rate }), false},
+		{"cores used meanwhile", "", mean(func(f figures) float64 { return f.cores }), true},
 		{"memory after it (VmRSS)", "MiB", mean(func(f figures) float64 { return f.memory }), true},
 		{"renewal, p50", "ms", quantile(0.5, func(f figures) []float64 { return f.renew }), true},
 		{"renewal, p99", "ms", quantile(0.99, func(f figures) []float64 { return f.renew }), true},
@@ -33,13 +34,13 @@ func print(w io.Writer, c config, servers []server, all [][]figures) error {
 	}
 	fmt.Fprintf(w, "registry: %d instances of %d applications, each renewing and fetching a delta every %s; %d full fetches and %d changes a second, for %s, %d turns\n\n",
 		c.instances, c.apps, c.interval, c.fulls, c.changes, c.steady, c.rounds)
-	fmt.Fprintf(w, "%-40s", "")
+	fmt.Fprintf(w, "%-44s", "")
 	for _, s := range servers {
 		fmt.Fprintf(w, "%18s", s.name())
 	}
-	fmt.Fprintf(w, "%10s\n%s\n", "ratio", strings.Repeat("-", 40+18*len(servers)+10))
+	fmt.Fprintf(w, "%10s\n%s\n", "ratio", strings.Repeat("-", 44+18*len(servers)+10))
 	for _, l := range lines {
-		fmt.Fprintf(w, "%-40s", l.what)
+		fmt.Fprintf(w, "%-44s", l.what)
 		var v []float64
 		for n := range servers {
 			v = append(v, l.of(all[n]))

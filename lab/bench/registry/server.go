@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/flix-lab/flix/services/registry/registrytest"
+	"github.com/flix-lab/flix/services/registry/original"
 )
 
 // server is a registry that can be run.
@@ -41,17 +41,23 @@ func newOriginal(ctx context.Context) (server, error) {
 	if err != nil {
 		return nil, err
 	}
-	classpath, err := registrytest.Build(ctx, filepath.Join(cache, "flix-test"))
+	classpath, err := original.Build(ctx, filepath.Join(cache, "flix-test"))
 	return originalServer{classpath}, err
 }
 
 func (originalServer) name() string { return "Eureka 1.10.18" }
 
 func (o originalServer) command(ctx context.Context, port int) *exec.Cmd {
-	own := fmt.Sprintf("http://127.0.0.1:%d/eureka/v2/", port) // a server's list names itself, and it leaves itself out
-	cmd := registrytest.Command(ctx, o.classpath, "1g", registrytest.Server, strconv.Itoa(port), own, "true",
+	// A server's list of peers names itself, and it leaves itself out by its
+	// machine's name: by another it would replicate to itself.
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	own := fmt.Sprintf("http://%s:%d/eureka/v2/", host, port)
+	cmd := original.Command(ctx, o.classpath, "1g", original.Server, strconv.Itoa(port), own, "true",
 		fmt.Sprintf("eureka.retentionTimeInMSInDeltaQueue=%d", retention.Milliseconds()), "eureka.deltaRetentionTimerIntervalInMs=1000",
-		"eureka.hostname=127.0.0.1", "eureka.responseCacheUpdateIntervalMs=30000", "org.slf4j.simpleLogger.defaultLogLevel=error")
+		"eureka.responseCacheUpdateIntervalMs=30000", "org.slf4j.simpleLogger.defaultLogLevel=error")
 	return cmd
 }
 

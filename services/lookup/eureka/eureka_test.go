@@ -94,8 +94,14 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatalf("cannot read what was written: %v\n%s", err, out)
 		}
-		if back.InstanceID != in.InstanceID && isXML {
+		if back.InstanceID != in.InstanceID {
 			t.Fatalf("%q became %q", in.InstanceID, back.InstanceID)
+		}
+		for _, f := range []Form{{XML: true}, {XML: true, Compact: true}} {
+			doc := AppendDocument(nil, in, f)
+			if _, err := DecodeInstance(doc, XML); err != nil {
+				t.Fatalf("cannot read the XML that was written: %v\n%s", err, doc)
+			}
 		}
 	})
 }

@@ -1,8 +1,8 @@
-// Package registrytest brings the original's client and server, unchanged, from
+// Package original brings the original's client and server, unchanged, from
 // Maven Central and compiles the two small programs in java against them: one
 // uses a registry by the client and its codecs, one runs the server. Tests and
 // the bench run them beside ours. It never runs anything but Maven and javac.
-package registrytest
+package original
 
 import (
 	"bytes"
@@ -79,7 +79,7 @@ func run(ctx context.Context, name string, args ...string) error {
 // one before with the same files.
 func kept(cache string, files []string, fill func(dir, src string) error) (string, error) {
 	sum := sha256.New()
-	src, err := os.MkdirTemp("", "registrytest-")
+	src, err := os.MkdirTemp("", "original-")
 	if err != nil {
 		return "", err
 	}
