@@ -75,6 +75,7 @@ func (r *Runtime) create(ctx context.Context, name, sum string, d declaration) e
 	req.Name, req.Image, req.Env, req.Cmd, req.Labels = name, d.Image, maps.Clone(d.Env), d.Cmd, labels
 	var mounts []mount.Mount
 	if d.Serves {
+		req.Entrypoint = []string{"/" + binaryPath}
 		mounts = append(mounts, mount.Mount{Type: mount.TypeBind, Source: r.stateDir(), Target: serveDir, ReadOnly: true})
 	}
 	if d.Volume != "" {

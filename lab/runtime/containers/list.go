@@ -149,32 +149,22 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []runtime.Instance
-	agents := map[string]bool{}
-	for _, c := range cs {
-		agents[c.host] = agents[c.host] || c.role == roleAgent && c.running
+	for k := range cs {
+		if cs[k], err = r.inspected(ctx, cs[k]); err != nil && !errdefs.IsNotFound(err) {
+			return nil, fmt.Errorf("%s: %w", cs[k].id, r.broken(err))
+		}
+		if err != nil {
+			cs[k].running, cs[k].specs = false, nil // it has just gone
+		}
 	}
+	told := r.ask(ctx, cs)
+	var out []runtime.Instance
 	for _, c := range cs {
 		if c.role == roleAgent {
 			continue
 		}
-		c, err := r.inspected(ctx, c)
-		if errdefs.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c.id, r.broken(err))
-		}
 		for _, s := range c.specs {
-			i := runtime.Instance{Spec: s, State: runtime.Running, Started: c.started, PID: c.pid, Container: c.container[:12]}
-			switch {
-			case !c.running:
-				i.State, i.PID, i.Error = runtime.Gone, 0, c.status
-			case c.store() && !agents[c.host]:
-				// It serves, but nobody can find it.
-				i.State, i.Error = runtime.Gone, "the container of its sidecar does not run"
-			}
-			out = append(out, i)
+			out = append(out, told.state(c, s))
 		}
 	}
 	slices.SortFunc(out, func(a, b runtime.Instance) int { return strings.Compare(a.Spec.ID, b.Spec.ID) })
