@@ -163,8 +163,8 @@ func (r *Runtime) notStarted(d declaration, err error) error {
 	case strings.Contains(text, "port is already allocated"), strings.Contains(text, "address already in use"):
 		return &services.Error{Op: d.ID, Kind: services.Conflict, Msg: fmt.Sprintf("one of the ports %v of 127.0.0.1 is taken by another program", d.Publish), Err: err,
 			Remedy: "find it with ss -ltnp and end it, then run the command again; or take the lab down first, so that it chooses other ports"}
-	case strings.Contains(text, "no space left on device"):
-		return &services.Error{Op: d.ID, Kind: services.Exhausted, Msg: "the disk of the Docker engine is full", Err: err, Remedy: "free some (docker system df shows what takes it; docker system prune), then run the command again: it goes on"}
+	case full(text):
+		return diskFull(d.ID, err)
 	case strings.Contains(text, "Address already in use") || strings.Contains(text, "address already"):
 		return &services.Error{Op: d.ID, Kind: services.Conflict, Msg: "its address " + d.Address + " is taken in the lab's network", Err: err, Remedy: "remove what does not belong to the lab from network " + r.networkName()}
 	}

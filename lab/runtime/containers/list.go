@@ -223,12 +223,18 @@ func (r *Runtime) Processes(ctx context.Context) ([]int, error) {
 
 // containerOf finds the engine's id of a container in the text of a process's
 // cgroup file: 64 hexadecimal digits in a path, of either version of cgroups.
+// The last one counts: where the engine itself runs in a container, that comes
+// before.
 func containerOf(cgroup string) string {
 	for _, line := range strings.Split(cgroup, "\n") {
+		id := ""
 		for _, part := range strings.FieldsFunc(line, func(c rune) bool { return !strings.ContainsRune("0123456789abcdef", c) }) {
 			if len(part) == 64 {
-				return part
+				id = part
 			}
+		}
+		if id != "" {
+			return id
 		}
 	}
 	return ""
@@ -247,7 +253,12 @@ func (r *Runtime) died(ctx context.Context, id string) error {
 // lastLines of a container that died are shown.
 const lastLines = 12
 
+// obituary tells how a container ended, and what it said last.
 func (r *Runtime) obituary(ctx context.Context, c found) error {
+	if in, err := r.docker.ContainerInspect(ctx, c.container, client.ContainerInspectOptions{}); err == nil && in.Container.State != nil && in.Container.State.OOMKilled && in.Container.HostConfig != nil {
+		return services.Errorf(services.Exhausted, "%s was ended because it took more than its %d MiB of memory; its last lines:\n%s", c.id, in.Container.HostConfig.Memory>>20, r.tail(ctx, c, lastLines)).
+			WithRemedy("run the command again; should it come again, take the lab down and up with a larger --profile; all of the log: docker logs %s", c.name)
+	}
 	return services.Errorf(services.Unavailable, "%s ended (%s); its last lines:\n%s", c.id, c.status, r.tail(ctx, c, lastLines)).
 		WithRemedy("mend what they say, then run the command again: it goes on; all of the log: docker logs %s", c.name)
 }

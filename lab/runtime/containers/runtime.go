@@ -90,8 +90,12 @@ func (r *Runtime) Close() error { return r.docker.Close() }
 // Name implements runtime.Runtime.
 func (*Runtime) Name() string { return Name }
 
-// Prepare chooses the lab's subnet; it comes before the first Place.
+// Prepare checks the engine's clock and chooses the lab's subnet; it comes
+// before the first Place.
 func (r *Runtime) Prepare(ctx context.Context) error {
+	if err := r.checkClock(ctx); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.places.subnet.IsValid() {
