@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/flix-lab/flix/lab/control"
@@ -47,6 +48,8 @@ type Lab struct {
 	busy string
 	// busyCtx ends when the client of that verb goes away.
 	busyCtx context.Context
+	// ending says that the lab is being taken down: no other verb begins a step.
+	ending atomic.Bool
 
 	mu     sync.Mutex // guards what follows, and busy
 	intent *intent

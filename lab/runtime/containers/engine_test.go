@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -384,5 +385,50 @@ func TestImagesGoWithTheirChildren(t *testing.T) {
 	}
 	if left := r.c.Journal.List(journal.Image); len(left) != 0 {
 		t.Errorf("the journal still holds %v", left)
+	}
+}
+
+// TestStrayImages: what nothing uses is found, and what anybody may need is not.
+func TestStrayImages(t *testing.T) {
+	e := newOdd(t)
+	r := e.runtime(topology.Containers{})
+	old, young := time.Now().Add(-time.Hour).Unix(), time.Now().Unix()
+	image := func(id string, created int64, tags ...string) map[string]any {
+		return map[string]any{"Id": id, "Created": created, "RepoTags": tags}
+	}
+	e.json("GET /containers/json", []map[string]any{{"Id": "c", "ImageID": "used"}})
+	e.on("GET /images/json", func(w http.ResponseWriter, r *http.Request) {
+		var filters map[string]map[string]bool
+		if err := json.Unmarshal([]byte(r.URL.Query().Get("filters")), &filters); err != nil {
+			t.Error(err)
+		}
+		list := []map[string]any{}
+		switch {
+		case filters["reference"]["flix/lab"]:
+			list = append(list, image("left", old, "flix/lab:left"), image("kept", old, "flix/lab:kept"), image("new", young, "flix/lab:new"), image("used", old, "flix/lab:used"))
+		case filters["dangling"]["true"] && filters["label"][labelImage]:
+			list = append(list, image("half", old), image("under way", young), image("used", old))
+		case filters["dangling"]["true"] && filters["label"]["flix.build"]:
+			list = append(list, image("half", old), image("built", old))
+		case !filters["dangling"]["true"]:
+			t.Errorf("it lists %v", filters)
+		}
+		_ = json.NewEncoder(w).Encode(list) // the test waits for it
+	})
+	got, err := strayImages(t.Context(), r.docker, func(tag string) bool { return tag == "flix/lab:kept" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []StrayImage{{ID: "half"}, {ID: "built"}, {ID: "left", Tag: "flix/lab:left"}}
+	slices.SortFunc(got, func(a, b StrayImage) int { return strings.Compare(a.Tag+a.ID, b.Tag+b.ID) })
+	slices.SortFunc(want, func(a, b StrayImage) int { return strings.Compare(a.Tag+a.ID, b.Tag+b.ID) })
+	if !slices.Equal(got, want) {
+		t.Errorf("strays %v, want %v", got, want)
+	}
+	for _, what := range []string{"half", "built", "flix/lab:left"} {
+		e.on("DELETE /images/"+what, failing(http.StatusConflict, "conflict: somebody uses it by now"))
+	}
+	if err := RemoveImages(t.Context(), r.c.Getenv, got); err != nil || !e.did("DELETE /images/flix/lab:left") {
+		t.Errorf("removing them: %v", err)
 	}
 }

@@ -110,8 +110,21 @@ func (r *Runtime) removeVolumes(ctx context.Context, f filter) error {
 }
 
 // Remove implements runtime.Runtime: containers, volumes, network, and the
-// images that no other lab uses.
+// images that no other lab uses. Who makes containers meanwhile is stopped
+// first: what came after a look at what there is would be left.
 func (r *Runtime) Remove(ctx context.Context) error {
+	r.mu.Lock()
+	r.remove()
+	r.mu.Unlock()
+	select {
+	case <-r.making:
+		defer func() { r.making <- struct{}{} }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	r.mu.Lock()
+	r.removal, r.remove = context.WithCancel(context.Background())
+	r.mu.Unlock()
 	used, err := r.usedImages(ctx)
 	if err != nil {
 		return err

@@ -62,6 +62,9 @@ type Runtime struct {
 	// making holds one value while nobody makes containers: two who do at once
 	// would make the same ones.
 	making chan struct{}
+	// removal ends when the lab is removed: who makes containers then stops.
+	removal context.Context
+	remove  context.CancelFunc
 }
 
 var _ runtime.Runtime = (*Runtime)(nil)
@@ -75,6 +78,7 @@ func New(ctx context.Context, c Config) (*Runtime, error) {
 	docker := engine.Client()
 	r := &Runtime{c: c, prefix: prefix(c.Lab, c.Dir), docker: docker, seen: newSeen(), making: make(chan struct{}, 1)}
 	r.making <- struct{}{}
+	r.removal, r.remove = context.WithCancel(context.Background())
 	if r.places, err = newAddresses(c.Journal); err == nil {
 		err = r.readWorld()
 	}
@@ -85,7 +89,12 @@ func New(ctx context.Context, c Config) (*Runtime, error) {
 }
 
 // Close ends the connection to the engine; the containers stay.
-func (r *Runtime) Close() error { return r.docker.Close() }
+func (r *Runtime) Close() error {
+	r.mu.Lock()
+	r.remove()
+	r.mu.Unlock()
+	return r.docker.Close()
+}
 
 // Name implements runtime.Runtime.
 func (*Runtime) Name() string { return Name }
@@ -295,12 +304,23 @@ func (r *Runtime) Start(ctx context.Context, specs []runtime.Spec) error {
 // makeAll sees to it that the containers of the specs run, and returns those of
 // flix's own. One caller at a time does.
 func (r *Runtime) makeAll(ctx context.Context, specs []runtime.Spec) (own []declaration, err error) {
+	r.mu.Lock()
+	removal := r.removal
+	r.mu.Unlock()
 	select {
 	case <-r.making:
 		defer func() { r.making <- struct{}{} }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(removal, cancel)()
+	defer func() {
+		if err != nil && removal.Err() != nil {
+			err = services.Errorf(services.Conflict, "lab %s was taken down meanwhile", r.c.Lab).WithRemedy("bring it up again: flix lab up")
+		}
+	}()
 	if !r.hostNetwork() {
 		if err := r.ensureNetwork(ctx); err != nil {
 			return nil, err
