@@ -56,6 +56,8 @@ type fixture struct {
 	t testing.TB
 	c Config
 	r *Runtime
+	// ports that were given away: instances in one container share its address.
+	ports map[int]bool
 }
 
 func newFixture(t testing.TB, exe string, declared topology.Containers) *fixture {
@@ -73,7 +75,7 @@ func newFixture(t testing.TB, exe string, declared topology.Containers) *fixture
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = j.Close() })
-	f := &fixture{t: t, c: Config{
+	f := &fixture{t: t, ports: map[int]bool{}, c: Config{
 		Lab: "contract", Dir: dir, Exe: exe, Getenv: os.Getenv, Journal: j,
 		Declared: func() topology.Containers { return declared },
 	}}
@@ -129,12 +131,25 @@ func (f *fixture) harness() runtimetest.Harness {
 func (f *fixture) spec(region string, n int) runtime.Spec {
 	f.t.Helper()
 	s := runtimetest.Spec(f.t, f.c.Dir, region, n)
-	client := runtimetest.Spec(f.t, f.c.Dir, region, n)
 	s.Role, s.Ports = topology.RoleOCA, []string{topology.PortRPC, topology.PortClient}
 	s.ID = topology.InstanceID(region, s.Zone, s.Role, n)
-	s.PortNumbers[topology.PortClient] = client.PortNumbers[topology.PortRPC]
+	for _, name := range s.Ports {
+		s.PortNumbers[name] = f.port()
+	}
 	if err := f.r.Place(&s); err != nil {
 		f.t.Fatal(err)
 	}
 	return s
+}
+
+// port is one that is free and that nobody else of the lab has.
+func (f *fixture) port() int {
+	f.t.Helper()
+	for {
+		p := runtimetest.Spec(f.t, f.c.Dir, "any", 1).PortNumbers[topology.PortRPC]
+		if !f.ports[p] {
+			f.ports[p] = true
+			return p
+		}
+	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/flix-lab/flix/lab/journal"
+	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
 )
@@ -291,11 +292,13 @@ func TestSubnetClash(t *testing.T) {
 // start, in the words of several versions of it.
 func TestNotStarted(t *testing.T) {
 	r := newOdd(t).runtime(topology.Containers{})
-	d := declaration{ID: "north/a/elb/1", Address: "10.1.1.7", Publish: []port{{Number: 20003}}}
+	elb := runtime.Spec{Instance: topology.Instance{ID: "north/a/elb/1", Role: topology.RoleELB, Ports: []string{topology.PortClient}}, PortNumbers: map[string]int{topology.PortClient: 20003}}
+	d := declaration{ID: "north/a", Address: "10.1.1.7", Publish: []port{{Number: 20003}}, Specs: []runtime.Spec{elb}}
 	for text, says := range map[string]string{
-		"driver failed programming external connectivity on endpoint x: Error starting userland proxy: listen tcp4 127.0.0.1:20003: bind: address already in use":                    "one of the ports [20003/tcp]",
-		"driver failed programming external connectivity on endpoint x: Bind for 127.0.0.1:20003 failed: port is already allocated":                                                  "one of the ports [20003/tcp]",
-		"failed to set up container networking: driver failed programming external connectivity on endpoint x: failed to bind host port 127.0.0.1:20003/tcp: address already in use": "one of the ports [20003/tcp]",
+		"driver failed programming external connectivity on endpoint x: Error starting userland proxy: listen tcp4 127.0.0.1:20003: bind: address already in use":                    "port 20003 of 127.0.0.1, which is north/a/elb/1's, is taken",
+		"driver failed programming external connectivity on endpoint x: Bind for 127.0.0.1:20003 failed: port is already allocated":                                                  "port 20003 of 127.0.0.1, which is north/a/elb/1's, is taken",
+		"failed to set up container networking: driver failed programming external connectivity on endpoint x: failed to bind host port 127.0.0.1:20003/tcp: address already in use": "port 20003 of 127.0.0.1, which is north/a/elb/1's, is taken",
+		"driver failed programming external connectivity on endpoint x: address already in use":                                                                                      "one of the ports [20003/tcp] of 127.0.0.1",
 		"Address already in use": "its address 10.1.1.7 is taken",
 	} {
 		err := r.notStarted(d, errors.New("Error response from daemon: "+text))

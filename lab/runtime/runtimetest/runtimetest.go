@@ -181,7 +181,8 @@ func refused(ctx context.Context, s runtime.Spec) bool {
 			return true
 		}
 	}
-	return short.Err() != nil && ctx.Err() == nil
+	var late net.Error
+	return errors.As(err, &late) && late.Timeout() && ctx.Err() == nil
 }
 
 // until polls a condition.
