@@ -85,7 +85,7 @@ func (l *lab) isStartedAgain(kind string) {
 func TestEngineStops(t *testing.T) {
 	rt := containersOnly(t)
 	l := prepare(t, rt)
-	door := openDoor(t, filepath.Join(l.tmp, "d.sock"))
+	door := openDoor(t)
 	t.Cleanup(door.open) // the lab goes down through it
 	l.env = append(l.env, "DOCKER_HOST=unix://"+door.path)
 	l.up("--regions", "1")
@@ -129,9 +129,14 @@ func engineSocket() string {
 	return "/var/run/docker.sock"
 }
 
-func openDoor(t *testing.T, path string) *door {
+func openDoor(t *testing.T) *door {
 	t.Helper()
-	d := &door{t: t, path: path}
+	dir, err := os.MkdirTemp("/tmp", "fx") // t.TempDir's may be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	d := &door{t: t, path: filepath.Join(dir, "d.sock")}
 	d.open()
 	t.Cleanup(d.shut)
 	return d
