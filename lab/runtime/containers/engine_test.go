@@ -288,6 +288,36 @@ func TestSubnetClash(t *testing.T) {
 	}
 }
 
+// TestGhostEndpoints: an engine that has lost count of a network's containers is
+// told from one that is about to let the last one go.
+func TestGhostEndpoints(t *testing.T) {
+	e := newOdd(t)
+	r := e.runtime(topology.Containers{})
+	name := r.networkName()
+	if err := r.c.Journal.Put(journal.Network, name, struct{}{}); err != nil {
+		t.Fatal(err)
+	}
+	e.json("GET /networks/"+name, map[string]any{"Name": name, "Labels": map[string]string{labelDir: r.c.Dir}})
+	active := failing(http.StatusForbidden, "error while removing network: network "+name+" has active endpoints")
+	e.on("DELETE /networks/"+name, active)
+	wantError(t, r.removeNetworkWithin(t.Context(), time.Millisecond), services.Unavailable, "shows none", "restart docker")
+	if len(r.c.Journal.List(journal.Network)) != 1 {
+		t.Error("the journal has forgotten a network that is there")
+	}
+	asked := 0
+	e.on("DELETE /networks/"+name, func(w http.ResponseWriter, r *http.Request) {
+		if asked++; asked < 3 {
+			active(w, r)
+		}
+	})
+	if err := r.removeNetworkWithin(t.Context(), time.Minute); err != nil || asked != 3 {
+		t.Errorf("it goes at the third request: %v after %d", err, asked)
+	}
+	if left := r.c.Journal.List(journal.Network); len(left) != 0 {
+		t.Errorf("the journal still holds %v", left)
+	}
+}
+
 // TestNotStarted checks what is said of a container that the engine does not
 // start, in the words of several versions of it.
 func TestNotStarted(t *testing.T) {
