@@ -103,6 +103,7 @@ func (r *Runtime) cassandra(d *declaration, s runtime.Spec, size topology.Sizes)
 		"CASSANDRA_CLUSTER_NAME": "flix", "CASSANDRA_DC": s.Region, "CASSANDRA_RACK": s.Zone,
 		"CASSANDRA_ENDPOINT_SNITCH": "GossipingPropertyFileSnitch", "CASSANDRA_SEEDS": strings.Join(seeds, ","),
 		"CASSANDRA_LISTEN_ADDRESS": s.Address, "CASSANDRA_BROADCAST_ADDRESS": s.Where(topology.PortReplication),
+		"CASSANDRA_RPC_ADDRESS":           s.Address, // not every address: on the host's network that is the machine's
 		"CASSANDRA_BROADCAST_RPC_ADDRESS": s.Address,
 		"MAX_HEAP_SIZE":                   heap, "HEAP_NEWSIZE": strconv.FormatInt(int64(size.CassandraHeap)>>22, 10) + "M",
 		"JVM_EXTRA_OPTS": fmt.Sprintf("-Dcassandra.storage_port=%d -Dcassandra.native_transport_port=%d -Dcassandra.jmx.local.port=%d -Dcassandra.ring_delay_ms=1000 -Dcassandra.gossip_quarantine_delay_ms=30000 -Dcassandra.auto_bootstrap=false -Dcassandra.memtable_row_overhead_computation_step=1000 -XX:TieredStopAtLevel=1",
