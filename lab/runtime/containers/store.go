@@ -89,9 +89,7 @@ func (r *Runtime) cassandra(d *declaration, s runtime.Spec, size topology.Sizes)
 	d.Memory, d.Volume = int64(size.Cassandra), "/var/lib/cassandra"
 	var seeds []string
 	for _, peer := range r.world.StoresOf(topology.RoleKV) {
-		if peer.Number == 1 {
-			seeds = append(seeds, peer.Addr(topology.PortReplication))
-		}
+		seeds = append(seeds, peer.Addr(topology.PortReplication))
 	}
 	slices.Sort(seeds)
 	heap := strconv.FormatInt(int64(size.CassandraHeap)>>20, 10) + "M"
