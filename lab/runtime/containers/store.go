@@ -81,8 +81,15 @@ func (r *Runtime) store(ctx context.Context, s runtime.Spec) (declaration, error
 
 // cassandra: one cluster, a datacentre per region. Other regions' nodes reach
 // this one at its broadcast address, which is the WAN proxy of its sidecar; the
-// storage port tells the nodes behind one proxy apart. Every region's first
-// node is a seed for all: in a fresh cluster they find one another by gossip.
+// storage port tells the nodes behind one proxy apart. Every node is a seed for
+// all: in a fresh cluster each goes on alone when no other answers yet, and they
+// find one another by gossip; one that is no seed would end after the ring delay.
+//
+// That is cut to a second for the sake of the start. Half of the quarantine,
+// which would follow it down, is how long a node that has not joined yet may be
+// silent before it is given up for good, as a seed too: it stays longer than a
+// starved machine makes a starting JVM pause.
+//
 // A memtable's overhead is measured over a thousand rows instead of a hundred
 // thousand, which every start would spend six seconds of a processor on.
 func (r *Runtime) cassandra(d *declaration, s runtime.Spec, size topology.Sizes) {
