@@ -171,16 +171,29 @@ func readBack(t *testing.T, store kv.Store, key string) error {
 	return err
 }
 
-// wantServing writes and reads again and again, and wants no error after the
-// first moment, in which a node that is gone is not known to be.
+// wantServing writes and reads again and again, and wants no error once the loss
+// of a node is noticed: by the clients that speak to it, and by the other nodes.
 func (l *lab) wantServing(store kv.Store, key string) {
 	t := l.t
 	t.Helper()
-	await(t, l.rt.patience(10*time.Second), "the loss to be noticed", func() error { return put(t, store, key) })
-	const writes = 200
-	for n := range writes {
+	both := func(n int) error {
 		k := fmt.Sprintf("%s %d", key, n)
-		if err := errors.Join(put(t, store, k), readBack(t, store, k), readBack(t, store, "before")); err != nil {
+		return errors.Join(put(t, store, k), readBack(t, store, k), readBack(t, store, "before"))
+	}
+	const run, writes = 30, 200
+	began, refused := time.Now(), 0
+	await(t, l.rt.patience(20*time.Second), "the loss to be noticed", func() error {
+		for n := range run {
+			if err := both(n); err != nil {
+				refused++
+				return err
+			}
+		}
+		return put(t, store, key)
+	})
+	t.Logf("%s: noticed after %s, %d calls failed until then", key, time.Since(began).Round(time.Millisecond), refused)
+	for n := range writes {
+		if err := both(n); err != nil {
 			t.Fatalf("%s, write %d of %d: %v", key, n, writes, err)
 		}
 	}
