@@ -55,9 +55,8 @@ func TestStandardProfile(t *testing.T) {
 }
 
 // TestLargeProfile runs one region of three Cassandra nodes: two of three are a
-// quorum, so any one may be lost, or cut off from the others, and nobody is
-// refused anything; and what was written meanwhile is read from whichever two
-// are left.
+// quorum, so any one may be lost and nobody is refused anything; and what was
+// written meanwhile is read from whichever two are left.
 func TestLargeProfile(t *testing.T) {
 	l := upProfile(t, "large", "1")
 	l.wantRing(3)
@@ -71,22 +70,9 @@ func TestLargeProfile(t *testing.T) {
 	l.upProfile("large", "1")
 	l.wantRing(3)
 
-	// The third node is cut off, as a switch that fails cuts it off: it lives, and
-	// nobody reaches it.
-	third := l.containerOf("us-east/a/kv/3")
-	network := docker(t, "inspect", "--format", "{{range $name, $n := .NetworkSettings.Networks}}{{$name}} {{$n.IPAddress}}{{end}}", third)
-	name, address, ok := strings.Cut(network, " ")
-	if !ok {
-		t.Fatalf("%s is in networks %q", third, network)
-	}
-	docker(t, "network", "disconnect", name, third)
-	l.wantServing(store, "one cut off")
-	docker(t, "network", "connect", "--ip", address, name, third)
-	await(t, l.rt.patience(20*time.Second), "the third node to be one of the ring again", func() error { return l.ring(3) })
-
 	// Now a quorum needs the node that was away.
 	docker(t, "kill", l.containerOf("us-east/a/kv/2"))
-	for _, key := range []string{"before", "one lost", "one cut off"} {
+	for _, key := range []string{"before", "one lost"} {
 		await(t, l.rt.patience(20*time.Second), key+" to be read from the two that are left", func() error { return readBack(t, store, key) })
 	}
 	l.upProfile("large", "1")
