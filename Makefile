@@ -9,7 +9,7 @@ GO       ?= go
 FUZZTIME ?= 10s
 RUNS     ?= 5
 TESTTIME ?= 20m
-SCENARIOTIME ?= 60m
+SCENARIOTIME ?= 90m
 TESTARGS ?=
 
 # The tools are run at fixed versions; a local binary may stand in for one,

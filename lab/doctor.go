@@ -51,6 +51,11 @@ func Doctor(ctx context.Context, env Env, fix bool) (Diagnosis, error) {
 		return d, err
 	}
 	d.Findings = append(d.Findings, left...)
+	strays, err := strayImages(ctx, env, fix)
+	if err != nil {
+		return d, err
+	}
+	d.Findings = append(d.Findings, strays...)
 	for _, f := range d.Findings {
 		if f.Level == "problem" && !f.Fixed {
 			d.Problems++
@@ -225,6 +230,50 @@ func containerLeftovers(ctx context.Context, env Env, known map[string]bool, fix
 		out = append(out, f)
 	}
 	return out, nil
+}
+
+// strayImages finds images of flix's own that no lab uses. They cost nothing but
+// disk. Without an engine there are none.
+func strayImages(ctx context.Context, env Env, fix bool) ([]Finding, error) {
+	kept := map[string]bool{}
+	names, err := Names(env)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range names {
+		p, err := PathsOf(env, n)
+		if err != nil {
+			return nil, err
+		}
+		j, err := journal.OpenReadOnly(journal.Path(p.Dir))
+		if err != nil {
+			return nil, nil // who knows what that lab counts on
+		}
+		for _, e := range j.List(journal.Image) {
+			kept[e.ID] = true
+		}
+		if err := j.Close(); err != nil {
+			return nil, err
+		}
+	}
+	strays, err := containers.StrayImages(ctx, env.Getenv, func(tag string) bool { return kept[tag] })
+	if err != nil || len(strays) == 0 {
+		return nil, nil
+	}
+	untagged := 0
+	for _, s := range strays {
+		if s.Tag == "" {
+			untagged++
+		}
+	}
+	f := Finding{Check: "images", Level: "note", Text: fmt.Sprintf("%d images of flix's own are used by nothing (%d of them have no name)", len(strays), untagged), Remedy: "flix lab doctor --fix removes them"}
+	if fix {
+		if err := containers.RemoveImages(ctx, env.Getenv, strays); err != nil {
+			return nil, err
+		}
+		f.Fixed = true
+	}
+	return []Finding{f}, nil
 }
 
 // deadLab judges a lab whose daemon is dead. One with data and no process was

@@ -20,10 +20,17 @@ import (
 // Down implements control.Engine: every process is ended, then everything the
 // lab made on disk is removed. With KeepData the instances end in order and
 // their data, the intent and the journal stay for the next up.
-func (l *Lab) Down(ctx context.Context, r control.DownRequest) (control.DownResult, error) {
-	// A down does not wait for another verb: it ends the ground it stands on.
+func (l *Lab) Down(ctx context.Context, r control.DownRequest) (res control.DownResult, err error) {
+	// A down does not wait for another verb: it ends the ground it stands on. But
+	// that must not make new ground behind it.
+	l.ending.Store(true)
+	defer func() {
+		if err != nil {
+			l.ending.Store(false)
+		}
+	}()
 	start := time.Now()
-	res := control.DownResult{Name: l.paths.Name}
+	res.Name = l.paths.Name
 	if l.rt == nil { // it never came up
 		l.rt = embeddedRuntime(l.env, l.paths, l.journal)
 	}

@@ -49,6 +49,8 @@ type Lab struct {
 	busy string
 	// busyCtx ends when the client of that verb goes away.
 	busyCtx context.Context
+	// ending says that the lab is being taken down: no other verb begins a step.
+	ending atomic.Bool
 
 	// squeezing is held by the squeeze test that runs, which stopSqueeze ends.
 	squeezing   sync.Mutex

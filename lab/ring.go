@@ -14,6 +14,30 @@ import (
 // ringTime bounds what a node does to join with data, or to leave.
 const ringTime = 3 * time.Minute
 
+// metTime is how long nodes that answer may take to meet before they are told
+// once more where the others are.
+const metTime = 20 * time.Second
+
+// meetAgain has every kv node look for the others anew. One that was starved
+// while the cluster was being made may have given the others up, and with them
+// the seeds that it would find them by again: then each is a cluster of its own.
+func (l *Lab) meetAgain(ctx context.Context, stores []runtime.Spec) error {
+	r, ok := l.rt.(ring)
+	if !ok || l.current().Topology.Containers.Network == topology.HostNetwork { // nodetool tells no nodes apart there
+		return nil
+	}
+	l.log.Add("kv.meet", l.paths.Name, "the kv's nodes have not met: they are told again where the others are", nil)
+	ctx, cancel := context.WithTimeout(ctx, ringTime)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range stores {
+		if s.Role == topology.RoleKV {
+			g.Go(func() error { return r.Nodetool(ctx, s.Instance, "reloadseeds") })
+		}
+	}
+	return g.Wait()
+}
+
 // ring is a runtime whose kv is a cluster of nodes that join and leave.
 type ring interface {
 	Nodetool(ctx context.Context, i topology.Instance, args ...string) error

@@ -101,7 +101,8 @@ func (l *Lab) useRuntime(ctx context.Context, r control.UpRequest) error {
 
 // keepsStores refuses an up that would change the stores' sizes, or how many
 // nodes of kv a region has: limits are set when a container is made, and a node
-// that joins a datacentre holds nothing of what the others have.
+// that joins a datacentre holds nothing of what the others have. On the host's
+// network it refuses other regions, too, before anything is made of them.
 func (l *Lab) keepsStores(have topology.Topology, r control.UpRequest) error {
 	if r.Runtime != ContainersRuntime {
 		return nil
@@ -110,6 +111,10 @@ func (l *Lab) keepsStores(have topology.Topology, r control.UpRequest) error {
 	if is, want := cmp.Or(have.Containers.Profile, topology.Small), cmp.Or(r.Topology.Containers.Profile, topology.Small); is != want {
 		return services.Errorf(services.Conflict, "lab %s is up with --profile %s, not %s", l.paths.Name, is, want).
 			WithRemedy("keep the profile, or take the lab down first: %s", down)
+	}
+	if was, want := slices.Sorted(slices.Values(have.RegionNames())), slices.Sorted(slices.Values(r.Topology.RegionNames())); have.Containers.Network == topology.HostNetwork && !slices.Equal(was, want) {
+		return services.Errorf(services.Conflict, "lab %s is up with --network host and the regions %v, not %v: nodes of its kv join and leave by nodetool, which cannot tell them apart there", l.paths.Name, was, want).
+			WithRemedy("keep its regions, or take the lab down first (%s) and up with --network bridge", down)
 	}
 	for _, reg := range r.Topology.Regions {
 		was, ok := have.Region(reg.Name)

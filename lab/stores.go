@@ -220,7 +220,16 @@ func (l *Lab) migrate(ctx context.Context, stores []runtime.Spec, had []string) 
 		return nil
 	}
 	c := cassandra.Config{Hosts: func() []string { return hosts }, Datacenter: stores[0].Region, Timing: l.current().Topology.Timing, Tel: l.remote.tel}
-	if err := cassandra.Migrate(ctx, c, factors); err != nil {
+	soon, cancel := context.WithTimeout(ctx, metTime)
+	err := cassandra.Migrate(soon, c, factors)
+	cancel()
+	if err != nil && ctx.Err() == nil {
+		if err := l.meetAgain(ctx, stores); err != nil {
+			return err
+		}
+		err = cassandra.Migrate(ctx, c, factors)
+	}
+	if err != nil {
 		return errors.Join(services.Errorf(services.Unavailable, "the kv's tables could not be made"), err)
 	}
 	if len(had) == 0 {

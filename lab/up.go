@@ -36,6 +36,9 @@ func (s *steps) do(ctx context.Context, name string, f func(context.Context) (st
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if s.lab.ending.Load() {
+		return services.Errorf(services.Conflict, "lab %s is being taken down", s.lab.paths.Name).WithRemedy("bring it up again once it is down: flix lab up%s", nameFlag(s.lab.paths.Name))
+	}
 	s.tell(s.verb+".begin", name, name)
 	at := time.Now()
 	text, err := f(ctx)

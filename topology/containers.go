@@ -30,7 +30,9 @@ type Containers struct {
 type Profile string
 
 // The profiles. Small fits three regions in 10 GiB of memory; standard has two
-// Cassandra nodes in each datacentre, large three.
+// Cassandra nodes in each datacentre, large three. Every node has a replica of
+// everything, and a quorum is asked: large goes on without any one node of a
+// region, standard loses nothing and refuses.
 const (
 	Small    Profile = "small"
 	Standard Profile = "standard"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -117,15 +118,16 @@ func runUp(ctx context.Context, a *app, o upOptions, t topology.Topology) error 
 	if err != nil {
 		return err
 	}
-	t = lab.SizeStores(rt, t)
+	sized := lab.SizeStores(rt, t)
 	if o.dryRun {
-		return dryRun(ctx, a, o, rt, p, t)
+		return dryRun(ctx, a, o, rt, p, sized)
 	}
 	if !p.Exists() {
-		if err := enoughMemory(a.name, rt, t); err != nil {
+		if err := enoughMemory(a.name, rt, t, lab.FreeMemory()); err != nil {
 			return err
 		}
 	}
+	t = sized
 	msg := a.env.errOut()
 	if why != "" {
 		msg.Printf("%s runtime: %s (%s)\n", msg.Dim("·"), rt, why)
@@ -221,15 +223,16 @@ func dryRun(ctx context.Context, a *app, o upOptions, rt string, p lab.Paths, t 
 }
 
 // enoughMemory refuses a lab that the machine cannot hold, before anything is
-// made.
-func enoughMemory(name, rt string, t topology.Topology) error {
-	plan, err := lab.PlanUp(name, rt, t, nil)
+// made. The topology is as declared: how many nodes its stores have is up to the
+// profile. free is in bytes; 0 where the machine does not tell.
+func enoughMemory(name, rt string, t topology.Topology, free int64) error {
+	plan, err := lab.PlanUp(name, rt, lab.SizeStores(rt, t), nil)
 	if err != nil {
 		return err
 	}
-	if b := plan.Budget; b.FreeMemoryBytes > 0 && b.MemoryBytes > b.FreeMemoryBytes {
-		return services.Errorf(services.Exhausted, "the lab needs about %s of memory and %s is free", render.Bytes(b.MemoryBytes), render.Bytes(b.FreeMemoryBytes)).
-			WithRemedy("%s", lessMemory(name, rt, t, b.FreeMemoryBytes))
+	if need := plan.Budget.MemoryBytes; free > 0 && need > free {
+		return services.Errorf(services.Exhausted, "the lab needs about %s of memory and %s is free", render.Bytes(need), render.Bytes(free)).
+			WithRemedy("%s", lessMemory(name, rt, t, free))
 	}
 	return nil
 }
@@ -249,13 +252,27 @@ func lessMemory(name, rt string, t topology.Topology, free int64) string {
 				return fmt.Sprintf("--profile %s fits; or free some memory", p)
 			}
 		}
+		t.Containers.Profile = topology.Small
 	}
 	for n := len(t.Regions) - 1; n > 0; n-- {
-		smaller := t
-		smaller.Regions = t.Regions[:n]
-		if fits(smaller) {
+		if fits(firstRegions(t, n)) {
+			if rt == lab.ContainersRuntime {
+				return fmt.Sprintf("--regions %d --profile small fits; or free some memory", n)
+			}
 			return fmt.Sprintf("--regions %d fits; or free some memory", n)
 		}
 	}
+	if rt == lab.ContainersRuntime {
+		return "free some memory: not even one region of real stores fits; --runtime embedded needs far less"
+	}
 	return "free some memory: not even one region fits"
+}
+
+// firstRegions is a topology without all but its first n regions.
+func firstRegions(t topology.Topology, n int) topology.Topology {
+	t.Regions = t.Regions[:n]
+	t.Links = slices.DeleteFunc(slices.Clone(t.Links), func(l topology.Link) bool {
+		return slices.ContainsFunc(l.Between[:], func(name string) bool { _, ok := t.Region(name); return !ok })
+	})
+	return t
 }

@@ -118,10 +118,26 @@ func pss(pid int) (int64, error) {
 	return 0, fmt.Errorf("process %d: smaps_rollup has no Pss", pid)
 }
 
-// listening returns the loopback ports that something listens on, TCP and
-// bound UDP.
+// listening returns the ports that something listens on, TCP and bound UDP.
 func listening() (map[int]bool, error) {
+	all, err := listeners()
 	out := map[int]bool{}
+	for _, l := range all {
+		out[l.port] = true
+	}
+	return out, err
+}
+
+// listener is a port of this machine that something listens on.
+type listener struct {
+	port int
+	// loopback says that other machines cannot reach it.
+	loopback bool
+}
+
+// listeners reads the kernel's tables, TCP and bound UDP.
+func listeners() ([]listener, error) {
+	var out []listener
 	for _, proto := range []string{"tcp", "udp", "tcp6", "udp6"} {
 		b, err := os.ReadFile("/proc/net/" + proto)
 		if err != nil {
@@ -133,12 +149,15 @@ func listening() (map[int]bool, error) {
 			if len(f) < 4 || (f[3] != "0A" && f[3] != "07") {
 				continue
 			}
-			_, port, ok := strings.Cut(f[1], ":")
+			addr, port, ok := strings.Cut(f[1], ":")
 			n, err := strconv.ParseUint(port, 16, 16)
 			if !ok || err != nil {
 				return nil, fmt.Errorf("/proc/net/%s: %q", proto, l)
 			}
-			out[int(n)] = true
+			// In the machine's (little-endian) order of bytes: 127.x.y.z ends with 7F.
+			// An IPv6 socket of a Java program has the IPv4 address in its last word.
+			v4 := strings.HasSuffix(addr, "7F") && (len(addr) == 8 || strings.HasPrefix(addr, "0000000000000000FFFF0000"))
+			out = append(out, listener{int(n), v4 || addr == "00000000000000000000000001000000"})
 		}
 	}
 	return out, nil

@@ -75,6 +75,7 @@ func (r *Runtime) create(ctx context.Context, name, sum string, d declaration) e
 	req.Name, req.Image, req.Env, req.Cmd, req.Labels = name, d.Image, maps.Clone(d.Env), d.Cmd, labels
 	var mounts []mount.Mount
 	if d.Serves {
+		req.Entrypoint = []string{"/" + binaryPath}
 		mounts = append(mounts, mount.Mount{Type: mount.TypeBind, Source: r.stateDir(), Target: serveDir, ReadOnly: true})
 	}
 	if d.Volume != "" {
@@ -153,6 +154,18 @@ func hostname(id string) string {
 	return strings.Join(parts, ".")
 }
 
+// takenPort finds the published port that an engine's words are about.
+func takenPort(d declaration, text string) string {
+	for _, s := range d.Specs {
+		for _, p := range published(s) {
+			if strings.Contains(text, fmt.Sprintf("%s:%d", clientAddress, p.Number)) {
+				return fmt.Sprintf("port %d of %s, which is %s's,", p.Number, clientAddress, s.ID)
+			}
+		}
+	}
+	return fmt.Sprintf("one of the ports %v of %s", d.Publish, clientAddress)
+}
+
 // notStarted explains why the engine did not start a container.
 func (r *Runtime) notStarted(d declaration, err error) error {
 	text := err.Error()
@@ -160,10 +173,10 @@ func (r *Runtime) notStarted(d declaration, err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: %w", d.ID, err)
 	case strings.Contains(text, "port is already allocated"), strings.Contains(text, "address already in use"):
-		return &services.Error{Op: d.ID, Kind: services.Conflict, Msg: fmt.Sprintf("one of the ports %v of 127.0.0.1 is taken by another program", d.Publish), Err: err,
+		return &services.Error{Op: d.ID, Kind: services.Conflict, Msg: takenPort(d, text) + " is taken by another program", Err: err,
 			Remedy: "find it with ss -ltnp and end it, then run the command again; or take the lab down first, so that it chooses other ports"}
-	case strings.Contains(text, "no space left on device"):
-		return &services.Error{Op: d.ID, Kind: services.Exhausted, Msg: "the disk of the Docker engine is full", Err: err, Remedy: "free some (docker system df shows what takes it; docker system prune), then run the command again: it goes on"}
+	case full(text):
+		return diskFull(d.ID, err)
 	case strings.Contains(text, "Address already in use") || strings.Contains(text, "address already"):
 		return &services.Error{Op: d.ID, Kind: services.Conflict, Msg: "its address " + d.Address + " is taken in the lab's network", Err: err, Remedy: "remove what does not belong to the lab from network " + r.networkName()}
 	}

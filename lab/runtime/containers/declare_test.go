@@ -71,17 +71,37 @@ func TestHostname(t *testing.T) {
 
 func TestContainerOf(t *testing.T) {
 	id := strings.Repeat("0123456789abcdef", 4)
+	outer := strings.Repeat("fedcba9876543210", 4)
 	for _, text := range []string{
-		"12:pids:/docker/" + id + "\n11:memory:/docker/" + id + "\n",
-		"0::/system.slice/docker-" + id + ".scope\n",
+		"12:pids:/docker/" + id + "\n11:memory:/docker/" + id + "\n",                            // version 1, cgroupfs
+		"3:cpu,cpuacct:/system.slice/docker-" + id + ".scope\n",                                 // version 1, systemd
+		"0::/system.slice/docker-" + id + ".scope\n",                                            // version 2, systemd
+		"0::/docker/" + id + "\n",                                                               // version 2, cgroupfs
+		"0::/user.slice/user-1000.slice/user@1000.service/user.slice/docker-" + id + ".scope\n", // rootless
+		"0::/docker/" + outer + "/docker/" + id + "\n",                                          // an engine in a container
+		"1:name=systemd:/\n0::/system.slice/docker-" + id + ".scope/init\n",                     // both versions, and a group below
 	} {
 		if got := containerOf(text); got != id {
 			t.Errorf("%q in %q", got, text)
 		}
 	}
-	if got := containerOf("0::/user.slice/user-1000.slice\n"); got != "" {
-		t.Errorf("%q in no container", got)
+	for _, text := range []string{"", "0::/\n", "0::/user.slice/user-1000.slice\n", "0::/docker/" + id[:63] + "\n", "0::/docker/" + id + "0\n"} {
+		if got := containerOf(text); got != "" {
+			t.Errorf("%q in no container: %q", got, text)
+		}
 	}
+}
+
+func FuzzContainerOf(f *testing.F) {
+	f.Add("0::/system.slice/docker-" + strings.Repeat("0123456789abcdef", 4) + ".scope\n")
+	f.Add("12:pids:/docker/" + strings.Repeat("f", 64) + "\n11:memory:/\n")
+	f.Add("0::/\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		id := containerOf(text)
+		if id != "" && (len(id) != 64 || !strings.Contains(text, id) || strings.Trim(id, "0123456789abcdef") != "") {
+			t.Errorf("%q is no container of %q", id, text)
+		}
+	})
 }
 
 func TestInContainer(t *testing.T) {

@@ -88,6 +88,8 @@ func (r *Runtime) nameImages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	_, r.image = imageOf("scratch", binary)
 	_, r.codecImage = imageOf(base, binary)
 	return nil

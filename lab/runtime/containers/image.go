@@ -55,15 +55,22 @@ func (r *Runtime) ensureImages(ctx context.Context) error {
 	if err := static(binary); err != nil {
 		return err
 	}
-	if r.image, err = r.ensureImage(ctx, "scratch", binary); err != nil {
+	own, err := r.ensureImage(ctx, "scratch", binary)
+	if err != nil {
 		return err
 	}
 	base, err := r.component(ctx, images.FFmpeg)
 	if err != nil {
 		return err
 	}
-	r.codecImage, err = r.ensureImage(ctx, base, binary)
-	return err
+	codec, err := r.ensureImage(ctx, base, binary)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.image, r.codecImage = own, codec
+	return nil
 }
 
 // static refuses a binary that needs a dynamic linker: the image has none.
@@ -89,10 +96,18 @@ func dynamic(f *elf.File) bool {
 	return false
 }
 
+// binaryPath is where flix lies in its images.
+const binaryPath = "usr/local/bin/flix"
+
+// labelImage marks the images of flix's own, the unfinished ones too.
+const labelImage = "lab.flix.image"
+
 // imageOf returns what the image of a binary on top of another is made of, and
-// its tag.
+// its tag. The label comes first, so that what a build that was cut short
+// leaves has it; the command comes with the container: an instruction more is
+// an image more that the engine keeps.
 func imageOf(base string, binary []byte) (dockerfile, tag string) {
-	dockerfile = fmt.Sprintf("FROM %s\nCOPY flix /usr/local/bin/flix\nENTRYPOINT [\"/usr/local/bin/flix\"]\n", base)
+	dockerfile = fmt.Sprintf("FROM %s\nLABEL %s=1\nCOPY %s /%s\n", base, labelImage, binaryPath, binaryPath)
 	h := sha256.New()
 	h.Write([]byte(dockerfile))
 	h.Write(binary)
@@ -111,32 +126,68 @@ func (r *Runtime) ensureImage(ctx context.Context, base string, binary []byte) (
 	if err := r.c.Journal.Put(journal.Image, tag, struct{}{}); err != nil {
 		return "", err
 	}
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, f := range []struct {
-		name string
-		mode int64
-		data []byte
-	}{{"Dockerfile", 0o644, []byte(dockerfile)}, {"flix", 0o755, binary}} {
-		if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(f.data))}); err != nil {
-			return "", fmt.Errorf("image %s: %w", tag, err)
-		}
-		if _, err := w.Write(f.data); err != nil {
-			return "", fmt.Errorf("image %s: %w", tag, err)
-		}
+	if base == "scratch" {
+		err = r.importImage(ctx, tag, binary)
+	} else {
+		err = r.buildImage(ctx, tag, dockerfile, binary)
 	}
-	if err := w.Close(); err != nil {
-		return "", fmt.Errorf("image %s: %w", tag, err)
-	}
-	res, err := r.docker.ImageBuild(ctx, &b, client.ImageBuildOptions{Tags: []string{tag}, Remove: true, ForceRemove: true, Dockerfile: "Dockerfile", Labels: map[string]string{labelRole: "flix"}})
 	if err != nil {
 		return "", fmt.Errorf("image %s: %w", tag, r.broken(err))
 	}
-	defer res.Body.Close()
-	if err := built(res.Body); err != nil {
-		return "", fmt.Errorf("image %s: %w", tag, err)
-	}
 	return tag, nil
+}
+
+// importImage makes an image of nothing but flix: one request, one layer, and
+// nothing half made when it is cut short.
+func (r *Runtime) importImage(ctx context.Context, tag string, binary []byte) error {
+	body := archive(entry{binaryPath, 0o755, binary})
+	defer body.Close()
+	res, err := r.docker.ImageImport(ctx, client.ImageImportSource{Source: body, SourceName: "-"}, tag, client.ImageImportOptions{
+		Changes: []string{"LABEL " + labelImage + "=1"},
+	})
+	if err != nil {
+		return err
+	}
+	defer res.Close()
+	return built(res)
+}
+
+func (r *Runtime) buildImage(ctx context.Context, tag, dockerfile string, binary []byte) error {
+	body := archive(entry{"Dockerfile", 0o644, []byte(dockerfile)}, entry{binaryPath, 0o755, binary})
+	defer body.Close()
+	res, err := r.docker.ImageBuild(ctx, body, client.ImageBuildOptions{Tags: []string{tag}, Remove: true, ForceRemove: true, Dockerfile: "Dockerfile"})
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	return built(res.Body)
+}
+
+// entry is a file of an archive.
+type entry struct {
+	name string
+	mode int64
+	data []byte
+}
+
+// archive is a tar of files that is written while it is read. Close it.
+func archive(files ...entry) io.ReadCloser {
+	pr, pw := io.Pipe()
+	go func() { // ends when all is read, or with the reader
+		w := tar.NewWriter(pw)
+		for _, f := range files {
+			err := w.WriteHeader(&tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(f.data))})
+			if err == nil {
+				_, err = w.Write(f.data)
+			}
+			if err != nil {
+				pw.CloseWithError(err)
+				return
+			}
+		}
+		pw.CloseWithError(w.Close())
+	}()
+	return pr
 }
 
 // built reads the engine's report of a build to its end.

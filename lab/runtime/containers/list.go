@@ -149,32 +149,22 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []runtime.Instance
-	agents := map[string]bool{}
-	for _, c := range cs {
-		agents[c.host] = agents[c.host] || c.role == roleAgent && c.running
+	for k := range cs {
+		if cs[k], err = r.inspected(ctx, cs[k]); err != nil && !errdefs.IsNotFound(err) {
+			return nil, fmt.Errorf("%s: %w", cs[k].id, r.broken(err))
+		}
+		if err != nil {
+			cs[k].running, cs[k].specs = false, nil // it has just gone
+		}
 	}
+	told := r.ask(ctx, cs)
+	var out []runtime.Instance
 	for _, c := range cs {
 		if c.role == roleAgent {
 			continue
 		}
-		c, err := r.inspected(ctx, c)
-		if errdefs.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c.id, r.broken(err))
-		}
 		for _, s := range c.specs {
-			i := runtime.Instance{Spec: s, State: runtime.Running, Started: c.started, PID: c.pid, Container: c.container[:12]}
-			switch {
-			case !c.running:
-				i.State, i.PID, i.Error = runtime.Gone, 0, c.status
-			case c.store() && !agents[c.host]:
-				// It serves, but nobody can find it.
-				i.State, i.Error = runtime.Gone, "the container of its sidecar does not run"
-			}
-			out = append(out, i)
+			out = append(out, told.state(c, s))
 		}
 	}
 	slices.SortFunc(out, func(a, b runtime.Instance) int { return strings.Compare(a.Spec.ID, b.Spec.ID) })
@@ -233,12 +223,18 @@ func (r *Runtime) Processes(ctx context.Context) ([]int, error) {
 
 // containerOf finds the engine's id of a container in the text of a process's
 // cgroup file: 64 hexadecimal digits in a path, of either version of cgroups.
+// The last one counts: where the engine itself runs in a container, that comes
+// before.
 func containerOf(cgroup string) string {
 	for _, line := range strings.Split(cgroup, "\n") {
+		id := ""
 		for _, part := range strings.FieldsFunc(line, func(c rune) bool { return !strings.ContainsRune("0123456789abcdef", c) }) {
 			if len(part) == 64 {
-				return part
+				id = part
 			}
+		}
+		if id != "" {
+			return id
 		}
 	}
 	return ""
@@ -257,7 +253,12 @@ func (r *Runtime) died(ctx context.Context, id string) error {
 // lastLines of a container that died are shown.
 const lastLines = 12
 
+// obituary tells how a container ended, and what it said last.
 func (r *Runtime) obituary(ctx context.Context, c found) error {
+	if in, err := r.docker.ContainerInspect(ctx, c.container, client.ContainerInspectOptions{}); err == nil && in.Container.State != nil && in.Container.State.OOMKilled && in.Container.HostConfig != nil {
+		return services.Errorf(services.Exhausted, "%s was ended because it took more than its %d MiB of memory; its last lines:\n%s", c.id, in.Container.HostConfig.Memory>>20, r.tail(ctx, c, lastLines)).
+			WithRemedy("run the command again; should it come again, take the lab down and up with a larger --profile; all of the log: docker logs %s", c.name)
+	}
 	return services.Errorf(services.Unavailable, "%s ended (%s); its last lines:\n%s", c.id, c.status, r.tail(ctx, c, lastLines)).
 		WithRemedy("mend what they say, then run the command again: it goes on; all of the log: docker logs %s", c.name)
 }

@@ -53,17 +53,32 @@ func bridgeName(prefix string) string {
 	return "flix" + prefix[len(prefix)-4:]
 }
 
+// ghostTime is how long an engine may count endpoints in a network in which it
+// shows no container.
+const ghostTime = 10 * time.Second
+
 func (r *Runtime) removeNetwork(ctx context.Context) error {
+	return r.removeNetworkWithin(ctx, ghostTime)
+}
+
+// removeNetworkWithin removes the lab's network. A container that is gone may
+// hold its place there for a moment. An engine under load loses count of them
+// for good (seen in 20.10: "endpoint_cnt"), and only its restart mends that.
+func (r *Runtime) removeNetworkWithin(ctx context.Context, ghosts time.Duration) error {
 	name := r.networkName()
 	ctx, cancel := context.WithTimeout(ctx, removeTime)
 	defer cancel()
-	for {
+	for began := time.Now(); ; {
 		have, err := r.docker.NetworkInspect(ctx, name, client.NetworkInspectOptions{})
 		if err == nil && have.Network.Labels[labelDir] == r.c.Dir {
 			_, err = r.docker.NetworkRemove(ctx, name, client.NetworkRemoveOptions{})
 		}
-		// A container that is gone may hold its place in the network for a moment.
-		if err != nil && strings.Contains(err.Error(), "active endpoints") && ctx.Err() == nil {
+		if err != nil && strings.Contains(err.Error(), "active endpoints") {
+			if len(have.Network.Containers) == 0 && time.Since(began) > ghosts {
+				return &services.Error{Op: "network " + name, Kind: services.Unavailable, Reason: "ghost_endpoints", Err: err,
+					Msg:    "the Docker engine counts containers in it and shows none: everything else of the lab is removed",
+					Remedy: "restart the engine, which sets its count right (sudo systemctl restart docker; containers without a restart policy stop), then run the command again"}
+			}
 			select {
 			case <-ctx.Done():
 			case <-time.After(goneSoon):

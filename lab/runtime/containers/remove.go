@@ -3,6 +3,7 @@ package containers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,27 +110,67 @@ func (r *Runtime) removeVolumes(ctx context.Context, f filter) error {
 }
 
 // Remove implements runtime.Runtime: containers, volumes, network, and the
-// images that no other lab uses.
+// images that no other lab uses. Who makes containers meanwhile is stopped
+// first: what came after a look at what there is would be left.
 func (r *Runtime) Remove(ctx context.Context) error {
+	r.mu.Lock()
+	r.remove()
+	r.mu.Unlock()
+	select {
+	case <-r.making:
+		defer func() { r.making <- struct{}{} }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	r.mu.Lock()
+	r.removal, r.remove = context.WithCancel(context.Background())
+	r.mu.Unlock()
+	used, err := r.usedImages(ctx)
+	if err != nil {
+		return err
+	}
 	if err := r.removeAll(ctx, filter{}, false); err != nil {
 		return err
 	}
 	if err := r.removeNetwork(ctx); err != nil {
 		return err
 	}
-	return r.removeImages(ctx)
+	return r.removeImages(ctx, used)
 }
 
-func (r *Runtime) removeImages(ctx context.Context) error {
+// usedImages are the images of flix's own that the lab has: those in its
+// journal, and those that its containers run, should the journal be gone.
+func (r *Runtime) usedImages(ctx context.Context) ([]string, error) {
+	var out []string
 	for _, e := range r.c.Journal.List(journal.Image) {
-		_, err := r.docker.ImageRemove(ctx, e.ID, client.ImageRemoveOptions{})
-		if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) { // a conflict: another lab's containers use it
-			return fmt.Errorf("image %s: %w", e.ID, r.broken(err))
+		out = append(out, e.ID)
+	}
+	cs, err := r.containers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range cs {
+		if strings.HasPrefix(c.image, imageName+":") && !slices.Contains(out, c.image) {
+			out = append(out, c.image)
 		}
-		if err := r.c.Journal.Delete(journal.Image, e.ID); err != nil {
+	}
+	return out, nil
+}
+
+// removeImages removes images with the untagged ones that they were built on:
+// the engine would keep those, and show them as <none>.
+func (r *Runtime) removeImages(ctx context.Context, tags []string) error {
+	for _, tag := range tags {
+		_, err := r.docker.ImageRemove(ctx, tag, client.ImageRemoveOptions{PruneChildren: true})
+		if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) { // a conflict: another lab's containers use it
+			return fmt.Errorf("image %s: %w", tag, r.broken(err))
+		}
+		if err := r.c.Journal.Delete(journal.Image, tag); err != nil {
 			return err
 		}
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.image, r.codecImage = "", ""
 	return nil
 }

@@ -54,10 +54,17 @@ type Runtime struct {
 	mu     sync.Mutex
 	world  runtime.World
 	places *addresses
+	// Images of flix's own containers; "" until they are there.
+	image, codecImage string
+
 	// files is held while what a container is to run is changed.
 	files sync.Mutex
-
-	image, codecImage string
+	// making holds one value while nobody makes containers: two who do at once
+	// would make the same ones.
+	making chan struct{}
+	// removal ends when the lab is removed: who makes containers then stops.
+	removal context.Context
+	remove  context.CancelFunc
 }
 
 var _ runtime.Runtime = (*Runtime)(nil)
@@ -69,21 +76,35 @@ func New(ctx context.Context, c Config) (*Runtime, error) {
 		return nil, err
 	}
 	docker := engine.Client()
-	r := &Runtime{c: c, prefix: prefix(c.Lab, c.Dir), docker: docker, seen: newSeen()}
-	if r.places, err = newAddresses(c.Journal); err != nil {
+	r := &Runtime{c: c, prefix: prefix(c.Lab, c.Dir), docker: docker, seen: newSeen(), making: make(chan struct{}, 1)}
+	r.making <- struct{}{}
+	r.removal, r.remove = context.WithCancel(context.Background())
+	if r.places, err = newAddresses(c.Journal); err == nil {
+		err = r.readWorld()
+	}
+	if err != nil {
 		return nil, errors.Join(err, docker.Close())
 	}
 	return r, nil
 }
 
 // Close ends the connection to the engine; the containers stay.
-func (r *Runtime) Close() error { return r.docker.Close() }
+func (r *Runtime) Close() error {
+	r.mu.Lock()
+	r.remove()
+	r.mu.Unlock()
+	return r.docker.Close()
+}
 
 // Name implements runtime.Runtime.
 func (*Runtime) Name() string { return Name }
 
-// Prepare chooses the lab's subnet; it comes before the first Place.
+// Prepare checks the engine's clock and chooses the lab's subnet; it comes
+// before the first Place.
 func (r *Runtime) Prepare(ctx context.Context) error {
+	if err := r.checkClock(ctx); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.places.subnet.IsValid() {
@@ -223,7 +244,10 @@ func controlAddr(address string) string {
 
 // control is a client of the "flix serve" at an address.
 func (r *Runtime) control(address string) (*host.Client, error) {
-	key, err := token.NewKey(r.world.ID, r.world.Key)
+	r.mu.Lock()
+	w := r.world
+	r.mu.Unlock()
+	key, err := token.NewKey(w.ID, w.Key)
 	if err != nil {
 		return nil, err
 	}
@@ -270,39 +294,62 @@ const parallel = 8
 // Start implements runtime.Runtime. It returns when every service listens; a
 // store takes longer and is in the registry once it answers.
 func (r *Runtime) Start(ctx context.Context, specs []runtime.Spec) error {
-	if !r.hostNetwork() {
-		if err := r.ensureNetwork(ctx); err != nil {
-			return err
-		}
-	}
-	if r.image == "" {
-		if err := r.ensureImages(ctx); err != nil {
-			return err
-		}
-	}
-	stores, agents, rest, err := r.declare(ctx, specs)
+	own, err := r.makeAll(ctx, specs)
 	if err != nil {
 		return err
 	}
-	for _, d := range slices.Concat(agents, rest) {
+	return r.tell(ctx, own)
+}
+
+// makeAll sees to it that the containers of the specs run, and returns those of
+// flix's own. One caller at a time does.
+func (r *Runtime) makeAll(ctx context.Context, specs []runtime.Spec) (own []declaration, err error) {
+	r.mu.Lock()
+	removal := r.removal
+	r.mu.Unlock()
+	select {
+	case <-r.making:
+		defer func() { r.making <- struct{}{} }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(removal, cancel)()
+	defer func() {
+		if err != nil && removal.Err() != nil {
+			err = services.Errorf(services.Conflict, "lab %s was taken down meanwhile", r.c.Lab).WithRemedy("bring it up again: flix lab up")
+		}
+	}()
+	if !r.hostNetwork() {
+		if err := r.ensureNetwork(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.EnsureImage(ctx); err != nil {
+		return nil, err
+	}
+	stores, agents, rest, err := r.declare(ctx, specs)
+	if err != nil {
+		return nil, err
+	}
+	own = slices.Concat(agents, rest)
+	for _, d := range own {
 		if err := r.changeSpecs(d.ID, with(d.Specs)); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	there, err := r.byName(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	defer r.seen.forgetAll()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
-	for _, d := range slices.Concat(stores, agents, rest) {
+	for _, d := range slices.Concat(stores, own) {
 		g.Go(func() error { return r.up(gctx, d, there) })
 	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	r.seen.forgetAll()
-	return r.tell(ctx, slices.Concat(agents, rest))
+	return own, g.Wait()
 }
 
 // declare groups instances into containers: stores first, as they take longest
@@ -436,8 +483,11 @@ func (r *Runtime) end(ctx context.Context, ids []string, grace time.Duration, ki
 			if c.role == rolePack {
 				return r.endInside(ctx, c, inside, grace, kill)
 			}
-			if c.store() && !kill {
+			switch {
+			case c.store() && !kill:
 				r.unregister(ctx, c)
+			case !c.store() && kill:
+				r.reset(ctx, c, inside)
 			}
 			return r.stopContainer(ctx, c, grace, kill)
 		})
@@ -476,6 +526,19 @@ func (r *Runtime) unregister(ctx context.Context, c found) {
 	short, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	_ = h.Stop(short, []string{c.specs[0].ID}, time.Second)
+}
+
+// reset breaks the connections of instances that are about to be killed: the
+// kernel would end those of a killed process in order. Where nobody answers any
+// more that is all there is to do.
+func (r *Runtime) reset(ctx context.Context, c found, ids []string) {
+	h, err := r.control(c.address)
+	if err != nil {
+		return
+	}
+	short, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_ = h.Kill(short, ids...)
 }
 
 func (r *Runtime) stopContainer(ctx context.Context, c found, grace time.Duration, kill bool) error {

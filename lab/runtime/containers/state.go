@@ -30,6 +30,15 @@ func (r *Runtime) writeWorld(w runtime.World) error {
 	return host.WriteFile(filepath.Join(r.stateDir(), worldFile), w)
 }
 
+// readWorld takes up the world that an earlier daemon has put there, if any.
+func (r *Runtime) readWorld() error {
+	err := host.ReadFile(filepath.Join(r.stateDir(), worldFile), &r.world)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // specsIn lists the instances that a container of flix's own is to run.
 func (r *Runtime) specsIn(id string) ([]runtime.Spec, error) {
 	var specs []runtime.Spec

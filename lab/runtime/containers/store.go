@@ -81,17 +81,22 @@ func (r *Runtime) store(ctx context.Context, s runtime.Spec) (declaration, error
 
 // cassandra: one cluster, a datacentre per region. Other regions' nodes reach
 // this one at its broadcast address, which is the WAN proxy of its sidecar; the
-// storage port tells the nodes behind one proxy apart. Every region's first
-// node is a seed for all: in a fresh cluster they find one another by gossip.
+// storage port tells the nodes behind one proxy apart. Every node is a seed for
+// all: in a fresh cluster each goes on alone when no other answers yet, and they
+// find one another by gossip; one that is no seed would end after the ring delay.
+//
+// That is cut to a second for the sake of the start. Half of the quarantine,
+// which would follow it down, is how long a node that has not joined yet may be
+// silent before it is given up for good, as a seed too: it stays longer than a
+// starved machine makes a starting JVM pause.
+//
 // A memtable's overhead is measured over a thousand rows instead of a hundred
 // thousand, which every start would spend six seconds of a processor on.
 func (r *Runtime) cassandra(d *declaration, s runtime.Spec, size topology.Sizes) {
 	d.Memory, d.Volume = int64(size.Cassandra), "/var/lib/cassandra"
 	var seeds []string
 	for _, peer := range r.world.StoresOf(topology.RoleKV) {
-		if peer.Number == 1 {
-			seeds = append(seeds, peer.Addr(topology.PortReplication))
-		}
+		seeds = append(seeds, peer.Addr(topology.PortReplication))
 	}
 	slices.Sort(seeds)
 	heap := strconv.FormatInt(int64(size.CassandraHeap)>>20, 10) + "M"
@@ -103,9 +108,10 @@ func (r *Runtime) cassandra(d *declaration, s runtime.Spec, size topology.Sizes)
 		"CASSANDRA_CLUSTER_NAME": "flix", "CASSANDRA_DC": s.Region, "CASSANDRA_RACK": s.Zone,
 		"CASSANDRA_ENDPOINT_SNITCH": "GossipingPropertyFileSnitch", "CASSANDRA_SEEDS": strings.Join(seeds, ","),
 		"CASSANDRA_LISTEN_ADDRESS": s.Address, "CASSANDRA_BROADCAST_ADDRESS": s.Where(topology.PortReplication),
+		"CASSANDRA_RPC_ADDRESS":           s.Address, // not every address: on the host's network that is the machine's
 		"CASSANDRA_BROADCAST_RPC_ADDRESS": s.Address,
 		"MAX_HEAP_SIZE":                   heap, "HEAP_NEWSIZE": strconv.FormatInt(int64(size.CassandraHeap)>>22, 10) + "M",
-		"JVM_EXTRA_OPTS": fmt.Sprintf("-Dcassandra.storage_port=%d -Dcassandra.native_transport_port=%d -Dcassandra.jmx.local.port=%d -Dcassandra.ring_delay_ms=1000 -Dcassandra.auto_bootstrap=false -Dcassandra.memtable_row_overhead_computation_step=1000 -XX:TieredStopAtLevel=1",
+		"JVM_EXTRA_OPTS": fmt.Sprintf("-Dcassandra.storage_port=%d -Dcassandra.native_transport_port=%d -Dcassandra.jmx.local.port=%d -Dcassandra.ring_delay_ms=1000 -Dcassandra.gossip_quarantine_delay_ms=30000 -Dcassandra.auto_bootstrap=false -Dcassandra.memtable_row_overhead_computation_step=1000 -XX:TieredStopAtLevel=1",
 			s.PortNumbers[topology.PortReplication], s.PortNumbers[topology.PortRPC], jmx),
 	}
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/flix-lab/flix/lab/runtime/containers/images"
 )
 
-// Version describes the engine of this machine.
+// Version describes the engine of this machine. It fails with services.Conflict
+// when its clock is not this machine's.
 func Version(ctx context.Context, getenv func(string) string) (string, error) {
 	engine, err := images.Open(ctx, getenv)
 	if err != nil {
@@ -22,6 +23,13 @@ func Version(ctx context.Context, getenv func(string) string) (string, error) {
 	v, err := docker.ServerVersion(ctx, client.ServerVersionOptions{})
 	if err != nil {
 		return "", fmt.Errorf("docker: %w", err)
+	}
+	off, err := skew(ctx, docker)
+	if err != nil {
+		return "", fmt.Errorf("docker: %w", err)
+	}
+	if off.Abs() > maxSkew {
+		return "", skewed(off)
 	}
 	return fmt.Sprintf("Docker %s, API %s, at %s", v.Version, v.APIVersion, docker.DaemonHost()), nil
 }

@@ -50,13 +50,23 @@ func (r *Runtime) Volumes(ctx context.Context) ([]Volume, error) {
 	return out, nil
 }
 
-// EnsureImage makes the image that packs and unpacks volumes, unless it is
-// there; it comes before both.
+// EnsureImage makes the images of flix's own containers, unless they are there.
+// The one of services packs and unpacks volumes: it comes before both.
 func (r *Runtime) EnsureImage(ctx context.Context) error {
-	if r.image != "" {
+	r.mu.Lock()
+	there := r.image != ""
+	r.mu.Unlock()
+	if there {
 		return nil
 	}
 	return r.ensureImages(ctx)
+}
+
+// ownImage is the image of services; "" until it is there.
+func (r *Runtime) ownImage() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.image
 }
 
 func (r *Runtime) volume(v Volume) string { return volumeName(r.containerName(v.Key)) }
@@ -92,7 +102,7 @@ func (r *Runtime) inVolume(ctx context.Context, v Volume, readOnly bool, args []
 	made, err := r.docker.ContainerCreate(ctx, client.ContainerCreateOptions{
 		Name: name,
 		Config: &container.Config{
-			Image: r.image, Cmd: append([]string{VolumeVerb, args[0], volumeDir}, args[1:]...), Labels: labels,
+			Image: r.ownImage(), Entrypoint: []string{"/" + binaryPath}, Cmd: append([]string{VolumeVerb, args[0], volumeDir}, args[1:]...), Labels: labels,
 			OpenStdin: stdin, StdinOnce: stdin, AttachStdin: stdin, AttachStdout: true, AttachStderr: true,
 		},
 		HostConfig: &container.HostConfig{

@@ -80,7 +80,7 @@ func TestRegionIsOneProcess(t *testing.T) {
 	if err := errors.Join(r.Stop(ctx, []string{n2.ID}, time.Second), r.Kill(ctx, n2.ID)); err != nil {
 		t.Errorf("ending what is gone: %v", err)
 	}
-	if err := r.SetWorld(ctx, runtime.World{ID: "w2"}); err != nil {
+	if err := r.SetWorld(ctx, runtimetest.World("w2")); err != nil {
 		t.Errorf("a new world beside a lost host: %v", err)
 	}
 	if err := r.Start(ctx, []runtime.Spec{n1, n2, s1}); err != nil {

@@ -5,6 +5,7 @@ package runtimetest
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ import (
 // Harness is a runtime under test. Its instances must run Unit on the port
 // named topology.PortRPC.
 type Harness struct {
+	// Limit bounds one test of the suite; zero is 20 seconds.
+	Limit time.Duration
 	// Runtime of a lab in which nothing runs yet.
 	Runtime runtime.Runtime
 	// Reattach returns a new value for the same lab, as a daemon that was
@@ -33,10 +36,19 @@ type Harness struct {
 	Spec func(region string, n int) runtime.Spec
 	// Alive says whether a process that Runtime.Processes listed is still there.
 	Alive func(pid int) bool
+	// Occupied is where a program of somebody else keeps an instance from
+	// starting; nil is the address and port it listens on.
+	Occupied func(s runtime.Spec) string
 }
 
-// limit bounds one test of the suite.
+// limit bounds one test of the suite where its harness does not.
 const limit = 20 * time.Second
+
+// World is a world of the suite's lab. Worlds of other names are of the same
+// incarnation of it: only the topology has changed.
+func World(name string) runtime.World {
+	return runtime.World{Lab: "contract", ID: "contract", Key: []byte("the key of the contract's lab"), Topology: topology.Topology{Name: name}}
+}
 
 // Run runs the suite; each test gets a harness of its own, whose Runtime is
 // removed when the test ends.
@@ -57,14 +69,17 @@ func Run(t *testing.T, newHarness func(t testing.TB) Harness) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHarness(t)
-			ctx, cancel := context.WithTimeout(context.Background(), limit)
+			within := cmp.Or(h.Limit, limit)
+			ctx, cancel := context.WithTimeout(context.Background(), within)
 			t.Cleanup(cancel)
-			t.Cleanup(func() {
+			t.Cleanup(func() { // also when the test took too long
+				ctx, cancel := context.WithTimeout(context.Background(), within)
+				defer cancel()
 				if err := h.Runtime.Remove(ctx); err != nil {
 					t.Errorf("Remove: %v", err)
 				}
 			})
-			if err := h.Runtime.SetWorld(ctx, runtime.World{Lab: "contract", ID: "w1"}); err != nil {
+			if err := h.Runtime.SetWorld(ctx, World("w1")); err != nil {
 				t.Fatal(err)
 			}
 			c.test(t, ctx, h)
@@ -147,13 +162,27 @@ func find(t testing.TB, ctx context.Context, r runtime.Runtime, id string) (runt
 	return runtime.Instance{}, false
 }
 
-// refused says that nothing accepts at an instance's port.
+// silence is how long a call to an address that nobody has may take to fail: the
+// kernel asks its neighbours three times.
+const silence = 4 * time.Second
+
+// refused says that nothing accepts at an instance's port. Where the address
+// went with the instance, nobody is there to refuse.
 func refused(ctx context.Context, s runtime.Spec) bool {
-	c, err := Dial(ctx, s)
+	short, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	c, err := Dial(short, s)
 	if err == nil {
 		_ = c.Close()
+		return false
 	}
-	return errors.Is(err, syscall.ECONNREFUSED)
+	for _, e := range []error{syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	var late net.Error
+	return errors.As(err, &late) && late.Timeout() && ctx.Err() == nil
 }
 
 // until polls a condition.
@@ -230,7 +259,7 @@ func worldReachesAll(t *testing.T, ctx context.Context, h Harness) {
 	}
 	before := ask(t, ctx, early, "boot")
 	for range 2 { // idempotent
-		if err := h.Runtime.SetWorld(ctx, runtime.World{Lab: "contract", ID: "w2"}); err != nil {
+		if err := h.Runtime.SetWorld(ctx, World("w2")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -341,7 +370,11 @@ func failureIsIsolated(t *testing.T, ctx context.Context, h Harness) {
 
 func portTaken(t *testing.T, ctx context.Context, h Harness) {
 	s, other := h.Spec("north", 1), h.Spec("north", 2)
-	foreign, err := net.Listen("tcp", net.JoinHostPort(s.Address, strconv.Itoa(s.PortNumbers[topology.PortRPC])))
+	at := net.JoinHostPort(s.Address, strconv.Itoa(s.PortNumbers[topology.PortRPC]))
+	if h.Occupied != nil {
+		at = h.Occupied(s)
+	}
+	foreign, err := net.Listen("tcp", at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,7 +403,7 @@ func reattach(t *testing.T, ctx context.Context, h Harness) {
 	if again, err := r.Processes(ctx); err != nil || !slices.Equal(slices.Sorted(slices.Values(pids)), slices.Sorted(slices.Values(again))) {
 		t.Errorf("Processes after re-attaching: %v (error %v), want %v", again, err, pids)
 	}
-	if err := r.SetWorld(ctx, runtime.World{Lab: "contract", ID: "w3"}); err != nil {
+	if err := r.SetWorld(ctx, World("w3")); err != nil {
 		t.Fatal(err)
 	}
 	start(t, ctx, r, specs...)

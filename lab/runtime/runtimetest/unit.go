@@ -21,7 +21,7 @@ import (
 //
 //	boot         an id that is new at every start
 //	pid          the process it runs in
-//	world        the ID of the world it was given last
+//	world        the name of the topology in the world it was given last
 //	set TEXT     keeps a text in memory
 //	get          gives it back
 //	write TEXT   keeps a text on disk
@@ -139,7 +139,7 @@ func (u *Unit) do(verb, text string) (string, error) {
 	case "ended":
 		return fmt.Sprint(u.ended), nil
 	case "world":
-		return u.world().ID, nil
+		return u.world().Topology.Name, nil
 	case "set", "get":
 		u.mu.Lock()
 		defer u.mu.Unlock()

@@ -38,6 +38,10 @@ const (
 	buildLabel = "flix.build"
 )
 
+// Labels are those that every image made here has, and what a build that was
+// killed left of one.
+func Labels() []string { return []string{contentLabel, buildLabel} }
+
 // recipe says how an image is made.
 type recipe struct {
 	name    string // of its context

@@ -3,6 +3,7 @@ package images
 import (
 	"context"
 	"errors"
+	goruntime "runtime"
 	"strings"
 
 	"github.com/flix-lab/flix/services"
@@ -114,12 +115,16 @@ func (s Set) Find(ctx context.Context, store Store, c Component) (Choice, error)
 // Resolve returns the reference of the image that stands for a component, and
 // sees to it that it is on the engine: see Find; one that is not here is
 // pulled. It fails with services.Unavailable, naming what to do, when that
-// cannot be done. Idempotent; a cancelled pull leaves nothing behind but whole
-// layers.
+// cannot be done, and with services.Conflict when the image is for another kind
+// of machine or another major version than the lab is made for. Idempotent; a
+// cancelled pull leaves nothing behind but whole layers.
 func (s Set) Resolve(ctx context.Context, store Store, c Component) (string, error) {
 	choice, err := s.Find(ctx, store, c)
-	if err != nil || choice.Image != nil {
-		return choice.Reference, err
+	if err != nil {
+		return "", err
+	}
+	if choice.Image != nil {
+		return choice.Reference, fits(choice)
 	}
 	err = store.Pull(ctx, choice.Reference)
 	switch {
@@ -143,6 +148,39 @@ func absent(c Choice, cause error) error {
 	}
 	return e.WithRemedy("where a registry can be reached: flix images pull; where none can: flix images build --only %s, or flix images load FILE with what flix images save made elsewhere", c.Component)
 }
+
+// fits refuses an image that cannot work. Another minor version may: whoever
+// names one has a reason; verify tells of it.
+func fits(c Choice) error {
+	p, err := pinOf(c.Component)
+	if err != nil {
+		return err
+	}
+	if !runsHere(c.Image) {
+		return services.Errorf(services.Conflict, "image of %s: %s is made for %s/%s, and this machine is linux/%s", c.Component, c.Reference, c.Image.OS, c.Image.Architecture, goruntime.GOARCH).
+			WithReason(ReasonWrongImage).WithRemedy("%s", remedyFor(c))
+	}
+	if got := versionOf(p, c); got != "" && major(got) != major(p.version) {
+		return services.Errorf(services.Conflict, "image of %s: %s holds version %s, and the lab is made for %s", c.Component, c.Reference, got, p.version).
+			WithReason(ReasonWrongImage).WithRemedy("%s", remedyFor(c))
+	}
+	return nil
+}
+
+// major is the first number of a version.
+func major(version string) string {
+	first, _, _ := strings.Cut(version, ".")
+	return first
+}
+
+// runsHere says whether this machine can run an image; one that does not say
+// what it is for may.
+func runsHere(i *Image) bool {
+	return (i.OS == "" || i.OS == "linux") && (i.Architecture == "" || i.Architecture == goruntime.GOARCH)
+}
+
+// ReasonWrongImage marks the error of an image that a lab cannot use.
+const ReasonWrongImage = "wrong_image"
 
 // ReasonNoImage marks the error of an image that is not here.
 const ReasonNoImage = "no_image"

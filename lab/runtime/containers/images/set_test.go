@@ -107,6 +107,51 @@ func TestResolveFails(t *testing.T) {
 	}
 }
 
+// TestResolveRefusesWhatCannotWork: an image is named that is for another kind
+// of machine, or holds another Cassandra than the lab is made for.
+func TestResolveRefusesWhatCannotWork(t *testing.T) {
+	const ref = "mine/cassandra:latest"
+	set := images.Set{Overrides: map[images.Component]string{images.Cassandra: ref}}
+	for name, c := range map[string]struct {
+		img  images.Image
+		says string
+	}{
+		"another major version": {images.Image{OS: "linux", Env: map[string]string{"CASSANDRA_VERSION": "3.11.19"}}, "holds version 3.11.19, and the lab is made for 5.0.5"},
+		"another machine":       {images.Image{OS: "linux", Architecture: "s390x"}, "is made for linux/s390x"},
+		"a later patch":         {images.Image{OS: "linux", Env: map[string]string{"CASSANDRA_VERSION": "5.0.9"}}, ""},
+		"no version":            {images.Image{OS: "linux"}, ""},
+	} {
+		got, err := set.Resolve(t.Context(), one{ref, c.img}, images.Cassandra)
+		if c.says == "" {
+			if err != nil || got != ref {
+				t.Errorf("%s: %q, %v", name, got, err)
+			}
+			continue
+		}
+		var e *services.Error
+		if !errors.As(err, &e) || e.Kind != services.Conflict || e.Reason != images.ReasonWrongImage || !strings.Contains(err.Error(), c.says) || !strings.Contains(e.Remedy, "FLIX_IMAGE_CASSANDRA") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// one is an engine that has one image.
+type one struct {
+	ref string
+	img images.Image
+}
+
+func (o one) Inspect(_ context.Context, ref string) (images.Image, error) {
+	if ref != o.ref {
+		return images.Image{}, services.Errorf(services.NotFound, "no %s", ref)
+	}
+	return o.img, nil
+}
+
+func (one) Pull(context.Context, string) error {
+	return services.Errorf(services.NotFound, "no registry")
+}
+
 func TestFromEnv(t *testing.T) {
 	env := map[string]string{"FLIX_IMAGE_PREFIX": "r.example", "FLIX_IMAGE_S3": "mine/s3:1", "FLIX_IMAGE_REDIS": "x"}
 	s := images.FromEnv(func(k string) string { return env[k] })
