@@ -11,6 +11,8 @@ RUNS     ?= 5
 TESTTIME ?= 20m
 SCENARIOTIME ?= 60m
 TESTARGS ?=
+# e.g. -seed 2 -n 50, or -set 3G,bbb.json,25,traces/ for traces from files
+ABRARGS  ?=
 
 # The tools are run at fixed versions; a local binary may stand in for one,
 # e.g. make verify BUF=buf.
@@ -20,7 +22,7 @@ GOLANGCI    ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@
 
 SOURCES := $(wildcard *.go) .ci cmd fixtures lab oca services topology
 
-.PHONY: help build test race lint lint-full bench bench-containers fuzz fixtures generate verify demo man picture clean
+.PHONY: help build test race lint lint-full bench bench-containers bench-abr fuzz fixtures generate verify demo man picture clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +57,9 @@ bench: build ## measure start, memory, end and play delay of a lab, beside the t
 
 bench-containers: build ## measure the containers runtime beside its stores alone (needs Docker and the images)
 	$(GO) run ./lab/bench -flix bin/flix -containers
+
+bench-abr: ## the default adaptation beside throughput, BOLA, BOLA-E, DYNAMIC and robust MPC, over many networks
+	$(GO) run ./lab/bench/abr $(ABRARGS)
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@grep -rl '^func Fuzz' --include='*_test.go' $(SOURCES) | sort | while read -r file; do \
