@@ -181,10 +181,13 @@ func (p *plan) spread(level, variance float64) (w [states]float64) {
 	return w
 }
 
+// bottomSlack is how far below the lowest state, in ln kbit/s, the network may
+// be: there a wrong state costs stalls, so it is less than above the highest.
+const bottomSlack = 0.25
+
 // covers says whether the states reach a level of the network.
 func (p *plan) covers(level float64) bool {
-	slack := 2 * (p.logs[1] - p.logs[0])
-	return level > min(p.logs[0], p.logs[hole])-slack && level < p.logs[ordinary-1]+slack
+	return level > min(p.logs[0], p.logs[hole])-bottomSlack && level < p.logs[ordinary-1]+2*(p.logs[1]-p.logs[0])
 }
 
 func (p *plan) share(w *[states]float64, level, weight float64) {
