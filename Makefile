@@ -11,6 +11,8 @@ RUNS     ?= 5
 TESTTIME ?= 20m
 SCENARIOTIME ?= 90m
 TESTARGS ?=
+# e.g. -seed 2 -n 50, or -set 3G,bbb.json,25,traces/ for traces from files
+ABRARGS  ?=
 
 # The tools are run at fixed versions; a local binary may stand in for one,
 # e.g. make verify BUF=buf.
@@ -20,7 +22,7 @@ GOLANGCI    ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@
 
 SOURCES := $(wildcard *.go) .ci cmd fixtures lab oca services topology
 
-.PHONY: help build test race lint lint-full bench bench-containers bench-evcache fuzz fixtures generate verify demo man picture clean bench-registry bench-oca bench-edge
+.PHONY: help build test race lint lint-full bench bench-containers bench-evcache fuzz fixtures generate verify demo man picture clean bench-registry bench-oca bench-edge bench-abr
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +70,9 @@ bench-registry: build ## measure the registry with 10,000 instances, beside Eure
 
 bench-oca: build ## measure an appliance beside nginx: bytes, processor time, a 100 ms path, idle connections (needs nginx and wrk)
 	$(GO) run ./lab/bench/oca -flix bin/flix -rounds $(RUNS)
+
+bench-abr: ## the default adaptation beside throughput, BOLA, BOLA-E, DYNAMIC and robust MPC, over many networks
+	$(GO) run ./lab/bench/abr $(ABRARGS)
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@grep -rl '^func Fuzz' --include='*_test.go' $(SOURCES) | sort | while read -r file; do \

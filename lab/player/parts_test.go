@@ -161,7 +161,7 @@ func TestLinkSharesItsRate(t *testing.T) {
 }
 
 func TestOptionsAreChecked(t *testing.T) {
-	for _, o := range []Options{{}, {Title: "x"}, {Title: "x", Token: "t", Speed: -1}, {Title: "x", Token: "t", Seconds: -1}, {Title: "x", Token: "t", Bandwidth: -1}} {
+	for _, o := range []Options{{}, {Title: "x"}, {Title: "x", Token: "t", Speed: -1}, {Title: "x", Token: "t", Seconds: -1}, {Title: "x", Token: "t", Bandwidth: -1}, {Title: "x", Token: "t", ABR: "best"}} {
 		if err := o.withDefaults().validate(); services.KindOf(err) != services.Invalid {
 			t.Errorf("%+v: %v", o, err)
 		}

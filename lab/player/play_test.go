@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flix-lab/flix/lab/player/abr"
 	"github.com/flix-lab/flix/lab/wan"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/play"
@@ -558,5 +559,79 @@ func TestAnApplianceThatCannotBeSecuredIsPassedOver(t *testing.T) {
 		if c := r.Candidates[i]; (c.Error != "") != want || c.Chosen == want {
 			t.Errorf("candidate %d is booked as %+v", i, c)
 		}
+	}
+}
+
+// TestADownloadIsGivenUp when its appliance turns slow in the middle of it: a
+// lower rung is taken from the same one, and nothing wrong is played.
+func TestADownloadIsGivenUp(t *testing.T) {
+	t.Parallel()
+	l := newFakeLab(t, 12, "isp")
+	// In real time a top segment is 225 kB. The title plays fast at first; from
+	// some request on the appliance sends 60 kB/s, that is 480 kbit/s.
+	l.topo.Timing.FetchPatience = topology.Duration(time.Minute)
+	l.ocas[0].after = func(n int64) {
+		if n == 8 {
+			l.ocas[0].rate.Store(60_000)
+		}
+	}
+	o := l.options()
+	o.Speed, o.Seconds = 2, 14
+	r := mustPlay(t, l, o)
+	if r.Abandoned == 0 || r.WastedBytes == 0 {
+		t.Errorf("nothing was given up: %s, errors %q", rungIDs(r), r.Errors)
+	}
+	if r.SecondsPlayed != 14 || !r.ChecksumOK || r.ApplianceSwitches != 0 || len(r.Errors) != 0 {
+		t.Errorf("%+v", r)
+	}
+	n := 0
+	for _, x := range r.Rungs {
+		n += x.Segments
+	}
+	if n != 7 {
+		t.Errorf("%d segments of 2 s were played in 14 s: %s", n, rungIDs(r))
+	}
+}
+
+// TestSegmentsAreReplaced once the network turns out to be fast: what was
+// buffered in a low rung plays in a better one, and is saved so.
+func TestSegmentsAreReplaced(t *testing.T) {
+	t.Parallel()
+	l := newFakeLab(t, 20, "isp")
+	l.ocas[0].rate.Store(90_000)
+	l.ocas[0].after = func(n int64) {
+		if n == 16 {
+			l.ocas[0].rate.Store(0)
+		}
+	}
+	o := l.options()
+	o.Speed, o.Seconds = 1.5, 22
+	r := mustPlay(t, l, o)
+	if r.Replaced == 0 {
+		t.Errorf("nothing was replaced: %s", rungIDs(r))
+	}
+	n := 0
+	for _, x := range r.Rungs {
+		n += x.Segments
+	}
+	if r.SecondsPlayed != 22 || !r.ChecksumOK || n != 11 {
+		t.Errorf("%d segments played: %+v", n, r)
+	}
+}
+
+// TestEveryAlgorithmPlays a title to its end.
+func TestEveryAlgorithmPlays(t *testing.T) {
+	t.Parallel()
+	l := newFakeLab(t, 6, "isp")
+	for _, name := range abr.Names() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := l.options()
+			o.ABR = name
+			r := mustPlay(t, l, o)
+			if r.SecondsPlayed != 12 || !r.ChecksumOK || r.ABR != name || len(r.Errors) != 0 || r.Appliances[0].Share != 1 {
+				t.Errorf("%+v", r)
+			}
+		})
 	}
 }

@@ -6,9 +6,9 @@ const (
 	// horizon is how many segments are planned with their exact sizes; endgame
 	// how many when the title ends within them.
 	horizon = 6
-	endgame = 22
+	endgame = 20
 	// sweeps of the stationary values at the first decision, and at each other.
-	sweepsFirst = 40
+	sweepsFirst = 12
 	sweepsNext  = 2
 	// leastSpread keeps the states of the network apart: variance.
 	leastSpread = 0.03 * 0.03

@@ -24,6 +24,7 @@ type plan struct {
 	penalty   float64
 	utilities []float64
 	level     [levels]float64 // ms
+	perMS     [levels]float64 // 1 ÷ the distance to the next level
 	kbps      [states]float64
 	logs      [states]float64 // of kbps
 	move      [states][states]float64
@@ -36,6 +37,9 @@ func (p *plan) grid() {
 		t := float64(i) / (levels - 1)
 		p.level[i] = p.mostMS * (t + t*t) / 2
 	}
+	for i := range levels - 1 {
+		p.perMS[i] = 1 / (p.level[i+1] - p.level[i])
+	}
 }
 
 // at reads a row of a table at a buffer level.
@@ -43,10 +47,8 @@ func (p *plan) at(row *[levels]float64, ms float64) float64 {
 	if ms >= p.mostMS {
 		return row[levels-1]
 	}
-	t := (math.Sqrt(0.25+2*ms/p.mostMS) - 0.5) * (levels - 1)
-	i := min(int(t), levels-2) // rounding may reach the last level
-	f := t - float64(i)
-	return row[i] + f*(row[i+1]-row[i])
+	i := min(int((math.Sqrt(0.25+2*ms/p.mostMS)-0.5)*(levels-1)), levels-2) // rounding may reach the last level
+	return row[i] + (ms-p.level[i])*p.perMS[i]*(row[i+1]-row[i])
 }
 
 // network sets the states for a level that wanders with a spread (variance) and
@@ -117,34 +119,54 @@ func (p *plan) after(follow *table, state int, levelMS, bits, utility float64) f
 // back computes the value before a segment of given sizes from the value after
 // it.
 func (p *plan) back(bits []float64, follow, into *table) {
-	var expect [states][levels]float64
+	var expect table
 	for s := range into {
 		for b := range into[s] {
 			into[s][b] = math.Inf(-1)
 		}
 	}
 	for q, size := range bits {
-		for s := range states {
-			for b := range levels {
-				expect[s][b] = p.after(follow, s, p.level[b], size, p.utilities[q])
-			}
+		for s := range expect {
+			p.fetch(&follow[s], &expect[s], p.latencyMS+size/p.kbps[s], p.utilities[q])
 		}
-		for s := range states {
+		for s := range into {
 			var sum [levels]float64
 			for to, w := range &p.move[s] {
 				if w < 1e-3 {
 					continue
 				}
-				row := &expect[to]
-				for b := range sum {
-					sum[b] += w * row[b]
+				for b, x := range &expect[to] {
+					sum[b] += w * x
 				}
 			}
 			row := &into[s]
-			for b, x := range sum {
+			for b, x := range &sum {
 				row[b] = max(row[b], x)
 			}
 		}
+	}
+}
+
+// fetch is the worth, at every buffer level, of a segment of some utility that
+// takes a time. The levels go up, so where the buffer ends up does too: no
+// root is drawn to find its place.
+func (p *plan) fetch(follow, into *[levels]float64, tookMS, utility float64) {
+	i := 0
+	for b, level := range &p.level {
+		left, worth := level-tookMS, utility
+		if left < 0 {
+			worth += p.penalty * left
+			left = 0
+		}
+		left += p.segmentMS
+		if left >= p.mostMS {
+			into[b] = worth + follow[levels-1]
+			continue
+		}
+		for i < levels-2 && p.level[i+1] <= left {
+			i++
+		}
+		into[b] = worth + follow[i] + (left-p.level[i])*p.perMS[i]*(follow[i+1]-follow[i])
 	}
 }
 
@@ -159,10 +181,13 @@ func (p *plan) spread(level, variance float64) (w [states]float64) {
 	return w
 }
 
+// bottomSlack is how far below the lowest state, in ln kbit/s, the network may
+// be: there a wrong state costs stalls, so it is less than above the highest.
+const bottomSlack = 0.25
+
 // covers says whether the states reach a level of the network.
 func (p *plan) covers(level float64) bool {
-	slack := 2 * (p.logs[1] - p.logs[0])
-	return level > min(p.logs[0], p.logs[hole])-slack && level < p.logs[ordinary-1]+slack
+	return level > min(p.logs[0], p.logs[hole])-bottomSlack && level < p.logs[ordinary-1]+2*(p.logs[1]-p.logs[0])
 }
 
 func (p *plan) share(w *[states]float64, level, weight float64) {
