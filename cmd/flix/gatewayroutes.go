@@ -69,7 +69,7 @@ that its path leads to so far does.
   country in (US, CA) && device == tv
   path ^= /play/v2 || header("X-Beta") == yes
   client in (198.18.0.0/16) and not percent(50, "salt")
-  query(debug) =~ "^[0-9]+$"
+  query(debug) =~ "^(yes|no)$"
 
 Its fields are client, country, device, host, isp, member, method, path, plan,
 region, zone, header(NAME) and query(NAME); == != ^= (begins with) $= (ends with)

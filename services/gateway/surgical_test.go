@@ -312,7 +312,7 @@ func TestReportsOverAdmin(t *testing.T) {
 		}
 	}
 	var tr TableReport
-	if read("/routes", &tr); tr.Version != 0 || len(tr.Routes) != 3 || tr.Gateway != "us-east/a/gateway/1" {
+	if read("/routes", &tr); tr.Version != 0 || len(tr.Routes) != len(DefaultRoutes()) || tr.Gateway != "us-east/a/gateway/1" {
 		t.Errorf("%+v", tr)
 	}
 	e.set(FilterProperty("cors", "disable"), "on")
