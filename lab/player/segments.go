@@ -143,7 +143,20 @@ func (s *session) step(ctx context.Context) error {
 	if err := sleep(ctx, time.Duration(c.WaitMS*float64(time.Millisecond))); err != nil {
 		return err
 	}
-	return s.next(ctx, c.Rung)
+	return s.next(ctx, s.steady(c.Rung, clock))
+}
+
+// upBuffer, in segments, is the least buffer that a step up is taken with: two
+// segments less what plays while the second one comes.
+const upBuffer = 1.75
+
+// steady holds a step up back while the buffer is thin. A device's own hiccups
+// are in no throughput that an algorithm has seen.
+func (s *session) steady(rung int, clock playout) int {
+	if len(s.ahead) == 0 || clock.buffer() >= time.Duration(upBuffer*float64(s.segment)) {
+		return rung
+	}
+	return min(rung, s.ahead[len(s.ahead)-1].rung)
 }
 
 func (s *session) view(clock playout) abr.View { return s.adapt.view(s.upcoming, clock, s.ahead) }

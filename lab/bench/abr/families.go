@@ -3,6 +3,7 @@ package main
 import (
 	"math"
 	"math/rand/v2"
+	"strconv"
 
 	"github.com/flix-lab/flix/lab/player/abr"
 	"github.com/flix-lab/flix/lab/player/abr/sim"
@@ -241,18 +242,17 @@ func satellite(r *rand.Rand, _ abr.Ladder) []sim.Period {
 	return drawn(900, 2000, fixed(620), fading(r, between(r, 1000, 9000), 0.5, between(r, 30, 200), 2))
 }
 
-// make draws the sets of a family: one per buffer, the same traces.
+// sets draws the sets of a family: one per buffer, the same traces.
 func (f family) sets(seed uint64, n int) []set {
 	var out []set
-	for i, bufferS := range f.bufferS {
+	for _, bufferS := range f.bufferS {
 		r := rand.New(rand.NewPCG(seed, uint64(len(f.name))<<32|uint64(f.name[0])<<16|uint64(f.name[len(f.name)-1])))
 		s := set{name: f.name, bufferS: bufferS, movie: f.movie(r)}
 		if f.heldOut {
 			s.name += "*"
 		}
-		_ = i
 		for j := range n {
-			s.traces = append(s.traces, named{name: itoa(j), trace: f.trace(r, s.movie)})
+			s.traces = append(s.traces, named{name: strconv.Itoa(j), trace: f.trace(r, s.movie)})
 		}
 		out = append(out, s)
 	}

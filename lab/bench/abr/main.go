@@ -13,10 +13,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strconv"
 )
-
-func itoa(i int) string { return strconv.Itoa(i) }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

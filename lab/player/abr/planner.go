@@ -249,8 +249,11 @@ func (p *Planner) seen(d Progress, took float64) [states]float64 {
 // hopeless says that a replacement under way is better given up: for what it
 // takes of the buffer it is not worth, or it will come too late.
 func (p *Planner) hopeless(v View, d Progress, w *[states]float64) bool {
-	starts := v.BufferMS - float64(v.Next-d.Segment)*p.ladder.SegmentMS
 	behind := v.Next - d.Segment
+	if behind < 1 || behind > len(v.Buffered) {
+		return true // it is not there any more
+	}
+	starts := v.BufferMS - float64(behind)*p.ladder.SegmentMS
 	had := v.Buffered[len(v.Buffered)-behind]
 	gain := p.plan.utilities[d.Rung] - p.plan.utilities[had]
 	on, off := 0.0, 0.0
