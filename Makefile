@@ -22,7 +22,7 @@ GOLANGCI    ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@
 
 SOURCES := $(wildcard *.go) .ci cmd fixtures lab oca services topology
 
-.PHONY: help build test race lint lint-full bench bench-containers bench-evcache fuzz fixtures generate verify demo man picture clean bench-registry bench-oca bench-edge bench-abr
+.PHONY: help build test test-long race lint lint-full bench bench-containers bench-evcache fuzz fixtures generate verify demo man picture clean bench-registry bench-oca bench-edge bench-abr
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,9 @@ test: ## every test there is; those that need ffmpeg, or Docker and the images, 
 	@docker info >/dev/null 2>&1 || echo "no Docker engine answers: the tests on containers are skipped"
 	$(GO) test -timeout $(TESTTIME) $(TESTARGS) $$($(GO) list ./... | grep -v '/lab/e2e$$')
 	$(GO) test -timeout $(SCENARIOTIME) $(TESTARGS) ./lab/e2e
+
+test-long: ## the scenarios on containers that take minutes each: random kills, restarts, profiles, the host network
+	FLIX_LONG=1 $(GO) test -v -timeout $(SCENARIOTIME) -run 'RandomKills|ContainersRestart|Profile|HostNetwork|SnapshotRegions' $(TESTARGS) ./lab/e2e
 
 # The scenarios of lab/e2e run flix as processes, which the detector of the
 # test's own process does not see; generated code and the root (it only reads

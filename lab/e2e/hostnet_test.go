@@ -8,6 +8,7 @@ import (
 // TestHostNetwork takes a lab whose containers share this machine's network
 // through a failover, and finds what cannot be there refused.
 func TestHostNetwork(t *testing.T) {
+	long(t)
 	rt := containersOnly(t)
 	l := up(t, rt, "--regions", "2", "--network", "host")
 	for _, region := range []string{"us-east", "us-west"} {

@@ -41,6 +41,14 @@ func runtimes(t *testing.T) []platform {
 	return []platform{{Name: "embedded"}, {Name: containersName}}
 }
 
+// long skips a scenario that takes minutes unless they are asked for.
+func long(t *testing.T) {
+	t.Helper()
+	if os.Getenv("FLIX_LONG") != "1" {
+		t.Skip("it takes minutes: make test-long runs it")
+	}
+}
+
 // need skips the test unless the runtime can be used here, and fails it where
 // the environment demands that it can.
 func (p platform) need(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 // node down its region's kv refuses, says why, and has lost nothing; the other
 // region does not notice.
 func TestStandardProfile(t *testing.T) {
+	long(t)
 	l := upProfile(t, "standard", "2")
 	l.wantRing(4)
 	for _, region := range []string{"us-east", "us-west"} {
@@ -58,6 +59,7 @@ func TestStandardProfile(t *testing.T) {
 // quorum, so any one may be lost and nobody is refused anything; and what was
 // written meanwhile is read from whichever two are left.
 func TestLargeProfile(t *testing.T) {
+	long(t)
 	l := upProfile(t, "large", "1")
 	l.wantRing(3)
 	wantPlayed(t, l.play(quick("us-east")...), 6)

@@ -67,6 +67,7 @@ func blows(r *rand.Rand) []blow {
 // same up, or down, ends as if nothing had been; a title plays; and at the end
 // nothing is left. FLIX_KILL_SEED repeats a run.
 func TestRandomKills(t *testing.T) {
+	long(t)
 	rt := containersOnly(t)
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("FLIX_KILL_SEED"); s != "" {

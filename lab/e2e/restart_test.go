@@ -15,6 +15,7 @@ import (
 // back, then stops one of every kind. What was restarted goes on by itself;
 // what was stopped the next up starts, with its data.
 func TestContainersRestart(t *testing.T) {
+	long(t)
 	rt := containersOnly(t)
 	l := up(t, rt, "--regions", "1")
 	kinds := []string{"evcache", "s3", "sql", "kafka", "search", "kv", "agent", "pack"}

@@ -11,6 +11,7 @@ import (
 // uses what came back: titles play from both, stores replicate, and a region is
 // evacuated.
 func TestSnapshotRegions(t *testing.T) {
+	long(t)
 	for _, rt := range runtimes(t) {
 		t.Run(rt.Name, func(t *testing.T) {
 			l := up(t, rt, "--regions", "2")

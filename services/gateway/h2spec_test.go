@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -24,6 +25,9 @@ func h2specBinary(t *testing.T) string {
 				return p
 			}
 		}
+	}
+	if os.Getenv("FLIX_REQUIRE_H2SPEC") == "1" {
+		t.Fatal("FLIX_REQUIRE_H2SPEC=1 and h2spec is missing: go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1")
 	}
 	t.Skip("h2spec is missing: go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1")
 	return ""
