@@ -29,7 +29,6 @@ type fixed struct {
 	mu   sync.Mutex
 	file *File
 	done []Answer
-	errs []error
 }
 
 func (h *fixed) Serve(r *Request, a *Answer) {

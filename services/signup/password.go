@@ -21,8 +21,6 @@ const (
 	keyBytes   = sha256.Size
 	// maxIterations bounds what a stored hash may ask of the CPU.
 	maxIterations = 10_000_000
-	// minPassword and maxPassword are lengths in bytes.
-	minPassword, maxPassword = 8, 256
 )
 
 var b64 = base64.RawStdEncoding

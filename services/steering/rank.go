@@ -49,6 +49,7 @@ func (s *Server) decide(q *query, t *table, titleID string) (r result, ok bool) 
 	}
 	q.key = clientKey(q.addr, hash)
 	p := s.places.Load()
+	r = resultOK
 	t.decide(q, p, s.expiry.Milliseconds())
 	if q.n == 0 && !s.connected.Load() {
 		// Cache control is away, so no report can be fresh. Stale ones are
