@@ -328,18 +328,3 @@ func (w watcher) Serve(r *Request, a *Answer) {
 	w.seen <- r.Client
 	w.Handler.Serve(r, a)
 }
-
-// An idle connection holds no buffer.
-func TestIdleConnectionsHoldNoBuffer(t *testing.T) {
-	r := newRig(t, 10, nil)
-	c := dial(t, r.addr)
-	raw(t, c, bufio.NewReader(c), "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-	eventually(t, func() string {
-		held := false
-		r.each(func(c *conn) { held = held || c.parked.Load() && (c.buf != nil || c.filled > 0) || !c.parked.Load() })
-		if held {
-			return "it is not parked, or holds a buffer"
-		}
-		return ""
-	})
-}
