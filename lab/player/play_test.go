@@ -314,7 +314,7 @@ func TestTheAPIMovesMidPlay(t *testing.T) {
 		}
 	}
 	o := l.options()
-	o.Speed = 20
+	o.Speed = 8
 	r := mustPlay(t, l, o)
 	<-moved
 	if r.SecondsPlayed != 20 || r.Rebuffers != 0 {

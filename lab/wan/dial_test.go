@@ -318,8 +318,8 @@ func TestDatagrams(t *testing.T) {
 			t.Fatalf("got %q, %v, want %q", b[:n], err, want)
 		}
 	}
-	if took := time.Since(start); took < rtt || took > rtt+50*time.Millisecond {
-		t.Errorf("took %v, want about %v", took, rtt)
+	if took := time.Since(start); took < rtt {
+		t.Errorf("took %v, want %v at least", took, rtt)
 	}
 	_ = c.SetReadDeadline(time.Now())
 	if _, err := c.Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
