@@ -3,8 +3,10 @@ package gateway
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/flix-lab/flix/services/gateway/wire"
@@ -57,13 +59,40 @@ func (c *h2) read(w http.ResponseWriter, r *http.Request) *Exchange {
 		req.Body = http.NoBody
 		return ex
 	}
+	d := &deadline{set: http.NewResponseController(w).SetReadDeadline}
+	ex.OnDone(func(*Exchange) { d.end() })
 	req.Body = &clientBody{
 		src: r.Body, left: c.s.settings.maxBody.Load(),
-		arm:     http.NewResponseController(w).SetReadDeadline,
+		arm:     d.arm,
 		timeout: 10 * c.s.d.Timing.RPCTimeout.D(),
 	}
 	req.Trailer = func() Header { return wire.FromHTTP(r.Trailer) }
 	return ex
+}
+
+// deadline sets the read deadline of a request's body as long as its handler
+// runs. A server that answered early leaves a goroutine that still reads the
+// body, and net/http's stream must not be touched once its handler is over.
+type deadline struct {
+	mu   sync.Mutex
+	set  func(time.Time) error
+	over bool
+}
+
+func (d *deadline) arm(t time.Time) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.over {
+		return net.ErrClosed
+	}
+	return d.set(t)
+}
+
+// end lets nobody set it any more, and waits for whoever does.
+func (d *deadline) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.over = true
 }
 
 // interimWriter passes interim answers on.
