@@ -22,7 +22,7 @@ GOLANGCI    ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@
 
 SOURCES := $(wildcard *.go) .ci cmd fixtures lab oca services topology
 
-.PHONY: help build test test-long race lint lint-full bench bench-containers bench-evcache fuzz fixtures generate verify demo man picture clean bench-registry bench-oca bench-edge bench-abr
+.PHONY: help build test test-long race lint lint-full bench bench-containers bench-evcache fuzz fixtures generate verify demo man picture clean bench-registry bench-oca bench-edge bench-abr bench-steering
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,9 @@ bench-evcache: ## the EVCache client beside gomemcache, on the real memcached if
 
 bench-registry: build ## measure the registry with 10,000 instances, beside Eureka's own server (needs Java and Maven)
 	$(GO) run ./lab/bench/registry -flix bin/flix
+
+bench-steering: ## decisions a second on one core over 1.2 million prefixes, 2,000 appliances and 100,000 titles
+	$(GO) test -run '^$$' -bench 'Planet|Announce' -benchmem ./services/steering
 
 bench-oca: build ## measure an appliance beside nginx: bytes, processor time, a 100 ms path, idle connections (needs nginx and wrk)
 	$(GO) run ./lab/bench/oca -flix bin/flix -rounds $(RUNS)

@@ -78,6 +78,7 @@ const (
 type table struct {
 	routes routes
 	apps   []*appliance // by slot; nil is gone
+	lots   []lot        // by slot, beside one another: most of a decision reads them
 	states states
 	// exchanges are the appliances at exchanges, a group for each region.
 	exchanges []*group
@@ -180,8 +181,8 @@ func (t *table) consider(q *query, r *reach, tier int, expiryMS int64, s *seen) 
 		if !s.add(slot) {
 			continue // by a longer prefix
 		}
-		a := t.apps[slot]
-		if a == nil {
+		l := &t.lots[slot]
+		if l.weight == 0 {
 			continue // gone, its routes not yet
 		}
 		state := t.states.at(slot).Load()
@@ -195,14 +196,14 @@ func (t *table) consider(q *query, r *reach, tier int, expiryMS int64, s *seen) 
 			v = stale
 		case !has:
 			v = lacking
-		case len(q.exclude) > 0 && slices.Contains(q.exclude, a.id):
+		case len(q.exclude) > 0 && slices.Contains(q.exclude, t.apps[slot].id):
 			v = excluded
 		}
 		if q.log != nil {
-			q.log.note(a, r.near, v)
+			q.log.note(t.apps[slot], r.near, v)
 		}
 		if v == kept {
-			q.take(pick{slot: slot, score: a.draw(q.key, loadOf(state)), near: r.near, tier: tier}, t)
+			q.take(pick{slot: slot, score: l.draw(q.key, loadOf(state)), near: r.near, tier: tier}, t)
 		}
 	}
 	return holds

@@ -109,9 +109,9 @@ func (m *model) build() {
 // table is what decisions shall read from now on. It costs the number of
 // appliances; the routes are as they were changed one by one.
 func (m *model) table() *table {
-	t := &table{routes: routes{m.router.publish()}, apps: make([]*appliance, len(m.slots)), states: m.states}
+	t := &table{routes: routes{m.router.publish()}, apps: make([]*appliance, len(m.slots)), lots: make([]lot, len(m.slots)), states: m.states}
 	for _, k := range m.known {
-		t.apps[k.app.slot] = k.app
+		t.apps[k.app.slot], t.lots[k.app.slot] = k.app, k.app.lot
 	}
 	byRegion := map[int]*group{}
 	for slot, a := range t.apps {
@@ -168,8 +168,8 @@ func (m *model) appliance(h *ccpb.Hello, old *appliance) *appliance {
 	}
 	a := &appliance{
 		id: h.GetAppliance(), site: h.GetSite(), region: h.GetRegion(), kind: h.GetKind(), url: h.GetClientUrl(),
-		isp: h.GetKind() == string(topology.SiteISP), slot: slot, seed: seed(h.GetAppliance()),
-		weight: max(1, float64(h.GetBandwidthBps())), routes: make(map[netip.Prefix]route, len(h.GetPrefixes())),
+		isp: h.GetKind() == string(topology.SiteISP), slot: slot, lot: lot{seed(h.GetAppliance()), max(1, float64(h.GetBandwidthBps()))},
+		routes: make(map[netip.Prefix]route, len(h.GetPrefixes())),
 	}
 	if old != nil {
 		a.health = old.health

@@ -23,12 +23,18 @@ func step(load float64) int {
 	return int(math.Floor(min(load, 1) * loadSteps))
 }
 
+// lot is what an appliance draws by; no weight is no appliance.
+type lot struct {
+	seed   uint64
+	weight float64
+}
+
 // draw is the appliance's score for a client and title at a load in steps.
-func (a *appliance) draw(key uint64, load int) float64 {
+func (l *lot) draw(key uint64, load int) float64 {
 	// A full appliance still takes its share of a last step's worth: when all
 	// are full somebody has to.
 	free := max(loadSteps-float64(load), 0.5) / loadSteps
-	return -a.weight * free / lnUnit(mix(key^a.seed))
+	return -l.weight * free / lnUnit(mix(key^l.seed))
 }
 
 // lnUnit is ln((x/2⁶⁴)) for x taken as a number between 0 and 1, to within 1e-4,

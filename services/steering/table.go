@@ -13,8 +13,7 @@ type appliance struct {
 	isp                         bool
 	routes                      map[netip.Prefix]route
 	slot                        int
-	weight                      float64 // bandwidth, in bits per second
-	seed                        uint64
+	lot                         lot // its weight is the bandwidth, in bits per second
 	health                      *atomic.Pointer[health]
 }
 

@@ -141,10 +141,10 @@ func (s *Server) whatIf(lose []string) (WhatIf, error) {
 		}
 	}
 	without := *t
-	without.apps = slices.Clone(t.apps)
+	without.apps, without.lots = slices.Clone(t.apps), slices.Clone(t.lots)
 	for slot, a := range without.apps {
 		if a != nil && slices.Contains(lose, a.site) {
-			without.apps[slot] = nil
+			without.apps[slot], without.lots[slot] = nil, lot{}
 		}
 	}
 	sites := map[string]*SiteShare{}
