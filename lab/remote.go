@@ -169,6 +169,10 @@ func (r *remotes) json(req *http.Request, id string, out any) error {
 	if err != nil {
 		return &services.Error{Op: id, Kind: services.Unavailable, Err: err}
 	}
+	var p services.Problem
+	if resp.StatusCode >= http.StatusBadRequest && json.Unmarshal(b, &p) == nil && p.Kind != "" {
+		return &services.Error{Kind: p.Kind, Reason: p.Reason, Msg: p.Error, Remedy: p.Remedy}
+	}
 	if resp.StatusCode >= http.StatusBadRequest {
 		return services.Errorf(services.KindFromHTTP(resp.StatusCode), "%s %s: %s", id, req.URL.Path, bytes.TrimSpace(b))
 	}

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -66,22 +65,9 @@ func (l *Lab) askSteering(ctx context.Context, region, path string, out any) err
 		err = l.admin(short, s, http.MethodGet, path, nil, out)
 		cancel()
 		if err == nil || services.KindOf(err) != services.Unavailable {
-			return problemIn(err)
+			return err
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", inst.ID, problemIn(err)))
+		errs = append(errs, fmt.Errorf("%s: %w", inst.ID, err))
 	}
 	return &services.Error{Op: "steering", Kind: services.Unavailable, Msg: "no instance answers", Err: errors.Join(errs...), Remedy: "look at what runs: flix lab status"}
-}
-
-// problemIn unfolds the problem that an instance answered with.
-func problemIn(err error) error {
-	if err == nil {
-		return nil
-	}
-	_, text, ok := strings.Cut(err.Error(), ": {")
-	var p services.Problem
-	if !ok || json.Unmarshal([]byte("{"+text), &p) != nil {
-		return err
-	}
-	return &services.Error{Kind: p.Kind, Reason: p.Reason, Msg: p.Error, Remedy: p.Remedy}
 }

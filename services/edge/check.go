@@ -3,6 +3,7 @@ package edge
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
 	"slices"
@@ -98,7 +99,7 @@ func (c *checker) object(at string, o map[string]any) []string {
 			out = append(out, dotted(at, name)+": it is missing")
 		}
 	}
-	for _, name := range slices.Sorted(mapKeys(c.properties)) {
+	for _, name := range slices.Sorted(maps.Keys(c.properties)) {
 		if v, ok := o[name]; ok {
 			out = append(out, c.properties[name].faults(dotted(at, name), v)...)
 		}
@@ -111,16 +112,6 @@ func dotted(at, name string) string {
 		return name
 	}
 	return at + "." + name
-}
-
-func mapKeys(m map[string]*checker) func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 // text says what is wrong with a string; "" is nothing.

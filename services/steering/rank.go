@@ -29,8 +29,11 @@ func (s *Server) Rank(_ context.Context, req *pb.RankRequest) (*pb.RankReply, er
 		q.log = &explanation{}
 	}
 	result, ok := s.decide(&q, t, req.GetTitleId())
+	s.miss(&q)
 	if !ok {
-		return nil, s.none(&q, req.GetTitleId())
+		result, err := q.none(req.GetTitleId())
+		s.metrics.decided(kindNone, result)
+		return nil, err
 	}
 	s.metrics.decided(t.kindOf(&q.picks[0]), result)
 	s.sample.add(q.addr, req.GetTitleId())
@@ -41,7 +44,8 @@ func (s *Server) Rank(_ context.Context, req *pb.RankRequest) (*pb.RankReply, er
 	return reply, nil
 }
 
-// decide looks the title up and ranks; ok is false if nobody may serve it.
+// decide looks the title up and ranks; ok is false if nobody may serve it. It
+// counts nothing.
 func (s *Server) decide(q *query, t *table, titleID string) (r result, ok bool) {
 	hash := fnv(titleID)
 	if q.title = s.titles.load(titleID, hash); q.title == nil {
@@ -57,7 +61,6 @@ func (s *Server) decide(q *query, t *table, titleID string) (r result, ok bool) 
 		q.lenient, r = true, resultStale
 		t.decide(q, p, s.expiry.Milliseconds())
 	}
-	s.miss(q)
 	return r, q.n > 0
 }
 
@@ -90,19 +93,16 @@ func (s *Server) miss(q *query) {
 	s.metrics.missed(cause, q.nearest)
 }
 
-// none is the error of a ranking without a result.
-func (s *Server) none(q *query, titleID string) error {
+// none is the error of a ranking without a result, and what to count it as.
+func (q *query) none(titleID string) (result, error) {
 	switch {
 	case q.title == nil:
-		s.metrics.decided(kindNone, resultNoReplica)
-		return services.Errorf(services.NotFound, "steering.Rank: no appliance knows the title %s", titleID).
+		return resultNoReplica, services.Errorf(services.NotFound, "steering.Rank: no appliance knows the title %s", titleID).
 			WithReason(services.ReasonNoReplica)
 	case q.title.holders.empty():
-		s.metrics.decided(kindNone, resultNoReplica)
-		return services.Errorf(services.NotFound, "steering.Rank: no appliance holds all of %s, version %d", titleID, q.title.version).
+		return resultNoReplica, services.Errorf(services.NotFound, "steering.Rank: no appliance holds all of %s, version %d", titleID, q.title.version).
 			WithReason(services.ReasonNoReplica).WithRemedy("wait until its fill is done: flix fill status")
 	}
-	s.metrics.decided(kindNone, resultUnhealthy)
-	return services.Errorf(services.Unavailable, "steering.Rank: of the appliances that hold %s none is healthy and not excluded", titleID).
+	return resultUnhealthy, services.Errorf(services.Unavailable, "steering.Rank: of the appliances that hold %s none is healthy and not excluded", titleID).
 		WithReason(services.ReasonNoReplica).WithRemedy("look at the appliances: flix status")
 }

@@ -18,11 +18,12 @@ import (
 
 func newBench(tb testing.TB, topo topology.Topology) *Server {
 	tb.Helper()
-	s := &Server{deps: Deps{Region: "us-east", Timing: topology.LabTiming()}, expiry: time.Hour, log: telemetry.Discard().Log}
+	tel := telemetry.Discard()
+	s := &Server{deps: Deps{Region: "us-east", Timing: topology.LabTiming(), Tel: tel}, expiry: time.Hour, log: tel.Log}
 	s.table.Store(&table{routes: routes{new(bart.Table[*origin])}})
 	s.SetTopology(topo)
 	s.model = newModel(s)
-	s.metrics = newMetrics(telemetry.Discard().Metrics, s)
+	s.metrics = newMetrics(tel.Metrics, s)
 	s.model.begin()
 	return s
 }

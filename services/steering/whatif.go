@@ -2,8 +2,8 @@ package steering
 
 import (
 	"cmp"
-	"encoding/json"
 	"maps"
+	"math"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -85,11 +85,7 @@ func (s *Server) RegisterAdmin(mux *http.ServeMux, key string) {
 func answer(w http.ResponseWriter, f func() (any, error)) {
 	v, err := f()
 	if err != nil {
-		b, merr := json.Marshal(services.ProblemOf(err))
-		if merr != nil { // it holds strings only
-			panic("steering: problem: " + merr.Error())
-		}
-		http.Error(w, string(b), services.KindOf(err).HTTPStatus())
+		telemetry.WriteJSON(w, services.KindOf(err).HTTPStatus(), services.ProblemOf(err))
 		return
 	}
 	telemetry.WriteJSON(w, http.StatusOK, v)
@@ -104,7 +100,8 @@ func (s *Server) explain(ip, titleID string) (Explained, error) {
 	q := query{addr: addr.Unmap().WithZone(""), nowMS: time.Now().UnixMilli(), want: most, log: &explanation{}}
 	t := s.table.Load()
 	if _, ok := s.decide(&q, t, titleID); !ok {
-		out.Error = s.none(&q, titleID).Error()
+		_, err := q.none(titleID)
+		out.Error = err.Error()
 	}
 	if q.title == nil {
 		return out, services.Errorf(services.NotFound, "no appliance knows the title %q", titleID).WithReason(services.ReasonNoReplica).WithRemedy("flix title ls lists the titles")
@@ -193,12 +190,10 @@ func (s *Server) whatIf(lose []string) (WhatIf, error) {
 		}
 	}
 	slices.SortFunc(out.Sites, func(a, b SiteShare) int {
-		return cmp.Or(-cmp.Compare(abs(a.After-a.Before), abs(b.After-b.Before)), cmp.Compare(a.Site, b.Site))
+		return cmp.Or(-cmp.Compare(math.Abs(a.After-a.Before), math.Abs(b.After-b.Before)), cmp.Compare(a.Site, b.Site))
 	})
 	return out, nil
 }
-
-func abs(x float64) float64 { return max(x, -x) }
 
 // choice is whom a decision names first.
 type choice struct {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/telemetry/telemetrytest"
 )
 
 // The loss of an ISP's site moves its clients to an exchange, and nobody else.
@@ -57,6 +58,11 @@ func TestExplainNamesEveryone(t *testing.T) {
 	}
 	if len(seen) != len(s.model.known) {
 		t.Errorf("%d of %d appliances are explained", len(seen), len(s.model.known))
+	}
+	for _, name := range []string{"steering_decisions_total", "steering_misses_total"} {
+		if n, _ := telemetrytest.Metric(t, s.deps.Tel.Metrics, name, nil); n != 0 {
+			t.Errorf("%s counts %v explanations", name, n)
+		}
 	}
 	if _, err := s.explain("nobody", "tt-0"); services.KindOf(err) != services.Invalid {
 		t.Errorf("no address: %v", err)
