@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -158,12 +159,18 @@ func greeted(ctx context.Context, addr string) error {
 	return nil
 }
 
+// ownSQL is the address of the server beside the unit. A region that is leaving
+// is in nobody's world any more, and is still asked to hand over.
+func (u *unit) ownSQL(context.Context) (string, error) {
+	return cmp.Or(u.w.sqlNodes()[u.spec.Region], u.spec.Addr(topology.PortRPC)), nil
+}
+
 // sidecarSQL keeps a MariaDB server: its part in the replication, and the
 // replication's way over the WAN, which begins here.
 func sidecarSQL(u *unit) (services.Unit, error) {
 	via := &vias{u: u, ports: map[string]int{}}
 	keeper, err := mariadb.NewKeeper(mariadb.KeeperConfig{
-		Region: u.spec.Region, Primary: u.spec.Primary, Local: localNode(u.w.sqlNodes, u.spec.Region),
+		Region: u.spec.Region, Primary: u.spec.Primary, Local: u.ownSQL,
 		Nodes: u.w.sqlNodes, Via: via.of,
 		Accounts: containers.Accounts(u.world.key), Rebuild: true, RPC: u.ls.TCP[topology.PortReplication],
 		Dial: u.dial(), Timing: u.farTiming(), Tel: u.tel,
