@@ -56,6 +56,8 @@ type Lab struct {
 	squeezing   sync.Mutex
 	stopSqueeze atomic.Pointer[context.CancelFunc]
 
+	scaler scaler
+
 	mu     sync.Mutex // guards what follows, and busy
 	intent *intent
 	secret secrets

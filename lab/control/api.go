@@ -271,6 +271,10 @@ type AddTitleResult struct {
 type FailoverRequest struct {
 	Region string `json:"region"`
 	DryRun bool   `json:"dry_run,omitempty"`
+	// Pace is fast or safe; "" is fast.
+	Pace string `json:"pace,omitempty"`
+	// Unchecked leaves out the writes that are made meanwhile, and read back.
+	Unchecked bool `json:"unchecked,omitempty"`
 }
 
 // Failover is the report of an evacuation or a failback.

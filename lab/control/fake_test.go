@@ -28,6 +28,10 @@ type fakeEngine struct {
 	spans []Span
 }
 
+func (*fakeEngine) Scale(context.Context) (Scale, error) { return Scale{}, nil }
+
+func (*fakeEngine) SetScale(context.Context, ScaleRequest) (Scale, error) { return Scale{}, nil }
+
 func (f *fakeEngine) called(what string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
