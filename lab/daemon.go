@@ -71,6 +71,7 @@ func runDaemon(ctx context.Context, env Env, p Paths, ready func()) error {
 	var background sync.WaitGroup
 	background.Go(func() { l.watch(ctx) })
 	background.Go(func() { l.autoscale(ctx) })
+	background.Go(func() { l.sentinel(ctx) })
 	ready()
 	slog.Info("daemon is up", "lab", p.Name, "pid", os.Getpid())
 	l.log.Add("daemon.up", p.Name, "daemon started", map[string]any{"pid": os.Getpid()})

@@ -54,7 +54,7 @@ func (l *Lab) move(ctx context.Context, verb string, r control.FailoverRequest, 
 	if m := i.Moving; m != nil && !r.DryRun && (m.Region != r.Region || m.Verb != verb) {
 		return control.Failover{}, services.Errorf(services.Conflict, "a %s of %s was cut short", m.Verb, m.Region).WithRemedy("finish it first: flix %s %s", m.Verb, m.Region)
 	}
-	run := &evacuate.Run{Planet: planet{l}, ID: newID(), Progress: func(kind, text string, data map[string]any) {
+	run := &evacuate.Run{Planet: planet{l}, ID: newID(), Pace: r.Pace, Progress: func(kind, text string, data map[string]any) {
 		l.log.Add(kind, r.Region, text, data)
 		if p != nil {
 			p(control.Event{At: time.Now().UTC(), Kind: kind, Subject: r.Region, Text: text, Data: data})
@@ -68,7 +68,7 @@ func (l *Lab) move(ctx context.Context, verb string, r control.FailoverRequest, 
 		watch *moveWatch
 	)
 	if !r.DryRun {
-		watch = l.watchMove(ctx, r)
+		watch = l.watchMove(ctx, verb, r, p)
 		tell := run.Progress
 		run.Progress = func(kind, text string, data map[string]any) {
 			watch.heard(kind, text, data)
@@ -231,6 +231,7 @@ func (p planet) Edge(ctx context.Context, region string) (evacuate.Edge, error) 
 		sum.Inflight += a.Inflight
 		sum.BusySeconds += a.BusySeconds
 		sum.Answered += a.Answered
+		sum.Failed += a.Failed
 		sum.Concurrency += a.Concurrency
 		if at := time.UnixMilli(a.LastClientMS); a.LastClientMS > 0 && at.After(sum.LastClient) {
 			sum.LastClient = at
@@ -246,6 +247,7 @@ type edgeAnswer struct {
 	Inflight       int     `json:"inflight"`
 	BusySeconds    float64 `json:"busy_seconds"`
 	Answered       uint64  `json:"answered"`
+	Failed         uint64  `json:"failed"`
 	Concurrency    int     `json:"concurrency"`
 }
 

@@ -44,6 +44,8 @@ type intent struct {
 	// IdleStop is how long nobody may ask for anything before the lab stops; 0
 	// is never.
 	IdleStop time.Duration `json:"idle_stop,omitempty"`
+	// Watching says that a sick region is to be evacuated.
+	Watching bool `json:"watching,omitempty"`
 	// Moving is the evacuation in progress, for resumption after a crash.
 	Moving *moving `json:"moving,omitempty"`
 }

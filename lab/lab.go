@@ -65,6 +65,8 @@ type Lab struct {
 	moves  []control.Failover
 	// warming is how far the zones are that are being warmed, by REGION/ZONE.
 	warming map[string]evcache.Warmed
+	// symptoms are what the sentinel saw last.
+	symptoms []control.Symptom
 }
 
 var _ control.Engine = (*Lab)(nil)

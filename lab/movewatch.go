@@ -30,7 +30,10 @@ const (
 // moveWatch looks at the lab while a region is evacuated or returned: what
 // viewers felt, where requests went, and whether writes survived.
 type moveWatch struct {
-	l       *Lab
+	l    *Lab
+	verb string
+	// tell is told of every look; it may be nil.
+	tell    control.Progress
 	region  string
 	regions []string
 	began   time.Time
@@ -55,7 +58,12 @@ type moveWatch struct {
 	rebuffer []record.Point
 	playing  []record.Point
 	latency  []record.Point
+	errors   []record.Point
+	p99      []record.Point
+	starts   []record.Point
 	last     map[string]regionLoad
+	times    latencies
+	begun    float64
 	lastAt   time.Time
 	notes    []string
 }
@@ -76,9 +84,9 @@ func (f felt) ratio() float64 {
 }
 
 // watchMove begins to look, and to write.
-func (l *Lab) watchMove(ctx context.Context, r control.FailoverRequest) *moveWatch {
+func (l *Lab) watchMove(ctx context.Context, verb string, r control.FailoverRequest, p control.Progress) *moveWatch {
 	i := l.current()
-	w := &moveWatch{l: l, region: r.Region, regions: i.Topology.RegionNames(), began: time.Now(), sessions: map[string]control.Session{}, requests: map[string][]record.Point{}}
+	w := &moveWatch{l: l, verb: verb, tell: p, region: r.Region, regions: i.Topology.RegionNames(), began: time.Now(), sessions: map[string]control.Session{}, requests: map[string][]record.Point{}}
 	if _, ok := i.Topology.Region(r.Region); !ok {
 		return w // it will be refused
 	}
@@ -147,12 +155,16 @@ func (w *moveWatch) look(ctx context.Context) {
 	if err != nil {
 		sessions = nil // the pipeline is out of reach: nothing is known of viewers
 	}
-	loads := map[string]regionLoad{}
+	loads, starts := map[string]regionLoad{}, 0.0
 	for _, r := range w.regions {
 		if e, err := (planet{w.l}).Edge(ctx, r); err == nil {
-			loads[r] = regionLoad{requests: e.ClientRequests, answered: e.Answered, busy: e.BusySeconds}
+			loads[r] = regionLoad{requests: e.ClientRequests, answered: e.Answered, failed: e.Failed, busy: e.BusySeconds}
+		}
+		if !w.l.isDown(r) {
+			starts += w.l.playsBegun(ctx, r)
 		}
 	}
+	times := w.l.edgeLatencies(ctx, w.regions)
 	if ctx.Err() != nil {
 		return
 	}
@@ -167,14 +179,41 @@ func (w *moveWatch) look(ctx context.Context) {
 		w.rebuffer = append(w.rebuffer, record.Point{At: at, Value: delta.ratio()})
 		w.playing = append(w.playing, record.Point{At: at, Value: float64(active)})
 		w.rates(loads, now, at)
+		if w.last != nil {
+			p99, rate := times.quantile(0.99, w.times), max(starts-w.begun, 0)/max(now.Sub(w.lastAt).Seconds(), 0.001)
+			w.p99 = append(w.p99, record.Point{At: at, Value: p99})
+			w.starts = append(w.starts, record.Point{At: at, Value: rate})
+			w.show(active, delta, p99, rate)
+		}
 	}
-	w.last, w.lastAt = loads, now
+	w.last, w.lastAt, w.times, w.begun = loads, now, times, starts
+}
+
+// show tells whoever watches what the last look saw. The caller holds the lock.
+func (w *moveWatch) show(active int, delta felt, p99, starts float64) {
+	if w.tell == nil {
+		return
+	}
+	rates := map[string]any{}
+	for r, points := range w.requests {
+		if n := len(points); n > 0 {
+			rates[r] = points[n-1].Value
+		}
+	}
+	data := map[string]any{"requests": rates, "playing": active, "rebuffer": delta.ratio(), "starts": starts, "p99_ms": p99, "mean_ms": 0.0, "failed": 0.0}
+	if n := len(w.latency); n > 0 {
+		data["mean_ms"] = w.latency[n-1].Value
+	}
+	if n := len(w.errors); n > 0 {
+		data["failed"] = w.errors[n-1].Value
+	}
+	w.tell(control.Event{At: time.Now().UTC(), Kind: w.verb + ".look", Subject: w.region, Text: fmt.Sprintf("%d plays under way", active), Data: data})
 }
 
 // regionLoad is what a region's gateways have counted.
 type regionLoad struct {
-	requests, answered uint64
-	busy               float64
+	requests, answered, failed uint64
+	busy                       float64
 }
 
 // rates adds what came per second to the series. The caller holds the lock.
@@ -184,7 +223,7 @@ func (w *moveWatch) rates(loads map[string]regionLoad, now time.Time, at float64
 		return
 	}
 	var busy float64
-	var answered uint64
+	var answered, failed uint64
 	for _, r := range w.regions {
 		b, a := w.last[r], loads[r]
 		rate := 0.0
@@ -194,6 +233,9 @@ func (w *moveWatch) rates(loads map[string]regionLoad, now time.Time, at float64
 		if a.answered >= b.answered && a.busy >= b.busy {
 			busy, answered = busy+a.busy-b.busy, answered+a.answered-b.answered
 		}
+		if a.failed >= b.failed {
+			failed += a.failed - b.failed
+		}
 		w.requests[r] = append(w.requests[r], record.Point{At: at, Value: rate})
 	}
 	mean := 0.0
@@ -201,6 +243,7 @@ func (w *moveWatch) rates(loads map[string]regionLoad, now time.Time, at float64
 		mean = busy / float64(answered) * 1000
 	}
 	w.latency = append(w.latency, record.Point{At: at, Value: mean})
+	w.errors = append(w.errors, record.Point{At: at, Value: float64(failed)})
 }
 
 // feel compares sessions with what they were. The caller holds the lock.
@@ -286,8 +329,11 @@ func (w *moveWatch) fill(rec *record.Record, rep control.Failover, during, after
 	}
 	rec.Series = append(rec.Series,
 		record.Series{Name: "plays under way", Points: w.playing},
+		record.Series{Name: "starts", Unit: "1/s", Points: w.starts},
+		record.Series{Name: "errors", Points: w.errors},
 		record.Series{Name: "rebuffer ratio", Points: w.rebuffer},
-		record.Series{Name: "mean latency", Unit: "ms", Points: w.latency})
+		record.Series{Name: "mean latency", Unit: "ms", Points: w.latency},
+		record.Series{Name: "latency p99", Unit: "ms", Points: w.p99})
 	if rep.Error != "" {
 		rec.Notes = append(rec.Notes, rep.Error)
 	}

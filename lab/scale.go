@@ -276,7 +276,7 @@ func (l *Lab) measure(ctx context.Context, k scaleKey) error {
 	if err != nil {
 		return err
 	}
-	limit := l.limitOf(ctx, k)
+	limit, _ := l.limitOf(ctx, k)
 	i := l.current()
 	warmUp := i.Policies[k.region][k.role].WarmUp
 	stream := i.Topology.Timing.RPCTimeout.D() * 4
@@ -311,16 +311,16 @@ func (l *Lab) measure(ctx context.Context, k scaleKey) error {
 
 // limitOf is how many requests an instance of a service may have under way: as
 // the region's gateways are set for themselves and for the APIs behind them,
-// else the assumed limit.
-func (l *Lab) limitOf(ctx context.Context, k scaleKey) float64 {
+// else the assumed limit, which is then not known.
+func (l *Lab) limitOf(ctx context.Context, k scaleKey) (limit float64, known bool) {
 	switch k.role {
 	case topology.RoleGateway, topology.RoleSignup, topology.RoleDiscovery, topology.RolePlay:
 	default:
-		return assumedLimit
+		return assumedLimit, false
 	}
 	e, err := planet{l}.Edge(ctx, k.region)
 	if err != nil || e.Gateways == 0 || e.Concurrency == 0 {
-		return assumedLimit
+		return assumedLimit, false
 	}
-	return float64(e.Concurrency) / float64(max(len(instancesOf(l.current(), k)), 1))
+	return float64(e.Concurrency) / float64(max(len(instancesOf(l.current(), k)), 1)), true
 }

@@ -11,6 +11,12 @@ import (
 type State struct {
 	lastUp, lastDown time.Time
 	trend            trend
+	recent           []sample // oldest first
+}
+
+type sample struct {
+	at   time.Time
+	load float64
 }
 
 // Load of a service as measured since the last decision.
@@ -28,6 +34,11 @@ type Decision struct {
 }
 
 const (
+	// window is the time over which a load counts for growth: one burst is no
+	// reason. For shrinking it is the cool-down.
+	window = 3 * time.Second
+	// maxSamples bounds what is remembered.
+	maxSamples = 4096
 	// slack is how much above its target a service may be before it grows: a
 	// measurement is never exact.
 	slack = 1.05
@@ -66,20 +77,39 @@ func (p Policy) Decide(s *State, now time.Time, have, fresh int, l Load) Decisio
 
 // track compares a load with its target.
 func (p Policy) track(s *State, now time.Time, have int, l Load) (int, string) {
-	s.trend.add(now, l.Total)
-	load, reason := l.Total, fmt.Sprintf("%s %.2f each of %g", p.Metric, l.Total/float64(max(have, 1)), p.Target)
+	mean, most := s.remember(now, l.Total, max(p.DownCooldown, window))
+	s.trend.add(now, mean)
+	load, reason := mean, fmt.Sprintf("%s %.2f each of %g", p.Metric, mean/float64(max(have, 1)), p.Target)
 	if p.Predict > 0 {
 		if ahead := s.trend.ahead(p.Predict); ahead > load {
-			load, reason = ahead, fmt.Sprintf("%s %.2f in all, %.2f in %s", p.Metric, l.Total, ahead, p.Predict)
+			load, reason = ahead, fmt.Sprintf("%s %.2f in all, %.2f in %s", p.Metric, mean, ahead, p.Predict)
 		}
 	}
 	if load > p.Target*slack*float64(have) {
 		return int(math.Ceil(load / p.Target)), reason
 	}
-	if least := max(int(math.Ceil(load/(p.Target*ease))), 1); least < have {
+	if least := max(int(math.Ceil(max(load, most)/(p.Target*ease))), 1); least < have {
 		return least, reason
 	}
 	return have, reason
+}
+
+// remember keeps a load, and returns the mean of the last moments and the most
+// of a longer time.
+func (s *State) remember(now time.Time, load float64, keep time.Duration) (mean, most float64) {
+	s.recent = append(s.recent, sample{now, load})
+	for len(s.recent) > maxSamples || now.Sub(s.recent[0].at) > keep {
+		s.recent = s.recent[1:]
+	}
+	n := 0
+	for _, x := range s.recent {
+		most = max(most, x.load)
+		if now.Sub(x.at) <= window {
+			mean += x.load
+			n++
+		}
+	}
+	return mean / float64(n), most
 }
 
 // hold keeps to the cool-downs: growth waits for what is warming up, and

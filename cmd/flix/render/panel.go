@@ -64,3 +64,14 @@ func Spark(values []float64) string {
 	}
 	return b.String()
 }
+
+// Above prints a line that stays, above the panel; the panel comes back with
+// the next Show.
+func (p *Panel) Above(line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.s.TTY {
+		p.clear()
+	}
+	p.s.Printf("%s\n", line)
+}
