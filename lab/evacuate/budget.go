@@ -122,15 +122,14 @@ const (
 )
 
 // settleCaches waits, a bounded time, until the savers' caches answer most reads
-// of a share: a cold one would pass its load to the stores.
-func (r *Run) settleCaches(ctx context.Context, savers []string) error {
-	before, err := r.reads(ctx, savers)
-	if err != nil {
-		return err
-	}
+// of a share: a cold one would pass its load to the stores. before is what they
+// had counted when the share began.
+func (r *Run) settleCaches(ctx context.Context, savers []string, before Caches) error {
 	for look := 0; look < missLooks; look++ {
-		if err := sleep(ctx, r.timing.EvacuationStep.D()/4); err != nil {
-			return err
+		if look > 0 {
+			if err := sleep(ctx, r.timing.EvacuationStep.D()); err != nil {
+				return err
+			}
 		}
 		after, err := r.reads(ctx, savers)
 		if err != nil {

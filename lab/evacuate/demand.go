@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/services"
@@ -153,12 +156,16 @@ func (r *Run) lossBorne(savers int) error {
 // watched are the services of some regions.
 func (r *Run) watched(ctx context.Context, regions []string) (map[string]map[topology.Role]Service, error) {
 	out := map[string]map[topology.Role]Service{}
+	var mu sync.Mutex
+	var g errgroup.Group
 	for _, name := range regions {
-		s, err := r.Planet.Services(ctx, name, planned)
-		if err != nil {
-			return nil, err
-		}
-		out[name] = s
+		g.Go(func() error {
+			s, err := r.Planet.Services(ctx, name, planned)
+			mu.Lock()
+			defer mu.Unlock()
+			out[name] = s
+			return err
+		})
 	}
-	return out, nil
+	return out, g.Wait()
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/flix-lab/flix/services"
 )
 
@@ -54,13 +56,18 @@ func (r *Run) scale(ctx context.Context, savers []string) (string, error) {
 // check plays near every saver: one that cannot serve its own viewers shall
 // not get more.
 func (r *Run) check(ctx context.Context, savers []string) error {
+	var g errgroup.Group
 	for _, s := range savers {
-		if err := r.play(ctx, s); err != nil {
+		g.Go(func() error {
+			err := r.play(ctx, s)
+			if err == nil {
+				return nil
+			}
 			return &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: err,
 				Msg: fmt.Sprintf("a play near %s fails: it cannot save another region", s), Remedy: "mend it first: flix lab status, flix events"}
-		}
+		})
 	}
-	return nil
+	return g.Wait()
 }
 
 func (r *Run) proxy(ctx context.Context, region string, savers []string, steps []float64) (string, error) {
@@ -83,6 +90,10 @@ func (r *Run) settle(ctx context.Context, region string, share float64, savers [
 	if err != nil {
 		return err
 	}
+	reads, err := r.reads(ctx, savers)
+	if err != nil {
+		return err
+	}
 	if err := sleep(ctx, r.patience()); err != nil {
 		return err
 	}
@@ -93,7 +104,7 @@ func (r *Run) settle(ctx context.Context, region string, share float64, savers [
 	if why := r.spent(before, after, savers); why != "" && share > 0 {
 		return services.Errorf(services.Exhausted, "with %.0f%% of the requests at the savers %s", share*100, why).WithRemedy("look at the savers: flix lab status, flix events; more instances there may help")
 	}
-	if err := r.settleCaches(ctx, savers); err != nil {
+	if err := r.settleCaches(ctx, savers, reads); err != nil {
 		return err
 	}
 	if err := r.play(ctx, region); err != nil || r.failures() > 0 {
