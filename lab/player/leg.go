@@ -150,7 +150,7 @@ func (s *session) headOnly(ctx context.Context) error {
 func (s *session) head(ctx context.Context) (err error) {
 	ctx, span := s.tel.Tracer.Start(ctx, "head")
 	defer func() { telemetry.End(span, err) }()
-	o := object{name: "index", path: s.reply.IndexPath}
+	o := object{name: "index", path: s.reply.IndexPath, data: s.cmcd("m", 0, 0)}
 	for {
 		src, err := s.source(ctx)
 		if err != nil {
@@ -176,6 +176,7 @@ func (s *session) headOf(ctx context.Context, src *source, o object) error {
 	if err != nil {
 		return err
 	}
+	o.data.set(req.Header)
 	resp, err := src.client.Do(req)
 	if err != nil {
 		return err

@@ -140,9 +140,17 @@ func (p Phase) Bar(seconds float64, width int) string {
 	if seconds <= 0 {
 		return strings.Repeat(" ", width)
 	}
-	from := min(int(p.From/seconds*float64(width)), width-1)
-	to := min(max(int(math.Ceil(p.To/seconds*float64(width))), from+1), width)
+	from := min(int(column(p.From, seconds, width)), width-1)
+	to := max(int(math.Ceil(column(p.To, seconds, width))), from+1)
 	return strings.Repeat("·", from) + strings.Repeat("█", to-from) + strings.Repeat("·", width-to)
+}
+
+// column of a time, within a width.
+func column(at, seconds float64, width int) float64 {
+	if !(seconds > 0) {
+		return 0
+	}
+	return min(max(at/seconds*float64(width), 0), float64(width))
 }
 
 // Bars draws a series as a bar of text: the mean of each of
@@ -150,10 +158,7 @@ func (p Phase) Bar(seconds float64, width int) string {
 func (s Series) Bars(seconds float64, width int) (bars string, top float64) {
 	sums, n := make([]float64, width), make([]int, width)
 	for _, p := range s.Points {
-		i := 0
-		if seconds > 0 {
-			i = min(max(int(p.At/seconds*float64(width)), 0), width-1)
-		}
+		i := min(int(column(p.At, seconds, width)), width-1)
 		sums[i] += p.Value
 		n[i]++
 	}
