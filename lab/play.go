@@ -1,12 +1,9 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"net"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -89,28 +86,7 @@ func (v *Viewer) SignUp(ctx context.Context, email, password, country string) er
 		return err
 	}
 	defer edge.Close()
-	body, err := json.Marshal(signup.SignupRequest{Key: "viewer-" + email, Email: email, Name: "Viewer", Password: password, Plan: fleetPlan, Country: country})
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://api.flix.test"+signup.PathSignup, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := edge.RoundTrip(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode < http.StatusMultipleChoices || resp.StatusCode == http.StatusConflict {
-		return nil
-	}
-	var p services.Problem
-	if err := json.NewDecoder(resp.Body).Decode(&p); err != nil {
-		return services.Errorf(services.KindFromHTTP(resp.StatusCode), "sign %s up: the answer is %s", email, resp.Status)
-	}
-	return services.Wrap("sign "+email+" up", p.Err())
+	return edge.SignUp(ctx, signup.SignupRequest{Key: "viewer-" + email, Email: email, Name: "Viewer", Password: password, Plan: fleetPlan, Country: country})
 }
 
 // fleetPlan allows every device and any number of streams.

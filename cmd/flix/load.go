@@ -124,6 +124,11 @@ func runLoad(ctx context.Context, a *app, o loadOptions) error {
 	} else {
 		printLoad(a.env.out(), o, res, holds)
 	}
+	if o.out.machine() { // the data have no room for it
+		for _, e := range res.Errors {
+			msg.Printf("%s %d × %s\n", msg.Warn("!"), e.Plays, e.Text)
+		}
+	}
 	if rerr == nil {
 		msg.Printf("%s\n", msg.Dim("look at it again: flix report "+id))
 	}

@@ -145,6 +145,7 @@ func (f fillStatus) appliance(t testing.TB, name string) applianceFill {
 }
 
 type moveReport struct {
+	ID                    string    `json:"id"`
 	Region                string    `json:"region"`
 	State                 string    `json:"state"`
 	DryRun                bool      `json:"dry_run"`

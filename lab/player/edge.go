@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/signup"
 )
 
 // Edge is a client's way to the public API without a play: the same DNS, WAN,
@@ -38,6 +39,16 @@ func (e *Edge) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // SignIn returns a token of the member that the options name.
 func (e *Edge) SignIn(ctx context.Context) (string, error) { return e.s.signIn(ctx) }
+
+// SignUp makes a member, or finds that there is one of that address. It is tried
+// again as a play's calls are: the request's key makes that safe.
+func (e *Edge) SignUp(ctx context.Context, in signup.SignupRequest) error {
+	_, err := e.s.finding.call(ctx, persistent, http.MethodPost, signup.PathSignup, in.Key, in, nil)
+	if services.KindOf(err) == services.Conflict {
+		return nil
+	}
+	return services.Wrap("sign "+in.Email+" up", err)
+}
 
 // Close ends every connection.
 func (e *Edge) Close() { e.s.hangUp() }
