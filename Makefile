@@ -14,6 +14,9 @@ TESTARGS ?=
 # e.g. -seed 2 -n 50, or -set 3G,bbb.json,25,traces/ for traces from files
 ABRARGS  ?=
 
+# e.g. -players 100 -watch 10s, or -soak 30m -seed 2
+RESILIENCEARGS ?=
+
 # The tools are run at fixed versions; a local binary may stand in for one,
 # e.g. make verify BUF=buf.
 BUF         ?= $(GO) run github.com/bufbuild/buf/cmd/buf@v1.75.0
@@ -22,7 +25,7 @@ GOLANGCI    ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@
 
 SOURCES := $(wildcard *.go) .ci cmd fixtures lab oca services topology
 
-.PHONY: help build test test-long race lint lint-full bench bench-containers bench-evcache fuzz fixtures generate verify demo man picture clean bench-registry bench-oca bench-edge bench-abr bench-steering
+.PHONY: help build test test-long race lint lint-full bench bench-containers bench-evcache fuzz fixtures generate verify demo man picture clean bench-registry bench-oca bench-edge bench-abr bench-steering bench-resilience
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +67,9 @@ bench-edge: build ## measure the gateway beside HAProxy and Caddy, and what a re
 
 bench-containers: build ## measure the containers runtime beside its stores alone (needs Docker and the images)
 	$(GO) run ./lab/bench -flix bin/flix -containers
+
+bench-resilience: build ## evacuation under 500 players, what 1,000 light players cost, a seeded soak; RESILIENCEARGS, e.g. -soak 30m -players 100
+	$(GO) run ./lab/bench -flix bin/flix -resilience $(RESILIENCEARGS)
 
 bench-evcache: ## the EVCache client beside gomemcache, on the real memcached if it is installed, and on the embedded one
 	$(GO) run ./lab/bench/evcache

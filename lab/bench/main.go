@@ -4,8 +4,12 @@
 // in a state folder of its own, several times, and prints medians beside the
 // targets, and beside a reference measured in the same run where there is one.
 //
+// With -resilience it measures an evacuation under players, what players cost,
+// and a soak with random kills instead.
+//
 // It reads what flix reports, and memory and processor time in /proc; it never
-// looks inside. It is run by "make bench".
+// looks inside. It is run by "make bench"
+// and its like.
 package main
 
 import (
@@ -35,6 +39,9 @@ type config struct {
 	runs    int
 	plays   int
 	idle    time.Duration
+	// resilience measures evacuation, players and a soak instead.
+	resilience bool
+	r          resilience
 	// containers measures the containers runtime instead.
 	containers bool
 }
@@ -47,6 +54,8 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&c.plays, "plays", 10, "plays, spread over the runs")
 	flag.DurationVar(&c.idle, "idle", 10*time.Second, "how long each lab is left alone")
 	flag.BoolVar(&c.containers, "containers", false, "measure the containers runtime beside its stores alone")
+	flag.BoolVar(&c.resilience, "resilience", false, "measure an evacuation under players, what players cost, and a soak")
+	c.r.flags()
 	flag.Parse()
 	if c.runs < 1 || c.plays < 1 || c.idle < time.Second {
 		return errors.New("-runs and -plays must be 1 or more, -idle 1s or more")
@@ -62,6 +71,9 @@ func run(ctx context.Context) (err error) {
 	defer func() {
 		err = errors.Join(err, l.clean(context.WithoutCancel(ctx)))
 	}()
+	if c.resilience {
+		return measureResilience(ctx, l, c, os.Stdout)
+	}
 	if c.containers {
 		return measureContainers(ctx, l, c, os.Stdout)
 	}

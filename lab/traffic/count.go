@@ -63,7 +63,7 @@ func (c *counts) over(r player.Report, err error, cut bool) (failed bool) {
 		return false
 	case err != nil && !cut, err == nil && !began:
 		c.failed.Add(1)
-		c.remember(err)
+		c.remember(err, r.Errors)
 		failed = true
 	}
 	c.ended.Add(1)
@@ -80,10 +80,14 @@ func (c *counts) over(r player.Report, err error, cut bool) (failed bool) {
 	return failed
 }
 
-func (c *counts) remember(err error) {
+// remember counts an error, with the last thing that went wrong before it.
+func (c *counts) remember(err error, before []string) {
 	text := "it played nothing"
 	if err != nil {
 		text = err.Error()
+	}
+	if n := len(before); n > 0 {
+		text += " (after: " + before[n-1] + ")"
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"runtime"
+
+	"strings"
+	"time"
+)
+
+// resilience is what is measured under players.
+type resilience struct {
+	players, light int
+	watch          time.Duration
+	soak           time.Duration
+	kill           time.Duration
+	seed           uint64
+}
+
+func (r *resilience) flags() {
+	flag.IntVar(&r.players, "players", 500, "players of the evacuation")
+	flag.DurationVar(&r.watch, "watch", 10*time.Second, "media that each of their plays lasts: players ÷ watch plays begin per second")
+	flag.IntVar(&r.light, "light", 1000, "light players at most; halved until no segment is late")
+	flag.DurationVar(&r.soak, "soak", time.Minute, "how long the soak takes; 0 leaves it out")
+	flag.DurationVar(&r.kill, "kill", 10*time.Second, "mean time between the soak's kills")
+	flag.Uint64Var(&r.seed, "seed", 1, "of everything random")
+}
+
+// loadResult is what is read of "flix load -o json".
+type loadResult struct {
+	Players         int     `json:"players"`
+	Plays           int     `json:"plays"`
+	PlaysFailed     int     `json:"plays_failed"`
+	RebufferRatio   float64 `json:"rebuffer_ratio"`
+	StalledPlays    int     `json:"stalled_plays"`
+	StartsPerSecond float64 `json:"starts_per_second"`
+	PlayDelay       struct {
+		P50 float64 `json:"p50"`
+		P99 float64 `json:"p99"`
+	} `json:"play_delay_ms"`
+	Bytes float64 `json:"bytes"`
+}
+
+// figure is a line of the table; target "" is none, and met counts only beside
+// one.
+type figure struct {
+	what, measured, target string
+	met                    bool
+}
+
+// measureResilience runs each part in a lab of its own.
+func measureResilience(ctx context.Context, l lab, c config, w io.Writer) error {
+	var all []figure
+	parts := []struct {
+		name string
+		do   func(context.Context, lab, config) ([]figure, error)
+	}{{"evacuation", evacuation}, {"light players", lightPlayers}, {"soak", soak}}
+	for _, p := range parts {
+		if p.name == "soak" && c.r.soak == 0 {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "%s\n", p.name)
+		if _, _, err := l.flixTimed(ctx, "lab", "up", "--runtime", "embedded", "--regions", fmt.Sprint(c.regions)); err != nil {
+			return err
+		}
+		fs, err := p.do(ctx, l, c)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		all = append(all, fs...)
+		if _, _, err := l.flixTimed(ctx, "lab", "down"); err != nil {
+			return err
+		}
+	}
+	var b strings.Builder
+	load, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(&b, "embedded runtime, %d regions, %s/%s, %d CPUs, seed %d; load average of the machine at the end %s\n\n| Figure | Measured | Target |\n|---|---|---|\n",
+		c.regions, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), c.r.seed, strings.Join(strings.Fields(string(load))[:3], " "))
+	for _, f := range all {
+		verdict := f.target
+		if f.target != "" && f.met {
+			verdict += ", met"
+		} else if f.target != "" {
+			verdict += ", missed"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", f.what, f.measured, verdict)
+	}
+	_, err = io.WriteString(w, b.String())
+	return err
+}
+
+// fleet is a "flix load" under way.
+type fleet struct {
+	cmd      *exec.Cmd
+	out, err bytes.Buffer
+}
+
+func (l lab) startLoad(ctx context.Context, args ...string) (*fleet, error) {
+	f := &fleet{}
+	f.cmd = exec.CommandContext(ctx, l.flix, append([]string{"load", "-o", "json"}, args...)...)
+	f.cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+l.work, "TMPDIR="+l.work)
+	f.cmd.Stdout, f.cmd.Stderr = &f.out, &f.err
+	return f, f.cmd.Start()
+}
+
+// wait returns the report, whatever the verdict was.
+func (f *fleet) wait() (loadResult, error) {
+	var r loadResult
+	err := f.cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return r, err
+	}
+	if jerr := json.Unmarshal(f.out.Bytes(), &r); jerr != nil {
+		return r, fmt.Errorf("flix load: %w\n%s", errors.Join(err, jerr), f.err.Bytes())
+	}
+	return r, nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// dnsTTL of the lab's timing, ms.
+const dnsTTL = 2000
+
+// evacuation evacuates and returns a region under light players.
+func evacuation(ctx context.Context, l lab, c config) ([]figure, error) {
+	ramp := 2 * c.r.watch
+	f, err := l.startLoad(ctx, "--mode", "light", "--players", fmt.Sprint(c.r.players), "--ramp", ramp.String(), "--watch", c.r.watch.String(),
+		"--duration", (ramp + 45*time.Second).String(), "--leaves", "0", "--seeks", "0", "--seed", fmt.Sprint(c.r.seed))
+	if err != nil {
+		return nil, err
+	}
+	if err := pause(ctx, ramp+5*time.Second); err != nil {
+		return nil, err
+	}
+	var move struct {
+		ID          string  `json:"id"`
+		RTOMS       float64 `json:"rto_ms"`
+		PlaysFailed int     `json:"plays_failed"`
+	}
+	if _, err := l.flixJSON(ctx, &move, "failover", "us-east", "--yes", "-o", "json"); err != nil {
+		return nil, errors.Join(err, f.cmd.Process.Kill())
+	}
+	var rep struct {
+		Figures []struct {
+			Name  string  `json:"name"`
+			Value float64 `json:"value"`
+		} `json:"figures"`
+	}
+	if _, err := l.flixJSON(ctx, &rep, "report", move.ID, "-o", "json"); err != nil {
+		return nil, errors.Join(err, f.cmd.Process.Kill())
+	}
+	of := map[string]float64{}
+	for _, x := range rep.Figures {
+		of[x.Name] = x.Value
+	}
+	r, err := f.wait()
+	if err != nil {
+		return nil, err
+	}
+	want := float64(c.r.players) / c.r.watch.Seconds()
+	return []figure{
+		{fmt.Sprintf("evacuation under %d players: plays that failed, of %d", c.r.players, r.Plays), fmt.Sprint(r.PlaysFailed), "0", r.PlaysFailed == 0},
+		{"starts per second meanwhile", fmt.Sprintf("%.1f", r.StartsPerSecond), fmt.Sprintf("%.0f", want), r.StartsPerSecond >= 0.9*want},
+		{"plays that stalled", fmt.Sprint(r.StalledPlays), "0", r.StalledPlays == 0},
+		{"rebuffer ratio before, during and after", fmt.Sprintf("%.4f, %.4f, %.4f", of["rebuffer ratio before"], of["rebuffer ratio during"], of["rebuffer ratio after"]), "", false},
+		{"RTO, with a DNS TTL of 2 s", fmt.Sprintf("%.0f ms", move.RTOMS), fmt.Sprintf("%d ms", 2*dnsTTL), move.RTOMS <= 2*dnsTTL},
+		{"writes lost, of those acknowledged", fmt.Sprintf("%.0f of %.0f", of["lost writes"], of["writes acknowledged"]), "0", of["lost writes"] == 0 && of["writes acknowledged"] > 0},
+	}, nil
+}
+
+// cost is what a process uses.
+type cost struct{ kib, cpu float64 }
+
+func costOf(pid int) (cost, error) {
+	var c cost
+	rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return c, err
+	}
+	for line := range strings.Lines(string(rollup)) {
+		if _, err := fmt.Sscanf(line, "Anonymous: %f kB", &c.kib); err == nil {
+			break
+		}
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return c, err
+	}
+	ticks, err := readTicks(string(stat))
+	c.cpu = ticks / ticksPerSecond
+	return c, err
+}
+
+// lightPlayers measures what light players cost, and how many play without a
+// late segment: it halves their number until none is.
+func lightPlayers(ctx context.Context, l lab, c config) ([]figure, error) {
+	base, _, _, err := costOfLoad(ctx, l, c, 1)
+	if err != nil {
+		return nil, err
+	}
+	var out []figure
+	for n := c.r.light; ; n /= 2 {
+		peak, r, mbit, err := costOfLoad(ctx, l, c, n)
+		if err != nil {
+			return nil, err
+		}
+		if n == c.r.light {
+			kib := (peak.kib - base.kib) / float64(n)
+			core := 100 * peak.cpu / mbit
+			out = append(out,
+				figure{fmt.Sprintf("%d light players at 1x: memory of one", n), fmt.Sprintf("%.0f KiB", kib), "100 KiB", kib <= 100},
+				figure{"processor time for 1 Mbit/s, of a core", fmt.Sprintf("%.3f %%", core), "0.05 %", core <= 0.05},
+				figure{"plays that failed, and stalled, of them", fmt.Sprintf("%d and %d of %d", r.PlaysFailed, r.StalledPlays, r.Plays), "", false})
+		}
+		if r.PlaysFailed == 0 && r.StalledPlays == 0 || n <= 8 {
+			return append(out, figure{"most light players without a failed play or a late segment, by halving", fmt.Sprint(n), "", false}), nil
+		}
+	}
+}
+
+// costOfLoad runs light players for a while. It returns their memory once all
+// watch, their processor time, the report, and how many Mbit they received.
+func costOfLoad(ctx context.Context, l lab, c config, n int) (cost, loadResult, float64, error) {
+	ramp := max(time.Duration(float64(n)/40*float64(time.Second)), time.Second) // 40 starts a second
+	const hold = 40 * time.Second
+	f, err := l.startLoad(ctx, "--mode", "light", "--players", fmt.Sprint(n), "--ramp", ramp.String(), "--duration", (ramp + hold).String(),
+		"--leaves", "0", "--seeks", "0", "--seed", fmt.Sprint(c.r.seed))
+	if err != nil {
+		return cost{}, loadResult{}, 0, err
+	}
+	if err := pause(ctx, ramp+hold-5*time.Second); err != nil {
+		return cost{}, loadResult{}, 0, err
+	}
+	now, err := costOf(f.cmd.Process.Pid)
+	if err != nil {
+		return cost{}, loadResult{}, 0, errors.Join(err, f.cmd.Process.Kill())
+	}
+	r, err := f.wait()
+	if err != nil {
+		return cost{}, loadResult{}, 0, err
+	}
+	now.cpu = (f.cmd.ProcessState.UserTime() + f.cmd.ProcessState.SystemTime()).Seconds()
+	return now, r, max(8*r.Bytes/1e6, 0.001), nil
+}
+
+// victims are services of which a region has two, or which answer from what
+// they remember: a play survives the loss of one.
+var victims = []string{"us-east/a/play/1", "us-west/b/play/2", "us-east/a/gateway/1", "us-west/b/gateway/2", "us-east/b/discovery/2", "us-west/a/signup/1"}
+
+// soak plays for a time while instances are killed and started again at seeded
+// moments.
+func soak(ctx context.Context, l lab, c config) ([]figure, error) {
+	random := rand.New(rand.NewPCG(c.r.seed, 1))
+	f, err := l.startLoad(ctx, "--players", "20", "--ramp", "5s", "--speed", "4x", "--duration", c.r.soak.String(), "--seed", fmt.Sprint(c.r.seed))
+	if err != nil {
+		return nil, err
+	}
+	end := time.Now().Add(c.r.soak - 10*time.Second)
+	if err := pause(ctx, min(10*time.Second, c.r.soak/4)); err != nil {
+		return nil, err
+	}
+	before, err := l.pss()
+	if err != nil {
+		return nil, errors.Join(err, f.cmd.Process.Kill())
+	}
+	kills := 0
+	for time.Now().Before(end) {
+		victim := victims[random.IntN(len(victims))]
+		for _, verb := range []string{"kill", "start"} {
+			if _, _, err := l.flixTimed(ctx, "lab", verb, victim); err != nil {
+				return nil, errors.Join(err, f.cmd.Process.Kill())
+			}
+		}
+		kills++
+		if err := pause(ctx, time.Duration(random.ExpFloat64()*float64(c.r.kill))); err != nil {
+			return nil, err
+		}
+	}
+	after, err := l.pss()
+	if err != nil {
+		return nil, errors.Join(err, f.cmd.Process.Kill())
+	}
+	r, err := f.wait()
+	if err != nil {
+		return nil, err
+	}
+	return []figure{
+		{fmt.Sprintf("soak of %s with %d kills: plays that failed, of %d", c.r.soak, kills, r.Plays), fmt.Sprint(r.PlaysFailed), "0", r.PlaysFailed == 0},
+		{"rebuffer ratio in it", fmt.Sprintf("%.4f", r.RebufferRatio), "", false},
+		{"memory of the lab at its begin and end, Σ PSS", fmt.Sprintf("%.0f and %.0f MiB", before, after), "flat: at most 1.3 times", after <= 1.3*before},
+	}, nil
+}
