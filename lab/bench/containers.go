@@ -68,8 +68,17 @@ func measureContainers(ctx context.Context, l lab, c config, w io.Writer) error 
 		if err != nil {
 			return err
 		}
+		roles, err := l.roles(ctx)
+		if err != nil {
+			return err
+		}
+		cpu, err := cpuByRole(ctx, roles)
+		if err != nil {
+			return err
+		}
+		fmt.Fprint(w, cpuRow("a lab that is up and filled, packed by "+pack.name, cpu))
 		if pack.name == "zone" {
-			if err := l.memories(ctx, w); err != nil {
+			if err := l.memories(ctx, w, roles); err != nil {
 				return err
 			}
 		}
@@ -79,9 +88,11 @@ func measureContainers(ctx context.Context, l lab, c config, w io.Writer) error 
 		}
 		if bare == 0 {
 			fmt.Fprintln(os.Stderr, "its stores alone")
-			if bare, err = alone(ctx, stores); err != nil {
+			var cpu map[string]float64
+			if bare, cpu, err = alone(ctx, stores); err != nil {
 				return err
 			}
+			fmt.Fprint(w, cpuRow("the stores alone", cpu))
 			fmt.Fprintf(w, "| the stores alone, by docker run, until all answer | %.1f s | reference |\n", bare/1000)
 		}
 		verdict := "met"
@@ -121,16 +132,24 @@ func (l lab) stores(ctx context.Context) ([]store, error) {
 	return all, json.Unmarshal(raw, &all)
 }
 
-// memories prints what each kind of container takes, as the engine counts it.
-func (l lab) memories(ctx context.Context, w io.Writer) error {
+// roles maps the lab's containers to their roles.
+func (l lab) roles(ctx context.Context) (map[string]string, error) {
 	ids, err := docker(ctx, "ps", "--filter", l.label(), "--format", `{{.ID}} {{.Label "lab.flix.role"}}`)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	role, args := map[string]string{}, []string{"stats", "--no-stream", "--format", "{{.ID}} {{.MemUsage}}"}
+	out := map[string]string{}
 	for line := range strings.Lines(string(ids)) {
 		id, r, _ := strings.Cut(strings.TrimSpace(line), " ")
-		role[id] = r
+		out[id] = r
+	}
+	return out, nil
+}
+
+// memories prints what each kind of container takes, as the engine counts it.
+func (l lab) memories(ctx context.Context, w io.Writer, role map[string]string) error {
+	args := []string{"stats", "--no-stream", "--format", "{{.ID}} {{.MemUsage}}"}
+	for id := range role {
 		args = append(args, id)
 	}
 	out, err := docker(ctx, args...)
@@ -171,14 +190,14 @@ const bareName = "flix-bench-bare"
 
 // alone starts the stores without a lab, all at once, and returns the
 // milliseconds until every one answers and the nodes of the cluster see one
-// another.
-func alone(ctx context.Context, stores []store) (took float64, err error) {
+// another, and the processor time of each kind by then.
+func alone(ctx context.Context, stores []store) (took float64, cpu map[string]float64, err error) {
 	if len(stores) == 0 {
-		return 0, errors.New("the lab has no real stores")
+		return 0, nil, errors.New("the lab has no real stores")
 	}
 	first, err := subnetOf(stores[0].address())
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	defer func() {
 		ctx := context.WithoutCancel(ctx)
@@ -191,11 +210,11 @@ func alone(ctx context.Context, stores []store) (took float64, err error) {
 		err = errors.Join(err, lerr, nerr)
 	}()
 	if _, err := docker(ctx, "network", "create", "--subnet", first, bareName); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	seeds, err := seedsOf(stores)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	began := time.Now()
 	g, gctx := errgroup.WithContext(ctx)
@@ -224,9 +243,19 @@ func alone(ctx context.Context, stores []store) (took float64, err error) {
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
-	return float64(time.Since(began).Microseconds()) / 1000, nil
+	took = float64(time.Since(began).Microseconds()) / 1000
+	roles := map[string]string{}
+	for n, s := range stores {
+		id, err := docker(ctx, "inspect", "--format", "{{.Id}}", fmt.Sprintf("%s-%d", bareName, n))
+		if err != nil {
+			return 0, nil, err
+		}
+		roles[strings.TrimSpace(string(id))] = s.role()
+	}
+	cpu, err = cpuByRole(ctx, roles)
+	return took, cpu, err
 }
 
 // subnetOf is the network of /20 that an address of a lab lies in.
