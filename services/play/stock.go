@@ -39,13 +39,15 @@ const (
 )
 
 // SteeringManifest is what a content steering server answers (ETSI TS 103 998,
-// 6; draft-pantos-hls-rfc8216bis, 7.1).
+// 6; draft-pantos-hls-rfc8216bis, 7.1). It has no RELOAD-URI, which is optional:
+// the next request goes where this one went, and only the player knows where
+// that is, for the API lies behind a balancer and perhaps a proxy. (A relative
+// one would do by both standards, but Shaka Player does not resolve it.)
 type SteeringManifest struct {
 	Version int `json:"VERSION"`
 	// TTL in seconds.
-	TTL       int      `json:"TTL"`
-	ReloadURI string   `json:"RELOAD-URI"`
-	Priority  []string `json:"PATHWAY-PRIORITY"`
+	TTL      int      `json:"TTL"`
+	Priority []string `json:"PATHWAY-PRIORITY"`
 }
 
 // stock is what the play API keeps for stock players.
@@ -206,7 +208,7 @@ func (s *Server) steer(r *http.Request) (any, error) {
 	now := current(r.URL.Query())
 	order := prefer(rank.GetCandidates(), now)
 	s.stock.served.WithLabelValues(fileSteering, strconv.FormatBool(now != "" && len(order) > 0 && order[0] != now)).Inc()
-	return SteeringManifest{Version: 1, TTL: max(1, int(s.d.Timing.SteeringTTL.D()/time.Second)), ReloadURI: fileSteering, Priority: order}, nil
+	return SteeringManifest{Version: 1, TTL: max(1, int(s.d.Timing.SteeringTTL.D()/time.Second)), Priority: order}, nil
 }
 
 // current is the pathway that a player says it uses; the latest of several. DASH

@@ -9,6 +9,9 @@ import { overlay } from "./overlay.js";
 import { Play } from "./watch.js";
 
 const world = await (await fetch("/lab/world")).json();
+// ?buffer=4 holds less ahead, so that what happens to an appliance is felt sooner.
+const ahead = Number(new URLSearchParams(location.search).get("buffer"));
+if (ahead > 0) world.buffer_s = Math.min(ahead, world.buffer_s);
 const kept = (name) => sessionStorage.getItem(`flix.${name}`);
 const keep = (name, value) => sessionStorage.setItem(`flix.${name}`, value);
 const regions = world.regions.map((r) => r.name);

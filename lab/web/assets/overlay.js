@@ -21,7 +21,7 @@ function facts(p) {
     ["appliance", "Appliance", p.appliance ? short(p.appliance.name) : "–"],
     ["site", "Site", p.appliance ? [p.appliance.site, kinds[p.appliance.kind]].filter(Boolean).join(", ") : "–"],
     ["region", "API region", p.region ?? "–"],
-    ["rung", "Rung", r ? `${r.originalVideoId ?? ""} ${r.height}p, ${rate(r.videoBandwidth ?? r.bandwidth)}`.trim() : "–"],
+    ["rung", "Rung", r ? `${p.track ?? ""} ${r.height}p, ${rate(r.videoBandwidth ?? r.bandwidth)}`.trim() : "–"],
     ["buffer", "Buffer", `${p.bufferS().toFixed(1)} s`],
     ["bandwidth", "Bandwidth", p.bandwidth() ? rate(p.bandwidth()) : "–"],
     ["received", "Received", size(p.bytes)],

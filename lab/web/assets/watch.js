@@ -45,10 +45,10 @@ export class Play {
     this.player = new Player();
     await this.player.attach(this.video);
     this.player.configure(settings(this.world, this.session, this.title.id));
-    this.player.configure("streaming.failureCallback", () => this.recover());
+    this.player.configure("streaming.failureCallback", (_) => this.recover());
     this.player.getNetworkingEngine().registerResponseFilter((type, response, context) => this.received(type, response, context));
     this.listen();
-    await this.player.load(this.api.url(this.answer.stock[this.format]), this.answer.position_s || undefined);
+    await this.player.load(new URL(this.api.url(this.answer.stock[this.format]), location.href).href, this.answer.position_s || undefined);
     if (this.ended) return; // closed meanwhile
     await this.video.play().catch(() => {}); // a browser that wants a click first: the controls are there
   }
@@ -75,6 +75,7 @@ export class Play {
     if (!at || context?.stream?.type === "audio") return;
     if (this.appliance && this.appliance.name !== at.name) this.switches++;
     this.appliance = at;
+    this.track = /([^/]+)\.[a-z0-9]+$/i.exec(new URL(response.uri).pathname)?.[1];
     this.changed(this);
   }
 
@@ -137,7 +138,7 @@ export class Play {
     this.reported.bytes = this.bytes;
     const body = {
       session_id: this.session, title_id: this.title.id, kind, sequence: ++this.reported.sequence, position_s: this.video.currentTime,
-      appliance: this.appliance?.name, bytes, rung: this.rung()?.originalVideoId ?? undefined, rebuffer_s: this.rebufferS, error, device: "web",
+      appliance: this.appliance?.name, bytes, rung: this.track, rebuffer_s: this.rebufferS, error, device: "web",
     };
     if (kind === "stop") body.license = this.answer.license;
     return this.api.post("/play/report", body).catch(() => {}); // the next one says the same, and more
