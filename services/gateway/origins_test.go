@@ -462,7 +462,7 @@ func TestViewIsMadeAnewWhenTheRegistryChanges(t *testing.T) {
 	}
 	e.registry.add("signup", "two", "b", "127.0.0.1:2")
 	ids := func() (out []string) {
-		for _, s := range e.instances("signup", nil) {
+		for _, s := range e.instances("signup", time.Now(), nil) {
 			out = append(out, fmt.Sprintf("%s/%d", s.id, s.rank))
 		}
 		return out
@@ -480,7 +480,7 @@ func TestPickingAllocatesNothing(t *testing.T) {
 	var room [8]server
 	if n := testing.AllocsPerRun(1000, func() {
 		now := time.Now()
-		s, _ := pick(e.instances("signup", room[:0]), nil, now)
+		s, _ := pick(e.instances("signup", now, room[:0]), nil, now)
 		s.load.tried(answered, time.Millisecond, now, time.Second)
 		e.guards.of("signup").budget.earn()
 	}); n != 0 {
@@ -502,7 +502,7 @@ func BenchmarkPick(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				now := time.Now()
-				s, _ := pick(e.instances("signup", room[:0]), nil, now)
+				s, _ := pick(e.instances("signup", now, room[:0]), nil, now)
 				s.load.tried(answered, time.Millisecond, now, time.Second)
 			}
 		})
