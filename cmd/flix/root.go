@@ -168,8 +168,8 @@ breaks it on purpose to measure what viewers feel.`,
 		}
 	}
 	add("lab", newLabCmd(a))
-	add("watch", newPlayCmd(a), newTitleCmd(a), newTraceCmd(a), newAPICmd(a), newSteerCmd(a), newLoadCmd(a), newTopCmd(a), newEventsCmd(a))
-	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a), newReportCmd(a), newScaleCmd(a), newImagesCmd(a), newABRCmd(a), newCacheCmd(a), newRegistryCmd(a), newGatewayCmd(a), newCommandCmd(a))
+	add("watch", newPlayCmd(a), newOpenCmd(a), newTitleCmd(a), newTraceCmd(a), newAPICmd(a), newSteerCmd(a), newTopCmd(a), newEventsCmd(a), newLoadCmd(a))
+	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a), newImagesCmd(a), newABRCmd(a), newCacheCmd(a), newRegistryCmd(a), newGatewayCmd(a), newCommandCmd(a), newReportCmd(a), newScaleCmd(a))
 	root.AddCommand(newVersionCmd(a), newDaemonCmd(a), newHostCmd(a), newServeCmd(a), newVolumeCmd(a), newManCmd(a), &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitHelp})
 	for _, c := range notBuilt() {
 		root.AddCommand(c)
@@ -182,7 +182,6 @@ func notBuilt() []*cobra.Command {
 	var out []*cobra.Command
 	for verb, short := range map[string]string{
 		"chaos": "Faults and experiments",
-		"open":  "Watch in a browser",
 	} {
 		out = append(out, &cobra.Command{
 			Use: verb, Short: short + " (not built yet)", Hidden: true, DisableFlagParsing: true,
