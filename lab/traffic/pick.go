@@ -99,6 +99,9 @@ func (w weighted) pick(r *rand.Rand) Title {
 	return w.titles[min(sort.SearchFloat64s(w.sums, x), len(w.titles)-1)]
 }
 
+// lightABR is what light players adapt by: it remembers the least.
+const lightABR = "throughput"
+
 // devices of the viewers.
 var devices = [...]string{"web", "tv", "phone"}
 
@@ -116,6 +119,9 @@ func (p *picker) play(slot, n int, fan float64) player.Options {
 	o := player.Options{
 		Title: title.ID, ISP: isp.Name, Region: p.homes[isp.Name], Seed: c.Seed<<20 ^ uint64(slot),
 		Device: devices[slot%len(devices)], Speed: c.Speed, Mode: c.Mode, Browse: true,
+	}
+	if c.Mode == player.Light {
+		o.ABR = lightABR
 	}
 	o.Email, o.Password = c.member(slot)
 	length := title.Length.Seconds()
