@@ -167,8 +167,8 @@ breaks it on purpose to measure what viewers feel.`,
 	}
 	add("lab", newLabCmd(a))
 	add("watch", newPlayCmd(a), newTitleCmd(a), newTraceCmd(a), newAPICmd(a), newSteerCmd(a), newTopCmd(a), newEventsCmd(a))
-	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a), newImagesCmd(a), newABRCmd(a), newCacheCmd(a), newRegistryCmd(a), newGatewayCmd(a), newCommandCmd(a))
-	root.AddCommand(newVersionCmd(a), newDaemonCmd(a), newHostCmd(a), newServeCmd(a), newVolumeCmd(a), newManCmd(a), &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitHelp})
+	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a), newImagesCmd(a), newABRCmd(a), newCacheCmd(a), newRegistryCmd(a), newGatewayCmd(a), newCommandCmd(a), newChaosCmd(a))
+	root.AddCommand(newVersionCmd(a), newDaemonCmd(a), newHostCmd(a), newKeeperCmd(a), newServeCmd(a), newVolumeCmd(a), newManCmd(a), &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitHelp})
 	for _, c := range notBuilt() {
 		root.AddCommand(c)
 	}
@@ -179,7 +179,6 @@ breaks it on purpose to measure what viewers feel.`,
 func notBuilt() []*cobra.Command {
 	var out []*cobra.Command
 	for verb, short := range map[string]string{
-		"chaos":  "Faults and experiments",
 		"load":   "Fleets of players",
 		"scale":  "Autoscaling policies",
 		"report": "Reports of evacuations and experiments",

@@ -46,9 +46,9 @@ type stream struct {
 	broken error
 }
 
-func newStream(raw net.Conn, path func() Path) *stream {
+func newStream(raw net.Conn, in, out func() Path) *stream {
 	s := &stream{
-		raw: raw, in: newQueue(path), out: newQueue(path),
+		raw: raw, in: newQueue(in), out: newQueue(out),
 		rdl: newDeadline(), wdl: newDeadline(),
 		done: make(chan struct{}),
 	}
@@ -168,7 +168,8 @@ func (s *stream) deliver() {
 			continue
 		}
 		if d := time.Until(p.due); d > 0 {
-			time.Sleep(d) // never cut short: a closed stream still delivers
+			s.delay(d, p.hole)
+			continue // a hole may have closed meanwhile
 		}
 		if p.err != nil {
 			s.finish()
@@ -181,6 +182,21 @@ func (s *stream) deliver() {
 		}
 		s.out.take(len(p.data))
 	}
+}
+
+// delay waits for a parcel to fall due. It is never cut short, since a closed
+// stream still delivers; only a hole may close before its time.
+func (s *stream) delay(d time.Duration, hole bool) {
+	if hole {
+		d = min(d, lookAgain)
+	}
+	time.Sleep(d)
+}
+
+// release lets go what waits for a hole.
+func (s *stream) release() {
+	s.in.release()
+	s.out.release()
 }
 
 // rest ends the delivering goroutine if nothing is under way.

@@ -57,6 +57,9 @@ type Deps struct {
 	Tel *telemetry.Telemetry
 	// Timing gives the time to live of answers.
 	Timing topology.Timing
+	// Misanswer is an injected fault of this server: "servfail", "refuse", "drop",
+	// or "" while there is none; nil is never any.
+	Misanswer func() string
 }
 
 // Server is one DNS server.
@@ -162,6 +165,16 @@ func (s *Server) handle(w mdns.ResponseWriter, req *mdns.Msg) {
 		size = udpSize(req)
 	}
 	resp := s.answer(req)
+	if s.deps.Misanswer != nil {
+		switch s.deps.Misanswer() {
+		case "drop":
+			return
+		case "servfail":
+			resp = new(mdns.Msg).SetRcode(req, mdns.RcodeServerFailure)
+		case "refuse":
+			resp = new(mdns.Msg).SetRcode(req, mdns.RcodeRefused)
+		}
+	}
 	resp.Truncate(size)
 	if err := w.WriteMsg(resp); err != nil {
 		s.log.Debug("dns: answer not sent", "err", err)
