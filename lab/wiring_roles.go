@@ -454,11 +454,11 @@ func buildDNS(u *unit) (services.Unit, error) {
 	}
 	s, err := dns.New(dns.Deps{
 		UDP: u.ls.UDP[topology.PortClient], TCP: u.ls.TCP[topology.PortClient], Topology: u.world.Topology,
-		Region: u.spec.Region, Appliances: clients, Tel: u.tel, Timing: u.timing(), Misanswer: u.misanswers,
+		Region: u.spec.Region, Appliances: clients, Tel: u.tel, Timing: u.timing(), Misanswer: u.misanswers, Dial: u.dial(),
 		Zones: func(region string) []dns.Endpoint {
 			var out []dns.Endpoint
 			for _, i := range u.w.lookup(u.spec.Region, region).VIP(string(topology.RoleELB)) {
-				out = append(out, dns.Endpoint{Host: cmp.Or(public, i.Host), Port: i.Ports[topology.PortClient], Zone: i.Zone})
+				out = append(out, dns.Endpoint{Host: cmp.Or(public, i.Host), Port: i.Ports[topology.PortClient], Zone: i.Zone, Check: i.Addr(topology.PortHTTP)})
 			}
 			return out
 		},

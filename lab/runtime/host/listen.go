@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -32,7 +33,11 @@ func listen(spec runtime.Spec) (Listeners, *sockets, error) {
 			continue
 		}
 		addr := spec.Addr(name)
-		l, err := net.Listen("tcp", addr)
+		// Not Multipath TCP, which no peer of the lab speaks: the kernel does not
+		// let such a listener be frozen.
+		lc := net.ListenConfig{}
+		lc.SetMultipathTCP(false)
+		l, err := lc.Listen(context.Background(), "tcp", addr)
 		if err != nil {
 			return fail(fmt.Errorf("%s: port %s: %w", spec.ID, name, err))
 		}
