@@ -37,6 +37,9 @@ var reasonExits = map[string]int{
 	services.ReasonNoFFmpeg:       31,
 	lab.ReasonDiffers:             32,
 	services.ReasonDataLost:       33,
+	lab.ReasonHypothesisFails:     40,
+	lab.ReasonAborted:             41,
+	lab.ReasonInconclusive:        42,
 }
 
 const exitHelp = `Every command ends with one of these codes:
@@ -63,6 +66,9 @@ const exitHelp = `Every command ends with one of these codes:
   31   ffmpeg is not on PATH
   32   the lab is not as it is wanted: flix lab diff shows where
   33   a write that was acknowledged globally, or in SQL, is lost
+  40   an experiment's hypothesis fails
+  41   an experiment was aborted: viewers suffered too much
+  42   an experiment had too few plays for a verdict
   130  interrupted
 
 flix lab exec ends with the code of the command it ran.`

@@ -14,6 +14,8 @@ type FaultEngine interface {
 	RunFault(ctx context.Context, r FaultRequest) (FaultStarted, error)
 	StopFaults(ctx context.Context, r FaultStop) (FaultsStopped, error)
 	FaultHistory(ctx context.Context) (FaultHistory, error)
+	// NetworkFaults are those that reach clients, with addresses.
+	NetworkFaults(ctx context.Context) ([]fault.Fault, error)
 }
 
 // FaultRequest asks for a fault; with DryRun only for its plan.
@@ -78,6 +80,7 @@ func faultMux(m *http.ServeMux, e FaultEngine) {
 	m.HandleFunc("POST /v1/faults", call(e.RunFault))
 	m.HandleFunc("POST /v1/faults/stop", call(e.StopFaults))
 	m.HandleFunc("GET /v1/faults/history", get(e.FaultHistory))
+	m.HandleFunc("GET /v1/faults/network", get(e.NetworkFaults))
 }
 
 // Faults lists kinds and what is in force.
@@ -93,6 +96,11 @@ func (c *Client) RunFault(ctx context.Context, r FaultRequest) (FaultStarted, er
 // StopFaults lifts faults; what is lifted is set beside an error too.
 func (c *Client) StopFaults(ctx context.Context, r FaultStop) (FaultsStopped, error) {
 	return do[FaultsStopped](ctx, c, http.MethodPost, "/v1/faults/stop", r)
+}
+
+// NetworkFaults are the faults of the network, for clients to feel.
+func (c *Client) NetworkFaults(ctx context.Context) ([]fault.Fault, error) {
+	return do[[]fault.Fault](ctx, c, http.MethodGet, "/v1/faults/network", nil)
 }
 
 // FaultHistory lists faults that are over, the oldest first.

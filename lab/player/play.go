@@ -117,6 +117,9 @@ func (p *Player) session(o Options, where place) *session {
 		r.Country, r.Device, r.ABR = where.isp.Country, o.Device, o.ABR
 	})
 	dial := c.Dial(where.home)
+	if c.DialISP != nil {
+		dial = c.DialISP(where.home, where.isp.Name)
+	}
 	s.conn = &connector{
 		dial: dial, client: where.ip, link: newLink(o.Bandwidth), roots: c.RootCAs,
 		tickets: tls.NewLRUClientSessionCache(maxNames), open: make(map[*tracked]struct{}),
