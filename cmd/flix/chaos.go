@@ -32,7 +32,7 @@ region, or break a quorum, is refused with the arithmetic.`,
   flix chaos experiment run license-slow
   flix chaos stop --all`,
 	}
-	c.AddCommand(newChaosLsCmd(a), newChaosRunCmd(a), newChaosStopCmd(a), newChaosHistoryCmd(a), newChaosRegionCmd(a), newExperimentCmd(a))
+	c.AddCommand(newChaosLsCmd(a), newChaosRunCmd(a), newChaosStopCmd(a), newChaosHistoryCmd(a), newChaosRegionCmd(a), newExperimentCmd(a), newMonkeyCmd(a))
 	return c
 }
 

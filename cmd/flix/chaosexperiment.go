@@ -204,7 +204,7 @@ func runExperiment(ctx context.Context, a *app, o experimentOptions, e experimen
 	if err != nil || res.Verdict == "holds" {
 		return err
 	}
-	return services.Errorf(services.Conflict, "%s: the hypothesis %s: %s", e.Name, strings.Replace(res.Verdict, "aborted", "was aborted", 1), res.Reason).
+	return services.Errorf(services.Conflict, "%s: the experiment %s: %s", e.Name, map[string]string{"fails": "shows that the hypothesis fails", "aborted": "was aborted", "inconclusive": "is inconclusive"}[res.Verdict], res.Reason).
 		WithReason(verdictReasons[res.Verdict]).WithRemedy("flix events and flix trace show what happened; --html draws it")
 }
 
@@ -240,8 +240,11 @@ func printExperiment(a *app, r experiment.Result) error {
 			fmt.Sprintf("%.2f %%", 100*g.f.RebufferRatio), fmt.Sprintf("%.2f", g.f.StartsPerSecond), render.MS(g.f.P50MS), render.MS(g.f.P99MS),
 		})
 	}
-	if err := s.Table([]string{"group", "plays", "failed", "errors (95 %)", "rebuffering", "starts/s", "p50", "p99"}, rows); err != nil {
+	if err := s.Table([]string{"group", "plays", "failed", "errors", "rebuffering", "starts/s", "p50", "p99"}, rows); err != nil {
 		return err
+	}
+	if e := r.Groups["experiment"].FirstError; e != "" {
+		s.Printf("%s one of the failures: %s\n", s.Warn("!"), e)
 	}
 	for _, k := range r.Checks {
 		mark := s.Good("✓")

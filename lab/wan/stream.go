@@ -31,8 +31,9 @@ type stream struct {
 	rdl  *deadline
 	wdl  *deadline
 	done chan struct{}
-	// onceClose guards done.
+	// onceClose guards done; gone is when it was closed.
 	onceClose sync.Once
+	gone      time.Time
 
 	rmu sync.Mutex // one reader at a time
 	wmu sync.Mutex // one writer at a time; guards finished
@@ -168,6 +169,10 @@ func (s *stream) deliver() {
 			continue
 		}
 		if d := time.Until(p.due); d > 0 {
+			if p.hole && s.closed() && time.Since(s.gone) > linger {
+				s.breakWith(net.ErrClosed) // nobody waits for it any more
+				return
+			}
 			s.delay(d, p.hole)
 			continue // a hole may have closed meanwhile
 		}
@@ -261,7 +266,7 @@ func (s *stream) CloseWrite() error {
 // connection is closed, in the background and within a bounded time.
 func (s *stream) Close() error {
 	first := false
-	s.onceClose.Do(func() { first = true; close(s.done) })
+	s.onceClose.Do(func() { first, s.gone = true, time.Now(); close(s.done) })
 	if !first {
 		return s.fail("close", net.ErrClosed)
 	}
