@@ -47,7 +47,7 @@ func (f *fakeViewer) Play(ctx context.Context, o player.Options) (player.Report,
 			return player.Report{}, err
 		}
 	}
-	<-time.After(40 * time.Millisecond)
+	<-time.After(40 * time.Millisecond) // what a viewer waits for
 	o.Gauge.Shown(40 * time.Millisecond)
 	o.Gauge.Received(1000)
 	r := player.Report{Segments: 5, PlayDelayMS: 40, MeanKbps: 500, SecondsPlayed: 10}
