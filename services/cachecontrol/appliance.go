@@ -103,7 +103,7 @@ func (a *appliance) held() []heldFile {
 func (a *appliance) info() nodeInfo {
 	return nodeInfo{
 		id: a.id, region: a.hello.GetRegion(), site: a.hello.GetSite(), kind: topology.SiteKind(a.hello.GetKind()),
-		capacity: a.hello.GetCapacityBytes(), bandwidth: a.hello.GetBandwidthBps(), fillURL: a.hello.GetFillUrl(),
+		capacity: a.hello.GetCapacityBytes(), bandwidth: a.hello.GetBandwidthBps(), fill: cmp.Or(a.hello.GetFillBps(), a.hello.GetBandwidthBps()), fillURL: a.hello.GetFillUrl(),
 		healthy: a.report.GetHealthy(), connected: a.session != nil,
 	}
 }

@@ -21,6 +21,14 @@ func (b bitset) clear(i int32) {
 	}
 }
 
+// len counts the members.
+func (b bitset) len() (n int) {
+	for _, w := range b {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
+
 func (b bitset) has(i int32) bool {
 	w := int(i >> 6)
 	return w < len(b) && b[w]&(1<<(i&63)) != 0

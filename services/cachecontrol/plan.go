@@ -27,30 +27,55 @@ type source struct {
 	ref       fileRef // the name under which the source holds the content
 }
 
-// plan returns the orders that can be given now, for appliances in the order
-// of their ids and for each in the order of fill.
+// plan returns the orders that can be given now, exchanges before those that
+// wait for them, else in the order of their ids, and for each appliance in the
+// order of fill.
 func (p *planner) plan(now time.Time) []order {
-	if p.cat.refresh() {
-		for _, n := range p.nodes {
-			n.assigned = p.cat.assignment(n.capacity)
-			p.wakeNode(n)
-		}
-	}
-	open := windowOpen(p.timing, now)
+	p.look(now)
+	p.refresh(now)
 	var orders []order
 	for _, n := range p.inOrder() {
 		if !n.plans() {
 			continue
 		}
 		orders = p.repeat(orders, n, now)
-		if n.awake && (open || n.urgent) {
-			orders = p.planNode(orders, n, now)
+		if n.awake {
+			limit := n.site.feed.urgent
+			if n.urgent || n.site.isOpen {
+				limit = len(n.site.feed.order)
+			}
+			orders = p.planNode(orders, n, int32(limit), now)
 		}
 		if n.urgent && len(n.flights) == 0 {
 			n.urgent = n.lacks()
 		}
 	}
 	return orders
+}
+
+// refresh brings the feeds and what each appliance is assigned up to date.
+func (p *planner) refresh(now time.Time) {
+	if p.cat.stale {
+		p.cat.stale = false
+		for region, f := range p.feeds {
+			f.rebuild(p.cat, p.timing.FillWindow.D(), p.urgentIn(region))
+		}
+		for _, s := range p.sites {
+			s.unplaced = true
+		}
+	}
+	var placed []*site
+	for _, s := range p.sites {
+		if s.unplaced {
+			s.unplaced = false
+			p.place(s)
+			s.advance(now)
+			placed = append(placed, s)
+		}
+	}
+	for _, s := range placed {
+		p.wakeRegion(s)
+	}
 }
 
 // repeat gives again the orders of a stream that ended.
@@ -64,7 +89,7 @@ func (p *planner) repeat(orders []order, n *node, now time.Time) []order {
 	slices.Sort(again)
 	for _, f := range again {
 		sources := p.sources(n, f, now)
-		if len(sources) == 0 && p.waitsForExchange(n, p.cat.files[f].sum) {
+		if len(sources) == 0 && p.waitsForExchange(n, p.cat.files[f].sum, now) {
 			delete(n.flights, f)
 			p.wakeContent(p.cat.files[f].sum, n.site)
 			continue
@@ -79,10 +104,11 @@ func (p *planner) repeat(orders []order, n *node, now time.Time) []order {
 	return orders
 }
 
-func (p *planner) planNode(orders []order, n *node, now time.Time) []order {
+// planNode gives an appliance orders for files of a rank below limit.
+func (p *planner) planNode(orders []order, n *node, limit int32, now time.Time) []order {
 	r := n.ready.next(0)
-	for ; r >= 0 && len(n.flights) < maxInFlight; r = n.ready.next(r + 1) {
-		f := p.cat.order[r]
+	for ; r >= 0 && r < limit && len(n.flights) < maxInFlight; r = n.ready.next(r + 1) {
+		f := n.site.feed.order[r]
 		n.ready.clear(r)
 		if n.held.has(f) || n.flights[f] != nil {
 			continue
@@ -100,6 +126,7 @@ func (p *planner) planNode(orders []order, n *node, now time.Time) []order {
 		}
 		size := p.cat.files[f].file.GetSize()
 		n.flights[f] = &flight{deadline: now.Add(p.patience(n, size)), bytes: size}
+		n.site.advance(now)
 		orders = append(orders, order{to: n.id, file: p.cat.files[f], sources: sources, evict: evict})
 	}
 	n.awake = r >= 0
@@ -131,7 +158,7 @@ func (p *planner) decide(n *node, f int32, now time.Time) []source {
 	if len(sources) > 0 {
 		return sources
 	}
-	if p.waitsForExchange(n, sum) {
+	if p.waitsForExchange(n, sum, now) {
 		return nil
 	}
 	return p.origins(n, f)
@@ -143,8 +170,12 @@ func (p *planner) decide(n *node, f int32, now time.Time) []source {
 func (p *planner) sources(n *node, f int32, now time.Time) []source {
 	sources := p.holders(nil, n, f, n.site, pb.Source_SOURCE_PEER, now)
 	if n.site.kind == topology.SiteISP {
-		if x := p.exchange(n.site.region); x != nil {
+		x := p.exchange(n.site.region)
+		if x != nil {
 			sources = p.holders(sources, n, f, x, pb.Source_SOURCE_TIER, now)
+		}
+		if len(sources) == 0 && x != nil && x.idle(p.timing, now) {
+			sources = p.abroad(n, f, now)
 		}
 	}
 	return sources
@@ -208,12 +239,12 @@ func (p *planner) exchange(region string) *site {
 
 // waitsForExchange says whether the appliance stands at an ISP's site and one
 // at the region's exchange can be counted on to get the content.
-func (p *planner) waitsForExchange(n *node, sum checksum) bool {
+func (p *planner) waitsForExchange(n *node, sum checksum, now time.Time) bool {
 	if n.site.kind != topology.SiteISP {
 		return false
 	}
 	x := p.exchange(n.site.region)
-	return x != nil && p.master(x, sum) != nil
+	return x != nil && !x.exhausted(p.timing, now) && (p.master(x, sum) != nil || x.pausedWith(p, sum))
 }
 
 // master is the appliance of a site that fetches a content for all: of those
@@ -292,7 +323,7 @@ func (p *planner) unassigned(n *node) []heldFile {
 		demoted = append(demoted, heldFile{ref: p.cat.files[f].ref, size: p.cat.files[f].file.GetSize()})
 	})
 	slices.SortFunc(demoted, func(a, b heldFile) int {
-		return cmp.Compare(p.cat.rank[p.cat.byRef[b.ref]], p.cat.rank[p.cat.byRef[a.ref]])
+		return cmp.Compare(n.site.feed.rank[p.cat.byRef[b.ref]], n.site.feed.rank[p.cat.byRef[a.ref]])
 	})
 	out = append(out, demoted...)
 	return slices.DeleteFunc(out, func(h heldFile) bool { return !n.keeps(h.ref) })
