@@ -42,7 +42,7 @@ func (t *transfer) from(ctx context.Context, src *pb.FillSource) error {
 			}
 			return fmt.Errorf("%s: %w", sourceLabel(src), err)
 		}
-		err := t.w.commit(src.GetSource())
+		err := t.w.commit(src)
 		if !errors.Is(err, errChecksum) {
 			return err
 		}
@@ -70,6 +70,14 @@ func sourceLabel(src *pb.FillSource) string {
 		return src.GetAppliance()
 	}
 	return "object store of " + src.GetRegion()
+}
+
+// sourceFrom names a source in the index.
+func sourceFrom(src *pb.FillSource) string {
+	if src.GetAppliance() != "" {
+		return src.GetAppliance()
+	}
+	return "origin/" + src.GetRegion()
 }
 
 // get makes one request for the bytes from the receiver's offset on.

@@ -121,7 +121,7 @@ func (w *receiver) complete() bool { return w.offset == w.want.size }
 
 // commit names the file if its bytes are right; errChecksum if not, and then
 // the receiver can restart.
-func (w *receiver) commit(source pb.Source) error {
+func (w *receiver) commit(src *pb.FillSource) error {
 	if !w.complete() || sum(w.digest.Sum(nil)) != w.want.sum {
 		return errChecksum
 	}
@@ -147,7 +147,7 @@ func (w *receiver) commit(source pb.Source) error {
 	w.done = true
 	w.arrival.finish()
 	w.hide()
-	return errors.Join(w.f.Close(), s.nameLocked(w.ref, entry{sum: w.want.sum, size: w.want.size, source: sourceName(source)}, source))
+	return errors.Join(w.f.Close(), s.nameLocked(w.ref, entry{sum: w.want.sum, size: w.want.size, source: sourceName(src.GetSource()), from: sourceFrom(src)}, src.GetSource()))
 }
 
 // nameLocked gives content a name, and an old content of that name up. It
@@ -155,7 +155,7 @@ func (w *receiver) commit(source pb.Source) error {
 func (s *store) nameLocked(r ref, e entry, source pb.Source) error {
 	if old, ok := s.files[r]; ok {
 		if old.sum == e.sum {
-			s.onChange(change{held: []*pb.HeldFile{r.held(e.size)}, filled: s.filled.load()})
+			s.onChange(change{held: []*pb.HeldFile{old.message(r)}, filled: s.filled.load()})
 			return nil
 		}
 		if _, err := s.removeLocked([]ref{r}, reasonReplaced, s.dispose); err != nil {
@@ -166,7 +166,7 @@ func (s *store) nameLocked(r ref, e entry, source pb.Source) error {
 		return err
 	}
 	s.link(r, e)
-	s.onChange(change{held: []*pb.HeldFile{r.held(e.size)}, source: source, filled: s.filled.load()})
+	s.onChange(change{held: []*pb.HeldFile{e.message(r)}, source: source, filled: s.filled.load()})
 	return nil
 }
 

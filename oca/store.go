@@ -310,7 +310,7 @@ func (s *store) snapshot(f func(files []*pb.HeldFile, filled fillBytes)) {
 	defer s.mu.Unlock()
 	files := make([]*pb.HeldFile, 0, len(s.files))
 	for r, e := range s.files {
-		files = append(files, r.held(e.size))
+		files = append(files, e.message(r))
 	}
 	f(files, s.filled.load())
 }

@@ -67,6 +67,8 @@ type flight struct {
 	late bool
 	// repeat asks to give the order again, on a new stream.
 	repeat bool
+	// from is the source that was named first.
+	from source
 }
 
 // setback is what went wrong with one file on one appliance.

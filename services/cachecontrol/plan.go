@@ -98,7 +98,7 @@ func (p *planner) repeat(orders []order, n *node, now time.Time) []order {
 			sources = p.origins(n, f)
 		}
 		fl := n.flights[f]
-		fl.repeat, fl.deadline = false, now.Add(p.patience(n, fl.bytes))
+		fl.repeat, fl.deadline, fl.from = false, now.Add(p.patience(n, fl.bytes)), sources[0]
 		orders = append(orders, order{to: n.id, file: p.cat.files[f], sources: sources})
 	}
 	return orders
@@ -125,7 +125,7 @@ func (p *planner) planNode(orders []order, n *node, limit int32, now time.Time) 
 			continue
 		}
 		size := p.cat.files[f].file.GetSize()
-		n.flights[f] = &flight{deadline: now.Add(p.patience(n, size)), bytes: size}
+		n.flights[f] = &flight{deadline: now.Add(p.patience(n, size)), bytes: size, from: sources[0]}
 		n.site.advance(now)
 		orders = append(orders, order{to: n.id, file: p.cat.files[f], sources: sources, evict: evict})
 	}

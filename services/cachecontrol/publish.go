@@ -139,7 +139,7 @@ func (s *Server) announce(a *pb.Asset) {
 			return
 		}
 		s.planner.setAsset(a)
-		s.notify(assetKey(a.GetTitleId()))
+		s.show(a)
 	})
 }
 

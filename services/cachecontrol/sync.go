@@ -65,6 +65,11 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // sync reads assets, then appliances. An item that cannot be read is skipped
 // and counted, so that one does not hide the others.
 func (s *Server) sync(ctx context.Context) error {
+	// Rules first: a cache control that has just started must not fill what is
+	// paused.
+	if err := s.syncRules(ctx); err != nil {
+		return err
+	}
 	assets, err := s.scan(ctx, kv.Assets, assetsPartition)
 	if err != nil {
 		return err
@@ -140,7 +145,7 @@ func (s *Server) mergeAssets(items []kv.Item) (repair []kv.Item, untold []*pb.As
 		s.seenAssets[it.Sort] = h
 		if known == nil || !proto.Equal(known, a) {
 			s.planner.setAsset(a)
-			s.notify(assetKey(a.GetTitleId()))
+			s.show(a)
 		}
 		if s.told[it.Sort] < a.GetVersion() {
 			s.told[it.Sort] = a.GetVersion()
