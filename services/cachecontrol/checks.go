@@ -19,7 +19,7 @@ func (s *Server) checks(n *node, a *pb.Asset, now time.Time) []*pb.FillCheck {
 	i, _ := f.titleOf(title)
 	t := f.titles[i]
 	if m, ok := f.measured[title]; ok {
-		add("popularity", true, "%.4g in %s: %.4g measured, %.4g expected when it was published", t.popularity, f.region, m.Forecast, a.GetPopularity())
+		add("popularity", true, "%.4g in %s: %.4g measured, %.4g expected when it was published", t.popularity, f.region, m.Forecast*halved(f.asOf.Sub(m.At), p.timing.FillWindow.D()), a.GetPopularity())
 	} else {
 		add("popularity", true, "%.4g, as expected when it was published; nobody in %s has streamed it", t.popularity, f.region)
 	}

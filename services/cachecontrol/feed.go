@@ -15,7 +15,9 @@ import (
 type feed struct {
 	region string
 	// measured is what the region's viewers streamed, by title.
-	measured map[string]Measured
+	measured map[string]measured
+	// asOf is when the region's latest measurement was made: all are brought to it.
+	asOf time.Time
 	// level is the popularity by which a title is ranked. It follows what is
 	// known only once that has moved by more than churn, so that two titles
 	// that are about as popular do not push each other out by turns.
@@ -25,6 +27,8 @@ type feed struct {
 	rank  []int32 // of a file, by number
 	// titles in the order of their popularity; each is a run of order.
 	titles []rankedTitle
+	// stale: the order does not reflect the levels yet.
+	stale bool
 	// urgent is how many files at the front of order belong to titles that
 	// somebody waits for.
 	urgent int
@@ -50,31 +54,27 @@ type rankedTitle struct {
 // time that are the same for all titles.
 func (t rankedTitle) demand() float64 { return t.popularity * float64(t.bytes) }
 
-// Measured is how much a region watches a title, as the stream pipeline counts
+// measured is how much a region watches a title, as the stream pipeline writes
 // it: bytes streamed ÷ size, smoothed.
-type Measured struct {
+type measured struct {
 	// Forecast is the popularity expected for the time that comes, as of At.
-	Forecast float64
-	At       time.Time
-	// Rungs is the same for each rung: bytes streamed of it ÷ its size.
-	Rungs map[string]float64
+	Forecast float64   `json:"forecast"`
+	At       time.Time `json:"at"`
+	// Rungs are the bytes streamed of each rung, smoothed.
+	Rungs map[string]float64 `json:"rungs"`
 }
 
 func newFeed(region string) *feed {
-	return &feed{region: region, measured: map[string]Measured{}, level: map[string]float64{}}
+	return &feed{region: region, measured: map[string]measured{}, level: map[string]float64{}}
 }
 
 // popularity is what is known of a title: what was measured, and what its
-// publisher expected, which counts for less by the day (half-life in which one
-// half of it is forgotten) once there is a measurement. Both are facts that
-// every cache control reads alike; no clock is asked.
+// publisher expected, of which one half is forgotten in each half-life that the
+// region is measured. Both are facts that every cache control reads alike; no
+// clock is asked.
 func (f *feed) popularity(a *pb.Asset, halfLife time.Duration) float64 {
-	m, ok := f.measured[a.GetTitleId()]
-	if !ok {
-		return a.GetPopularity()
-	}
-	age := m.At.Sub(time.UnixMilli(a.GetPublishedUnixMs()))
-	return m.Forecast + a.GetPopularity()*halved(age, halfLife)
+	m := f.measured[a.GetTitleId()]
+	return m.Forecast*halved(f.asOf.Sub(m.At), halfLife) + a.GetPopularity()*halved(f.asOf.Sub(time.UnixMilli(a.GetPublishedUnixMs())), halfLife)
 }
 
 // halved is what is left of one after an age: a half after each half-life.
@@ -96,14 +96,20 @@ func (f *feed) settle(a *pb.Asset, halfLife time.Duration) float64 {
 	return now
 }
 
-// moved says whether a measurement changes the order.
-func (f *feed) moved(c *catalogue, title string, halfLife time.Duration) bool {
-	a := c.assets[title]
-	if a == nil {
-		return false
+// measure takes measurements. It says whether they change what a title is
+// ranked by.
+func (f *feed) measure(c *catalogue, ms map[string]measured, halfLife time.Duration) (moved bool) {
+	for title, m := range ms {
+		f.measured[title] = m
+		if m.At.After(f.asOf) {
+			f.asOf = m.At
+		}
 	}
-	old := f.level[title]
-	return f.settle(a, halfLife) != old
+	for title, a := range c.assets {
+		old, known := f.level[title]
+		moved = f.settle(a, halfLife) != old && known || moved
+	}
+	return moved
 }
 
 // rebuild brings the order up to date, with the titles that somebody waits for
@@ -120,7 +126,7 @@ func (f *feed) rebuild(c *catalogue, halfLife time.Duration, hurry map[string]bo
 		return cmp.Or(compareBools(hurry[b.asset.GetTitleId()], hurry[a.asset.GetTitleId()]), cmp.Compare(b.popularity, a.popularity),
 			cmp.Compare(a.asset.GetTitleId(), b.asset.GetTitleId()))
 	})
-	f.urgent = 0
+	f.urgent, f.stale = 0, false
 	f.order = f.order[:0]
 	f.rank = slices.Grow(f.rank[:0], len(c.files))[:len(c.files)]
 	for i := range titles {
@@ -130,7 +136,7 @@ func (f *feed) rebuild(c *catalogue, halfLife time.Duration, hurry map[string]bo
 			f.order = append(f.order, c.byRef[fileRef{t.asset.GetTitleId(), t.asset.GetVersion(), file.GetPath()}])
 		}
 		t.last = len(f.order)
-		rungs := f.measured[t.asset.GetTitleId()].Rungs
+		rungs := perByte(t.asset, f.measured[t.asset.GetTitleId()].Rungs)
 		slices.SortFunc(f.order[t.first:], func(a, b int32) int { return compareWithinTitle(&c.files[a], &c.files[b], rungs) })
 		if hurry[t.asset.GetTitleId()] {
 			f.urgent = t.last
@@ -149,6 +155,20 @@ func (f *feed) rebuild(c *catalogue, halfLife time.Duration, hurry map[string]bo
 			delete(f.level, id)
 		}
 	}
+}
+
+// perByte divides what was streamed of each rung by its size.
+func perByte(a *pb.Asset, streamed map[string]float64) map[string]float64 {
+	if len(streamed) == 0 {
+		return nil
+	}
+	out := make(map[string]float64, len(streamed))
+	for _, f := range a.GetFiles() {
+		if n := streamed[f.GetRung()]; n > 0 && f.GetSize() > 0 && kindOrder(f.GetKind()) == 2 {
+			out[f.GetRung()] += n / float64(f.GetSize())
+		}
+	}
+	return out
 }
 
 func compareBools(a, b bool) int {

@@ -55,15 +55,16 @@ func (p *planner) plan(now time.Time) []order {
 
 // refresh brings the feeds and what each appliance is assigned up to date.
 func (p *planner) refresh(now time.Time) {
-	if p.cat.stale {
-		p.cat.stale = false
-		for region, f := range p.feeds {
-			f.rebuild(p.cat, p.timing.FillWindow.D(), p.urgentIn(region))
+	for region, f := range p.feeds {
+		if !p.cat.stale && !f.stale {
+			continue
 		}
-		for _, s := range p.sites {
+		f.rebuild(p.cat, p.timing.FillWindow.D(), p.urgentIn(region))
+		for _, s := range p.near[region] {
 			s.unplaced = true
 		}
 	}
+	p.cat.stale = false
 	var placed []*site
 	for _, s := range p.sites {
 		if s.unplaced {

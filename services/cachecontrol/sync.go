@@ -30,8 +30,12 @@ func (s *Server) hash(value []byte) uint64 { return maphash.Bytes(s.seed, value)
 // every CacheControlSync.
 func (s *Server) syncLoop(ctx context.Context) error {
 	wait := firstBackoff
-	for {
-		if err := s.sync(ctx); err != nil {
+	for round := 0; ; round++ {
+		err := s.sync(ctx)
+		if err == nil && round%measureEvery == 0 {
+			err = s.measure(ctx)
+		}
+		if err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
