@@ -42,8 +42,13 @@ type receiver struct {
 	name   string
 	f      *os.File
 	digest hash.Hash
-	offset uint64
+	offset uint64 // what is there without a gap
 	done   bool
+	// chunks are how the file is cut, if it is, and whole says which are there.
+	// A partial file is kept when the attempt fails.
+	chunks  chunking
+	whole   []bool
+	partial bool
 	// view and arrival are what readers follow it by.
 	view    *wire.File
 	arrival *arrival
@@ -53,6 +58,23 @@ type receiver struct {
 // no error when the content is stored already under another name, which it
 // then gives this one, too. Errors: Exhausted if there is no room.
 func (s *store) receive(r ref, digest sum, size uint64) (*receiver, error) {
+	return s.receiveChunks(r, digest, size, chunking{})
+}
+
+// receiveChunks is receive of a file that may be cut into chunks: it goes on
+// from those that an attempt before has left.
+func (s *store) receiveChunks(r ref, digest sum, size uint64, chunks chunking) (*receiver, error) {
+	w, err := s.begin(r, digest, size, chunks)
+	if w == nil {
+		return nil, err
+	}
+	if err := w.resume(); err != nil {
+		return nil, errors.Join(err, w.discard())
+	}
+	return w, nil
+}
+
+func (s *store) begin(r ref, digest sum, size uint64, chunks chunking) (*receiver, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if o := s.objects[digest]; o != nil && o.size == size {
@@ -61,13 +83,27 @@ func (s *store) receive(r ref, digest sum, size uint64) (*receiver, error) {
 	if size > s.capacity-min(s.capacity, s.used+s.reserved) {
 		return nil, services.Errorf(services.Exhausted, "%s needs %d bytes, %d of %d are used and %d reserved", r, size, s.used, s.capacity, s.reserved).WithReason("no_space")
 	}
-	s.temps++
-	name := fmt.Sprintf("%s/%d", tempDir, s.temps)
-	f, err := s.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	var (
+		name string
+		f    *os.File
+		err  error
+	)
+	if len(chunks.sums) > 0 {
+		name, f, err = s.openPartial(digest)
+	}
+	partial := name != ""
+	if !partial && err == nil {
+		s.temps++
+		name = fmt.Sprintf("%s/%d", tempDir, s.temps)
+		f, err = s.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("receive %s: %w", r, err)
 	}
-	w := &receiver{s: s, ref: r, want: entry{sum: digest, size: size}, name: name, f: f, digest: sha256.New()}
+	w := &receiver{
+		s: s, ref: r, want: entry{sum: digest, size: size}, name: name, f: f, digest: sha256.New(),
+		chunks: chunks, whole: make([]bool, len(chunks.sums)), partial: partial,
+	}
 	if err := w.show(); err != nil {
 		f.Close()
 		return nil, errors.Join(fmt.Errorf("receive %s: %w", r, err), s.root.Remove(name))
@@ -82,7 +118,7 @@ func (w *receiver) Write(b []byte) (int, error) {
 	if uint64(len(b)) > w.want.size-w.offset {
 		return 0, services.Errorf(services.Invalid, "%s: more than %d bytes came", w.ref, w.want.size)
 	}
-	n, err := w.f.Write(b)
+	n, err := w.f.WriteAt(b, int64(w.offset))
 	w.digest.Write(b[:n])
 	w.offset += uint64(n)
 	w.arrival.grew(w.offset)
@@ -110,9 +146,7 @@ func (w *receiver) restart() error {
 	}
 	w.digest.Reset()
 	w.offset = 0
-	if _, err := w.f.Seek(0, 0); err != nil {
-		return err
-	}
+	clear(w.whole)
 	return w.f.Truncate(0)
 }
 
@@ -124,6 +158,9 @@ func (w *receiver) complete() bool { return w.offset == w.want.size }
 func (w *receiver) commit(src *pb.FillSource) error {
 	if !w.complete() || sum(w.digest.Sum(nil)) != w.want.sum {
 		return errChecksum
+	}
+	if err := w.f.Truncate(int64(w.want.size)); err != nil { // an attempt before may have written more
+		return err
 	}
 	if w.s.fsync {
 		if err := w.f.Sync(); err != nil {
@@ -181,8 +218,14 @@ func (w *receiver) discard() error {
 	s.reserved -= w.want.size
 	w.arrival.fail()
 	w.hide()
+	var err error
+	if w.keeps() {
+		err = s.trimPartial()
+	} else {
+		err = s.root.Remove(w.name)
+	}
 	s.mu.Unlock()
-	return errors.Join(w.f.Close(), s.root.Remove(w.name))
+	return errors.Join(w.f.Close(), err)
 }
 
 func sourceName(k pb.Source) string {

@@ -109,10 +109,13 @@ func (s *store) load(now time.Time) error {
 	if err := s.root.RemoveAll(tempDir); err != nil {
 		return err
 	}
-	for _, d := range []string{objectsDir, tempDir, quarantineDir} {
+	for _, d := range []string{objectsDir, tempDir, partialDir, quarantineDir} {
 		if err := s.root.MkdirAll(d, 0o700); err != nil {
 			return err
 		}
+	}
+	if err := s.trimPartial(); err != nil {
+		return err
 	}
 	raw, err := s.root.ReadFile(indexName)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
