@@ -31,9 +31,9 @@ func (a *assignment) give(f *feed, t *rankedTitle) {
 //
 // Each title goes to the first of its appliances by weighted rendezvous
 // hashing, so that an appliance that is added or lost moves little more than
-// its share. A title that draws more than one appliance's share of the
-// bandwidth gets as many copies as it needs; what room remains then goes to
-// second and further copies, of the most popular titles first.
+// its share. A title that draws more than one appliance's share of all demand
+// gets as many copies as it needs; what room remains then goes to second copies,
+// of the most popular titles first.
 type placement struct {
 	members []*node
 	// popular is how many titles are above the cut-off, cutOff the popularity of
@@ -194,58 +194,91 @@ func busiest(shares []share, size, capacity, head, demand float64) (worst float6
 	return max(worst, 1), true
 }
 
-// spread gives the titles to the appliances.
+// spread gives the titles to the appliances, the most popular first: to each as
+// many copies as its demand needs, and where those have left room a second one,
+// so that the loss of an appliance is borne at the site.
 func (pl *placement) spread(f *feed, shares []share, pinned map[string][]int) {
-	var demand float64
+	sp := &spreading{pl: pl, f: f, shares: shares, where: make([]bitset, len(f.titles)), order: make([]preference, len(shares))}
 	for i := range f.titles {
-		demand += f.titles[i].demand()
-	}
-	where := make([]bitset, len(f.titles))
-	take := func(i, at int) bool {
-		t, sh := &f.titles[i], &shares[at]
-		if where[i].has(int32(at)) || t.bytes > sh.free {
-			return false
-		}
-		where[i].set(int32(at))
-		sh.free -= t.bytes
-		sh.assigned.give(f, t)
-		pl.stored += t.bytes
-		return true
-	}
-	if len(pinned) > 0 {
-		for i := range f.titles {
-			for _, at := range pinned[f.titles[i].asset.GetTitleId()] {
-				take(i, at)
-			}
+		sp.demand += f.titles[i].demand()
+		for _, at := range pinned[f.titles[i].asset.GetTitleId()] {
+			sp.take(i, at)
 		}
 	}
-	order := make([]preference, len(shares))
 	for i := range f.titles {
-		t := &f.titles[i]
-		want := 1
-		if demand > 0 && i < pl.popular {
-			want = min(len(shares), max(1, int(math.Ceil(float64(len(shares))*t.demand()/demand))))
-		}
-		have := where[i].len()
-		if have < want {
-			prefer(order, shares, t.hash, i < pl.popular)
-			for _, o := range order {
-				if have < want && take(i, o.at) {
-					have++
-				}
-			}
-		}
-		if have > 0 {
+		if sp.copies(i, sp.needed(i)) > 0 {
 			pl.placed++
 		} else {
 			pl.unplaced++
 		}
 	}
-	for i := range f.titles { // what room is left
-		for at := range shares {
-			take(i, at)
+	for i := range f.titles {
+		sp.second(i)
+	}
+}
+
+// spreading is a placement being made.
+type spreading struct {
+	pl     *placement
+	f      *feed
+	shares []share
+	demand float64
+	where  []bitset // of a title, the shares that have it
+	order  []preference
+}
+
+// needed is how many copies a title needs, so that none draws more than an
+// appliance's share of all demand.
+func (sp *spreading) needed(i int) int {
+	if sp.demand == 0 {
+		return 1
+	}
+	return min(len(sp.shares), max(1, int(math.Ceil(float64(len(sp.shares))*sp.f.titles[i].demand()/sp.demand))))
+}
+
+// copies brings a title to so many copies, where it prefers to be and there is
+// room; it returns how many it has.
+func (sp *spreading) copies(i, want int) (have int) {
+	if have = sp.where[i].len(); have >= want {
+		return have
+	}
+	prefer(sp.order, sp.shares, sp.f.titles[i].hash, i < sp.pl.popular)
+	for _, o := range sp.order {
+		if have < want && sp.take(i, o.at) {
+			have++
 		}
 	}
+	return have
+}
+
+// second gives a title of one copy another one, at the first place that it
+// prefers beside, and nowhere else: those places are spread by the weights, so
+// that no appliance gets more of them than it can carry, and they hardly move
+// when appliances come and go.
+func (sp *spreading) second(i int) {
+	if sp.where[i].len() != 1 {
+		return
+	}
+	prefer(sp.order, sp.shares, sp.f.titles[i].hash, i < sp.pl.popular)
+	for _, o := range sp.order {
+		if !sp.where[i].has(int32(o.at)) {
+			sp.take(i, o.at)
+			return
+		}
+	}
+}
+
+// take gives a copy to a share if there is room.
+func (sp *spreading) take(i, at int) bool {
+	t, sh := &sp.f.titles[i], &sp.shares[at]
+	if sp.where[i].has(int32(at)) || t.bytes > sh.free {
+		return false
+	}
+	sp.where[i].set(int32(at))
+	sh.free -= t.bytes
+	sh.assigned.give(sp.f, t)
+	sp.pl.stored += t.bytes
+	return true
 }
 
 // preference is an appliance in the order in which a title prefers them.

@@ -74,7 +74,7 @@ func (p *planner) outlook(n *node, f int32, now time.Time) outlook {
 	if sources := p.decide(n, f, now); len(sources) > 0 {
 		o = outlook{state: stateReady, kind: sources[0].kind, from: sources[0].name()}
 	} else {
-		o = p.awaited(n, file.sum, now)
+		o = p.awaited(n, f, now)
 	}
 	if why := p.blocked(n, p.rules.find(ruleUrgent, n, file.ref.title) != nil, now); why != "" {
 		o.state, o.why = stateBlocked, why
@@ -91,7 +91,8 @@ func (p *planner) outlook(n *node, f int32, now time.Time) outlook {
 }
 
 // awaited says for whom an appliance waits that has no source.
-func (p *planner) awaited(n *node, sum checksum, now time.Time) outlook {
+func (p *planner) awaited(n *node, f int32, now time.Time) outlook {
+	sum := p.cat.files[f].sum
 	o := outlook{state: stateWaiting}
 	if p.flies(n, sum) {
 		o.from, o.why = n.id, "it fetches the same content under another name"
@@ -115,7 +116,7 @@ func (p *planner) awaited(n *node, sum checksum, now time.Time) outlook {
 		}
 		return o
 	}
-	o.why = "no source has it"
+	o.kind, o.from = pb.Source_SOURCE_CACHE, p.origins(n, f)[0].name()
 	return o
 }
 
