@@ -37,6 +37,8 @@ type plannedFile struct {
 	sum   checksum
 	file  *pb.File
 	asset *pb.Asset
+	// shared: another file has, or had, the same content.
+	shared bool
 }
 
 // catalogue is the published files. It is not safe for concurrent use.
@@ -91,7 +93,22 @@ func (c *catalogue) add(a *pb.Asset, f *pb.File) int32 {
 	}
 	c.byRef[p.ref] = n
 	c.bySum[p.sum] = append(c.bySum[p.sum], n)
+	if same := c.bySum[p.sum]; len(same) > 1 {
+		for _, m := range same {
+			c.files[m].shared = true
+		}
+	}
 	return n
+}
+
+// alike lists the files with a file's content, into a buffer of one for the
+// usual case.
+func (c *catalogue) alike(f int32, buf *[1]int32) []int32 {
+	if c.files[f].shared {
+		return c.bySum[c.files[f].sum]
+	}
+	buf[0] = f
+	return buf[:]
 }
 
 // release lets the numbers of withdrawn files be used again.

@@ -88,6 +88,10 @@ type site struct {
 	clock   time.Duration
 	clocked bool
 
+	// ever are the files that an appliance of the site holds or held: what is not
+	// in it nobody here can give.
+	ever bitset
+
 	feed      *feed
 	placement *placement
 	// unplaced: the assignments of its appliances are out of date.

@@ -198,7 +198,7 @@ func busiest(shares []share, size, capacity, head, demand float64) (worst float6
 // many copies as its demand needs, and where those have left room a second one,
 // so that the loss of an appliance is borne at the site.
 func (pl *placement) spread(f *feed, shares []share, pinned map[string][]int) {
-	sp := &spreading{pl: pl, f: f, shares: shares, where: make([]bitset, len(f.titles)), order: make([]preference, len(shares))}
+	sp := &spreading{pl: pl, f: f, shares: shares, where: make([]bitset, len(f.titles)), order: make([]float64, len(shares)), best: make([][2]int32, len(f.titles))}
 	for i := range f.titles {
 		sp.demand += f.titles[i].demand()
 		for _, at := range pinned[f.titles[i].asset.GetTitleId()] {
@@ -224,7 +224,9 @@ type spreading struct {
 	shares []share
 	demand float64
 	where  []bitset // of a title, the shares that have it
-	order  []preference
+	order  []float64
+	// best are the two places that a title prefers.
+	best [][2]int32
 }
 
 // needed is how many copies a title needs, so that none draws more than an
@@ -239,14 +241,19 @@ func (sp *spreading) needed(i int) int {
 // copies brings a title to so many copies, where it prefers to be and there is
 // room; it returns how many it has.
 func (sp *spreading) copies(i, want int) (have int) {
-	if have = sp.where[i].len(); have >= want {
-		return have
-	}
 	prefer(sp.order, sp.shares, sp.f.titles[i].hash, i < sp.pl.popular)
-	for _, o := range sp.order {
-		if have < want && sp.take(i, o.at) {
+	sp.best[i] = [2]int32{int32(nearest(sp.order, -1)), -1}
+	sp.best[i][1] = int32(nearest(sp.order, int(sp.best[i][0])))
+	have = sp.where[i].len()
+	for have < want {
+		at := nearest(sp.order, -1)
+		if at < 0 {
+			break
+		}
+		if sp.take(i, at) {
 			have++
 		}
+		sp.order[at] = math.Inf(1)
 	}
 	return have
 }
@@ -259,12 +266,12 @@ func (sp *spreading) second(i int) {
 	if sp.where[i].len() != 1 {
 		return
 	}
-	prefer(sp.order, sp.shares, sp.f.titles[i].hash, i < sp.pl.popular)
-	for _, o := range sp.order {
-		if !sp.where[i].has(int32(o.at)) {
-			sp.take(i, o.at)
-			return
-		}
+	at := sp.best[i][0]
+	if sp.where[i].has(at) {
+		at = sp.best[i][1]
+	}
+	if at >= 0 {
+		sp.take(i, int(at))
 	}
 }
 
@@ -281,32 +288,29 @@ func (sp *spreading) take(i, at int) bool {
 	return true
 }
 
-// preference is an appliance in the order in which a title prefers them.
-type preference struct {
-	at   int
-	cost float64
-}
-
-// prefer orders the appliances for a title: weighted rendezvous hashing, by
-// -ln(h)/w, the least first, with h uniform in (0,1). The chance to be first is
-// an appliance's weight; the hash is the same for both weights, so that a title
-// that crosses the cut-off stays where it is if it can.
-func prefer(order []preference, shares []share, title uint64, popular bool) {
+// prefer says how far each appliance is from a title: weighted rendezvous
+// hashing, by -ln(h)/w, the least first, with h uniform in (0,1). The chance to
+// be first is an appliance's weight; the hash is the same for both weights, so
+// that a title that crosses the cut-off stays where it is if it can.
+func prefer(cost []float64, shares []share, title uint64, popular bool) {
 	for i := range shares {
 		w := shares[i].storage
 		if popular {
 			w = shares[i].bandwidth
 		}
 		u := (float64(mix(title^shares[i].node.hash)>>11) + 0.5) / (1 << 53)
-		order[i] = preference{at: i, cost: -math.Log(u) / max(w, 1e-12)}
+		cost[i] = -math.Log(u) / max(w, 1e-12)
 	}
-	slices.SortFunc(order, func(a, b preference) int {
-		switch {
-		case a.cost < b.cost:
-			return -1
-		case a.cost > b.cost:
-			return 1
+}
+
+// nearest is the appliance with the least cost that is not one of them; -1 if
+// there is none.
+func nearest(cost []float64, but int) (at int) {
+	at = -1
+	for i, c := range cost {
+		if i != but && !math.IsInf(c, 1) && (at < 0 || c < cost[at]) {
+			at = i
 		}
-		return a.at - b.at
-	})
+	}
+	return at
 }

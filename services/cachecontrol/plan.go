@@ -183,15 +183,23 @@ func (p *planner) sources(n *node, f int32, now time.Time) []source {
 }
 
 func (p *planner) holders(sources []source, n *node, f int32, s *site, kind pb.Source, now time.Time) []source {
+	var buf [1]int32
+	alike := p.cat.alike(f, &buf)
+	if !slices.ContainsFunc(alike, s.ever.has) {
+		return sources
+	}
 	first := len(sources)
 	sum := p.cat.files[f].sum
-	weight := map[string]uint64{}
+	var weight map[string]uint64
 	for _, m := range s.nodes {
-		if m == n || !m.serves() || n.refuses(f, m.id, now) {
+		if m == n || !m.serves() {
 			continue
 		}
-		for _, g := range p.cat.bySum[sum] {
-			if m.held.has(g) && m.keeps(p.cat.files[g].ref) {
+		for _, g := range alike {
+			if m.held.has(g) && m.keeps(p.cat.files[g].ref) && !n.refuses(f, m.id, now) {
+				if weight == nil {
+					weight = map[string]uint64{}
+				}
 				weight[m.id] = score(sum, m.hash^n.hash)
 				sources = append(sources, source{kind: kind, appliance: m.id, region: s.region, fillURL: m.fillURL, ref: p.cat.files[g].ref})
 				break

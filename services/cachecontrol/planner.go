@@ -109,6 +109,7 @@ func (p *planner) setAsset(a *pb.Asset) {
 			if _, ok := n.extra[file.ref]; ok {
 				delete(n.extra, file.ref)
 				n.held.set(f)
+				n.site.ever.set(f)
 			}
 		}
 	}
@@ -176,6 +177,7 @@ func (p *planner) replaceHoldings(n *node, held []heldFile) (lost bool) {
 			continue
 		}
 		n.held.set(f)
+		n.site.ever.set(f)
 		n.used += p.cat.files[f].file.GetSize()
 		delete(n.flights, f)
 		delete(n.setback, f)
@@ -231,6 +233,7 @@ func (p *planner) setHeld(id string, files []heldFile) {
 		delete(n.setback, f)
 		if !n.held.has(f) {
 			n.held.set(f)
+			n.site.ever.set(f)
 			n.used += p.cat.files[f].file.GetSize()
 			n.site.advance(p.now)
 			p.trust(n, f)
