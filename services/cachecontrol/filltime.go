@@ -4,7 +4,6 @@ import (
 	"time"
 
 	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
-	"github.com/flix-lab/flix/topology"
 )
 
 // never is the ETA of what does not come as things are.
@@ -13,11 +12,13 @@ const never = -1
 // fillTime says how long some appliances take for what they lack: at the rate
 // of late, and at least. The lower bound is the largest of what follows from
 // each line alone: an appliance can take no more than its fill bandwidth; what
-// nobody in a region holds passes through the exchange's appliances; and every
-// other byte is sent by an appliance of the region. (For a broadcast of F bytes
-// to N receivers from a source of capacity C: max(F/C, F/min d, N·F/(C+Σu)),
-// Mundinger, Weber and Weiss 2008; the object stores' capacity is not known
-// here, so their term is that of who fetches from them.)
+// nobody in a region holds passes through the exchange's appliances, once; they
+// send every other copy that their own site lacks, and one of what an ISP's
+// site lacks altogether; and an ISP's site sends itself all further copies.
+// (For a broadcast of F bytes to N receivers from a source of capacity C:
+// max(F/C, F/min d, N·F/(C+Σu)), Mundinger, Weber and Weiss 2008, applied here
+// to each site, since an ISP's appliances serve its own network alone. The
+// object stores' capacity is not known here.)
 func (p *planner) fillTime(nodes []*node, rate func(*node) uint64, now time.Time) *pb.FillTime {
 	t := &pb.FillTime{}
 	regions := map[string]*regionFill{}
@@ -25,15 +26,21 @@ func (p *planner) fillTime(nodes []*node, rate func(*node) uint64, now time.Time
 		_, bytes := n.missing(p)
 		r := regions[n.site.region]
 		if r == nil {
-			r = &regionFill{}
+			r = &regionFill{sites: map[*site]*siteFill{}}
 			regions[n.site.region] = r
 		}
 		if bytes == 0 {
 			continue
 		}
 		t.MissingBytes += bytes
-		r.missing += bytes
-		n.assigned.files.each(n.held, func(f int32) { r.lacked.set(p.cat.bySum[p.cat.files[f].sum][0]) })
+		sf := r.sites[n.site]
+		if sf == nil {
+			sf = &siteFill{}
+			r.sites[n.site] = sf
+		}
+		sf.missing += bytes
+		n.assigned.files.each(n.held, func(f int32) { sf.lacked.set(p.cat.bySum[p.cat.files[f].sum][0]) })
+		r.lacked.add(sf.lacked)
 		bound(t, bytes, n.fill, n.id)
 		got := rate(n)
 		t.RateBps += got
@@ -59,42 +66,63 @@ func (p *planner) fillTime(nodes []*node, rate func(*node) uint64, now time.Time
 	return t
 }
 
-// regionFill is what a region's appliances lack.
+// regionFill is what a region's appliances lack, by site.
 type regionFill struct {
+	lacked bitset // contents, by the first number of each
+	sites  map[*site]*siteFill
+}
+
+// siteFill is what a site's appliances lack: the bytes of all copies, and the
+// contents.
+type siteFill struct {
 	missing uint64
-	lacked  bitset // contents, by the first number of each
+	lacked  bitset
 }
 
 func (p *planner) boundRegion(t *pb.FillTime, region string, r *regionFill) {
-	var outside, into, up uint64 // bytes from object stores; bits per second
-	exchange := false
-	for _, s := range p.near[region] {
-		for _, n := range s.nodes {
-			if n.presence == absent {
-				continue
-			}
-			up += n.fill
-			if s.kind == topology.SiteExchange {
-				exchange = true
-				into += n.fill
-			}
-		}
-	}
-	r.lacked.each(nil, func(f int32) {
-		if !p.heldIn(region, p.cat.files[f].sum) {
-			outside += p.cat.files[f].file.GetSize()
-		}
-	})
+	outside := p.sizeOf(r.lacked, func(sum checksum) bool { return !p.heldIn(p.near[region], sum) })
 	t.OriginBytes += outside
-	if exchange {
-		bound(t, outside, into, "the exchange of "+region)
+	x := p.exchange(region)
+	var sent uint64 // by the exchange
+	for s, f := range r.sites {
+		fresh := p.sizeOf(f.lacked, func(sum checksum) bool { return !p.heldIn([]*site{s}, sum) })
+		if s == x {
+			sent += f.missing - min(f.missing, outside)
+			bound(t, outside, s.uplink(), "the lines of "+s.name)
+			continue
+		}
+		sent += fresh
+		bound(t, f.missing-min(f.missing, fresh), s.uplink(), "the uploads of "+s.name)
 	}
-	bound(t, r.missing-min(r.missing, outside), up, "the uploads in "+region)
+	if x != nil && x.uplink() > 0 {
+		bound(t, sent, x.uplink(), "the uploads of "+x.name)
+	}
 }
 
-// heldIn says whether an appliance of a region could give a content.
-func (p *planner) heldIn(region string, sum checksum) bool {
-	for _, s := range p.near[region] {
+// uplink is what the appliances of a site can give, or take, together: bits per
+// second.
+func (s *site) uplink() (bps uint64) {
+	for _, n := range s.nodes {
+		if n.presence != absent {
+			bps += n.fill
+		}
+	}
+	return bps
+}
+
+// sizeOf is the bytes of those of some contents that match.
+func (p *planner) sizeOf(contents bitset, match func(checksum) bool) (total uint64) {
+	contents.each(nil, func(f int32) {
+		if match(p.cat.files[f].sum) {
+			total += p.cat.files[f].file.GetSize()
+		}
+	})
+	return total
+}
+
+// heldIn says whether an appliance of some sites could give a content.
+func (p *planner) heldIn(sites []*site, sum checksum) bool {
+	for _, s := range sites {
 		for _, n := range s.nodes {
 			if !n.serves() {
 				continue

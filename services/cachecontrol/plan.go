@@ -25,6 +25,7 @@ type source struct {
 	region    string
 	fillURL   string  // of the appliance
 	ref       fileRef // the name under which the source holds the content
+	weight    uint64  // orders sources that are equally busy
 }
 
 // plan returns the orders that can be given now, exchanges before those that
@@ -32,6 +33,7 @@ type source struct {
 // order of fill.
 func (p *planner) plan(now time.Time) []order {
 	p.look(now)
+	p.giving = nil
 	p.refresh(now)
 	var orders []order
 	for _, n := range p.inOrder() {
@@ -126,6 +128,7 @@ func (p *planner) planNode(orders []order, n *node, limit int32, now time.Time) 
 			continue
 		}
 		size := p.cat.files[f].file.GetSize()
+		p.gives(sources[0])
 		n.flights[f] = &flight{deadline: now.Add(p.patience(n, size)), bytes: size, from: sources[0]}
 		n.site.advance(now)
 		orders = append(orders, order{to: n.id, file: p.cat.files[f], sources: sources, evict: evict})
@@ -166,8 +169,9 @@ func (p *planner) decide(n *node, f int32, now time.Time) []source {
 }
 
 // sources lists the appliances to fill from: those of the site that hold the
-// content, then, for an ISP's site, those of the exchange. Each appliance and
-// file has an order of its own, which spreads the load over the holders.
+// content, then, for an ISP's site, those of the exchange; of each the least
+// busy first. Each appliance and file has an order of its own of those that are
+// equally busy, which spreads the load over the holders.
 func (p *planner) sources(n *node, f int32, now time.Time) []source {
 	sources := p.holders(nil, n, f, n.site, pb.Source_SOURCE_PEER, now)
 	if n.site.kind == topology.SiteISP {
@@ -190,24 +194,47 @@ func (p *planner) holders(sources []source, n *node, f int32, s *site, kind pb.S
 	}
 	first := len(sources)
 	sum := p.cat.files[f].sum
-	var weight map[string]uint64
 	for _, m := range s.nodes {
 		if m == n || !m.serves() {
 			continue
 		}
 		for _, g := range alike {
 			if m.held.has(g) && m.keeps(p.cat.files[g].ref) && !n.refuses(f, m.id, now) {
-				if weight == nil {
-					weight = map[string]uint64{}
-				}
-				weight[m.id] = score(sum, m.hash^n.hash)
-				sources = append(sources, source{kind: kind, appliance: m.id, region: s.region, fillURL: m.fillURL, ref: p.cat.files[g].ref})
+				sources = append(sources, source{
+					kind: kind, appliance: m.id, region: s.region, fillURL: m.fillURL, ref: p.cat.files[g].ref, weight: score(sum, m.hash^n.hash),
+				})
 				break
 			}
 		}
 	}
-	slices.SortFunc(sources[first:], func(a, b source) int { return cmp.Compare(weight[b.appliance], weight[a.appliance]) })
+	if len(sources)-first > 1 {
+		slices.SortFunc(sources[first:], func(a, b source) int {
+			return cmp.Or(cmp.Compare(p.busy(a), p.busy(b)), cmp.Compare(b.weight, a.weight))
+		})
+	}
 	return sources
+}
+
+// busy is how much an appliance gives already, by its line: the files under way
+// for which it was named first, over its fill bandwidth.
+func (p *planner) busy(s source) float64 {
+	if p.giving == nil {
+		p.giving = map[string]int{}
+		for _, n := range p.nodes {
+			for _, fl := range n.flights {
+				p.giving[fl.from.appliance]++
+			}
+		}
+	}
+	m := p.nodes[s.appliance]
+	return float64(p.giving[s.appliance]+1) / float64(max(1, m.fill))
+}
+
+// gives counts an order that is being given.
+func (p *planner) gives(s source) {
+	if p.giving != nil {
+		p.giving[s.appliance]++
+	}
 }
 
 // keeps says whether the appliance was not told to drop the file.

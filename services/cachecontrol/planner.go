@@ -31,6 +31,8 @@ type planner struct {
 	feeds  map[string]*feed   // by region
 	rules  rules
 	now    time.Time // of the latest plan
+	// giving counts the files each appliance gives; nil until a plan asks.
+	giving map[string]int
 	sorted []*node   // by id; nil when it has to be built again
 }
 
