@@ -159,6 +159,13 @@ func TestRulesReachOtherRegionsAndSurviveARestart(t *testing.T) {
 	p := newPlanet(t, time.Minute)
 	east, west := p.start("us-east"), p.start("us-west")
 	p.publish(east, asset("tt-a", 1, 1, origins, 100))
+	eventually(t, func() string { // the news travels in the background
+		r, err := west.Titles(t.Context(), &pb.TitlesRequest{})
+		if err != nil || len(r.Assets) != 1 {
+			return "us-west does not know the title"
+		}
+		return ""
+	})
 	set := func(c pb.CacheControlClient, r *pb.FillRule) ([]*pb.FillRule, error) {
 		reply, err := c.SetFillRules(t.Context(), &pb.SetFillRulesRequest{Rules: []*pb.FillRule{r}})
 		return reply.GetRules(), err
