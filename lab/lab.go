@@ -47,6 +47,8 @@ type Lab struct {
 	// verb is held by the verb that changes the lab; busy names it.
 	verb sync.Mutex
 	busy string
+	// rising says that the verb is an up.
+	rising atomic.Bool
 	// busyCtx ends when the client of that verb goes away.
 	busyCtx context.Context
 	// ending says that the lab is being taken down: no other verb begins a step.
@@ -56,6 +58,8 @@ type Lab struct {
 	squeezing   sync.Mutex
 	stopSqueeze atomic.Pointer[context.CancelFunc]
 
+	scaler scaler
+
 	mu     sync.Mutex // guards what follows, and busy
 	intent *intent
 	secret secrets
@@ -63,6 +67,8 @@ type Lab struct {
 	moves  []control.Failover
 	// warming is how far the zones are that are being warmed, by REGION/ZONE.
 	warming map[string]evcache.Warmed
+	// symptoms are what the sentinel saw last.
+	symptoms []control.Symptom
 }
 
 var _ control.Engine = (*Lab)(nil)
