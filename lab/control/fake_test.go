@@ -208,6 +208,12 @@ func serve(t *testing.T, e *fakeEngine, onDown func()) (c *Client, end func()) {
 	return NewClient(socket), end
 }
 
+func (*fakeEngine) LoadRoutes(_ context.Context, r LoadRoutesRequest) (LoadedRoutes, error) {
+	return LoadedRoutes{Routes: 1, Places: []string{r.File}}, nil
+}
+func (*fakeEngine) SteerMisses(_ context.Context, region string) (Misses, error) {
+	return Misses{Decisions: map[string]uint64{region: 1}}, nil
+}
 func (f *fakeEngine) Explain(_ context.Context, r SteerRequest) (Explained, error) {
 	return Explained{ClientIP: r.IP, TitleID: r.Title, Error: r.Region}, nil
 }

@@ -24,16 +24,16 @@ type planner struct {
 	timing  topology.Timing
 	nearest func(region string) []string
 
-	cat    *catalogue
-	nodes  map[string]*node
-	sites  map[string]*site
-	near   map[string][]*site // by region
-	feeds  map[string]*feed   // by region
-	rules  rules
-	now    time.Time // of the latest plan
+	cat   *catalogue
+	nodes map[string]*node
+	sites map[string]*site
+	near  map[string][]*site // by region
+	feeds map[string]*feed   // by region
+	rules rules
+	now   time.Time // of the latest plan
 	// giving counts the files each appliance gives; nil until a plan asks.
 	giving map[string]int
-	sorted []*node   // by id; nil when it has to be built again
+	sorted []*node // by id; nil when it has to be built again
 }
 
 func newPlanner(timing topology.Timing, nearest func(region string) []string) *planner {
