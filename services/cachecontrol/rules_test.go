@@ -159,13 +159,7 @@ func TestRulesReachOtherRegionsAndSurviveARestart(t *testing.T) {
 	p := newPlanet(t, time.Minute)
 	east, west := p.start("us-east"), p.start("us-west")
 	p.publish(east, asset("tt-a", 1, 1, origins, 100))
-	eventually(t, func() string { // the news travels in the background
-		r, err := west.Titles(t.Context(), &pb.TitlesRequest{})
-		if err != nil || len(r.Assets) != 1 {
-			return "us-west does not know the title"
-		}
-		return ""
-	})
+	p.heardOf("us-west")
 	set := func(c pb.CacheControlClient, r *pb.FillRule) ([]*pb.FillRule, error) {
 		reply, err := c.SetFillRules(t.Context(), &pb.SetFillRulesRequest{Rules: []*pb.FillRule{r}})
 		return reply.GetRules(), err
@@ -195,6 +189,18 @@ func TestRulesReachOtherRegionsAndSurviveARestart(t *testing.T) {
 	}
 }
 
+// heardOf waits until a region knows a title: the news travels in the background.
+func (p *planet) heardOf(region string) {
+	p.t.Helper()
+	eventually(p.t, func() string {
+		r, err := p.clients[region].Titles(p.t.Context(), &pb.TitlesRequest{})
+		if err != nil || len(r.Assets) == 0 {
+			return region + " does not know the title"
+		}
+		return ""
+	})
+}
+
 func rulesText(rules []*pb.FillRule) string {
 	var out []string
 	for _, r := range rules {
@@ -209,6 +215,7 @@ func TestPlanAndExplainTellWhy(t *testing.T) {
 	p.start("us-west")
 	a := asset("tt-a", 1, 1, origins, 100, 200)
 	p.publish(east, a)
+	p.heardOf("us-west")
 	ix := p.connect(east, "us-east/us-east-ix/oca/1", 0)
 	ix.got("fill", func(m *pb.ControlMessage) bool { return m.GetFill() != nil })
 	isp := p.connect(east, "us-east/us-east-isp-1/oca/1", 0)
