@@ -214,7 +214,10 @@ func (c *chunkWriter) Write(b []byte) (int, error) {
 	if uint64(len(b)) > c.to-c.at {
 		return 0, fmt.Errorf("%w: more bytes came than were asked for", errUseless)
 	}
-	n, err := c.w.f.WriteAt(b, int64(c.at))
+	n, err := 0, c.w.s.fault().write()
+	if err == nil {
+		n, err = c.w.f.WriteAt(b, int64(c.at))
+	}
 	c.digest.Write(b[:n])
 	c.at += uint64(n)
 	if err != nil {

@@ -118,7 +118,10 @@ func (w *receiver) Write(b []byte) (int, error) {
 	if uint64(len(b)) > w.want.size-w.offset {
 		return 0, services.Errorf(services.Invalid, "%s: more than %d bytes came", w.ref, w.want.size)
 	}
-	n, err := w.f.WriteAt(b, int64(w.offset))
+	n, err := 0, w.s.fault().write()
+	if err == nil {
+		n, err = w.f.WriteAt(b, int64(w.offset))
+	}
 	w.digest.Write(b[:n])
 	w.offset += uint64(n)
 	w.arrival.grew(w.offset)
