@@ -263,3 +263,28 @@ func mustChunks(t testing.TB, f *pb.File) chunking {
 	}
 	return c
 }
+
+func TestGatherOnAFullDiskKeepsNothing(t *testing.T) {
+	c := newChunked(t, 8*256<<10)
+	s := newTestServer(t, func(d *Deps) {
+		d.Appliance.Capacity, d.Disk = 8<<20, func() DiskFault { return DiskFault{Full: true} }
+	})
+	s.outbox.start(&pb.Hello{})
+	p := &peers{asked: map[string]int{}}
+	a, b := p.source(t, "a", whole(c.body)), p.source(t, "b", whole(c.body))
+	s.filler.fill(t.Context(), c.order(a, b))
+	if got, held := blamed(s, a, b); held || len(got) != 0 {
+		t.Errorf("held %v, blamed %v: the own disk is to blame", held, got)
+	}
+	if why := s.health.reason(); !strings.HasPrefix(why, "disk: ") {
+		t.Errorf("the appliance calls itself well: %q", why)
+	}
+	d, err := s.store.root.Open(partialDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if names, _ := d.Readdirnames(-1); len(names) != 0 || s.store.reserved != 0 {
+		t.Errorf("%v are kept, %d bytes reserved", names, s.store.reserved)
+	}
+}
