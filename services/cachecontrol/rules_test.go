@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/flix-lab/flix/services"
 	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 	"github.com/flix-lab/flix/topology"
@@ -298,7 +300,9 @@ func TestUnevenSiteRaisesAlarm(t *testing.T) {
 		s := p.servers["us-east"]
 		eventually(t, func() string { return p.knows("us-east", id) })
 		s.mu.Lock()
-		s.appliances[id].hello.Prefixes = prefixes
+		h := proto.CloneOf(s.appliances[id].hello) // the one before is shared
+		h.Prefixes = prefixes
+		s.appliances[id].hello = h
 		s.mu.Unlock()
 	}
 	eventually(t, func() string {
