@@ -25,7 +25,7 @@ GOLANGCI    ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@
 
 SOURCES := $(wildcard *.go) .ci cmd fixtures lab oca services topology
 
-.PHONY: help build test test-long race lint lint-full bench bench-containers bench-evcache fuzz fixtures generate verify demo man picture clean bench-registry bench-oca bench-edge bench-abr bench-steering bench-resilience
+.PHONY: help build test test-long race lint lint-full bench bench-containers bench-evcache fuzz fixtures generate verify demo man picture clean bench-registry bench-oca bench-edge bench-abr bench-steering bench-resilience bench-fill
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -79,6 +79,10 @@ bench-registry: build ## measure the registry with 10,000 instances, beside Eure
 
 bench-steering: ## decisions a second on one core over 1.2 million prefixes, 2,000 appliances and 100,000 titles
 	$(GO) test -run '^$$' -bench 'Planet|Announce' -benchmem ./services/steering
+
+bench-fill: ## makespan and origin egress of real appliances with capped lines beside the lower bound; an hour's plan of 2,000 appliances x 100,000 files
+	$(GO) test -run '^$$' -bench Makespan -benchtime 1x ./oca
+	$(GO) test -run '^$$' -bench PlanPlanet -benchtime 3x ./services/cachecontrol
 
 bench-oca: build ## measure an appliance beside nginx: bytes, processor time, a 100 ms path, idle connections (needs nginx and wrk)
 	$(GO) run ./lab/bench/oca -flix bin/flix -rounds $(RUNS)

@@ -49,6 +49,9 @@ func (l *Lab) anyCacheControl(ctx context.Context, ask func(context.Context, cac
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if k := services.KindOf(err); k == services.NotFound || k == services.Invalid || k == services.Exhausted {
+			return err // another region's would say the same
+		}
 		errs = append(errs, fmt.Errorf("%s: %w", r, err))
 	}
 	return &services.Error{Op: "cache control", Kind: services.Unavailable, Msg: "no region's answers", Err: errors.Join(errs...), Remedy: "bring it up again: flix lab up"}
@@ -56,7 +59,7 @@ func (l *Lab) anyCacheControl(ctx context.Context, ask func(context.Context, cac
 
 // FillStatus implements control.Engine.
 func (l *Lab) FillStatus(ctx context.Context) (control.FillStatus, error) {
-	out := control.FillStatus{Appliances: []control.ApplianceFill{}}
+	out := control.FillStatus{Appliances: []control.ApplianceFill{}, Rules: []control.FillRule{}}
 	var rep *cachecontrolpb.FillStatusReply
 	if err := l.anyCacheControl(ctx, func(ctx context.Context, cc cachecontrolpb.CacheControlClient) (err error) {
 		rep, err = cc.FillStatus(ctx, &cachecontrolpb.FillStatusRequest{})
@@ -69,7 +72,7 @@ func (l *Lab) FillStatus(ctx context.Context) (control.FillStatus, error) {
 			Name: a.GetName(), Region: a.GetRegion(), Site: a.GetSite(), Kind: a.GetKind(),
 			Assigned: int(a.GetAssigned()), Held: int(a.GetHeld()), AssignedBytes: a.GetAssignedBytes(), HeldBytes: a.GetHeldBytes(),
 			CacheFillBytes: a.GetFilled().GetCache(), TierFillBytes: a.GetFilled().GetTier(), PeerFillBytes: a.GetFilled().GetPeer(),
-			Healthy: a.GetHealthy(), Percent: 100,
+			Healthy: a.GetHealthy(), Percent: 100, Blocked: a.GetBlocked(), FillTime: fillTimeOf(a.GetTime()),
 		}
 		if f.AssignedBytes > 0 {
 			f.Percent = 100 * float64(f.HeldBytes) / float64(f.AssignedBytes)
@@ -77,7 +80,8 @@ func (l *Lab) FillStatus(ctx context.Context) (control.FillStatus, error) {
 		out.Appliances = append(out.Appliances, f)
 	}
 	slices.SortFunc(out.Appliances, func(a, b control.ApplianceFill) int { return strings.Compare(a.Name, b.Name) })
-	out.UniqueBytes = rep.GetUniqueBytes()
+	out.UniqueBytes, out.FillTime, out.Rules = rep.GetUniqueBytes(), fillTimeOf(rep.GetTime()), fillRulesOf(rep.GetRules())
+	out.Unheld, out.Waiting, out.UnevenSites = orNone(rep.GetUnheld()), orNone(rep.GetWaiting()), orNone(rep.GetUneven())
 	egress, err := l.originEgress(ctx)
 	if err != nil {
 		return out, err
@@ -140,6 +144,11 @@ func (l *Lab) metric(ctx context.Context, s runtime.Spec, name, labels string) (
 // cache control of any region.
 func (l *Lab) FillRun(ctx context.Context, r control.FillRunRequest) (control.FillRunResult, error) {
 	var res control.FillRunResult
+	if r.Title != "" {
+		if _, err := l.SetFillRule(ctx, control.FillRule{Kind: "urgent", Scope: r.Scope, Title: r.Title, Active: true}); err != nil {
+			return res, err
+		}
+	}
 	err := l.anyCacheControl(ctx, func(ctx context.Context, cc cachecontrolpb.CacheControlClient) error {
 		rep, err := cc.FillRun(ctx, &cachecontrolpb.FillRunRequest{Now: r.Now, Deep: r.Deep})
 		res = control.FillRunResult{Appliances: int(rep.GetAppliances()), Orders: int(rep.GetOrders())}

@@ -3,7 +3,6 @@ package lab
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -247,16 +246,19 @@ func assetOf(t fixtures.Title, popularity float64, origins []string) (*cachecont
 		if err != nil {
 			return err
 		}
-		sum := sha256.Sum256(b)
-		a.Files = append(a.Files, fileOf(path, uint64(len(b)), sum[:], tracks))
+		digest, err := media.NewDigest(bytes.NewReader(b), uint64(len(b)))
+		if err != nil {
+			return err
+		}
+		a.Files = append(a.Files, fileOf(path, digest, tracks))
 		return nil
 	})
 	return a, err
 }
 
 // fileOf says what a file of a title is, by its name and the index.
-func fileOf(path string, size uint64, sum []byte, tracks map[string]media.Track) *cachecontrolpb.File {
-	f := &cachecontrolpb.File{Path: path, Size: size, Sha256: sum}
+func fileOf(path string, d media.Digest, tracks map[string]media.Track) *cachecontrolpb.File {
+	f := &cachecontrolpb.File{Path: path, Size: d.Size, Sha256: d.SHA256, ChunkBytes: d.ChunkBytes, ChunkSha256: d.Chunks}
 	if t, ok := tracks[path]; ok {
 		f.Kind, f.Rung, f.Kbps, f.Width, f.Height, f.Codecs = t.Kind, t.ID, uint32(t.Kbps), uint32(t.Width), uint32(t.Height), t.Codecs
 		return f

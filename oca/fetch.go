@@ -42,7 +42,7 @@ func (t *transfer) from(ctx context.Context, src *pb.FillSource) error {
 			}
 			return fmt.Errorf("%s: %w", sourceLabel(src), err)
 		}
-		err := t.w.commit(src.GetSource())
+		err := t.w.commit(src)
 		if !errors.Is(err, errChecksum) {
 			return err
 		}
@@ -72,6 +72,14 @@ func sourceLabel(src *pb.FillSource) string {
 	return "object store of " + src.GetRegion()
 }
 
+// sourceFrom names a source in the index.
+func sourceFrom(src *pb.FillSource) string {
+	if src.GetAppliance() != "" {
+		return src.GetAppliance()
+	}
+	return "origin/" + src.GetRegion()
+}
+
 // get makes one request for the bytes from the receiver's offset on.
 func (t *transfer) get(ctx context.Context, src *pb.FillSource) error {
 	if t.w.complete() {
@@ -79,20 +87,9 @@ func (t *transfer) get(ctx context.Context, src *pb.FillSource) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, src.GetUrl(), nil)
+	resp, err := t.request(ctx, src, t.w.offset, t.w.want.size)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUseless, err)
-	}
-	if src.GetAppliance() != "" && !t.f.s.d.NoAuth {
-		d := t.f.s.d
-		req.Header.Set("Authorization", "Bearer "+d.Key.Sign(token.Fill, token.Claims{Client: string(d.ID), Title: t.w.ref.title}, d.Clock(), max(d.Timing.ReportExpiry.D(), time.Minute)))
-	}
-	if t.w.offset > 0 {
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", t.w.offset))
-	}
-	resp, err := t.f.client.Do(req)
-	if err != nil {
-		return withoutURL(err)
+		return err
 	}
 	defer resp.Body.Close()
 	if err := t.accept(resp); err != nil {
@@ -103,13 +100,35 @@ func (t *transfer) get(ctx context.Context, src *pb.FillSource) error {
 	} else if t.origin != src.GetUrl() {
 		t.mixed = true
 	}
-	return t.copy(ctx, cancel, resp.Body, src.GetSource())
+	return t.copy(ctx, cancel, t.w, resp.Body, src.GetSource())
+}
+
+// request asks a source for the bytes of the file between two offsets.
+func (t *transfer) request(ctx context.Context, src *pb.FillSource, from, to uint64) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, src.GetUrl(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUseless, err)
+	}
+	if src.GetAppliance() != "" && !t.f.s.d.NoAuth {
+		d := t.f.s.d
+		req.Header.Set("Authorization", "Bearer "+d.Key.Sign(token.Fill, token.Claims{Client: string(d.ID), Title: t.w.ref.title}, d.Clock(), max(d.Timing.ReportExpiry.D(), time.Minute)))
+	}
+	switch {
+	case to < t.w.want.size:
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", from, to-1))
+	case from > 0:
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
+	}
+	resp, err := t.f.client.Do(req)
+	if err != nil {
+		return nil, withoutURL(err)
+	}
+	return resp, nil
 }
 
 // accept checks that the answer holds the bytes asked for.
 func (t *transfer) accept(resp *http.Response) error {
-	switch {
-	case resp.StatusCode == http.StatusOK:
+	if resp.StatusCode == http.StatusOK {
 		if resp.ContentLength >= 0 && uint64(resp.ContentLength) != t.w.want.size {
 			return fmt.Errorf("%w: it has %d bytes, want %d", errUseless, resp.ContentLength, t.w.want.size)
 		}
@@ -117,8 +136,15 @@ func (t *transfer) accept(resp *http.Response) error {
 			return t.restart()
 		}
 		return nil
+	}
+	return t.acceptRange(resp, t.w.offset, t.w.want.size)
+}
+
+// acceptRange checks that an answer is the range that was asked for.
+func (t *transfer) acceptRange(resp *http.Response, from, to uint64) error {
+	switch {
 	case resp.StatusCode == http.StatusPartialContent:
-		want := fmt.Sprintf("bytes %d-%d/%d", t.w.offset, t.w.want.size-1, t.w.want.size)
+		want := fmt.Sprintf("bytes %d-%d/%d", from, to-1, t.w.want.size)
 		if got := resp.Header.Get("Content-Range"); got != want {
 			return fmt.Errorf("%w: it gave %q, want %q", errUseless, got, want)
 		}
@@ -131,7 +157,7 @@ func (t *transfer) accept(resp *http.Response) error {
 
 // copy stores a body, at the pace of the fill bucket. A source from which
 // nothing comes for ReportExpiry counts as broken.
-func (t *transfer) copy(ctx context.Context, cancel func(), body io.Reader, kind pb.Source) error {
+func (t *transfer) copy(ctx context.Context, cancel func(), w io.Writer, body io.Reader, kind pb.Source) error {
 	patience := t.f.s.d.Timing.ReportExpiry.D()
 	stalled := time.AfterFunc(patience, cancel)
 	defer stalled.Stop()
@@ -143,7 +169,7 @@ func (t *transfer) copy(ctx context.Context, cancel func(), body io.Reader, kind
 		if n > 0 {
 			t.f.s.store.filled.add(kind, uint64(n))
 			t.f.s.metrics.filled.WithLabelValues(sourceName(kind)).Add(float64(n))
-			if _, werr := t.w.Write(buf[:n]); werr != nil {
+			if _, werr := w.Write(buf[:n]); werr != nil {
 				return werr
 			}
 			stalled.Stop() // waiting for the bucket is not the source's fault

@@ -1,6 +1,7 @@
 package oca
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -121,7 +122,11 @@ func (f *filler) fetchFile(ctx context.Context, name ref, o *pb.FillOrder) error
 	if len(o.GetFile().GetSha256()) != len(sum{}) || name.check() != nil {
 		return services.Errorf(services.Invalid, "%s: the order has no valid name or checksum", name)
 	}
-	w, err := f.s.store.receive(name, sum(o.GetFile().GetSha256()), o.GetFile().GetSize())
+	chunks, err := chunkingOf(o.GetFile())
+	if err != nil {
+		return err
+	}
+	w, err := f.s.store.receiveChunks(name, sum(o.GetFile().GetSha256()), o.GetFile().GetSize(), chunks)
 	if w == nil {
 		return err
 	}
@@ -130,33 +135,93 @@ func (f *filler) fetchFile(ctx context.Context, name ref, o *pb.FillOrder) error
 			f.s.diskFailed(err)
 		}
 	}()
-	t := &transfer{f: f, w: w}
-	struck, told := map[int]bool{}, map[int]bool{}
+	a := &attempt{t: &transfer{f: f, w: w}, name: name, o: o, struck: map[int]bool{}, told: map[int]bool{}}
 	last := error(services.Errorf(services.Unavailable, "%s: the order names no source", name))
-	for round, wait := 0, firstBackoff; round < maxRounds && len(struck) < len(o.GetSources()); round++ {
+	for round, wait := 0, firstBackoff; round < maxRounds && len(a.struck) < len(o.GetSources()); round++ {
 		if round > 0 && !sleep(ctx, wait) {
 			return ctx.Err()
 		}
-		for i, src := range o.GetSources() {
-			if struck[i] {
-				continue
-			}
-			err := t.from(ctx, src)
-			if err == nil || ctx.Err() != nil || services.ReasonOf(err) == reasonDisk {
-				return err
-			}
-			last = err
-			if errors.Is(err, errUseless) || errors.Is(err, errChecksum) {
-				struck[i] = true
-			}
-			if src.GetAppliance() != "" && !told[i] {
-				told[i] = true
-				f.failed(name, o, src.GetUrl(), err)
-			}
+		done, err := a.round(ctx)
+		if services.ReasonOf(err) == reasonDisk {
+			w.partial = false // what came takes room that is needed
 		}
+		if done || ctx.Err() != nil || services.ReasonOf(err) == reasonDisk {
+			return err
+		}
+		last = cmp.Or(err, last)
 		if round > 0 {
 			wait *= 2
 		}
 	}
 	return last
+}
+
+// attempt is one order being carried out.
+type attempt struct {
+	t    *transfer
+	name ref
+	o    *pb.FillOrder
+
+	mu     sync.Mutex
+	struck map[int]bool // sources that proved useless, by their place in the order
+	told   map[int]bool // those reported
+}
+
+// round tries each source once; several of one kind at the same time if the
+// file is cut into chunks.
+func (a *attempt) round(ctx context.Context) (done bool, last error) {
+	sources := a.o.GetSources()
+	for i := 0; i < len(sources); {
+		end := i + 1
+		for end < len(sources) && sources[end].GetSource() == sources[i].GetSource() {
+			end++
+		}
+		var err error
+		// Object stores one after another: the nearest has all of it.
+		if alike := a.usable(i, end); len(alike) > 1 && len(a.t.w.chunks.sums) > 1 && sources[i].GetSource() != pb.Source_SOURCE_CACHE {
+			err = a.gather(ctx, alike)
+			i = end
+		} else if a.struck[i] {
+			i++
+			continue
+		} else {
+			err = a.failed(ctx, i, a.t.from(ctx, sources[i]))
+			i++
+		}
+		if err == nil || ctx.Err() != nil || services.ReasonOf(err) == reasonDisk {
+			return err == nil, err
+		}
+		last = err
+	}
+	return false, last
+}
+
+// usable lists the sources between two places that are not struck.
+func (a *attempt) usable(from, to int) (out []int) {
+	for i := from; i < to; i++ {
+		if !a.struck[i] {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// failed notes how a source did: one that is of no use is struck, and the first
+// failure of another appliance is told, so that it looks at its copy and others
+// are sent elsewhere.
+func (a *attempt) failed(ctx context.Context, i int, err error) error {
+	if err == nil || services.ReasonOf(err) == reasonDisk || ctx.Err() != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if errors.Is(err, errUseless) || errors.Is(err, errChecksum) {
+		a.struck[i] = true
+	}
+	src := a.o.GetSources()[i]
+	if src.GetAppliance() != "" && !a.told[i] {
+		a.told[i] = true
+		a.t.f.failed(a.name, a.o, src.GetUrl(), err)
+	}
+	return err
 }

@@ -61,7 +61,7 @@ func TestFileIsReadableAsFarAsItHasCome(t *testing.T) {
 		t.Error("the last byte is read before the checksum is known")
 	}
 	a := w.arrival
-	if err := w.commit(pb.Source_SOURCE_PEER); err != nil {
+	if err := w.commit(&pb.FillSource{Source: pb.Source_SOURCE_PEER}); err != nil {
 		t.Fatal(err)
 	}
 	if limit, err := a.Await(t.Context(), 9); err != nil || limit != 10 {
@@ -91,7 +91,7 @@ func TestReadersOfWrongBytesAreCutOff(t *testing.T) {
 	defer old.Release()
 	before := w.arrival
 	_, _ = io.WriteString(w, "wrong")
-	if err := w.commit(pb.Source_SOURCE_PEER); !errors.Is(err, errChecksum) {
+	if err := w.commit(&pb.FillSource{Source: pb.Source_SOURCE_PEER}); !errors.Is(err, errChecksum) {
 		t.Fatal(err)
 	}
 	if err := w.restart(); err != nil {

@@ -45,6 +45,18 @@ func validName(p string) bool {
 		!strings.ContainsFunc(p, func(r rune) bool { return r < 0x20 || r == 0x7f || r == '\\' || r == '\uFFFD' })
 }
 
+// message is a stored file as cache control hears of it.
+func (e entry) message(r ref) *pb.HeldFile {
+	f := r.held(e.size)
+	f.From = e.from
+	for _, k := range []pb.Source{pb.Source_SOURCE_CACHE, pb.Source_SOURCE_TIER, pb.Source_SOURCE_PEER} {
+		if sourceName(k) == e.source {
+			f.Source = k
+		}
+	}
+	return f
+}
+
 // sum is the SHA-256 of a file.
 type sum [32]byte
 
@@ -72,6 +84,7 @@ type record struct {
 	SHA256  string     `json:"sha256,omitempty"`
 	Size    uint64     `json:"size,omitempty"`
 	Source  string     `json:"src,omitempty"`
+	From    string     `json:"from,omitempty"`
 	Filled  *fillBytes `json:"filled,omitempty"`
 	Epoch   uint64     `json:"epoch,omitempty"`
 }
@@ -155,6 +168,7 @@ type entry struct {
 	sum    sum
 	size   uint64
 	source string
+	from   string // whoever gave it: an appliance, or "origin/REGION"
 }
 
 // readIndex replays a log. A line that is damaged is passed over: every line
@@ -184,7 +198,7 @@ func (st *indexState) apply(r record) bool {
 		if err != nil || len(digest) != len(sum{}) || name.check() != nil {
 			return false
 		}
-		st.files[name] = entry{sum: sum(digest), size: r.Size, source: r.Source}
+		st.files[name] = entry{sum: sum(digest), size: r.Size, source: r.Source, from: r.From}
 	case opDel:
 		delete(st.files, name)
 	case opFill:
@@ -203,7 +217,7 @@ func (st *indexState) apply(r record) bool {
 func fillRecord(f fillBytes) record { return record{Op: opFill, Filled: &f} }
 
 func putRecord(r ref, e entry) record {
-	return record{Op: opPut, Title: r.title, Version: r.version, Path: r.path, SHA256: e.sum.String(), Size: e.size, Source: e.source}
+	return record{Op: opPut, Title: r.title, Version: r.version, Path: r.path, SHA256: e.sum.String(), Size: e.size, Source: e.source, From: e.from}
 }
 
 func delRecord(r ref) record {

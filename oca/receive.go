@@ -42,8 +42,13 @@ type receiver struct {
 	name   string
 	f      *os.File
 	digest hash.Hash
-	offset uint64
+	offset uint64 // what is there without a gap
 	done   bool
+	// chunks are how the file is cut, if it is, and whole says which are there.
+	// A partial file is kept when the attempt fails.
+	chunks  chunking
+	whole   []bool
+	partial bool
 	// view and arrival are what readers follow it by.
 	view    *wire.File
 	arrival *arrival
@@ -53,6 +58,23 @@ type receiver struct {
 // no error when the content is stored already under another name, which it
 // then gives this one, too. Errors: Exhausted if there is no room.
 func (s *store) receive(r ref, digest sum, size uint64) (*receiver, error) {
+	return s.receiveChunks(r, digest, size, chunking{})
+}
+
+// receiveChunks is receive of a file that may be cut into chunks: it goes on
+// from those that an attempt before has left.
+func (s *store) receiveChunks(r ref, digest sum, size uint64, chunks chunking) (*receiver, error) {
+	w, err := s.begin(r, digest, size, chunks)
+	if w == nil {
+		return nil, err
+	}
+	if err := w.resume(); err != nil {
+		return nil, errors.Join(err, w.discard())
+	}
+	return w, nil
+}
+
+func (s *store) begin(r ref, digest sum, size uint64, chunks chunking) (*receiver, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if o := s.objects[digest]; o != nil && o.size == size {
@@ -61,13 +83,27 @@ func (s *store) receive(r ref, digest sum, size uint64) (*receiver, error) {
 	if size > s.capacity-min(s.capacity, s.used+s.reserved) {
 		return nil, services.Errorf(services.Exhausted, "%s needs %d bytes, %d of %d are used and %d reserved", r, size, s.used, s.capacity, s.reserved).WithReason("no_space")
 	}
-	s.temps++
-	name := fmt.Sprintf("%s/%d", tempDir, s.temps)
-	f, err := s.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	var (
+		name string
+		f    *os.File
+		err  error
+	)
+	if len(chunks.sums) > 0 {
+		name, f, err = s.openPartial(digest)
+	}
+	partial := name != ""
+	if !partial && err == nil {
+		s.temps++
+		name = fmt.Sprintf("%s/%d", tempDir, s.temps)
+		f, err = s.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("receive %s: %w", r, err)
 	}
-	w := &receiver{s: s, ref: r, want: entry{sum: digest, size: size}, name: name, f: f, digest: sha256.New()}
+	w := &receiver{
+		s: s, ref: r, want: entry{sum: digest, size: size}, name: name, f: f, digest: sha256.New(),
+		chunks: chunks, whole: make([]bool, len(chunks.sums)), partial: partial,
+	}
 	if err := w.show(); err != nil {
 		f.Close()
 		return nil, errors.Join(fmt.Errorf("receive %s: %w", r, err), s.root.Remove(name))
@@ -84,7 +120,7 @@ func (w *receiver) Write(b []byte) (int, error) {
 	}
 	n, err := 0, w.s.fault().write()
 	if err == nil {
-		n, err = w.f.Write(b)
+		n, err = w.f.WriteAt(b, int64(w.offset))
 	}
 	w.digest.Write(b[:n])
 	w.offset += uint64(n)
@@ -113,9 +149,7 @@ func (w *receiver) restart() error {
 	}
 	w.digest.Reset()
 	w.offset = 0
-	if _, err := w.f.Seek(0, 0); err != nil {
-		return err
-	}
+	clear(w.whole)
 	return w.f.Truncate(0)
 }
 
@@ -124,9 +158,12 @@ func (w *receiver) complete() bool { return w.offset == w.want.size }
 
 // commit names the file if its bytes are right; errChecksum if not, and then
 // the receiver can restart.
-func (w *receiver) commit(source pb.Source) error {
+func (w *receiver) commit(src *pb.FillSource) error {
 	if !w.complete() || sum(w.digest.Sum(nil)) != w.want.sum {
 		return errChecksum
+	}
+	if err := w.f.Truncate(int64(w.want.size)); err != nil { // an attempt before may have written more
+		return err
 	}
 	if w.s.fsync {
 		if err := w.f.Sync(); err != nil {
@@ -150,7 +187,7 @@ func (w *receiver) commit(source pb.Source) error {
 	w.done = true
 	w.arrival.finish()
 	w.hide()
-	return errors.Join(w.f.Close(), s.nameLocked(w.ref, entry{sum: w.want.sum, size: w.want.size, source: sourceName(source)}, source))
+	return errors.Join(w.f.Close(), s.nameLocked(w.ref, entry{sum: w.want.sum, size: w.want.size, source: sourceName(src.GetSource()), from: sourceFrom(src)}, src.GetSource()))
 }
 
 // nameLocked gives content a name, and an old content of that name up. It
@@ -158,7 +195,7 @@ func (w *receiver) commit(source pb.Source) error {
 func (s *store) nameLocked(r ref, e entry, source pb.Source) error {
 	if old, ok := s.files[r]; ok {
 		if old.sum == e.sum {
-			s.onChange(change{held: []*pb.HeldFile{r.held(e.size)}, filled: s.filled.load()})
+			s.onChange(change{held: []*pb.HeldFile{old.message(r)}, filled: s.filled.load()})
 			return nil
 		}
 		if _, err := s.removeLocked([]ref{r}, reasonReplaced, s.dispose); err != nil {
@@ -169,7 +206,7 @@ func (s *store) nameLocked(r ref, e entry, source pb.Source) error {
 		return err
 	}
 	s.link(r, e)
-	s.onChange(change{held: []*pb.HeldFile{r.held(e.size)}, source: source, filled: s.filled.load()})
+	s.onChange(change{held: []*pb.HeldFile{e.message(r)}, source: source, filled: s.filled.load()})
 	return nil
 }
 
@@ -184,8 +221,14 @@ func (w *receiver) discard() error {
 	s.reserved -= w.want.size
 	w.arrival.fail()
 	w.hide()
+	var err error
+	if w.keeps() {
+		err = s.trimPartial()
+	} else {
+		err = s.root.Remove(w.name)
+	}
 	s.mu.Unlock()
-	return errors.Join(w.f.Close(), s.root.Remove(w.name))
+	return errors.Join(w.f.Close(), err)
 }
 
 func sourceName(k pb.Source) string {

@@ -1,6 +1,7 @@
 package oca
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"time"
@@ -136,6 +137,7 @@ func (s *Server) hello(files []*pb.HeldFile, filled fillBytes) *pb.Hello {
 	return &pb.Hello{
 		Appliance: string(s.d.ID), Region: s.d.Region, Site: s.d.Site.Name, Kind: string(s.d.Site.Kind), Asn: s.d.Site.ASN, Prefixes: s.d.Site.Prefixes,
 		ClientUrl: s.d.ClientURL, FillUrl: s.d.FillURL, PlainUrl: s.d.PlainURL, CapacityBytes: uint64(s.d.Appliance.Capacity), BandwidthBps: uint64(s.d.Appliance.Bandwidth),
+		FillBps:  uint64(cmp.Or(s.d.Appliance.FillBandwidth, s.d.Appliance.Bandwidth)),
 		Holdings: &pb.Holdings{Files: files}, Filled: filled.message(),
 	}
 }

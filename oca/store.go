@@ -111,10 +111,13 @@ func (s *store) load(now time.Time) error {
 	if err := s.root.RemoveAll(tempDir); err != nil {
 		return err
 	}
-	for _, d := range []string{objectsDir, tempDir, quarantineDir} {
+	for _, d := range []string{objectsDir, tempDir, partialDir, quarantineDir} {
 		if err := s.root.MkdirAll(d, 0o700); err != nil {
 			return err
 		}
+	}
+	if err := s.trimPartial(); err != nil {
+		return err
 	}
 	raw, err := s.root.ReadFile(indexName)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -312,7 +315,7 @@ func (s *store) snapshot(f func(files []*pb.HeldFile, filled fillBytes)) {
 	defer s.mu.Unlock()
 	files := make([]*pb.HeldFile, 0, len(s.files))
 	for r, e := range s.files {
-		files = append(files, r.held(e.size))
+		files = append(files, e.message(r))
 	}
 	f(files, s.filled.load())
 }

@@ -44,7 +44,7 @@ func put(t testing.TB, s *store, r ref, body string, k pb.Source) {
 	if _, err := io.WriteString(w, body); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.commit(k); err != nil {
+	if err := w.commit(&pb.FillSource{Source: k}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -96,7 +96,7 @@ func TestStoreRefusesWrongBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _ = io.WriteString(w, "wrong")
-	if err := w.commit(pb.Source_SOURCE_PEER); !errors.Is(err, errChecksum) {
+	if err := w.commit(&pb.FillSource{Source: pb.Source_SOURCE_PEER}); !errors.Is(err, errChecksum) {
 		t.Fatalf("commit of wrong bytes: %v", err)
 	}
 	if _, _, err := s.open(r); services.KindOf(err) != services.NotFound {
@@ -106,7 +106,7 @@ func TestStoreRefusesWrongBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _ = io.WriteString(w, "right")
-	if err := w.commit(pb.Source_SOURCE_PEER); err != nil {
+	if err := w.commit(&pb.FillSource{Source: pb.Source_SOURCE_PEER}); err != nil {
 		t.Fatal(err)
 	}
 	if got := read(t, s, r); got != "right" {

@@ -91,8 +91,9 @@ func (p *parser) region(n *yaml.Node, field string) regionDraft {
 		return d
 	}
 	p.fields(n, field, map[string]fieldReader{
-		"name":    func(n *yaml.Node, f string) { d.Name = p.str(n, f, "us-east") },
-		"country": func(n *yaml.Node, f string) { d.Country = p.str(n, f, "US") },
+		"name":       func(n *yaml.Node, f string) { d.Name = p.str(n, f, "us-east") },
+		"country":    func(n *yaml.Node, f string) { d.Country = p.str(n, f, "US") },
+		"utc_offset": func(n *yaml.Node, f string) { d.UTCOffset = UTCOffset(p.str(n, f, "\"-05:00\"")) },
 		"zones": func(n *yaml.Node, f string) {
 			d.Zones = []string{}
 			p.list(n, f, "a list of zones, e.g. [a, b]", MaxZones, func(n *yaml.Node, f string, _ int) {

@@ -25,6 +25,10 @@ type Timing struct {
 	FillWindowStart Duration `yaml:"fill_window_start" json:"fill_window_start"`
 	// FillWindow is how long it stays open; 24h or more is always.
 	FillWindow Duration `yaml:"fill_window" json:"fill_window"`
+	// FillEscalation is how long an ISP's site waits for an exchange that makes
+	// no progress before it fills from another region's, and as long again before
+	// it asks the object stores.
+	FillEscalation Duration `yaml:"fill_escalation" json:"fill_escalation"`
 	// ScrubInterval is how often an appliance re-reads every stored file.
 	ScrubInterval Duration `yaml:"scrub_interval" json:"scrub_interval"`
 	// RPCTimeout bounds one call between services.
@@ -93,7 +97,7 @@ func LabTiming() Timing {
 		LeaseRenewal: 1 * s, LeaseDuration: 3 * s, EvictionInterval: 1 * s, RegistryFetch: 1 * s,
 		HealthReport: 1 * s, ReportExpiry: 4 * s, CacheControlSync: 500 * ms,
 		DNSTTL:          2 * s,
-		FillWindowStart: 0, FillWindow: 24 * h, ScrubInterval: 5 * m,
+		FillWindowStart: 0, FillWindow: 24 * h, FillEscalation: 10 * s, ScrubInterval: 5 * m,
 		RPCTimeout: 1 * s, BreakerSleep: 1 * s, CacheTTL: 10 * s,
 		BillingPeriod: 1 * h, LicenseDuration: 12 * h, URLExpiry: 4 * h, MemberTokenExpiry: 24 * h,
 		SteeringTTL: 1 * s, ProgressReport: 2 * s, MaxConnectionAge: 60 * s,
@@ -116,6 +120,7 @@ func ProductionTiming() Timing {
 	t.DNSTTL = 60 * s
 	t.BillingPeriod = 30 * 24 * h
 	t.FillWindowStart, t.FillWindow, t.ScrubInterval = 2*h, 12*h, 24*h
+	t.FillEscalation = 1 * h
 	t.BreakerSleep, t.CacheTTL = 5*s, 5*m
 	t.SteeringTTL, t.ProgressReport, t.MaxConnectionAge = 5*m, 1*m, 10*m
 	t.EvacuationStep, t.EvacuationVerify = 30*s, 2*m

@@ -26,6 +26,9 @@ type Region struct {
 	// Country is the ISO 3166-1 alpha-2 code of clients near this region
 	// whose ISP does not say otherwise.
 	Country string `yaml:"country" json:"country"`
+	// UTCOffset says what the sites' local time is, for the fill window; where
+	// it is not declared the fill window goes by the machine's time.
+	UTCOffset UTCOffset `yaml:"utc_offset,omitempty" json:"utc_offset,omitempty"`
 	// Zones are the availability zones, one letter or DNS label each.
 	Zones []string `yaml:"zones" json:"zones"`
 	// Services is the number of instances of each role in this region. A role

@@ -129,6 +129,9 @@ func (c *checker) region(field string, r Region) {
 		c.fail(field+".name", r.Name, "is the name of the appliances' own fault domain", "choose another name")
 	}
 	c.country(field+".country", r.Country)
+	if _, ok := r.UTCOffset.Get(); !ok && r.UTCOffset != "" {
+		c.fail(field+".utc_offset", string(r.UTCOffset), "is not an offset from UTC", `write it like "-05:00" or "+05:30", in quotes`)
+	}
 	c.zones(field+".zones", r.Zones)
 	c.services(field+".services", r.Services)
 	c.site(field+".exchange", r.Exchange.Name, r.Exchange.Appliances)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,35 +50,7 @@ func newFillCmd(a *app) *cobra.Command {
 	status.Flags().BoolVarP(&watch, "watch", "w", false, "print it again every second")
 	out.flag(status, "table", "json", "yaml")
 
-	var (
-		req    control.FillRunRequest
-		runOut output
-	)
-	run := &cobra.Command{
-		Use: "run", Short: "Compare disks with plans and fill what is missing", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := runOut.check(); err != nil {
-				return err
-			}
-			client, _, err := lab.Connect(cmd.Context(), a.env.lab(), a.name)
-			if err != nil {
-				return err
-			}
-			res, err := client.FillRun(cmd.Context(), req)
-			if err != nil {
-				return err
-			}
-			if runOut.machine() {
-				return runOut.print(a, res)
-			}
-			a.env.out().Printf("%d appliances compare their disks with their plans; flix fill status shows what comes of it\n", res.Appliances)
-			return nil
-		},
-	}
-	run.Flags().BoolVar(&req.Now, "now", false, "fill at once, outside the window too")
-	run.Flags().BoolVar(&req.Deep, "deep", false, "read every stored byte again and check it")
-	runOut.flag(run, "text", "json")
-	c.AddCommand(status, run)
+	c.AddCommand(status, newFillPlanCmd(a), newFillRunCmd(a), newFillExplainCmd(a), newFillPauseCmd(a), newFillResumeCmd(a), newFillPinCmd(a), newFillUnpinCmd(a))
 	return c
 }
 
@@ -93,11 +66,66 @@ func printFill(a *app, out output, st control.FillStatus) error {
 			name = s.Bad("○ ") + name
 		}
 		rows = append(rows, []string{name, x.Kind, fmt.Sprintf("%d/%d", x.Held, x.Assigned), render.Bytes(x.HeldBytes),
-			render.Bytes(x.CacheFillBytes), render.Bytes(x.TierFillBytes), render.Bytes(x.PeerFillBytes), fmt.Sprintf("%s %3.0f %%", render.Bar(x.Percent, 10), x.Percent)})
+			render.Bytes(x.CacheFillBytes), render.Bytes(x.TierFillBytes), render.Bytes(x.PeerFillBytes), fmt.Sprintf("%s %3.0f %%", render.Bar(x.Percent, 10), x.Percent), fillNote(s, x)})
 	}
-	err := s.Table([]string{"appliance", "kind", "files", "held", "cache fill", "tier fill", "peer fill", "filled"}, rows)
+	err := s.Table([]string{"appliance", "kind", "files", "held", "cache fill", "tier fill", "peer fill", "filled", "left"}, rows)
 	s.Printf("unique %s · origin egress %s · ratio %s\n", render.Bytes(st.UniqueBytes), render.Bytes(st.OriginEgressBytes), s.Bold(fmt.Sprintf("%.3f", st.OriginEgressRatio)))
+	if st.MissingBytes > 0 {
+		s.Printf("missing %s\n", timeText(s, st.FillTime))
+	}
+	for _, r := range st.Rules {
+		s.Printf("%s\n", s.Warn(ruleLine(r)))
+	}
+	if len(st.Unheld) > 0 {
+		s.Printf("%s\n", s.Bad(fmt.Sprintf("no appliance holds all of %d titles: %s", len(st.Unheld), someOf(st.Unheld, 10))))
+	}
+	if len(st.Waiting) > 0 {
+		s.Printf("%s\n", s.Warn(fmt.Sprintf("not live yet: %s (flix fill explain TITLE APPLIANCE says why)", someOf(st.Waiting, 10))))
+	}
+	for _, site := range st.UnevenSites {
+		s.Printf("%s\n", s.Bad(fmt.Sprintf("the appliances of %s announce different prefixes", site)))
+	}
 	return err
+}
+
+// fillNote is how long an appliance's rest takes, or why it does not come.
+func fillNote(s render.Screen, x control.ApplianceFill) string {
+	switch {
+	case x.Blocked != "" && x.MissingBytes > 0:
+		return s.Warn(x.Blocked)
+	case x.MissingBytes > 0:
+		return fmt.Sprintf("%s of at least %s", render.MS(float64(x.ETAMS)), render.MS(float64(x.BoundMS)))
+	}
+	return ""
+}
+
+// timeText is what is missing and how long it takes beside the lower bound.
+func timeText(s render.Screen, t control.FillTime) string {
+	text := render.Bytes(t.MissingBytes)
+	if t.OriginBytes > 0 {
+		text += fmt.Sprintf(", %s of it from the object stores", render.Bytes(t.OriginBytes))
+	}
+	if t.RateBPS > 0 {
+		text += fmt.Sprintf(" · %.3g Mbit/s", float64(t.RateBPS)/1e6)
+	}
+	if t.ETAMS < 0 {
+		text += " · " + s.Warn("part of it does not come as things are")
+	} else {
+		text += " · ETA " + render.MS(float64(t.ETAMS))
+	}
+	text += " · lower bound " + render.MS(float64(t.BoundMS))
+	if t.BoundBy != "" {
+		text += " (" + t.BoundBy + ")"
+	}
+	return text
+}
+
+// someOf lists at most so many names.
+func someOf(names []string, n int) string {
+	if len(names) <= n {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:n], ", "), len(names)-n)
 }
 
 func newTranscodeCmd(a *app) *cobra.Command {

@@ -174,6 +174,17 @@ type FillStatus struct {
 	OriginEgressBytes uint64 `json:"origin_egress_bytes"`
 	// OriginEgressRatio is OriginEgressBytes / UniqueBytes; 1.0 is the least.
 	OriginEgressRatio float64 `json:"origin_egress_ratio"`
+	// FillTime is of everything that is missing.
+	FillTime
+	// Rules in force: pauses, pins and urgent titles.
+	Rules []FillRule `json:"rules"`
+	// Unheld are published titles that no appliance holds whole.
+	Unheld []string `json:"unheld"`
+	// Waiting are titles that may not be played yet: their date has not come, or
+	// too few sites hold them.
+	Waiting []string `json:"waiting"`
+	// UnevenSites have appliances that announce different prefixes.
+	UnevenSites []string `json:"uneven_sites"`
 }
 
 // ApplianceFill is one appliance's fill.
@@ -193,6 +204,9 @@ type ApplianceFill struct {
 	PeerFillBytes  uint64  `json:"peer_fill_bytes"`  // inside the site
 	Percent        float64 `json:"percent"`          // of the assigned bytes
 	Healthy        bool    `json:"healthy"`
+	// Blocked says why nothing is ordered now.
+	Blocked string `json:"blocked,omitempty"`
+	FillTime
 }
 
 // FillRunRequest starts fills.
@@ -201,12 +215,23 @@ type FillRunRequest struct {
 	Now bool `json:"now"`
 	// Deep re-reads every stored byte instead of comparing sizes.
 	Deep bool `json:"deep"`
+	// Title, if set, is made urgent: it goes first, outside the window too, in
+	// Scope ("" is the lab).
+	Title string `json:"title,omitempty"`
+	Scope string `json:"scope,omitempty"`
 }
 
 // FillRunResult says what a run set going.
 type FillRunResult struct {
 	Appliances int `json:"appliances"`
 	Orders     int `json:"orders"`
+	// Followed to the end: the bytes filled meanwhile, how long that took, the
+	// lower bound computed at the start, and the two's ratio.
+	FilledBytes uint64  `json:"filled_bytes,omitempty"`
+	MS          float64 `json:"ms,omitempty"`
+	BoundMS     int64   `json:"bound_ms,omitempty"`
+	BoundBy     string  `json:"bound_by,omitempty"`
+	Ratio       float64 `json:"ratio,omitempty"`
 }
 
 // Title is a title of the catalogue.

@@ -142,16 +142,6 @@ func (c *Client) World(ctx context.Context) (World, error) {
 	return do[World](ctx, c, http.MethodGet, "/v1/world", nil)
 }
 
-// FillStatus of every appliance.
-func (c *Client) FillStatus(ctx context.Context) (FillStatus, error) {
-	return do[FillStatus](ctx, c, http.MethodGet, "/v1/fill", nil)
-}
-
-// FillRun starts fills.
-func (c *Client) FillRun(ctx context.Context, r FillRunRequest) (FillRunResult, error) {
-	return do[FillRunResult](ctx, c, http.MethodPost, "/v1/fill", r)
-}
-
 // Titles lists the catalogue, or what a query finds in it.
 func (c *Client) Titles(ctx context.Context, query string) (Titles, error) {
 	return do[Titles](ctx, c, http.MethodGet, "/v1/titles?q="+url.QueryEscape(query), nil)

@@ -75,6 +75,15 @@ func (f *fakeEngine) FillRun(_ context.Context, r FillRunRequest) (FillRunResult
 	}
 	return FillRunResult{}, nil
 }
+func (f *fakeEngine) FillPlan(_ context.Context, r FillPlanRequest) (FillPlan, error) {
+	return FillPlan{LeftOff: r.Limit, Moves: []FillMove{{Title: r.Title, From: r.Scope}}}, nil
+}
+func (f *fakeEngine) FillExplain(_ context.Context, r FillExplainRequest) (FillExplained, error) {
+	return FillExplained{Title: r.Title, Appliance: r.Appliance}, nil
+}
+func (f *fakeEngine) SetFillRule(_ context.Context, r FillRule) (FillRules, error) {
+	return FillRules{Rules: []FillRule{r}}, nil
+}
 func (f *fakeEngine) Titles(_ context.Context, q string) (Titles, error) { return f.titles(q) }
 func (f *fakeEngine) AddTitle(_ context.Context, r AddTitleRequest, p Progress) (AddTitleResult, error) {
 	p(Event{Kind: "title.step", Text: r.File})
@@ -200,6 +209,12 @@ func serve(t *testing.T, e *fakeEngine, onDown func()) (c *Client, end func()) {
 	return NewClient(socket), end
 }
 
+func (*fakeEngine) LoadRoutes(_ context.Context, r LoadRoutesRequest) (LoadedRoutes, error) {
+	return LoadedRoutes{Routes: 1, Places: []string{r.File}}, nil
+}
+func (*fakeEngine) SteerMisses(_ context.Context, region string) (Misses, error) {
+	return Misses{Decisions: map[string]uint64{region: 1}}, nil
+}
 func (f *fakeEngine) Explain(_ context.Context, r SteerRequest) (Explained, error) {
 	return Explained{ClientIP: r.IP, TitleID: r.Title, Error: r.Region}, nil
 }

@@ -28,8 +28,7 @@ type Engine interface {
 	Down(ctx context.Context, r DownRequest) (DownResult, error)
 	Status(ctx context.Context) (Status, error)
 	World(ctx context.Context) (World, error)
-	FillStatus(ctx context.Context) (FillStatus, error)
-	FillRun(ctx context.Context, r FillRunRequest) (FillRunResult, error)
+	FillEngine
 	Titles(ctx context.Context, query string) (Titles, error)
 	AddTitle(ctx context.Context, r AddTitleRequest, p Progress) (AddTitleResult, error)
 	Jobs(ctx context.Context) ([]Job, error)
@@ -118,8 +117,7 @@ func mux(e Engine, onDown func()) *http.ServeMux {
 	})
 	m.HandleFunc("GET /v1/status", get(e.Status))
 	m.HandleFunc("GET /v1/world", get(e.World))
-	m.HandleFunc("GET /v1/fill", get(e.FillStatus))
-	m.HandleFunc("POST /v1/fill", call(e.FillRun))
+	fillMux(m, e)
 	m.HandleFunc("GET /v1/titles", func(w http.ResponseWriter, r *http.Request) {
 		get(func(ctx context.Context) (Titles, error) { return e.Titles(ctx, r.URL.Query().Get("q")) })(w, r)
 	})

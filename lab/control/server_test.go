@@ -42,6 +42,13 @@ func TestEveryCall(t *testing.T) {
 	must("fill status", fs.OriginEgressRatio == 1, err)
 	fr, err := c.FillRun(ctx, FillRunRequest{Now: true, Deep: true})
 	must("fill run", fr.Appliances == 7, err)
+	fp, err := c.FillPlan(ctx, FillPlanRequest{Scope: "a/b c", Title: "t&", Limit: 7})
+	must("fill plan", fp.LeftOff == 7 && len(fp.Moves) == 1 && fp.Moves[0] == FillMove{Title: "t&", From: "a/b c"}, err)
+	fe, err := c.FillExplain(ctx, FillExplainRequest{Title: "t&", Appliance: "a/b"})
+	must("fill explain", fe.Title == "t&" && fe.Appliance == "a/b", err)
+	rule := FillRule{Kind: "pin", Scope: "a/b", Title: "t&", Active: true}
+	frs, err := c.SetFillRule(ctx, rule)
+	must("fill rule", slices.Equal(frs.Rules, []FillRule{rule}), err)
 	ts, err := c.Titles(ctx, "a&b=ä +")
 	must("titles", len(ts.Titles) == 1 && ts.Titles[0].Name == "a&b=ä +", err)
 	js, err := c.Jobs(ctx)

@@ -12,7 +12,19 @@ import (
 type (
 	Explained = steering.Explained
 	WhatIf    = steering.WhatIf
+	Misses    = steering.Misses
 )
+
+// LoadRoutesRequest names a table of routes; no file takes the one in use away.
+type LoadRoutesRequest struct {
+	File string `json:"file"` // absolute
+}
+
+// LoadedRoutes is the JSON of "flix steer routes".
+type LoadedRoutes struct {
+	Routes int      `json:"routes"`
+	Places []string `json:"places"` // sites and appliances
+}
 
 // SteeringEngine answers questions about steering.
 type SteeringEngine interface {
@@ -20,6 +32,10 @@ type SteeringEngine interface {
 	Explain(ctx context.Context, r SteerRequest) (Explained, error)
 	// WhatIf compares a region's latest decisions with those without some sites.
 	WhatIf(ctx context.Context, r SteerRequest) (WhatIf, error)
+	// LoadRoutes gives every steering a table of routes from a file.
+	LoadRoutes(ctx context.Context, r LoadRoutesRequest) (LoadedRoutes, error)
+	// SteerMisses sums the misses of a region's steering, or of all.
+	SteerMisses(ctx context.Context, region string) (Misses, error)
 }
 
 // SteerRequest is a question to a region's steering; "" takes the first region
@@ -44,9 +60,23 @@ func steerMux(m *http.ServeMux, e SteeringEngine) {
 	m.HandleFunc("GET /v1/steer/explain", func(w http.ResponseWriter, r *http.Request) {
 		get(func(ctx context.Context) (Explained, error) { return e.Explain(ctx, steerRequest(r)) })(w, r)
 	})
+	m.HandleFunc("POST /v1/steer/routes", call(e.LoadRoutes))
+	m.HandleFunc("GET /v1/steer/misses", func(w http.ResponseWriter, r *http.Request) {
+		get(func(ctx context.Context) (Misses, error) { return e.SteerMisses(ctx, r.URL.Query().Get("region")) })(w, r)
+	})
 	m.HandleFunc("GET /v1/steer/whatif", func(w http.ResponseWriter, r *http.Request) {
 		get(func(ctx context.Context) (WhatIf, error) { return e.WhatIf(ctx, steerRequest(r)) })(w, r)
 	})
+}
+
+// LoadRoutes gives every steering a table of routes from a file.
+func (c *Client) LoadRoutes(ctx context.Context, r LoadRoutesRequest) (LoadedRoutes, error) {
+	return do[LoadedRoutes](ctx, c, http.MethodPost, "/v1/steer/routes", r)
+}
+
+// SteerMisses sums the misses of a region's steering, or of all.
+func (c *Client) SteerMisses(ctx context.Context, region string) (Misses, error) {
+	return do[Misses](ctx, c, http.MethodGet, "/v1/steer/misses?"+url.Values{"region": {region}}.Encode(), nil)
 }
 
 // Explain makes one steering decision and tells what it was made of.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"time"
+	"unique"
 
 	"google.golang.org/protobuf/proto"
 
@@ -31,6 +32,8 @@ type appliance struct {
 	hidden map[string]bool
 	// seen is the hash of the store's copy of its state.
 	seen uint64
+	// pace is how fast it filled of late.
+	pace pace
 	// state is the answer to Watch; nil when it has to be built. It is never
 	// changed once built.
 	state *pb.ApplianceState
@@ -41,25 +44,36 @@ type titleVersion struct {
 	version uint64
 }
 
-// heldTitle is the stored files of one title, by path, with their sizes.
+// stock is a stored file: its size, and where it came from if that is known.
+type stock struct {
+	size   uint64
+	source pb.Source
+	from   unique.Handle[string]
+}
+
+func stockOf(f *pb.HeldFile) stock {
+	return stock{size: f.GetSize(), source: f.GetSource(), from: unique.Make(f.GetFrom())}
+}
+
+// heldTitle is the stored files of one title, by path.
 type heldTitle struct {
-	paths map[string]uint64
+	paths map[string]stock
 	view  *pb.TitleHeld // nil when it has to be built; never changed
 }
 
-func (a *appliance) add(ref fileRef, size uint64) {
+func (a *appliance) add(ref fileRef, st stock) {
 	k := titleVersion{ref.title, ref.version}
 	t := a.titles[k]
 	if t == nil {
-		t = &heldTitle{paths: map[string]uint64{}}
+		t = &heldTitle{paths: map[string]stock{}}
 		a.titles[k] = t
 	}
 	if old, ok := t.paths[ref.path]; ok {
-		a.files, a.bytes = a.files-1, a.bytes-old
+		a.files, a.bytes = a.files-1, a.bytes-old.size
 	}
-	t.paths[ref.path] = size
+	t.paths[ref.path] = st
 	t.view = nil
-	a.files, a.bytes = a.files+1, a.bytes+size
+	a.files, a.bytes = a.files+1, a.bytes+st.size
 }
 
 func (a *appliance) remove(ref fileRef) bool {
@@ -68,7 +82,7 @@ func (a *appliance) remove(ref fileRef) bool {
 	if t == nil {
 		return false
 	}
-	size, ok := t.paths[ref.path]
+	st, ok := t.paths[ref.path]
 	if !ok {
 		return false
 	}
@@ -77,14 +91,14 @@ func (a *appliance) remove(ref fileRef) bool {
 	if len(t.paths) == 0 {
 		delete(a.titles, k)
 	}
-	a.files, a.bytes = a.files-1, a.bytes-size
+	a.files, a.bytes = a.files-1, a.bytes-st.size
 	return true
 }
 
 func (a *appliance) setHoldings(h *pb.Holdings) {
 	a.titles, a.files, a.bytes = map[titleVersion]*heldTitle{}, 0, 0
 	for _, f := range h.GetFiles() {
-		a.add(refOf(f), f.GetSize())
+		a.add(refOf(f), stockOf(f))
 	}
 }
 
@@ -92,18 +106,31 @@ func (a *appliance) setHoldings(h *pb.Holdings) {
 func (a *appliance) held() []heldFile {
 	out := make([]heldFile, 0, a.files)
 	for k, t := range a.titles {
-		for path, size := range t.paths {
-			out = append(out, heldFile{ref: fileRef{k.title, k.version, path}, size: size})
+		for path, st := range t.paths {
+			out = append(out, heldFile{ref: fileRef{k.title, k.version, path}, size: st.size})
 		}
 	}
 	return out
+}
+
+// origin is where a stored file came from.
+func (a *appliance) origin(ref fileRef) (pb.Source, string) {
+	t := a.titles[titleVersion{ref.title, ref.version}]
+	if t == nil {
+		return 0, ""
+	}
+	st := t.paths[ref.path]
+	if st.from == (unique.Handle[string]{}) {
+		return st.source, ""
+	}
+	return st.source, st.from.Value()
 }
 
 // info is the appliance as the planner wants it.
 func (a *appliance) info() nodeInfo {
 	return nodeInfo{
 		id: a.id, region: a.hello.GetRegion(), site: a.hello.GetSite(), kind: topology.SiteKind(a.hello.GetKind()),
-		capacity: a.hello.GetCapacityBytes(), bandwidth: a.hello.GetBandwidthBps(), fillURL: a.hello.GetFillUrl(),
+		capacity: a.hello.GetCapacityBytes(), bandwidth: a.hello.GetBandwidthBps(), fill: cmp.Or(a.hello.GetFillBps(), a.hello.GetBandwidthBps()), fillURL: a.hello.GetFillUrl(),
 		healthy: a.report.GetHealthy(), connected: a.session != nil,
 	}
 }
@@ -147,13 +174,14 @@ func (a *appliance) adopt(st *pb.ApplianceState, now time.Time) {
 	}
 	a.titles = make(map[titleVersion]*heldTitle, len(st.GetTitles()))
 	for _, t := range st.GetTitles() {
-		h := &heldTitle{paths: make(map[string]uint64, len(t.GetPaths())), view: t}
+		h := &heldTitle{paths: make(map[string]stock, len(t.GetPaths())), view: t}
 		for _, p := range t.GetPaths() {
-			h.paths[p] = 0
+			h.paths[p] = stock{}
 		}
 		a.titles[titleVersion{t.GetTitleId(), t.GetVersion()}] = h
 	}
 	a.files, a.bytes = st.GetHeldFiles(), st.GetHeldBytes()
+	a.pace.see(a.report.GetFilled(), time.UnixMilli(st.GetReportedUnixMs()))
 	a.counter, a.reported, a.changed = st.GetCounter(), time.UnixMilli(st.GetReportedUnixMs()), now
 }
 

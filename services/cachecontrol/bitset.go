@@ -15,10 +15,28 @@ func (b *bitset) set(i int32) {
 	(*b)[w] |= 1 << (i & 63)
 }
 
+// add makes it the union with another set.
+func (b *bitset) add(o bitset) {
+	if len(o) > len(*b) {
+		*b = append(*b, make([]uint64, len(o)-len(*b))...)
+	}
+	for w, word := range o {
+		(*b)[w] |= word
+	}
+}
+
 func (b bitset) clear(i int32) {
 	if w := int(i >> 6); w < len(b) {
 		b[w] &^= 1 << (i & 63)
 	}
+}
+
+// len counts the members.
+func (b bitset) len() (n int) {
+	for _, w := range b {
+		n += bits.OnesCount64(w)
+	}
+	return n
 }
 
 func (b bitset) has(i int32) bool {

@@ -37,10 +37,11 @@ type plannedFile struct {
 	sum   checksum
 	file  *pb.File
 	asset *pb.Asset
+	// shared: another file has, or had, the same content.
+	shared bool
 }
 
-// catalogue is the published files in the order in which they are to be
-// filled. It is not safe for concurrent use.
+// catalogue is the published files. It is not safe for concurrent use.
 type catalogue struct {
 	assets map[string]*pb.Asset
 	files  []plannedFile // by number; a free one has a nil file
@@ -48,21 +49,12 @@ type catalogue struct {
 	byRef  map[fileRef]int32
 	bySum  map[checksum][]int32
 
-	stale   bool // order, rank and classes do not reflect assets yet
-	order   []int32
-	rank    []int32
-	classes map[uint64]*assignment
-}
-
-// assignment is what an appliance of some capacity has to hold.
-type assignment struct {
-	files bitset
-	count int
-	bytes uint64
+	// stale: the feeds do not reflect the assets yet.
+	stale bool
 }
 
 func newCatalogue() *catalogue {
-	return &catalogue{assets: map[string]*pb.Asset{}, byRef: map[fileRef]int32{}, bySum: map[checksum][]int32{}, classes: map[uint64]*assignment{}}
+	return &catalogue{assets: map[string]*pb.Asset{}, byRef: map[fileRef]int32{}, bySum: map[checksum][]int32{}}
 }
 
 // put makes an asset known in place of the title's version before it. It
@@ -101,7 +93,22 @@ func (c *catalogue) add(a *pb.Asset, f *pb.File) int32 {
 	}
 	c.byRef[p.ref] = n
 	c.bySum[p.sum] = append(c.bySum[p.sum], n)
+	if same := c.bySum[p.sum]; len(same) > 1 {
+		for _, m := range same {
+			c.files[m].shared = true
+		}
+	}
 	return n
+}
+
+// alike lists the files with a file's content, into a buffer of one for the
+// usual case.
+func (c *catalogue) alike(f int32, buf *[1]int32) []int32 {
+	if c.files[f].shared {
+		return c.bySum[c.files[f].sum]
+	}
+	buf[0] = f
+	return buf[:]
 }
 
 // release lets the numbers of withdrawn files be used again.
@@ -119,29 +126,6 @@ func (c *catalogue) release(withdrawn []int32) {
 	}
 }
 
-// refresh brings order, rank and assignments up to date and says whether they
-// changed.
-func (c *catalogue) refresh() bool {
-	if !c.stale {
-		return false
-	}
-	c.stale = false
-	clear(c.classes)
-	c.order = c.order[:0]
-	c.rank = slices.Grow(c.rank[:0], len(c.files))[:len(c.files)]
-	for _, a := range c.byPopularity() {
-		first := len(c.order)
-		for _, f := range a.GetFiles() {
-			c.order = append(c.order, c.byRef[fileRef{a.GetTitleId(), a.GetVersion(), f.GetPath()}])
-		}
-		slices.SortFunc(c.order[first:], c.compareWithinTitle)
-	}
-	for r, n := range c.order {
-		c.rank[n] = int32(r)
-	}
-	return true
-}
-
 // byPopularity lists the assets, the most popular first, then by id.
 func (c *catalogue) byPopularity() []*pb.Asset {
 	all := make([]*pb.Asset, 0, len(c.assets))
@@ -154,15 +138,6 @@ func (c *catalogue) byPopularity() []*pb.Asset {
 	return all
 }
 
-// compareWithinTitle puts first what a player asks for first: manifests and
-// the index, then sound, then the rungs from the lowest, so that a title can
-// be played before the last of it has arrived.
-func (c *catalogue) compareWithinTitle(a, b int32) int {
-	x, y := c.files[a], c.files[b]
-	return cmp.Or(cmp.Compare(kindOrder(x.file.GetKind()), kindOrder(y.file.GetKind())),
-		cmp.Compare(x.file.GetKbps(), y.file.GetKbps()), cmp.Compare(x.ref.path, y.ref.path))
-}
-
 func kindOrder(kind string) int {
 	switch kind {
 	case "manifest", "hls", "index":
@@ -171,30 +146,6 @@ func kindOrder(kind string) int {
 		return 1
 	}
 	return 2
-}
-
-// assignment gives titles, whole, to an appliance of a capacity in bytes, the
-// most popular first, passing over one that does not fit. Appliances of one
-// capacity share it. Call refresh before.
-func (c *catalogue) assignment(capacity uint64) *assignment {
-	if a := c.classes[capacity]; a != nil {
-		return a
-	}
-	a := &assignment{}
-	for i := 0; i < len(c.order); {
-		asset := c.files[c.order[i]].asset
-		end := i + len(asset.GetFiles())
-		if size := bytesOf(asset); size <= capacity-a.bytes {
-			for _, n := range c.order[i:end] {
-				a.files.set(n)
-			}
-			a.count += end - i
-			a.bytes += size
-		}
-		i = end
-	}
-	c.classes[capacity] = a
-	return a
 }
 
 func bytesOf(a *pb.Asset) (total uint64) {

@@ -135,6 +135,7 @@ func (s *Server) apply(id string, se *session, msg *pb.ApplianceMessage, now tim
 	case *pb.ApplianceMessage_Report:
 		progress := filledTotal(b.Report.GetFilled()) > filledTotal(a.report.GetFilled())
 		a.report = b.Report
+		a.pace.see(b.Report.GetFilled(), now)
 		a.hidden = s.shed(a)
 		s.planner.setHealth(id, b.Report.GetHealthy(), progress, now)
 	case *pb.ApplianceMessage_Held:
@@ -153,7 +154,7 @@ func (s *Server) applyHeld(a *appliance, h *pb.Held) {
 	files := make([]heldFile, 0, len(h.GetFiles()))
 	for _, f := range h.GetFiles() {
 		ref := refOf(f)
-		a.add(ref, f.GetSize())
+		a.add(ref, stockOf(f))
 		files = append(files, heldFile{ref: ref, size: f.GetSize()})
 		s.events.fill(a, "stored", f, sourceName(h.GetSource()), "")
 	}

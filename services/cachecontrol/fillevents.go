@@ -28,18 +28,31 @@ func newEventQueue(d Deps, m *metrics) *eventQueue {
 	return &eventQueue{d: d, metrics: m, note: make(chan struct{}, 1)}
 }
 
+// alarm queues an event about a site.
+func (q *eventQueue) alarm(site, reason string) {
+	now := q.d.Clock()
+	q.queueUp(events.FillEvent{
+		Header: events.Header{ID: fmt.Sprintf("fill/%s/%s/uneven/%d", q.d.Region, site, now.UnixNano()), At: now, Region: q.d.Region, Instance: q.d.Instance},
+		Kind:   "uneven", Site: site, Reason: reason,
+	})
+}
+
 // fill queues an event about a file of an appliance. The appliance's counter
 // makes its id unique.
 func (q *eventQueue) fill(a *appliance, kind string, f *pb.HeldFile, source, reason string) {
-	if q.d.Events == nil {
-		return
-	}
 	ev := events.FillEvent{
 		Header: events.Header{
 			ID: fmt.Sprintf("fill/%s/%d/%s/%s/%d/%s", a.id, a.counter, kind, f.GetTitleId(), f.GetVersion(), f.GetPath()), At: q.d.Clock(),
 			Region: q.d.Region, Instance: q.d.Instance,
 		},
 		Kind: kind, Appliance: a.id, Title: f.GetTitleId(), Path: f.GetPath(), Bytes: f.GetSize(), Source: source, Reason: reason,
+	}
+	q.queueUp(ev)
+}
+
+func (q *eventQueue) queueUp(ev events.FillEvent) {
+	if q.d.Events == nil {
+		return
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()

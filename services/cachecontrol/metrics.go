@@ -7,7 +7,7 @@ import (
 // metrics of one cache control, in its instance's registry.
 type metrics struct {
 	orders, removed                         *prometheus.CounterVec
-	failures, suspects                      prometheus.Counter
+	failures, suspects, uneven              prometheus.Counter
 	syncFailures, unreadable, persisted     prometheus.Counter
 	eventsSent, eventsDropped, eventsFailed prometheus.Counter
 }
@@ -21,6 +21,7 @@ func newMetrics(s *Server) *metrics {
 		removed:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "cachecontrol_files_removed_total", Help: "Files that appliances reported gone."}, []string{"reason"}),
 		failures:      counter("fill_failures_total", "Sources and orders that appliances reported failed."),
 		suspects:      counter("cachecontrol_suspects_total", "Reports of bad bytes by clients."),
+		uneven:        counter("cachecontrol_uneven_sites_total", "Times that appliances of a site were found to announce different prefixes."),
 		syncFailures:  counter("cachecontrol_store_failures_total", "Reads and writes of the store that failed."),
 		unreadable:    counter("cachecontrol_store_unreadable_total", "Items of the store that could not be read."),
 		persisted:     counter("cachecontrol_states_written_total", "Appliance states written to the store."),
@@ -28,7 +29,7 @@ func newMetrics(s *Server) *metrics {
 		eventsDropped: counter("cachecontrol_fill_events_dropped_total", "Fill events dropped because the pipeline was behind."),
 		eventsFailed:  counter("cachecontrol_fill_events_failed_total", "Fill events the pipeline refused."),
 	}
-	s.d.Tel.Metrics.MustRegister(m.orders, m.removed, m.failures, m.suspects, m.syncFailures, m.unreadable, m.persisted,
+	s.d.Tel.Metrics.MustRegister(m.orders, m.removed, m.failures, m.suspects, m.uneven, m.syncFailures, m.unreadable, m.persisted,
 		m.eventsSent, m.eventsDropped, m.eventsFailed, &stateCollector{s})
 	return m
 }

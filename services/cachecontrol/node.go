@@ -34,7 +34,10 @@ type node struct {
 	connected bool
 	capacity  uint64
 	bandwidth uint64 // bits per second
+	fill      uint64 // bits per second it fills at most
 	fillURL   string
+	// paused by a rule: it is given nothing new.
+	paused bool
 
 	held bitset // by file number
 	// extra are stored files that no published asset names.
@@ -64,6 +67,8 @@ type flight struct {
 	late bool
 	// repeat asks to give the order again, on a new stream.
 	repeat bool
+	// from is the source that was named first.
+	from source
 }
 
 // setback is what went wrong with one file on one appliance.
@@ -79,6 +84,25 @@ type site struct {
 	name, region string
 	kind         topology.SiteKind
 	nodes        []*node // by id
+	// clock is what its local time is ahead of UTC, if that is declared.
+	clock   time.Duration
+	clocked bool
+
+	// ever are the files that an appliance of the site holds or held: what is not
+	// in it nobody here can give.
+	ever bitset
+
+	feed      *feed
+	placement *placement
+	// unplaced: the assignments of its appliances are out of date.
+	unplaced bool
+	// progress is when it last was given an order or stored something: others
+	// wait for it only so long.
+	progress time.Time
+	// given up: it made no progress for too long, and others were told.
+	stalled bool
+	// isOpen: its fill window was open when last looked at.
+	isOpen bool
 }
 
 // nodeInfo is what an appliance says of itself.
@@ -87,6 +111,7 @@ type nodeInfo struct {
 	kind             topology.SiteKind
 	capacity         uint64
 	bandwidth        uint64
+	fill             uint64
 	fillURL          string
 	healthy          bool
 	connected        bool
@@ -121,14 +146,14 @@ func compareStrings(a, b string) int {
 
 // hopeful says whether the appliance may be counted on to fetch a file.
 func (n *node) hopeful() bool {
-	return n.presence == expected || n.presence == present && n.healthy
+	return !n.paused && (n.presence == expected || n.presence == present && n.healthy)
 }
 
 // serves says whether others may fill from the appliance.
 func (n *node) serves() bool { return n.presence == present && n.healthy && n.fillURL != "" }
 
 // plans says whether the appliance may be given orders here.
-func (n *node) plans() bool { return n.presence == present && n.healthy && n.connected }
+func (n *node) plans() bool { return n.presence == present && n.healthy && n.connected && !n.paused }
 
 func (n *node) setbackOf(f int32) *setback {
 	s := n.setback[f]

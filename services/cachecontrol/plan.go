@@ -25,32 +25,60 @@ type source struct {
 	region    string
 	fillURL   string  // of the appliance
 	ref       fileRef // the name under which the source holds the content
+	weight    uint64  // orders sources that are equally busy
 }
 
-// plan returns the orders that can be given now, for appliances in the order
-// of their ids and for each in the order of fill.
+// plan returns the orders that can be given now, exchanges before those that
+// wait for them, else in the order of their ids, and for each appliance in the
+// order of fill.
 func (p *planner) plan(now time.Time) []order {
-	if p.cat.refresh() {
-		for _, n := range p.nodes {
-			n.assigned = p.cat.assignment(n.capacity)
-			p.wakeNode(n)
-		}
-	}
-	open := windowOpen(p.timing, now)
+	p.look(now)
+	p.giving = nil
+	p.refresh(now)
 	var orders []order
 	for _, n := range p.inOrder() {
 		if !n.plans() {
 			continue
 		}
 		orders = p.repeat(orders, n, now)
-		if n.awake && (open || n.urgent) {
-			orders = p.planNode(orders, n, now)
+		if n.awake {
+			limit := n.site.feed.urgent
+			if n.urgent || n.site.isOpen {
+				limit = len(n.site.feed.order)
+			}
+			orders = p.planNode(orders, n, int32(limit), now)
 		}
 		if n.urgent && len(n.flights) == 0 {
 			n.urgent = n.lacks()
 		}
 	}
 	return orders
+}
+
+// refresh brings the feeds and what each appliance is assigned up to date.
+func (p *planner) refresh(now time.Time) {
+	for region, f := range p.feeds {
+		if !p.cat.stale && !f.stale {
+			continue
+		}
+		f.rebuild(p.cat, p.timing.FillWindow.D(), p.urgentIn(region))
+		for _, s := range p.near[region] {
+			s.unplaced = true
+		}
+	}
+	p.cat.stale = false
+	var placed []*site
+	for _, s := range p.sites {
+		if s.unplaced {
+			s.unplaced = false
+			p.place(s)
+			s.advance(now)
+			placed = append(placed, s)
+		}
+	}
+	for _, s := range placed {
+		p.wakeRegion(s)
+	}
 }
 
 // repeat gives again the orders of a stream that ended.
@@ -64,7 +92,7 @@ func (p *planner) repeat(orders []order, n *node, now time.Time) []order {
 	slices.Sort(again)
 	for _, f := range again {
 		sources := p.sources(n, f, now)
-		if len(sources) == 0 && p.waitsForExchange(n, p.cat.files[f].sum) {
+		if len(sources) == 0 && p.waitsForExchange(n, p.cat.files[f].sum, now) {
 			delete(n.flights, f)
 			p.wakeContent(p.cat.files[f].sum, n.site)
 			continue
@@ -73,16 +101,17 @@ func (p *planner) repeat(orders []order, n *node, now time.Time) []order {
 			sources = p.origins(n, f)
 		}
 		fl := n.flights[f]
-		fl.repeat, fl.deadline = false, now.Add(p.patience(n, fl.bytes))
+		fl.repeat, fl.deadline, fl.from = false, now.Add(p.patience(n, fl.bytes)), sources[0]
 		orders = append(orders, order{to: n.id, file: p.cat.files[f], sources: sources})
 	}
 	return orders
 }
 
-func (p *planner) planNode(orders []order, n *node, now time.Time) []order {
+// planNode gives an appliance orders for files of a rank below limit.
+func (p *planner) planNode(orders []order, n *node, limit int32, now time.Time) []order {
 	r := n.ready.next(0)
-	for ; r >= 0 && len(n.flights) < maxInFlight; r = n.ready.next(r + 1) {
-		f := p.cat.order[r]
+	for ; r >= 0 && r < limit && len(n.flights) < maxInFlight; r = n.ready.next(r + 1) {
+		f := n.site.feed.order[r]
 		n.ready.clear(r)
 		if n.held.has(f) || n.flights[f] != nil {
 			continue
@@ -99,7 +128,9 @@ func (p *planner) planNode(orders []order, n *node, now time.Time) []order {
 			continue
 		}
 		size := p.cat.files[f].file.GetSize()
-		n.flights[f] = &flight{deadline: now.Add(p.patience(n, size)), bytes: size}
+		p.gives(sources[0])
+		n.flights[f] = &flight{deadline: now.Add(p.patience(n, size)), bytes: size, from: sources[0]}
+		n.site.advance(now)
 		orders = append(orders, order{to: n.id, file: p.cat.files[f], sources: sources, evict: evict})
 	}
 	n.awake = r >= 0
@@ -131,43 +162,79 @@ func (p *planner) decide(n *node, f int32, now time.Time) []source {
 	if len(sources) > 0 {
 		return sources
 	}
-	if p.waitsForExchange(n, sum) {
+	if p.waitsForExchange(n, sum, now) {
 		return nil
 	}
 	return p.origins(n, f)
 }
 
 // sources lists the appliances to fill from: those of the site that hold the
-// content, then, for an ISP's site, those of the exchange. Each appliance and
-// file has an order of its own, which spreads the load over the holders.
+// content, then, for an ISP's site, those of the exchange; of each the least
+// busy first. Each appliance and file has an order of its own of those that are
+// equally busy, which spreads the load over the holders.
 func (p *planner) sources(n *node, f int32, now time.Time) []source {
 	sources := p.holders(nil, n, f, n.site, pb.Source_SOURCE_PEER, now)
 	if n.site.kind == topology.SiteISP {
-		if x := p.exchange(n.site.region); x != nil {
+		x := p.exchange(n.site.region)
+		if x != nil {
 			sources = p.holders(sources, n, f, x, pb.Source_SOURCE_TIER, now)
+		}
+		if len(sources) == 0 && x != nil && x.idle(p.timing, now) {
+			sources = p.abroad(n, f, now)
 		}
 	}
 	return sources
 }
 
 func (p *planner) holders(sources []source, n *node, f int32, s *site, kind pb.Source, now time.Time) []source {
+	var buf [1]int32
+	alike := p.cat.alike(f, &buf)
+	if !slices.ContainsFunc(alike, s.ever.has) {
+		return sources
+	}
 	first := len(sources)
 	sum := p.cat.files[f].sum
-	weight := map[string]uint64{}
 	for _, m := range s.nodes {
-		if m == n || !m.serves() || n.refuses(f, m.id, now) {
+		if m == n || !m.serves() {
 			continue
 		}
-		for _, g := range p.cat.bySum[sum] {
-			if m.held.has(g) && m.keeps(p.cat.files[g].ref) {
-				weight[m.id] = score(sum, m.hash^n.hash)
-				sources = append(sources, source{kind: kind, appliance: m.id, region: s.region, fillURL: m.fillURL, ref: p.cat.files[g].ref})
+		for _, g := range alike {
+			if m.held.has(g) && m.keeps(p.cat.files[g].ref) && !n.refuses(f, m.id, now) {
+				sources = append(sources, source{
+					kind: kind, appliance: m.id, region: s.region, fillURL: m.fillURL, ref: p.cat.files[g].ref, weight: score(sum, m.hash^n.hash),
+				})
 				break
 			}
 		}
 	}
-	slices.SortFunc(sources[first:], func(a, b source) int { return cmp.Compare(weight[b.appliance], weight[a.appliance]) })
+	if len(sources)-first > 1 {
+		slices.SortFunc(sources[first:], func(a, b source) int {
+			return cmp.Or(cmp.Compare(p.busy(a), p.busy(b)), cmp.Compare(b.weight, a.weight))
+		})
+	}
 	return sources
+}
+
+// busy is how much an appliance gives already, by its line: the files under way
+// for which it was named first, over its fill bandwidth.
+func (p *planner) busy(s source) float64 {
+	if p.giving == nil {
+		p.giving = map[string]int{}
+		for _, n := range p.nodes {
+			for _, fl := range n.flights {
+				p.giving[fl.from.appliance]++
+			}
+		}
+	}
+	m := p.nodes[s.appliance]
+	return float64(p.giving[s.appliance]+1) / float64(max(1, m.fill))
+}
+
+// gives counts an order that is being given.
+func (p *planner) gives(s source) {
+	if p.giving != nil {
+		p.giving[s.appliance]++
+	}
 }
 
 // keeps says whether the appliance was not told to drop the file.
@@ -208,12 +275,12 @@ func (p *planner) exchange(region string) *site {
 
 // waitsForExchange says whether the appliance stands at an ISP's site and one
 // at the region's exchange can be counted on to get the content.
-func (p *planner) waitsForExchange(n *node, sum checksum) bool {
+func (p *planner) waitsForExchange(n *node, sum checksum, now time.Time) bool {
 	if n.site.kind != topology.SiteISP {
 		return false
 	}
 	x := p.exchange(n.site.region)
-	return x != nil && p.master(x, sum) != nil
+	return x != nil && !x.exhausted(p.timing, now) && (p.master(x, sum) != nil || x.pausedWith(p, sum))
 }
 
 // master is the appliance of a site that fetches a content for all: of those
@@ -292,7 +359,7 @@ func (p *planner) unassigned(n *node) []heldFile {
 		demoted = append(demoted, heldFile{ref: p.cat.files[f].ref, size: p.cat.files[f].file.GetSize()})
 	})
 	slices.SortFunc(demoted, func(a, b heldFile) int {
-		return cmp.Compare(p.cat.rank[p.cat.byRef[b.ref]], p.cat.rank[p.cat.byRef[a.ref]])
+		return cmp.Compare(n.site.feed.rank[p.cat.byRef[b.ref]], n.site.feed.rank[p.cat.byRef[a.ref]])
 	})
 	out = append(out, demoted...)
 	return slices.DeleteFunc(out, func(h heldFile) bool { return !n.keeps(h.ref) })

@@ -24,15 +24,20 @@ type planner struct {
 	timing  topology.Timing
 	nearest func(region string) []string
 
-	cat    *catalogue
-	nodes  map[string]*node
-	sites  map[string]*site
-	near   map[string][]*site // by region
-	sorted []*node            // by id; nil when it has to be built again
+	cat   *catalogue
+	nodes map[string]*node
+	sites map[string]*site
+	near  map[string][]*site // by region
+	feeds map[string]*feed   // by region
+	rules rules
+	now   time.Time // of the latest plan
+	// giving counts the files each appliance gives; nil until a plan asks.
+	giving map[string]int
+	sorted []*node // by id; nil when it has to be built again
 }
 
 func newPlanner(timing topology.Timing, nearest func(region string) []string) *planner {
-	return &planner{timing: timing, nearest: nearest, cat: newCatalogue(), nodes: map[string]*node{}, sites: map[string]*site{}, near: map[string][]*site{}}
+	return &planner{timing: timing, nearest: nearest, cat: newCatalogue(), nodes: map[string]*node{}, sites: map[string]*site{}, near: map[string][]*site{}, feeds: map[string]*feed{}, rules: rules{}}
 }
 
 // declare tells which appliances the topology declares. Those not heard of yet
@@ -43,6 +48,9 @@ func (p *planner) declare(t topology.Topology, now time.Time) {
 		p.declareSite(r.Name, r.Exchange.Name, topology.SiteExchange, r.Exchange.Appliances, now, seen)
 		for _, isp := range r.ISPs {
 			p.declareSite(r.Name, isp.Name, topology.SiteISP, isp.Appliances, now, seen)
+		}
+		for _, s := range p.near[r.Name] {
+			s.clock, s.clocked = r.UTCOffset.Get()
 		}
 	}
 	for id, n := range p.nodes {
@@ -63,7 +71,8 @@ func (p *planner) declareSite(region, name string, kind topology.SiteKind, appli
 		if n == nil {
 			n = p.addNode(id, region, name, kind)
 			n.presence, n.grace, n.capacity = expected, now.Add(p.timing.ReportExpiry.D()), uint64(a.Capacity)
-			p.reassign(n)
+			n.bandwidth, n.fill = uint64(a.Bandwidth), uint64(cmp.Or(a.FillBandwidth, a.Bandwidth))
+			n.site.progress = now
 		}
 		n.declared = true
 	}
@@ -72,7 +81,12 @@ func (p *planner) declareSite(region, name string, kind topology.SiteKind, appli
 func (p *planner) addNode(id, region, name string, kind topology.SiteKind) *node {
 	s := p.sites[name]
 	if s == nil {
-		s = &site{name: name, region: region, kind: kind}
+		s = &site{name: name, region: region, kind: kind, feed: p.feeds[region], unplaced: true}
+		if s.feed == nil {
+			s.feed = newFeed(region)
+			p.feeds[region] = s.feed
+			p.cat.stale = true
+		}
 		p.sites[name] = s
 		p.near[region] = append(p.near[region], s)
 	}
@@ -80,6 +94,8 @@ func (p *planner) addNode(id, region, name string, kind topology.SiteKind) *node
 	p.nodes[id] = n
 	p.sorted = nil
 	s.add(n)
+	s.unplaced = true
+	n.paused = p.rules.find(rulePause, n, "") != nil
 	return n
 }
 
@@ -95,6 +111,7 @@ func (p *planner) setAsset(a *pb.Asset) {
 			if _, ok := n.extra[file.ref]; ok {
 				delete(n.extra, file.ref)
 				n.held.set(f)
+				n.site.ever.set(f)
 			}
 		}
 	}
@@ -123,8 +140,11 @@ func (p *planner) setNode(i nodeInfo, held []heldFile) {
 		n = p.addNode(i.id, i.region, i.site, i.kind)
 	}
 	changed := n.presence != present || n.healthy != i.healthy || n.connected != i.connected || n.fillURL != i.fillURL
+	if n.presence == absent || n.bandwidth != i.bandwidth || n.capacity != i.capacity {
+		n.site.unplaced = true
+	}
 	n.presence, n.healthy, n.connected = present, i.healthy, i.connected
-	n.bandwidth, n.fillURL = i.bandwidth, i.fillURL
+	n.bandwidth, n.fill, n.fillURL = i.bandwidth, i.fill, i.fillURL
 	lost := p.replaceHoldings(n, held)
 	if !i.connected && len(n.flights) > 0 {
 		clear(n.flights) // whoever it is connected to plans for it now
@@ -137,8 +157,9 @@ func (p *planner) setNode(i nodeInfo, held []heldFile) {
 		n.capacity = i.capacity
 		changed = true
 	}
-	p.reassign(n)
+	p.wakeNode(n)
 	if changed || lost {
+		n.site.advance(p.now)
 		p.wakeRegion(n.site)
 	}
 }
@@ -158,6 +179,7 @@ func (p *planner) replaceHoldings(n *node, held []heldFile) (lost bool) {
 			continue
 		}
 		n.held.set(f)
+		n.site.ever.set(f)
 		n.used += p.cat.files[f].file.GetSize()
 		delete(n.flights, f)
 		delete(n.setback, f)
@@ -165,16 +187,6 @@ func (p *planner) replaceHoldings(n *node, held []heldFile) (lost bool) {
 	n.held.each(before, func(f int32) { p.wakeContent(p.cat.files[f].sum, n.site) })
 	before.each(n.held, func(int32) { lost = true })
 	return lost
-}
-
-// reassign gives the appliance its share of the catalogue and looks at all it
-// lacks.
-func (p *planner) reassign(n *node) {
-	if p.cat.stale {
-		return // plan does it for every appliance
-	}
-	n.assigned = p.cat.assignment(n.capacity)
-	p.wakeNode(n)
 }
 
 // setHealth notes a report of the appliance; progress says that its fills got
@@ -185,6 +197,7 @@ func (p *planner) setHealth(id string, healthy, progress bool, now time.Time) {
 		return
 	}
 	if progress {
+		n.site.advance(now)
 		for _, f := range n.flights {
 			f.deadline = now.Add(p.patience(n, f.bytes))
 		}
@@ -222,7 +235,9 @@ func (p *planner) setHeld(id string, files []heldFile) {
 		delete(n.setback, f)
 		if !n.held.has(f) {
 			n.held.set(f)
+			n.site.ever.set(f)
 			n.used += p.cat.files[f].file.GetSize()
+			n.site.advance(p.now)
 			p.trust(n, f)
 		}
 		p.wakeContent(p.cat.files[f].sum, n.site)
@@ -263,6 +278,7 @@ func (p *planner) setLost(id string, refs []fileRef) {
 		n.evictingBytes -= n.evicting[ref]
 		delete(n.evicting, ref)
 	}
+	n.site.advance(p.now)
 	p.wakeNode(n) // there may be room now
 }
 
@@ -307,8 +323,7 @@ func (p *planner) setGone(id string) {
 	p.drop(n)
 	if n.declared {
 		d := p.addNode(id, s.region, s.name, s.kind)
-		d.declared, d.presence, d.capacity = true, absent, n.capacity
-		p.reassign(d)
+		d.declared, d.presence, d.capacity, d.bandwidth, d.fill = true, absent, n.capacity, n.bandwidth, n.fill
 	}
 	p.wakeRegion(s)
 }
@@ -317,6 +332,7 @@ func (p *planner) drop(n *node) {
 	delete(p.nodes, n.id)
 	p.sorted = nil
 	n.site.remove(n)
+	n.site.unplaced = true
 	if len(n.site.nodes) == 0 {
 		delete(p.sites, n.site.name)
 		p.near[n.site.region] = slices.DeleteFunc(p.near[n.site.region], func(s *site) bool { return s == n.site })
@@ -330,15 +346,19 @@ func (p *planner) urge() {
 	for _, n := range p.nodes {
 		if n.connected {
 			n.urgent = true
+			n.site.advance(p.now)
 		}
 	}
 }
 
 // tick lets time pass: grace, back-off and deadlines end.
 func (p *planner) tick(now time.Time) {
+	p.now = now
+	p.giveUp(now)
 	for _, n := range p.inOrder() {
 		if n.presence == expected && !now.Before(n.grace) {
 			n.presence = absent
+			n.site.unplaced = true
 			p.wakeRegion(n.site)
 		}
 		for f, s := range n.setback {
@@ -378,7 +398,9 @@ func (p *planner) inOrder() []*node {
 		for _, n := range p.nodes {
 			p.sorted = append(p.sorted, n)
 		}
-		slices.SortFunc(p.sorted, func(a, b *node) int { return cmp.Compare(a.id, b.id) })
+		slices.SortFunc(p.sorted, func(a, b *node) int {
+			return cmp.Or(compareBools(a.site.kind == topology.SiteISP, b.site.kind == topology.SiteISP), cmp.Compare(a.id, b.id))
+		})
 	}
 	return p.sorted
 }

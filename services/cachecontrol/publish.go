@@ -43,10 +43,24 @@ func checkAsset(a *pb.Asset) error {
 			return services.Errorf(services.Invalid, "asset %s: two files are called %q", a.GetTitleId(), f.GetPath())
 		case len(f.GetSha256()) != sha256.Size:
 			return services.Errorf(services.Invalid, "asset %s: %s has no SHA-256", a.GetTitleId(), f.GetPath())
+		case !chunksCover(f):
+			return services.Errorf(services.Invalid, "asset %s: %s has a hole: %d chunks of %d bytes do not make %d bytes", a.GetTitleId(), f.GetPath(), len(f.GetChunkSha256()), f.GetChunkBytes(), f.GetSize())
 		}
 		seen[f.GetPath()] = true
 	}
 	return nil
+}
+
+// chunksCover says whether a file's chunks make the whole of it, each with a
+// checksum; a file may have none.
+func chunksCover(f *pb.File) bool {
+	if f.GetChunkBytes() == 0 {
+		return len(f.GetChunkSha256()) == 0
+	}
+	if (f.GetSize()+f.GetChunkBytes()-1)/f.GetChunkBytes() != uint64(len(f.GetChunkSha256())) {
+		return false
+	}
+	return !slices.ContainsFunc(f.GetChunkSha256(), func(s []byte) bool { return len(s) != sha256.Size })
 }
 
 // validName says whether a name is a clean relative path that is safe in a URL
@@ -139,7 +153,7 @@ func (s *Server) announce(a *pb.Asset) {
 			return
 		}
 		s.planner.setAsset(a)
-		s.notify(assetKey(a.GetTitleId()))
+		s.show(a)
 	})
 }
 

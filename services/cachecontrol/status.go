@@ -14,42 +14,62 @@ import (
 func (s *Server) FillStatus(context.Context, *pb.FillStatusRequest) (*pb.FillStatusReply, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.replan(s.d.Clock()) // assignments follow the assets
-	reply := &pb.FillStatusReply{}
-	assigned := map[string]map[checksum]uint64{} // region → content → size
-	planet := s.d.Topology()
+	now := s.d.Clock()
+	s.replan(now) // assignments follow the assets
+	reply := &pb.FillStatusReply{Rules: s.planner.rules.active()}
+	var nodes []*node
+	assigned := map[string]*bitset{} // region → contents, by their first number
 	for id, a := range s.appliances {
-		if _, ok := planet.Region(a.hello.GetRegion()); !ok {
-			continue // its region was taken out of the lab; its last report has yet to age
-		}
 		n := s.planner.nodes[id]
-		fill := &pb.ApplianceFill{
-			Name: id, Region: a.hello.GetRegion(), Site: a.hello.GetSite(), Kind: a.hello.GetKind(),
-			Assigned: uint32(n.assigned.count), AssignedBytes: n.assigned.bytes, Filled: a.report.GetFilled(),
-			Healthy: a.report.GetHealthy(), ReportedUnixMs: a.reported.UnixMilli(),
+		if n == nil || !s.inLab(a) {
+			continue
 		}
-		contents := assigned[fill.Region]
-		if contents == nil {
-			contents = map[checksum]uint64{}
-			assigned[fill.Region] = contents
+		nodes = append(nodes, n)
+		reply.Appliances = append(reply.Appliances, s.fillOf(a, n, now))
+		if assigned[n.site.region] == nil {
+			assigned[n.site.region] = &bitset{}
 		}
-		n.assigned.files.each(nil, func(f int32) {
-			file := s.planner.cat.files[f]
-			contents[file.sum] = file.file.GetSize()
-			if n.held.has(f) {
-				fill.Held++
-				fill.HeldBytes += file.file.GetSize()
-			}
-		})
-		reply.Appliances = append(reply.Appliances, fill)
+		assigned[n.site.region].add(n.assigned.files)
 	}
-	for _, contents := range assigned {
-		for _, size := range contents {
-			reply.UniqueBytes += size
-		}
+	for _, files := range assigned {
+		reply.UniqueBytes += s.planner.cat.distinct(*files)
 	}
+	reply.Time = s.planner.fillTime(nodes, s.rateOf, now)
+	reply.Unheld, reply.Waiting = s.notPlayable(now)
+	reply.Uneven = s.uneven()
 	slices.SortFunc(reply.Appliances, func(a, b *pb.ApplianceFill) int { return cmp.Compare(a.GetName(), b.GetName()) })
 	return reply, nil
+}
+
+// inLab says whether the appliance's region is one of the lab: when it was
+// taken out, the last report has yet to age.
+func (s *Server) inLab(a *appliance) bool {
+	_, ok := s.declared.Region(a.hello.GetRegion())
+	return ok
+}
+
+func (s *Server) fillOf(a *appliance, n *node, now time.Time) *pb.ApplianceFill {
+	files, bytes := n.missing(s.planner)
+	return &pb.ApplianceFill{
+		Name: n.id, Region: n.site.region, Site: n.site.name, Kind: string(n.site.kind),
+		Assigned: uint32(n.assigned.count), AssignedBytes: n.assigned.bytes,
+		Held: uint32(n.assigned.count - files), HeldBytes: n.assigned.bytes - bytes,
+		Filled: a.report.GetFilled(), Healthy: a.report.GetHealthy(), ReportedUnixMs: a.reported.UnixMilli(),
+		Blocked: s.planner.blocked(n, false, now), Time: s.planner.fillTime([]*node{n}, s.rateOf, now),
+	}
+}
+
+// distinct is the bytes of the contents behind some files.
+func (c *catalogue) distinct(files bitset) (total uint64) {
+	var contents bitset
+	files.each(nil, func(f int32) {
+		first := c.bySum[c.files[f].sum][0]
+		if !contents.has(first) {
+			contents.set(first)
+			total += c.files[f].file.GetSize()
+		}
+	})
+	return total
 }
 
 // FillRun implements the request to compare and fill at once, in all regions.

@@ -30,8 +30,12 @@ func (s *Server) hash(value []byte) uint64 { return maphash.Bytes(s.seed, value)
 // every CacheControlSync.
 func (s *Server) syncLoop(ctx context.Context) error {
 	wait := firstBackoff
-	for {
-		if err := s.sync(ctx); err != nil {
+	for round := 0; ; round++ {
+		err := s.sync(ctx)
+		if err == nil && round%measureEvery == 0 {
+			err = s.measure(ctx)
+		}
+		if err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -65,6 +69,11 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // sync reads assets, then appliances. An item that cannot be read is skipped
 // and counted, so that one does not hide the others.
 func (s *Server) sync(ctx context.Context) error {
+	// Rules first: a cache control that has just started must not fill what is
+	// paused.
+	if err := s.syncRules(ctx); err != nil {
+		return err
+	}
 	assets, err := s.scan(ctx, kv.Assets, assetsPartition)
 	if err != nil {
 		return err
@@ -140,7 +149,7 @@ func (s *Server) mergeAssets(items []kv.Item) (repair []kv.Item, untold []*pb.As
 		s.seenAssets[it.Sort] = h
 		if known == nil || !proto.Equal(known, a) {
 			s.planner.setAsset(a)
-			s.notify(assetKey(a.GetTitleId()))
+			s.show(a)
 		}
 		if s.told[it.Sort] < a.GetVersion() {
 			s.told[it.Sort] = a.GetVersion()

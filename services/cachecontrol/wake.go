@@ -4,15 +4,15 @@ import "github.com/flix-lab/flix/topology"
 
 // wakeNode makes the planner look at all that one appliance lacks.
 func (p *planner) wakeNode(n *node) {
-	if p.cat.stale {
-		return
+	if p.cat.stale || n.site.unplaced {
+		return // plan does it when it knows what is assigned
 	}
 	clear(n.ready)
 	if !n.connected {
 		return
 	}
 	n.awake = true
-	n.assigned.files.each(n.held, func(f int32) { n.ready.set(p.cat.rank[f]) })
+	n.assigned.files.each(n.held, func(f int32) { n.ready.set(n.site.feed.rank[f]) })
 }
 
 // wakeRegion looks again at all that the site and those that depend on it lack.
@@ -31,6 +31,9 @@ func (p *planner) wakeContent(sum checksum, s *site) {
 	}
 	numbers := p.cat.bySum[sum]
 	for _, t := range p.dependants(s) {
+		if t.unplaced {
+			continue
+		}
 		for _, n := range t.nodes {
 			if !n.connected {
 				continue
@@ -38,7 +41,7 @@ func (p *planner) wakeContent(sum checksum, s *site) {
 			for _, f := range numbers {
 				if n.assigned.files.has(f) && !n.held.has(f) {
 					n.awake = true
-					n.ready.set(p.cat.rank[f])
+					n.ready.set(t.feed.rank[f])
 				}
 			}
 		}

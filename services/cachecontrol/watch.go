@@ -82,7 +82,9 @@ func (s *Server) subscribe() *subscriber {
 	defer s.mu.Unlock()
 	w := &subscriber{pending: map[string]struct{}{}, note: make(chan struct{}, 1)}
 	for title := range s.planner.cat.assets {
-		w.mark(assetKey(title))
+		if _, no := s.withheld[title]; !no {
+			w.mark(assetKey(title))
+		}
 	}
 	for id := range s.appliances {
 		w.mark(applianceKey(id))

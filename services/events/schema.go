@@ -72,11 +72,13 @@ type TitleEvent struct {
 	Bytes   uint64 `json:"bytes"`
 }
 
-// FillEvent says that an appliance stored, lost or quarantined a file.
+// FillEvent says that an appliance stored, lost or quarantined a file, or that
+// the appliances of a site announce different prefixes.
 type FillEvent struct {
 	Header
-	Kind      string `json:"kind"` // "stored", "removed", "failed"
+	Kind      string `json:"kind"` // "stored", "removed", "failed", "uneven"
 	Appliance string `json:"appliance"`
+	Site      string `json:"site,omitempty"` // of "uneven"
 	Title     string `json:"title"`
 	Path      string `json:"path"`
 	Bytes     uint64 `json:"bytes"`

@@ -259,29 +259,33 @@ func TestPopularity(t *testing.T) {
 	}
 	var got Popularity
 	r.kv.read(t, "popularity|us-east|tt-a", &got)
-	if want := (Popularity{Bytes: 200, Plays: 1, Score: 0.5, At: noon}); got != want {
-		t.Errorf("%+v, want %+v", got, want)
+	// A title that nobody watched before is expected to go on rising, to twice.
+	if diff := cmp.Diff(Popularity{Bytes: 200, Plays: 1, Score: 0.5, At: noon, Slow: 0.5, Forecast: 1, Rungs: map[string]float64{"v1": 200}}, got); diff != "" {
+		t.Error(diff)
 	}
 	// Another router writes between read and write; neither count is lost.
 	r.kv.between = func(items map[string][]byte) {
-		items["popularity|us-east|tt-a"], _ = json.Marshal(Popularity{Bytes: 1000, Plays: 7, Score: 4, At: noon})
+		items["popularity|us-east|tt-a"], _ = json.Marshal(Popularity{Bytes: 1000, Plays: 7, Score: 4, Slow: 8, At: noon})
 	}
 	r.send(t, events.TopicPlayback, event("s1", "progress", 3))
 	later := noon.Add(topology.LabTiming().FillWindow.D())
 	if err := r.popularity.flush(t.Context(), later); err != nil {
 		t.Fatal(err)
 	}
+	got = Popularity{}
 	r.kv.read(t, "popularity|us-east|tt-a", &got)
-	if want := (Popularity{Bytes: 1100, Plays: 7, Score: 2.25, At: later}); got != want {
-		t.Errorf("a half-life later: %+v, want %+v", got, want)
+	want := Popularity{Bytes: 1100, Plays: 7, Score: 2.25, At: later, Slow: 8*math.Exp2(-0.25) + 0.25, Rungs: map[string]float64{"v1": 100}}
+	want.Forecast = 2.25 * 4 * 2.25 / want.Slow
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("a half-life later: %s", diff)
 	}
 	if err := r.popularity.flush(t.Context(), later.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	before := got
-	r.kv.read(t, "popularity|us-east|tt-a", &got)
-	if got != before {
-		t.Errorf("a flush of nothing wrote %+v", got)
+	var after Popularity
+	r.kv.read(t, "popularity|us-east|tt-a", &after)
+	if diff := cmp.Diff(got, after); diff != "" {
+		t.Errorf("a flush of nothing wrote: %s", diff)
 	}
 }
 

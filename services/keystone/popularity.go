@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"math"
 	"sync"
 	"time"
@@ -29,19 +30,56 @@ type Popularity struct {
 	// stored byte brings.
 	Score float64   `json:"score"`
 	At    time.Time `json:"at"`
+	// Slow is Score with a half-life four times as long, and Forecast what is
+	// expected next: Score, raised or lowered by how much more or less was
+	// watched of late than over the longer time, to twice or half at most.
+	Slow     float64 `json:"slow"`
+	Forecast float64 `json:"forecast"`
+	// Rungs are the bytes streamed of each rung, smoothed as Score is.
+	Rungs map[string]float64 `json:"rungs,omitempty"`
 }
+
+const (
+	// slower is how much longer Slow remembers than Score.
+	slower = 4
+	// maxTrend bounds the forecast: twice, or half of what is measured.
+	maxTrend = 2.0
+	// maxRungs bounds the rungs of a title.
+	maxRungs = 64
+)
 
 // add smooths in what was watched until at; size 0 is an unknown size, and
 // counts a play as one whole title.
 func (p Popularity) add(watched watched, size uint64, at time.Time, halfLife time.Duration) Popularity {
 	age := max(0, at.Sub(p.At))
+	rungs := make(map[string]float64, len(p.Rungs))
+	maps.Copy(rungs, p.Rungs)
 	if !p.At.IsZero() && halfLife > 0 {
-		p.Score *= math.Exp2(-age.Seconds() / halfLife.Seconds())
+		lives := age.Seconds() / halfLife.Seconds()
+		p.Score *= math.Exp2(-lives)
+		p.Slow *= math.Exp2(-lives / slower)
+		for rung := range rungs {
+			rungs[rung] *= math.Exp2(-lives)
+		}
 	}
+	streamed := float64(watched.plays)
 	if size > 0 {
-		p.Score += float64(watched.bytes) / float64(size)
-	} else {
-		p.Score += float64(watched.plays)
+		streamed = float64(watched.bytes) / float64(size)
+	}
+	p.Score += streamed
+	p.Slow += streamed
+	for rung, bytes := range watched.rungs {
+		if _, known := rungs[rung]; known || len(rungs) < maxRungs {
+			rungs[rung] += float64(bytes)
+		}
+	}
+	p.Rungs = nil
+	if len(rungs) > 0 {
+		p.Rungs = rungs
+	}
+	p.Forecast = p.Score
+	if p.Slow > 0 { // at a constant rate Slow is slower × Score
+		p.Forecast *= min(max(slower*p.Score/p.Slow, 1/maxTrend), maxTrend)
 	}
 	p.Bytes += watched.bytes
 	p.Plays += watched.plays
@@ -50,7 +88,25 @@ func (p Popularity) add(watched watched, size uint64, at time.Time, halfLife tim
 }
 
 // watched is what has been gathered of a title and not yet written.
-type watched struct{ bytes, plays uint64 }
+type watched struct {
+	bytes, plays uint64
+	rungs        map[string]uint64 // bytes by rung
+}
+
+// and returns the sum of two.
+func (w watched) and(o watched) watched {
+	sum := watched{bytes: w.bytes + o.bytes, plays: w.plays + o.plays, rungs: w.rungs}
+	if len(o.rungs) > 0 {
+		sum.rungs = make(map[string]uint64, len(w.rungs)+len(o.rungs))
+		maps.Copy(sum.rungs, w.rungs)
+		for rung, n := range o.rungs {
+			if _, known := sum.rungs[rung]; known || len(sum.rungs) < maxRungs {
+				sum.rungs[rung] += n
+			}
+		}
+	}
+	return sum
+}
 
 // maxTitles bounds the titles gathered between two writes, and the sizes known.
 const maxTitles = 10_000
@@ -84,7 +140,10 @@ func (p *popularity) put(_ context.Context, r record) (bool, error) {
 	if e.Kind == "start" {
 		w.plays = 1
 	}
-	if e.Title == "" || w == (watched{}) {
+	if e.Rung != "" && e.Bytes > 0 {
+		w.rungs = map[string]uint64{e.Rung: e.Bytes}
+	}
+	if e.Title == "" || w.bytes == 0 && w.plays == 0 {
 		return false, nil
 	}
 	return true, p.gather(e.Title, w)
@@ -97,7 +156,7 @@ func (p *popularity) gather(title string, w watched) error {
 	if !ok && len(p.pending) >= maxTitles {
 		return services.Errorf(services.Exhausted, "popularity: %d titles wait to be written", maxTitles)
 	}
-	p.pending[title] = watched{have.bytes + w.bytes, have.plays + w.plays}
+	p.pending[title] = have.and(w)
 	return nil
 }
 

@@ -34,6 +34,9 @@ var (
 	Bookmarks = Namespace{Name: "bookmarks"}
 	// Sessions: partition = member id, sort = session id; TTL'd. Local.
 	Sessions = Namespace{Name: "sessions"}
+	// FillRules holds what operators want of the fill: partition "rules", sort =
+	// kind/scope/title. Global: a pause must not be forgotten with a region.
+	FillRules = Namespace{Name: "fill_rules", Global: true}
 	// Popularity: partition = region, sort = title id. Local.
 	Popularity = Namespace{Name: "popularity"}
 	// Rows holds recommendation rows: partition = member id. Local.

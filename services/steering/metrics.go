@@ -67,7 +67,7 @@ func newMetrics(reg *prometheus.Registry, s *Server) *metrics {
 		}
 		return 0
 	})
-	reg.MustRegister(decisions, misses, age, connected)
+	reg.MustRegister(decisions, misses, age, connected, &s.tally)
 	m := &metrics{}
 	for k, name := range [kinds]string{"none", "isp", "exchange", "transit"} {
 		for r, result := range [results]string{"ok", "stale", "no_replica", "unhealthy", "not_ready"} {

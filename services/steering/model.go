@@ -185,6 +185,7 @@ func (m *model) appliance(h *ccpb.Hello, old *appliance) *appliance {
 		}
 		a.routes[p.Masked()] = route{slot: slot}
 	}
+	m.learn(a, h)
 	return a
 }
 

@@ -30,6 +30,7 @@ func (s *Server) Rank(_ context.Context, req *pb.RankRequest) (*pb.RankReply, er
 	}
 	result, ok := s.decide(&q, t, req.GetTitleId())
 	s.miss(&q)
+	s.missed(&q, t, req.GetTitleId())
 	if !ok {
 		result, err := q.none(req.GetTitleId())
 		s.metrics.decided(kindNone, result)

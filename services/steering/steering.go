@@ -59,6 +59,11 @@ type Server struct {
 	regions regionNames
 	// sample is some of the latest decisions, for what-if questions.
 	sample sample
+	// tally counts misses; loaded is the table of routes read from a file, and
+	// reload has a token when that was replaced.
+	tally  tally
+	loaded atomic.Pointer[topology.RouteTable]
+	reload chan struct{}
 	// ready: a whole snapshot has been received since the start.
 	ready atomic.Bool
 	// connected: the stream is up and past its snapshot.
@@ -75,16 +80,18 @@ func New(d Deps) (*Server, error) {
 	if d.Timing.ReportExpiry <= 0 || d.Timing.RPCTimeout <= 0 {
 		return nil, services.Errorf(services.Invalid, "steering: report_expiry and rpc_timeout must be above zero")
 	}
-	s := &Server{deps: d, log: d.Tel.Log, expiry: d.Timing.ReportExpiry.D()}
+	s := &Server{deps: d, log: d.Tel.Log, expiry: d.Timing.ReportExpiry.D(), reload: make(chan struct{}, 1)}
 	s.model = newModel(s)
 	s.table.Store(&table{routes: routes{new(bart.Table[*origin])}})
 	s.SetTopology(d.Topology)
 	s.metrics = newMetrics(d.Tel.Metrics, s)
+	d.Tel.Properties.Watch(s.setProperty)
 	return s, nil
 }
 
 // SetTopology replaces the topology, e.g. when a region was added.
 func (s *Server) SetTopology(t topology.Topology) {
+	s.tally.planet.Store(&t)
 	s.places.Store(newPlaces(t, &s.regions, s.deps.Region))
 }
 

@@ -73,9 +73,13 @@ type SiteShare struct {
 //
 //	GET /steering/explain?ip=A&title=T   Explained
 //	GET /steering/whatif?lose=SITE[&…]   WhatIf
+//	GET /steering/misses                 Misses
 func (s *Server) RegisterAdmin(mux *http.ServeMux, key string) {
 	mux.Handle("GET /steering/explain", telemetry.Guard(key, func(w http.ResponseWriter, r *http.Request) {
 		answer(w, func() (any, error) { return s.explain(r.URL.Query().Get("ip"), r.URL.Query().Get("title")) })
+	}))
+	mux.Handle("GET /steering/misses", telemetry.Guard(key, func(w http.ResponseWriter, _ *http.Request) {
+		telemetry.WriteJSON(w, http.StatusOK, s.tally.list())
 	}))
 	mux.Handle("GET /steering/whatif", telemetry.Guard(key, func(w http.ResponseWriter, r *http.Request) {
 		answer(w, func() (any, error) { return s.whatIf(r.URL.Query()["lose"]) })

@@ -2,7 +2,6 @@ package transcode
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
@@ -54,8 +53,11 @@ func (s *Server) uploadFile(ctx context.Context, root *os.Root, x media.Index, n
 		return nil, err
 	}
 	defer f.Close()
-	h := sha256.New()
-	size, err := io.Copy(h, f)
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	digest, err := media.NewDigest(f, uint64(info.Size()))
 	if err != nil {
 		return nil, err
 	}
@@ -65,12 +67,12 @@ func (s *Server) uploadFile(ctx context.Context, root *os.Root, x media.Index, n
 	if _, err := s.d.Objects.PutFile(ctx, objects.BucketMedia, MediaKey(x.Title, x.Version, name), f, contentType(name)); err != nil {
 		return nil, err
 	}
-	return describe(x, name, uint64(size), h.Sum(nil)), nil
+	return describe(x, name, digest), nil
 }
 
 // describe says what a file of a title is.
-func describe(x media.Index, name string, size uint64, sum []byte) *cachecontrolpb.File {
-	f := &cachecontrolpb.File{Path: name, Size: size, Sha256: sum}
+func describe(x media.Index, name string, d media.Digest) *cachecontrolpb.File {
+	f := &cachecontrolpb.File{Path: name, Size: d.Size, Sha256: d.SHA256, ChunkBytes: d.ChunkBytes, ChunkSha256: d.Chunks}
 	for _, t := range x.Tracks {
 		if t.Path == name {
 			f.Kind, f.Rung, f.Kbps, f.Width, f.Height, f.Codecs = t.Kind, t.ID, uint32(t.Kbps), uint32(t.Width), uint32(t.Height), t.Codecs

@@ -75,16 +75,21 @@ func (Source) EnumDescriptor() ([]byte, []int) {
 
 // File is one file of a title: a rung, the audio, a manifest, the index.
 type File struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`     // relative to the title, e.g. "v1.mp4", "manifest.mpd"
-	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`    // bytes
-	Sha256        []byte                 `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"` // 32 bytes
-	Kind          string                 `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`     // "video", "audio", "manifest" (DASH), "hls", "index"
-	Rung          string                 `protobuf:"bytes,5,opt,name=rung,proto3" json:"rung,omitempty"`     // rung id for video and audio, e.g. "v1"
-	Kbps          uint32                 `protobuf:"varint,6,opt,name=kbps,proto3" json:"kbps,omitempty"`    // average bit rate, kbit/s
-	Width         uint32                 `protobuf:"varint,7,opt,name=width,proto3" json:"width,omitempty"`
-	Height        uint32                 `protobuf:"varint,8,opt,name=height,proto3" json:"height,omitempty"`
-	Codecs        string                 `protobuf:"bytes,9,opt,name=codecs,proto3" json:"codecs,omitempty"` // RFC 6381, e.g. "avc1.64001f"
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Path   string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`     // relative to the title, e.g. "v1.mp4", "manifest.mpd"
+	Size   uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`    // bytes
+	Sha256 []byte                 `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"` // 32 bytes
+	Kind   string                 `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`     // "video", "audio", "manifest" (DASH), "hls", "index"
+	Rung   string                 `protobuf:"bytes,5,opt,name=rung,proto3" json:"rung,omitempty"`     // rung id for video and audio, e.g. "v1"
+	Kbps   uint32                 `protobuf:"varint,6,opt,name=kbps,proto3" json:"kbps,omitempty"`    // average bit rate, kbit/s
+	Width  uint32                 `protobuf:"varint,7,opt,name=width,proto3" json:"width,omitempty"`
+	Height uint32                 `protobuf:"varint,8,opt,name=height,proto3" json:"height,omitempty"`
+	Codecs string                 `protobuf:"bytes,9,opt,name=codecs,proto3" json:"codecs,omitempty"` // RFC 6381, e.g. "avc1.64001f"
+	// Chunks of chunk_bytes each, the last one shorter, with the SHA-256 of each
+	// one, so that parts from several sources are judged apart. None for a file of
+	// one chunk.
+	ChunkBytes    uint64   `protobuf:"varint,10,opt,name=chunk_bytes,json=chunkBytes,proto3" json:"chunk_bytes,omitempty"`
+	ChunkSha256   [][]byte `protobuf:"bytes,11,rep,name=chunk_sha256,json=chunkSha256,proto3" json:"chunk_sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -182,6 +187,20 @@ func (x *File) GetCodecs() string {
 	return ""
 }
 
+func (x *File) GetChunkBytes() uint64 {
+	if x != nil {
+		return x.ChunkBytes
+	}
+	return 0
+}
+
+func (x *File) GetChunkSha256() [][]byte {
+	if x != nil {
+		return x.ChunkSha256
+	}
+	return nil
+}
+
 // Asset is a published title: its files and where the originals of them lie.
 type Asset struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -193,8 +212,12 @@ type Asset struct {
 	Popularity      float64                `protobuf:"fixed64,6,opt,name=popularity,proto3" json:"popularity,omitempty"` // bytes streamed / size, smoothed; order of fill
 	PublishedUnixMs int64                  `protobuf:"varint,7,opt,name=published_unix_ms,json=publishedUnixMs,proto3" json:"published_unix_ms,omitempty"`
 	Name            string                 `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Not played before this time; 0: at once. It is filled meanwhile.
+	AvailableUnixMs int64 `protobuf:"varint,9,opt,name=available_unix_ms,json=availableUnixMs,proto3" json:"available_unix_ms,omitempty"`
+	// Not played before this many sites hold all of it; 0: one appliance will do.
+	MinSites      uint32 `protobuf:"varint,10,opt,name=min_sites,json=minSites,proto3" json:"min_sites,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Asset) Reset() {
@@ -281,6 +304,20 @@ func (x *Asset) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *Asset) GetAvailableUnixMs() int64 {
+	if x != nil {
+		return x.AvailableUnixMs
+	}
+	return 0
+}
+
+func (x *Asset) GetMinSites() uint32 {
+	if x != nil {
+		return x.MinSites
+	}
+	return 0
 }
 
 type ApplianceMessage struct {
@@ -437,6 +474,8 @@ type Hello struct {
 	Holdings      *Holdings              `protobuf:"bytes,11,opt,name=holdings,proto3" json:"holdings,omitempty"`                 // everything stored
 	Filled        *FillBytes             `protobuf:"bytes,12,opt,name=filled,proto3" json:"filled,omitempty"`                     // over the appliance's life, from its index
 	PlainUrl      string                 `protobuf:"bytes,13,opt,name=plain_url,json=plainUrl,proto3" json:"plain_url,omitempty"` // "http://127.0.0.1:PORT", for players without the lab's authority; "" is none
+	FillBps       uint64                 `protobuf:"varint,14,opt,name=fill_bps,json=fillBps,proto3" json:"fill_bps,omitempty"`   // bits per second it fills at most, and gives to others
+	Routes        []*Route               `protobuf:"bytes,15,rep,name=routes,proto3" json:"routes,omitempty"`                     // learned routes; those of prefixes have no attributes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -562,6 +601,81 @@ func (x *Hello) GetPlainUrl() string {
 	return ""
 }
 
+func (x *Hello) GetFillBps() uint64 {
+	if x != nil {
+		return x.FillBps
+	}
+	return 0
+}
+
+func (x *Hello) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+// Route is a learned prefix with what BGP says of it.
+type Route struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Prefix        string                 `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	AsPath        uint32                 `protobuf:"varint,2,opt,name=as_path,json=asPath,proto3" json:"as_path,omitempty"` // networks on the way
+	Med           uint32                 `protobuf:"varint,3,opt,name=med,proto3" json:"med,omitempty"`                     // multi-exit discriminator; less is better
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Route) Reset() {
+	*x = Route{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Route) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Route) ProtoMessage() {}
+
+func (x *Route) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Route.ProtoReflect.Descriptor instead.
+func (*Route) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Route) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *Route) GetAsPath() uint32 {
+	if x != nil {
+		return x.AsPath
+	}
+	return 0
+}
+
+func (x *Route) GetMed() uint32 {
+	if x != nil {
+		return x.Med
+	}
+	return 0
+}
+
 type Holdings struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Files         []*HeldFile            `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
@@ -571,7 +685,7 @@ type Holdings struct {
 
 func (x *Holdings) Reset() {
 	*x = Holdings{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[4]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -583,7 +697,7 @@ func (x *Holdings) String() string {
 func (*Holdings) ProtoMessage() {}
 
 func (x *Holdings) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[4]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -596,7 +710,7 @@ func (x *Holdings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holdings.ProtoReflect.Descriptor instead.
 func (*Holdings) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{4}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Holdings) GetFiles() []*HeldFile {
@@ -612,13 +726,15 @@ type HeldFile struct {
 	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	Path          string                 `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
 	Size          uint64                 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
+	Source        Source                 `protobuf:"varint,5,opt,name=source,proto3,enum=flix.cachecontrol.v1.Source" json:"source,omitempty"` // where it came from; unspecified for a local link
+	From          string                 `protobuf:"bytes,6,opt,name=from,proto3" json:"from,omitempty"`                                       // the appliance, or "origin/REGION"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HeldFile) Reset() {
 	*x = HeldFile{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[5]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +746,7 @@ func (x *HeldFile) String() string {
 func (*HeldFile) ProtoMessage() {}
 
 func (x *HeldFile) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[5]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +759,7 @@ func (x *HeldFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldFile.ProtoReflect.Descriptor instead.
 func (*HeldFile) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{5}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *HeldFile) GetTitleId() string {
@@ -674,6 +790,20 @@ func (x *HeldFile) GetSize() uint64 {
 	return 0
 }
 
+func (x *HeldFile) GetSource() Source {
+	if x != nil {
+		return x.Source
+	}
+	return Source_SOURCE_UNSPECIFIED
+}
+
+func (x *HeldFile) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
 type FillBytes struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Cache         uint64                 `protobuf:"varint,1,opt,name=cache,proto3" json:"cache,omitempty"`
@@ -685,7 +815,7 @@ type FillBytes struct {
 
 func (x *FillBytes) Reset() {
 	*x = FillBytes{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[6]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +827,7 @@ func (x *FillBytes) String() string {
 func (*FillBytes) ProtoMessage() {}
 
 func (x *FillBytes) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[6]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +840,7 @@ func (x *FillBytes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillBytes.ProtoReflect.Descriptor instead.
 func (*FillBytes) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{6}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FillBytes) GetCache() uint64 {
@@ -752,7 +882,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[7]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +894,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[7]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +907,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{7}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Report) GetHealthy() bool {
@@ -847,7 +977,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[8]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -859,7 +989,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[8]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -872,7 +1002,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{8}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Held) GetFiles() []*HeldFile {
@@ -906,7 +1036,7 @@ type Removed struct {
 
 func (x *Removed) Reset() {
 	*x = Removed{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[9]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1048,7 @@ func (x *Removed) String() string {
 func (*Removed) ProtoMessage() {}
 
 func (x *Removed) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[9]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1061,7 @@ func (x *Removed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removed.ProtoReflect.Descriptor instead.
 func (*Removed) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{9}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Removed) GetFiles() []*HeldFile {
@@ -959,7 +1089,7 @@ type FillFailed struct {
 
 func (x *FillFailed) Reset() {
 	*x = FillFailed{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[10]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -971,7 +1101,7 @@ func (x *FillFailed) String() string {
 func (*FillFailed) ProtoMessage() {}
 
 func (x *FillFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[10]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -984,7 +1114,7 @@ func (x *FillFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillFailed.ProtoReflect.Descriptor instead.
 func (*FillFailed) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{10}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FillFailed) GetFile() *HeldFile {
@@ -1023,7 +1153,7 @@ type ControlMessage struct {
 
 func (x *ControlMessage) Reset() {
 	*x = ControlMessage{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[11]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1035,7 +1165,7 @@ func (x *ControlMessage) String() string {
 func (*ControlMessage) ProtoMessage() {}
 
 func (x *ControlMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[11]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1048,7 +1178,7 @@ func (x *ControlMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlMessage.ProtoReflect.Descriptor instead.
 func (*ControlMessage) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{11}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ControlMessage) GetBody() isControlMessage_Body {
@@ -1135,7 +1265,7 @@ type FillOrder struct {
 
 func (x *FillOrder) Reset() {
 	*x = FillOrder{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[12]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1277,7 @@ func (x *FillOrder) String() string {
 func (*FillOrder) ProtoMessage() {}
 
 func (x *FillOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[12]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1290,7 @@ func (x *FillOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillOrder.ProtoReflect.Descriptor instead.
 func (*FillOrder) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{12}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FillOrder) GetTitleId() string {
@@ -1203,7 +1333,7 @@ type FillSource struct {
 
 func (x *FillSource) Reset() {
 	*x = FillSource{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[13]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1345,7 @@ func (x *FillSource) String() string {
 func (*FillSource) ProtoMessage() {}
 
 func (x *FillSource) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[13]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1358,7 @@ func (x *FillSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillSource.ProtoReflect.Descriptor instead.
 func (*FillSource) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{13}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FillSource) GetSource() Source {
@@ -1268,7 +1398,7 @@ type Verify struct {
 
 func (x *Verify) Reset() {
 	*x = Verify{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[14]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1410,7 @@ func (x *Verify) String() string {
 func (*Verify) ProtoMessage() {}
 
 func (x *Verify) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[14]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1423,7 @@ func (x *Verify) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verify.ProtoReflect.Descriptor instead.
 func (*Verify) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{14}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Verify) GetFile() *HeldFile {
@@ -1312,7 +1442,7 @@ type Rescan struct {
 
 func (x *Rescan) Reset() {
 	*x = Rescan{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[15]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1454,7 @@ func (x *Rescan) String() string {
 func (*Rescan) ProtoMessage() {}
 
 func (x *Rescan) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[15]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1467,7 @@ func (x *Rescan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rescan.ProtoReflect.Descriptor instead.
 func (*Rescan) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{15}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Rescan) GetDeep() bool {
@@ -1356,7 +1486,7 @@ type Evict struct {
 
 func (x *Evict) Reset() {
 	*x = Evict{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[16]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1368,7 +1498,7 @@ func (x *Evict) String() string {
 func (*Evict) ProtoMessage() {}
 
 func (x *Evict) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[16]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1381,7 +1511,7 @@ func (x *Evict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evict.ProtoReflect.Descriptor instead.
 func (*Evict) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{16}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Evict) GetFiles() []*HeldFile {
@@ -1399,7 +1529,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[17]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1411,7 +1541,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[17]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1424,7 +1554,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{17}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{18}
 }
 
 type WatchEvent struct {
@@ -1439,7 +1569,7 @@ type WatchEvent struct {
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[18]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1451,7 +1581,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[18]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1464,7 +1594,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{18}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WatchEvent) GetState() *ApplianceState {
@@ -1510,7 +1640,7 @@ type ApplianceState struct {
 
 func (x *ApplianceState) Reset() {
 	*x = ApplianceState{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[19]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1522,7 +1652,7 @@ func (x *ApplianceState) String() string {
 func (*ApplianceState) ProtoMessage() {}
 
 func (x *ApplianceState) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[19]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +1665,7 @@ func (x *ApplianceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplianceState.ProtoReflect.Descriptor instead.
 func (*ApplianceState) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{19}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ApplianceState) GetHello() *Hello {
@@ -1599,7 +1729,7 @@ type TitleHeld struct {
 
 func (x *TitleHeld) Reset() {
 	*x = TitleHeld{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[20]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1611,7 +1741,7 @@ func (x *TitleHeld) String() string {
 func (*TitleHeld) ProtoMessage() {}
 
 func (x *TitleHeld) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[20]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1624,7 +1754,7 @@ func (x *TitleHeld) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TitleHeld.ProtoReflect.Descriptor instead.
 func (*TitleHeld) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{20}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TitleHeld) GetTitleId() string {
@@ -1657,7 +1787,7 @@ type PublishRequest struct {
 
 func (x *PublishRequest) Reset() {
 	*x = PublishRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[21]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1669,7 +1799,7 @@ func (x *PublishRequest) String() string {
 func (*PublishRequest) ProtoMessage() {}
 
 func (x *PublishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[21]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1682,7 +1812,7 @@ func (x *PublishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishRequest.ProtoReflect.Descriptor instead.
 func (*PublishRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{21}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PublishRequest) GetAsset() *Asset {
@@ -1700,7 +1830,7 @@ type PublishReply struct {
 
 func (x *PublishReply) Reset() {
 	*x = PublishReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[22]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1712,7 +1842,7 @@ func (x *PublishReply) String() string {
 func (*PublishReply) ProtoMessage() {}
 
 func (x *PublishReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[22]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1725,7 +1855,7 @@ func (x *PublishReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishReply.ProtoReflect.Descriptor instead.
 func (*PublishReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{22}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{23}
 }
 
 type TitlesRequest struct {
@@ -1736,7 +1866,7 @@ type TitlesRequest struct {
 
 func (x *TitlesRequest) Reset() {
 	*x = TitlesRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[23]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1878,7 @@ func (x *TitlesRequest) String() string {
 func (*TitlesRequest) ProtoMessage() {}
 
 func (x *TitlesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[23]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1891,7 @@ func (x *TitlesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TitlesRequest.ProtoReflect.Descriptor instead.
 func (*TitlesRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{23}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{24}
 }
 
 type TitlesReply struct {
@@ -1773,7 +1903,7 @@ type TitlesReply struct {
 
 func (x *TitlesReply) Reset() {
 	*x = TitlesReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[24]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +1915,7 @@ func (x *TitlesReply) String() string {
 func (*TitlesReply) ProtoMessage() {}
 
 func (x *TitlesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[24]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +1928,7 @@ func (x *TitlesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TitlesReply.ProtoReflect.Descriptor instead.
 func (*TitlesReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{24}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TitlesReply) GetAssets() []*Asset {
@@ -1816,7 +1946,7 @@ type FillStatusRequest struct {
 
 func (x *FillStatusRequest) Reset() {
 	*x = FillStatusRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[25]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +1958,7 @@ func (x *FillStatusRequest) String() string {
 func (*FillStatusRequest) ProtoMessage() {}
 
 func (x *FillStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[25]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1841,20 +1971,25 @@ func (x *FillStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillStatusRequest.ProtoReflect.Descriptor instead.
 func (*FillStatusRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{25}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{26}
 }
 
 type FillStatusReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Appliances    []*ApplianceFill       `protobuf:"bytes,1,rep,name=appliances,proto3" json:"appliances,omitempty"`
 	UniqueBytes   uint64                 `protobuf:"varint,2,opt,name=unique_bytes,json=uniqueBytes,proto3" json:"unique_bytes,omitempty"` // Σ over regions of the distinct bytes assigned there
+	Rules         []*FillRule            `protobuf:"bytes,3,rep,name=rules,proto3" json:"rules,omitempty"`
+	Time          *FillTime              `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`       // of all that is missing
+	Unheld        []string               `protobuf:"bytes,5,rep,name=unheld,proto3" json:"unheld,omitempty"`   // published titles that no appliance holds whole
+	Waiting       []string               `protobuf:"bytes,6,rep,name=waiting,proto3" json:"waiting,omitempty"` // titles that may not be played yet: date, or too few sites
+	Uneven        []string               `protobuf:"bytes,7,rep,name=uneven,proto3" json:"uneven,omitempty"`   // sites whose appliances announce different prefixes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FillStatusReply) Reset() {
 	*x = FillStatusReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[26]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1866,7 +2001,7 @@ func (x *FillStatusReply) String() string {
 func (*FillStatusReply) ProtoMessage() {}
 
 func (x *FillStatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[26]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1879,7 +2014,7 @@ func (x *FillStatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillStatusReply.ProtoReflect.Descriptor instead.
 func (*FillStatusReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{26}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *FillStatusReply) GetAppliances() []*ApplianceFill {
@@ -1896,6 +2031,41 @@ func (x *FillStatusReply) GetUniqueBytes() uint64 {
 	return 0
 }
 
+func (x *FillStatusReply) GetRules() []*FillRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *FillStatusReply) GetTime() *FillTime {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *FillStatusReply) GetUnheld() []string {
+	if x != nil {
+		return x.Unheld
+	}
+	return nil
+}
+
+func (x *FillStatusReply) GetWaiting() []string {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+func (x *FillStatusReply) GetUneven() []string {
+	if x != nil {
+		return x.Uneven
+	}
+	return nil
+}
+
 type ApplianceFill struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Name           string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1909,13 +2079,15 @@ type ApplianceFill struct {
 	Filled         *FillBytes             `protobuf:"bytes,9,opt,name=filled,proto3" json:"filled,omitempty"`
 	Healthy        bool                   `protobuf:"varint,10,opt,name=healthy,proto3" json:"healthy,omitempty"`
 	ReportedUnixMs int64                  `protobuf:"varint,11,opt,name=reported_unix_ms,json=reportedUnixMs,proto3" json:"reported_unix_ms,omitempty"`
+	Blocked        string                 `protobuf:"bytes,12,opt,name=blocked,proto3" json:"blocked,omitempty"` // why nothing is ordered now; empty if nothing is in the way
+	Time           *FillTime              `protobuf:"bytes,13,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ApplianceFill) Reset() {
 	*x = ApplianceFill{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[27]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1927,7 +2099,7 @@ func (x *ApplianceFill) String() string {
 func (*ApplianceFill) ProtoMessage() {}
 
 func (x *ApplianceFill) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[27]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1940,7 +2112,7 @@ func (x *ApplianceFill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplianceFill.ProtoReflect.Descriptor instead.
 func (*ApplianceFill) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{27}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ApplianceFill) GetName() string {
@@ -2020,6 +2192,1083 @@ func (x *ApplianceFill) GetReportedUnixMs() int64 {
 	return 0
 }
 
+func (x *ApplianceFill) GetBlocked() string {
+	if x != nil {
+		return x.Blocked
+	}
+	return ""
+}
+
+func (x *ApplianceFill) GetTime() *FillTime {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+// FillTime is how long what is missing takes.
+type FillTime struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MissingBytes  uint64                 `protobuf:"varint,1,opt,name=missing_bytes,json=missingBytes,proto3" json:"missing_bytes,omitempty"`
+	OriginBytes   uint64                 `protobuf:"varint,2,opt,name=origin_bytes,json=originBytes,proto3" json:"origin_bytes,omitempty"` // of them, what the object stores have to give
+	RateBps       uint64                 `protobuf:"varint,3,opt,name=rate_bps,json=rateBps,proto3" json:"rate_bps,omitempty"`             // what came of late, bits per second; 0 if nothing did
+	EtaMs         int64                  `protobuf:"varint,4,opt,name=eta_ms,json=etaMs,proto3" json:"eta_ms,omitempty"`                   // at that rate, or else at the lines' speed; -1: never, as things are
+	BoundMs       int64                  `protobuf:"varint,5,opt,name=bound_ms,json=boundMs,proto3" json:"bound_ms,omitempty"`             // no plan is faster
+	BoundBy       string                 `protobuf:"bytes,6,opt,name=bound_by,json=boundBy,proto3" json:"bound_by,omitempty"`              // what bounds it: an appliance's line, "uploads of REGION", "exchange of REGION"
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FillTime) Reset() {
+	*x = FillTime{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FillTime) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FillTime) ProtoMessage() {}
+
+func (x *FillTime) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FillTime.ProtoReflect.Descriptor instead.
+func (*FillTime) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *FillTime) GetMissingBytes() uint64 {
+	if x != nil {
+		return x.MissingBytes
+	}
+	return 0
+}
+
+func (x *FillTime) GetOriginBytes() uint64 {
+	if x != nil {
+		return x.OriginBytes
+	}
+	return 0
+}
+
+func (x *FillTime) GetRateBps() uint64 {
+	if x != nil {
+		return x.RateBps
+	}
+	return 0
+}
+
+func (x *FillTime) GetEtaMs() int64 {
+	if x != nil {
+		return x.EtaMs
+	}
+	return 0
+}
+
+func (x *FillTime) GetBoundMs() int64 {
+	if x != nil {
+		return x.BoundMs
+	}
+	return 0
+}
+
+func (x *FillTime) GetBoundBy() string {
+	if x != nil {
+		return x.BoundBy
+	}
+	return ""
+}
+
+// FillRule is what an operator wants beyond what popularity says.
+type FillRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`                      // "pause", "pin" or "urgent"
+	Scope         string                 `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`                    // an appliance, site or region; empty is the lab
+	TitleId       string                 `protobuf:"bytes,3,opt,name=title_id,json=titleId,proto3" json:"title_id,omitempty"` // of pin and urgent
+	Active        bool                   `protobuf:"varint,4,opt,name=active,proto3" json:"active,omitempty"`                 // false ends it
+	Version       int64                  `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`               // Unix nanoseconds when it was set; the newest counts
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FillRule) Reset() {
+	*x = FillRule{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FillRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FillRule) ProtoMessage() {}
+
+func (x *FillRule) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FillRule.ProtoReflect.Descriptor instead.
+func (*FillRule) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *FillRule) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *FillRule) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *FillRule) GetTitleId() string {
+	if x != nil {
+		return x.TitleId
+	}
+	return ""
+}
+
+func (x *FillRule) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+func (x *FillRule) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+type SetFillRulesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rules         []*FillRule            `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetFillRulesRequest) Reset() {
+	*x = SetFillRulesRequest{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetFillRulesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetFillRulesRequest) ProtoMessage() {}
+
+func (x *SetFillRulesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetFillRulesRequest.ProtoReflect.Descriptor instead.
+func (*SetFillRulesRequest) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *SetFillRulesRequest) GetRules() []*FillRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+type SetFillRulesReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rules         []*FillRule            `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetFillRulesReply) Reset() {
+	*x = SetFillRulesReply{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetFillRulesReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetFillRulesReply) ProtoMessage() {}
+
+func (x *SetFillRulesReply) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetFillRulesReply.ProtoReflect.Descriptor instead.
+func (*SetFillRulesReply) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *SetFillRulesReply) GetRules() []*FillRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+type FillPlanRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Scope         string                 `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`                    // an appliance, site or region; empty is the lab
+	TitleId       string                 `protobuf:"bytes,2,opt,name=title_id,json=titleId,proto3" json:"title_id,omitempty"` // empty is all
+	Limit         uint32                 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`                   // of moves listed; 0 is 1000
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FillPlanRequest) Reset() {
+	*x = FillPlanRequest{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FillPlanRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FillPlanRequest) ProtoMessage() {}
+
+func (x *FillPlanRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FillPlanRequest.ProtoReflect.Descriptor instead.
+func (*FillPlanRequest) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *FillPlanRequest) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *FillPlanRequest) GetTitleId() string {
+	if x != nil {
+		return x.TitleId
+	}
+	return ""
+}
+
+func (x *FillPlanRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type FillPlanReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Appliances    []*AppliancePlan       `protobuf:"bytes,1,rep,name=appliances,proto3" json:"appliances,omitempty"`
+	Moves         []*PlannedMove         `protobuf:"bytes,2,rep,name=moves,proto3" json:"moves,omitempty"`
+	LeftOff       uint32                 `protobuf:"varint,3,opt,name=left_off,json=leftOff,proto3" json:"left_off,omitempty"` // moves beyond the limit
+	Sites         []*SitePlacement       `protobuf:"bytes,4,rep,name=sites,proto3" json:"sites,omitempty"`
+	Time          *FillTime              `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FillPlanReply) Reset() {
+	*x = FillPlanReply{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FillPlanReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FillPlanReply) ProtoMessage() {}
+
+func (x *FillPlanReply) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FillPlanReply.ProtoReflect.Descriptor instead.
+func (*FillPlanReply) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *FillPlanReply) GetAppliances() []*AppliancePlan {
+	if x != nil {
+		return x.Appliances
+	}
+	return nil
+}
+
+func (x *FillPlanReply) GetMoves() []*PlannedMove {
+	if x != nil {
+		return x.Moves
+	}
+	return nil
+}
+
+func (x *FillPlanReply) GetLeftOff() uint32 {
+	if x != nil {
+		return x.LeftOff
+	}
+	return 0
+}
+
+func (x *FillPlanReply) GetSites() []*SitePlacement {
+	if x != nil {
+		return x.Sites
+	}
+	return nil
+}
+
+func (x *FillPlanReply) GetTime() *FillTime {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+type AppliancePlan struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Name           string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Region         string                 `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
+	Site           string                 `protobuf:"bytes,3,opt,name=site,proto3" json:"site,omitempty"`
+	Kind           string                 `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	Missing        uint32                 `protobuf:"varint,5,opt,name=missing,proto3" json:"missing,omitempty"` // files
+	InFlight       uint32                 `protobuf:"varint,6,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	Blocked        string                 `protobuf:"bytes,7,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	RemovableBytes uint64                 `protobuf:"varint,8,opt,name=removable_bytes,json=removableBytes,proto3" json:"removable_bytes,omitempty"` // stored and not assigned: goes when room is needed
+	Time           *FillTime              `protobuf:"bytes,9,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *AppliancePlan) Reset() {
+	*x = AppliancePlan{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AppliancePlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AppliancePlan) ProtoMessage() {}
+
+func (x *AppliancePlan) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AppliancePlan.ProtoReflect.Descriptor instead.
+func (*AppliancePlan) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *AppliancePlan) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AppliancePlan) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *AppliancePlan) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *AppliancePlan) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *AppliancePlan) GetMissing() uint32 {
+	if x != nil {
+		return x.Missing
+	}
+	return 0
+}
+
+func (x *AppliancePlan) GetInFlight() uint32 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *AppliancePlan) GetBlocked() string {
+	if x != nil {
+		return x.Blocked
+	}
+	return ""
+}
+
+func (x *AppliancePlan) GetRemovableBytes() uint64 {
+	if x != nil {
+		return x.RemovableBytes
+	}
+	return 0
+}
+
+func (x *AppliancePlan) GetTime() *FillTime {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+type PlannedMove struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Appliance     string                 `protobuf:"bytes,1,opt,name=appliance,proto3" json:"appliance,omitempty"`
+	TitleId       string                 `protobuf:"bytes,2,opt,name=title_id,json=titleId,proto3" json:"title_id,omitempty"`
+	Version       uint64                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	Path          string                 `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
+	Size          uint64                 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	State         string                 `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"` // "in_flight", "ready", "waiting", "blocked"
+	Source        Source                 `protobuf:"varint,7,opt,name=source,proto3,enum=flix.cachecontrol.v1.Source" json:"source,omitempty"`
+	From          string                 `protobuf:"bytes,8,opt,name=from,proto3" json:"from,omitempty"` // the appliance, or "origin/REGION"; of "waiting", whom it waits for
+	Why           string                 `protobuf:"bytes,9,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlannedMove) Reset() {
+	*x = PlannedMove{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlannedMove) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlannedMove) ProtoMessage() {}
+
+func (x *PlannedMove) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlannedMove.ProtoReflect.Descriptor instead.
+func (*PlannedMove) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *PlannedMove) GetAppliance() string {
+	if x != nil {
+		return x.Appliance
+	}
+	return ""
+}
+
+func (x *PlannedMove) GetTitleId() string {
+	if x != nil {
+		return x.TitleId
+	}
+	return ""
+}
+
+func (x *PlannedMove) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *PlannedMove) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *PlannedMove) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *PlannedMove) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *PlannedMove) GetSource() Source {
+	if x != nil {
+		return x.Source
+	}
+	return Source_SOURCE_UNSPECIFIED
+}
+
+func (x *PlannedMove) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *PlannedMove) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// SitePlacement is how a site's titles lie on its appliances.
+type SitePlacement struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Site          string                 `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	Region        string                 `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
+	Appliances    uint32                 `protobuf:"varint,3,opt,name=appliances,proto3" json:"appliances,omitempty"`
+	Titles        uint32                 `protobuf:"varint,4,opt,name=titles,proto3" json:"titles,omitempty"`                                 // that have a place
+	Unplaced      uint32                 `protobuf:"varint,5,opt,name=unplaced,proto3" json:"unplaced,omitempty"`                             // that have none
+	Popular       uint32                 `protobuf:"varint,6,opt,name=popular,proto3" json:"popular,omitempty"`                               // titles above the cut-off: spread by bandwidth
+	CutOff        float64                `protobuf:"fixed64,7,opt,name=cut_off,json=cutOff,proto3" json:"cut_off,omitempty"`                  // popularity of the last of them
+	PopularBytes  uint64                 `protobuf:"varint,8,opt,name=popular_bytes,json=popularBytes,proto3" json:"popular_bytes,omitempty"` // one copy of each
+	StoredBytes   uint64                 `protobuf:"varint,9,opt,name=stored_bytes,json=storedBytes,proto3" json:"stored_bytes,omitempty"`    // all copies assigned
+	CapacityBytes uint64                 `protobuf:"varint,10,opt,name=capacity_bytes,json=capacityBytes,proto3" json:"capacity_bytes,omitempty"`
+	Imbalance     float64                `protobuf:"fixed64,11,opt,name=imbalance,proto3" json:"imbalance,omitempty"` // load of the busiest appliance ÷ its fair share by bandwidth
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SitePlacement) Reset() {
+	*x = SitePlacement{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SitePlacement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SitePlacement) ProtoMessage() {}
+
+func (x *SitePlacement) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SitePlacement.ProtoReflect.Descriptor instead.
+func (*SitePlacement) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *SitePlacement) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *SitePlacement) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *SitePlacement) GetAppliances() uint32 {
+	if x != nil {
+		return x.Appliances
+	}
+	return 0
+}
+
+func (x *SitePlacement) GetTitles() uint32 {
+	if x != nil {
+		return x.Titles
+	}
+	return 0
+}
+
+func (x *SitePlacement) GetUnplaced() uint32 {
+	if x != nil {
+		return x.Unplaced
+	}
+	return 0
+}
+
+func (x *SitePlacement) GetPopular() uint32 {
+	if x != nil {
+		return x.Popular
+	}
+	return 0
+}
+
+func (x *SitePlacement) GetCutOff() float64 {
+	if x != nil {
+		return x.CutOff
+	}
+	return 0
+}
+
+func (x *SitePlacement) GetPopularBytes() uint64 {
+	if x != nil {
+		return x.PopularBytes
+	}
+	return 0
+}
+
+func (x *SitePlacement) GetStoredBytes() uint64 {
+	if x != nil {
+		return x.StoredBytes
+	}
+	return 0
+}
+
+func (x *SitePlacement) GetCapacityBytes() uint64 {
+	if x != nil {
+		return x.CapacityBytes
+	}
+	return 0
+}
+
+func (x *SitePlacement) GetImbalance() float64 {
+	if x != nil {
+		return x.Imbalance
+	}
+	return 0
+}
+
+type FillExplainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TitleId       string                 `protobuf:"bytes,1,opt,name=title_id,json=titleId,proto3" json:"title_id,omitempty"`
+	Appliance     string                 `protobuf:"bytes,2,opt,name=appliance,proto3" json:"appliance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FillExplainRequest) Reset() {
+	*x = FillExplainRequest{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FillExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FillExplainRequest) ProtoMessage() {}
+
+func (x *FillExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FillExplainRequest.ProtoReflect.Descriptor instead.
+func (*FillExplainRequest) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *FillExplainRequest) GetTitleId() string {
+	if x != nil {
+		return x.TitleId
+	}
+	return ""
+}
+
+func (x *FillExplainRequest) GetAppliance() string {
+	if x != nil {
+		return x.Appliance
+	}
+	return ""
+}
+
+type FillExplainReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TitleId       string                 `protobuf:"bytes,1,opt,name=title_id,json=titleId,proto3" json:"title_id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Version       uint64                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	Appliance     string                 `protobuf:"bytes,4,opt,name=appliance,proto3" json:"appliance,omitempty"`
+	Region        string                 `protobuf:"bytes,5,opt,name=region,proto3" json:"region,omitempty"`
+	Site          string                 `protobuf:"bytes,6,opt,name=site,proto3" json:"site,omitempty"`
+	State         string                 `protobuf:"bytes,7,opt,name=state,proto3" json:"state,omitempty"` // "held", "filling", "waiting", "blocked", "not_assigned"
+	Why           string                 `protobuf:"bytes,8,opt,name=why,proto3" json:"why,omitempty"`     // in one sentence
+	Checks        []*FillCheck           `protobuf:"bytes,9,rep,name=checks,proto3" json:"checks,omitempty"`
+	Files         []*ExplainedFile       `protobuf:"bytes,10,rep,name=files,proto3" json:"files,omitempty"`
+	Planner       string                 `protobuf:"bytes,11,opt,name=planner,proto3" json:"planner,omitempty"` // the instance that answered; it plans for the appliance if own
+	Own           bool                   `protobuf:"varint,12,opt,name=own,proto3" json:"own,omitempty"`
+	Placement     *SitePlacement         `protobuf:"bytes,13,opt,name=placement,proto3" json:"placement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FillExplainReply) Reset() {
+	*x = FillExplainReply{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FillExplainReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FillExplainReply) ProtoMessage() {}
+
+func (x *FillExplainReply) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FillExplainReply.ProtoReflect.Descriptor instead.
+func (*FillExplainReply) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *FillExplainReply) GetTitleId() string {
+	if x != nil {
+		return x.TitleId
+	}
+	return ""
+}
+
+func (x *FillExplainReply) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FillExplainReply) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *FillExplainReply) GetAppliance() string {
+	if x != nil {
+		return x.Appliance
+	}
+	return ""
+}
+
+func (x *FillExplainReply) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *FillExplainReply) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *FillExplainReply) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *FillExplainReply) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *FillExplainReply) GetChecks() []*FillCheck {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+func (x *FillExplainReply) GetFiles() []*ExplainedFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *FillExplainReply) GetPlanner() string {
+	if x != nil {
+		return x.Planner
+	}
+	return ""
+}
+
+func (x *FillExplainReply) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
+}
+
+func (x *FillExplainReply) GetPlacement() *SitePlacement {
+	if x != nil {
+		return x.Placement
+	}
+	return nil
+}
+
+type FillCheck struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Check         string                 `protobuf:"bytes,1,opt,name=check,proto3" json:"check,omitempty"` // rank, cut_off, capacity, pin, window, pause, liveness, appliance
+	Ok            bool                   `protobuf:"varint,2,opt,name=ok,proto3" json:"ok,omitempty"`      // it speaks for the title being there
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FillCheck) Reset() {
+	*x = FillCheck{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FillCheck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FillCheck) ProtoMessage() {}
+
+func (x *FillCheck) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FillCheck.ProtoReflect.Descriptor instead.
+func (*FillCheck) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *FillCheck) GetCheck() string {
+	if x != nil {
+		return x.Check
+	}
+	return ""
+}
+
+func (x *FillCheck) GetOk() bool {
+	if x != nil {
+		return x.Ok
+	}
+	return false
+}
+
+func (x *FillCheck) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+type ExplainedFile struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	Source        Source                 `protobuf:"varint,4,opt,name=source,proto3,enum=flix.cachecontrol.v1.Source" json:"source,omitempty"`
+	From          string                 `protobuf:"bytes,5,opt,name=from,proto3" json:"from,omitempty"`
+	Why           string                 `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainedFile) Reset() {
+	*x = ExplainedFile{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainedFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainedFile) ProtoMessage() {}
+
+func (x *ExplainedFile) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainedFile.ProtoReflect.Descriptor instead.
+func (*ExplainedFile) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ExplainedFile) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ExplainedFile) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ExplainedFile) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *ExplainedFile) GetSource() Source {
+	if x != nil {
+		return x.Source
+	}
+	return Source_SOURCE_UNSPECIFIED
+}
+
+func (x *ExplainedFile) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *ExplainedFile) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 type FillRunRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Now           bool                   `protobuf:"varint,1,opt,name=now,proto3" json:"now,omitempty"`
@@ -2030,7 +3279,7 @@ type FillRunRequest struct {
 
 func (x *FillRunRequest) Reset() {
 	*x = FillRunRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[28]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +3291,7 @@ func (x *FillRunRequest) String() string {
 func (*FillRunRequest) ProtoMessage() {}
 
 func (x *FillRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[28]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,7 +3304,7 @@ func (x *FillRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRunRequest.ProtoReflect.Descriptor instead.
 func (*FillRunRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{28}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *FillRunRequest) GetNow() bool {
@@ -2082,7 +3331,7 @@ type FillRunReply struct {
 
 func (x *FillRunReply) Reset() {
 	*x = FillRunReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[29]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2094,7 +3343,7 @@ func (x *FillRunReply) String() string {
 func (*FillRunReply) ProtoMessage() {}
 
 func (x *FillRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[29]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2107,7 +3356,7 @@ func (x *FillRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRunReply.ProtoReflect.Descriptor instead.
 func (*FillRunReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{29}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *FillRunReply) GetAppliances() uint32 {
@@ -2138,7 +3387,7 @@ type SuspectRequest struct {
 
 func (x *SuspectRequest) Reset() {
 	*x = SuspectRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[30]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2150,7 +3399,7 @@ func (x *SuspectRequest) String() string {
 func (*SuspectRequest) ProtoMessage() {}
 
 func (x *SuspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[30]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2163,7 +3412,7 @@ func (x *SuspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspectRequest.ProtoReflect.Descriptor instead.
 func (*SuspectRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{30}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SuspectRequest) GetAppliance() string {
@@ -2217,7 +3466,7 @@ type SuspectReply struct {
 
 func (x *SuspectReply) Reset() {
 	*x = SuspectReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[31]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +3478,7 @@ func (x *SuspectReply) String() string {
 func (*SuspectReply) ProtoMessage() {}
 
 func (x *SuspectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[31]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +3491,7 @@ func (x *SuspectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspectReply.ProtoReflect.Descriptor instead.
 func (*SuspectReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{31}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SuspectReply) GetDelivered() bool {
@@ -2256,7 +3505,7 @@ var File_services_cachecontrol_cachecontrolpb_cachecontrol_proto protoreflect.Fi
 
 const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" +
 	"\n" +
-	"7services/cachecontrol/cachecontrolpb/cachecontrol.proto\x12\x14flix.cachecontrol.v1\"\xc8\x01\n" +
+	"7services/cachecontrol/cachecontrolpb/cachecontrol.proto\x12\x14flix.cachecontrol.v1\"\x8c\x02\n" +
 	"\x04File\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x16\n" +
@@ -2266,7 +3515,11 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\x04kbps\x18\x06 \x01(\rR\x04kbps\x12\x14\n" +
 	"\x05width\x18\a \x01(\rR\x05width\x12\x16\n" +
 	"\x06height\x18\b \x01(\rR\x06height\x12\x16\n" +
-	"\x06codecs\x18\t \x01(\tR\x06codecs\"\x89\x02\n" +
+	"\x06codecs\x18\t \x01(\tR\x06codecs\x12\x1f\n" +
+	"\vchunk_bytes\x18\n" +
+	" \x01(\x04R\n" +
+	"chunkBytes\x12!\n" +
+	"\fchunk_sha256\x18\v \x03(\fR\vchunkSha256\"\xd2\x02\n" +
 	"\x05Asset\x12\x19\n" +
 	"\btitle_id\x18\x01 \x01(\tR\atitleId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x1f\n" +
@@ -2278,7 +3531,10 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"popularity\x18\x06 \x01(\x01R\n" +
 	"popularity\x12*\n" +
 	"\x11published_unix_ms\x18\a \x01(\x03R\x0fpublishedUnixMs\x12\x12\n" +
-	"\x04name\x18\b \x01(\tR\x04name\"\xd3\x02\n" +
+	"\x04name\x18\b \x01(\tR\x04name\x12*\n" +
+	"\x11available_unix_ms\x18\t \x01(\x03R\x0favailableUnixMs\x12\x1b\n" +
+	"\tmin_sites\x18\n" +
+	" \x01(\rR\bminSites\"\xd3\x02\n" +
 	"\x10ApplianceMessage\x123\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1b.flix.cachecontrol.v1.HelloH\x00R\x05hello\x126\n" +
 	"\x06report\x18\x02 \x01(\v2\x1c.flix.cachecontrol.v1.ReportH\x00R\x06report\x120\n" +
@@ -2287,7 +3543,7 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"fillFailed\x129\n" +
 	"\aremoved\x18\x05 \x01(\v2\x1d.flix.cachecontrol.v1.RemovedH\x00R\aremoved\x12\x18\n" +
 	"\acounter\x18\x06 \x01(\x04R\acounterB\x06\n" +
-	"\x04body\"\xab\x03\n" +
+	"\x04body\"\xfb\x03\n" +
 	"\x05Hello\x12\x1c\n" +
 	"\tappliance\x18\x01 \x01(\tR\tappliance\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12\x12\n" +
@@ -2303,14 +3559,22 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	" \x01(\x04R\fbandwidthBps\x12:\n" +
 	"\bholdings\x18\v \x01(\v2\x1e.flix.cachecontrol.v1.HoldingsR\bholdings\x127\n" +
 	"\x06filled\x18\f \x01(\v2\x1f.flix.cachecontrol.v1.FillBytesR\x06filled\x12\x1b\n" +
-	"\tplain_url\x18\r \x01(\tR\bplainUrl\"@\n" +
+	"\tplain_url\x18\r \x01(\tR\bplainUrl\x12\x19\n" +
+	"\bfill_bps\x18\x0e \x01(\x04R\afillBps\x123\n" +
+	"\x06routes\x18\x0f \x03(\v2\x1b.flix.cachecontrol.v1.RouteR\x06routes\"J\n" +
+	"\x05Route\x12\x16\n" +
+	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x17\n" +
+	"\aas_path\x18\x02 \x01(\rR\x06asPath\x12\x10\n" +
+	"\x03med\x18\x03 \x01(\rR\x03med\"@\n" +
 	"\bHoldings\x124\n" +
-	"\x05files\x18\x01 \x03(\v2\x1e.flix.cachecontrol.v1.HeldFileR\x05files\"g\n" +
+	"\x05files\x18\x01 \x03(\v2\x1e.flix.cachecontrol.v1.HeldFileR\x05files\"\xb1\x01\n" +
 	"\bHeldFile\x12\x19\n" +
 	"\btitle_id\x18\x01 \x01(\tR\atitleId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x12\n" +
 	"\x04path\x18\x03 \x01(\tR\x04path\x12\x12\n" +
-	"\x04size\x18\x04 \x01(\x04R\x04size\"I\n" +
+	"\x04size\x18\x04 \x01(\x04R\x04size\x124\n" +
+	"\x06source\x18\x05 \x01(\x0e2\x1c.flix.cachecontrol.v1.SourceR\x06source\x12\x12\n" +
+	"\x04from\x18\x06 \x01(\tR\x04from\"I\n" +
 	"\tFillBytes\x12\x14\n" +
 	"\x05cache\x18\x01 \x01(\x04R\x05cache\x12\x12\n" +
 	"\x04tier\x18\x02 \x01(\x04R\x04tier\x12\x12\n" +
@@ -2387,12 +3651,17 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\rTitlesRequest\"B\n" +
 	"\vTitlesReply\x123\n" +
 	"\x06assets\x18\x01 \x03(\v2\x1b.flix.cachecontrol.v1.AssetR\x06assets\"\x13\n" +
-	"\x11FillStatusRequest\"y\n" +
+	"\x11FillStatusRequest\"\xad\x02\n" +
 	"\x0fFillStatusReply\x12C\n" +
 	"\n" +
 	"appliances\x18\x01 \x03(\v2#.flix.cachecontrol.v1.ApplianceFillR\n" +
 	"appliances\x12!\n" +
-	"\funique_bytes\x18\x02 \x01(\x04R\vuniqueBytes\"\xd6\x02\n" +
+	"\funique_bytes\x18\x02 \x01(\x04R\vuniqueBytes\x124\n" +
+	"\x05rules\x18\x03 \x03(\v2\x1e.flix.cachecontrol.v1.FillRuleR\x05rules\x122\n" +
+	"\x04time\x18\x04 \x01(\v2\x1e.flix.cachecontrol.v1.FillTimeR\x04time\x12\x16\n" +
+	"\x06unheld\x18\x05 \x03(\tR\x06unheld\x12\x18\n" +
+	"\awaiting\x18\x06 \x03(\tR\awaiting\x12\x16\n" +
+	"\x06uneven\x18\a \x03(\tR\x06uneven\"\xa4\x03\n" +
 	"\rApplianceFill\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12\x12\n" +
@@ -2406,7 +3675,102 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\x06filled\x18\t \x01(\v2\x1f.flix.cachecontrol.v1.FillBytesR\x06filled\x12\x18\n" +
 	"\ahealthy\x18\n" +
 	" \x01(\bR\ahealthy\x12(\n" +
-	"\x10reported_unix_ms\x18\v \x01(\x03R\x0ereportedUnixMs\"6\n" +
+	"\x10reported_unix_ms\x18\v \x01(\x03R\x0ereportedUnixMs\x12\x18\n" +
+	"\ablocked\x18\f \x01(\tR\ablocked\x122\n" +
+	"\x04time\x18\r \x01(\v2\x1e.flix.cachecontrol.v1.FillTimeR\x04time\"\xba\x01\n" +
+	"\bFillTime\x12#\n" +
+	"\rmissing_bytes\x18\x01 \x01(\x04R\fmissingBytes\x12!\n" +
+	"\forigin_bytes\x18\x02 \x01(\x04R\voriginBytes\x12\x19\n" +
+	"\brate_bps\x18\x03 \x01(\x04R\arateBps\x12\x15\n" +
+	"\x06eta_ms\x18\x04 \x01(\x03R\x05etaMs\x12\x19\n" +
+	"\bbound_ms\x18\x05 \x01(\x03R\aboundMs\x12\x19\n" +
+	"\bbound_by\x18\x06 \x01(\tR\aboundBy\"\x81\x01\n" +
+	"\bFillRule\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05scope\x18\x02 \x01(\tR\x05scope\x12\x19\n" +
+	"\btitle_id\x18\x03 \x01(\tR\atitleId\x12\x16\n" +
+	"\x06active\x18\x04 \x01(\bR\x06active\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\x03R\aversion\"K\n" +
+	"\x13SetFillRulesRequest\x124\n" +
+	"\x05rules\x18\x01 \x03(\v2\x1e.flix.cachecontrol.v1.FillRuleR\x05rules\"I\n" +
+	"\x11SetFillRulesReply\x124\n" +
+	"\x05rules\x18\x01 \x03(\v2\x1e.flix.cachecontrol.v1.FillRuleR\x05rules\"X\n" +
+	"\x0fFillPlanRequest\x12\x14\n" +
+	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x19\n" +
+	"\btitle_id\x18\x02 \x01(\tR\atitleId\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\"\x97\x02\n" +
+	"\rFillPlanReply\x12C\n" +
+	"\n" +
+	"appliances\x18\x01 \x03(\v2#.flix.cachecontrol.v1.AppliancePlanR\n" +
+	"appliances\x127\n" +
+	"\x05moves\x18\x02 \x03(\v2!.flix.cachecontrol.v1.PlannedMoveR\x05moves\x12\x19\n" +
+	"\bleft_off\x18\x03 \x01(\rR\aleftOff\x129\n" +
+	"\x05sites\x18\x04 \x03(\v2#.flix.cachecontrol.v1.SitePlacementR\x05sites\x122\n" +
+	"\x04time\x18\x05 \x01(\v2\x1e.flix.cachecontrol.v1.FillTimeR\x04time\"\x91\x02\n" +
+	"\rAppliancePlan\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06region\x18\x02 \x01(\tR\x06region\x12\x12\n" +
+	"\x04site\x18\x03 \x01(\tR\x04site\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x18\n" +
+	"\amissing\x18\x05 \x01(\rR\amissing\x12\x1b\n" +
+	"\tin_flight\x18\x06 \x01(\rR\binFlight\x12\x18\n" +
+	"\ablocked\x18\a \x01(\tR\ablocked\x12'\n" +
+	"\x0fremovable_bytes\x18\b \x01(\x04R\x0eremovableBytes\x122\n" +
+	"\x04time\x18\t \x01(\v2\x1e.flix.cachecontrol.v1.FillTimeR\x04time\"\xfa\x01\n" +
+	"\vPlannedMove\x12\x1c\n" +
+	"\tappliance\x18\x01 \x01(\tR\tappliance\x12\x19\n" +
+	"\btitle_id\x18\x02 \x01(\tR\atitleId\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x04R\aversion\x12\x12\n" +
+	"\x04path\x18\x04 \x01(\tR\x04path\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x04R\x04size\x12\x14\n" +
+	"\x05state\x18\x06 \x01(\tR\x05state\x124\n" +
+	"\x06source\x18\a \x01(\x0e2\x1c.flix.cachecontrol.v1.SourceR\x06source\x12\x12\n" +
+	"\x04from\x18\b \x01(\tR\x04from\x12\x10\n" +
+	"\x03why\x18\t \x01(\tR\x03why\"\xcf\x02\n" +
+	"\rSitePlacement\x12\x12\n" +
+	"\x04site\x18\x01 \x01(\tR\x04site\x12\x16\n" +
+	"\x06region\x18\x02 \x01(\tR\x06region\x12\x1e\n" +
+	"\n" +
+	"appliances\x18\x03 \x01(\rR\n" +
+	"appliances\x12\x16\n" +
+	"\x06titles\x18\x04 \x01(\rR\x06titles\x12\x1a\n" +
+	"\bunplaced\x18\x05 \x01(\rR\bunplaced\x12\x18\n" +
+	"\apopular\x18\x06 \x01(\rR\apopular\x12\x17\n" +
+	"\acut_off\x18\a \x01(\x01R\x06cutOff\x12#\n" +
+	"\rpopular_bytes\x18\b \x01(\x04R\fpopularBytes\x12!\n" +
+	"\fstored_bytes\x18\t \x01(\x04R\vstoredBytes\x12%\n" +
+	"\x0ecapacity_bytes\x18\n" +
+	" \x01(\x04R\rcapacityBytes\x12\x1c\n" +
+	"\timbalance\x18\v \x01(\x01R\timbalance\"M\n" +
+	"\x12FillExplainRequest\x12\x19\n" +
+	"\btitle_id\x18\x01 \x01(\tR\atitleId\x12\x1c\n" +
+	"\tappliance\x18\x02 \x01(\tR\tappliance\"\xb0\x03\n" +
+	"\x10FillExplainReply\x12\x19\n" +
+	"\btitle_id\x18\x01 \x01(\tR\atitleId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x04R\aversion\x12\x1c\n" +
+	"\tappliance\x18\x04 \x01(\tR\tappliance\x12\x16\n" +
+	"\x06region\x18\x05 \x01(\tR\x06region\x12\x12\n" +
+	"\x04site\x18\x06 \x01(\tR\x04site\x12\x14\n" +
+	"\x05state\x18\a \x01(\tR\x05state\x12\x10\n" +
+	"\x03why\x18\b \x01(\tR\x03why\x127\n" +
+	"\x06checks\x18\t \x03(\v2\x1f.flix.cachecontrol.v1.FillCheckR\x06checks\x129\n" +
+	"\x05files\x18\n" +
+	" \x03(\v2#.flix.cachecontrol.v1.ExplainedFileR\x05files\x12\x18\n" +
+	"\aplanner\x18\v \x01(\tR\aplanner\x12\x10\n" +
+	"\x03own\x18\f \x01(\bR\x03own\x12A\n" +
+	"\tplacement\x18\r \x01(\v2#.flix.cachecontrol.v1.SitePlacementR\tplacement\"E\n" +
+	"\tFillCheck\x12\x14\n" +
+	"\x05check\x18\x01 \x01(\tR\x05check\x12\x0e\n" +
+	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\xa9\x01\n" +
+	"\rExplainedFile\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x124\n" +
+	"\x06source\x18\x04 \x01(\x0e2\x1c.flix.cachecontrol.v1.SourceR\x06source\x12\x12\n" +
+	"\x04from\x18\x05 \x01(\tR\x04from\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\"6\n" +
 	"\x0eFillRunRequest\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\bR\x03now\x12\x12\n" +
 	"\x04deep\x18\x02 \x01(\bR\x04deep\"F\n" +
@@ -2428,7 +3792,7 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\x12SOURCE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSOURCE_CACHE\x10\x01\x12\x0f\n" +
 	"\vSOURCE_TIER\x10\x02\x12\x0f\n" +
-	"\vSOURCE_PEER\x10\x032\xeb\x04\n" +
+	"\vSOURCE_PEER\x10\x032\x88\a\n" +
 	"\fCacheControl\x12[\n" +
 	"\aConnect\x12&.flix.cachecontrol.v1.ApplianceMessage\x1a$.flix.cachecontrol.v1.ControlMessage(\x010\x01\x12O\n" +
 	"\x05Watch\x12\".flix.cachecontrol.v1.WatchRequest\x1a .flix.cachecontrol.v1.WatchEvent0\x01\x12S\n" +
@@ -2437,7 +3801,10 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\n" +
 	"FillStatus\x12'.flix.cachecontrol.v1.FillStatusRequest\x1a%.flix.cachecontrol.v1.FillStatusReply\x12S\n" +
 	"\aFillRun\x12$.flix.cachecontrol.v1.FillRunRequest\x1a\".flix.cachecontrol.v1.FillRunReply\x12S\n" +
-	"\aSuspect\x12$.flix.cachecontrol.v1.SuspectRequest\x1a\".flix.cachecontrol.v1.SuspectReplyB?Z=github.com/flix-lab/flix/services/cachecontrol/cachecontrolpbb\x06proto3"
+	"\aSuspect\x12$.flix.cachecontrol.v1.SuspectRequest\x1a\".flix.cachecontrol.v1.SuspectReply\x12b\n" +
+	"\fSetFillRules\x12).flix.cachecontrol.v1.SetFillRulesRequest\x1a'.flix.cachecontrol.v1.SetFillRulesReply\x12V\n" +
+	"\bFillPlan\x12%.flix.cachecontrol.v1.FillPlanRequest\x1a#.flix.cachecontrol.v1.FillPlanReply\x12_\n" +
+	"\vFillExplain\x12(.flix.cachecontrol.v1.FillExplainRequest\x1a&.flix.cachecontrol.v1.FillExplainReplyB?Z=github.com/flix-lab/flix/services/cachecontrol/cachecontrolpbb\x06proto3"
 
 var (
 	file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescOnce sync.Once
@@ -2452,95 +3819,132 @@ func file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP() 
 }
 
 var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_goTypes = []any{
-	(Source)(0),               // 0: flix.cachecontrol.v1.Source
-	(*File)(nil),              // 1: flix.cachecontrol.v1.File
-	(*Asset)(nil),             // 2: flix.cachecontrol.v1.Asset
-	(*ApplianceMessage)(nil),  // 3: flix.cachecontrol.v1.ApplianceMessage
-	(*Hello)(nil),             // 4: flix.cachecontrol.v1.Hello
-	(*Holdings)(nil),          // 5: flix.cachecontrol.v1.Holdings
-	(*HeldFile)(nil),          // 6: flix.cachecontrol.v1.HeldFile
-	(*FillBytes)(nil),         // 7: flix.cachecontrol.v1.FillBytes
-	(*Report)(nil),            // 8: flix.cachecontrol.v1.Report
-	(*Held)(nil),              // 9: flix.cachecontrol.v1.Held
-	(*Removed)(nil),           // 10: flix.cachecontrol.v1.Removed
-	(*FillFailed)(nil),        // 11: flix.cachecontrol.v1.FillFailed
-	(*ControlMessage)(nil),    // 12: flix.cachecontrol.v1.ControlMessage
-	(*FillOrder)(nil),         // 13: flix.cachecontrol.v1.FillOrder
-	(*FillSource)(nil),        // 14: flix.cachecontrol.v1.FillSource
-	(*Verify)(nil),            // 15: flix.cachecontrol.v1.Verify
-	(*Rescan)(nil),            // 16: flix.cachecontrol.v1.Rescan
-	(*Evict)(nil),             // 17: flix.cachecontrol.v1.Evict
-	(*WatchRequest)(nil),      // 18: flix.cachecontrol.v1.WatchRequest
-	(*WatchEvent)(nil),        // 19: flix.cachecontrol.v1.WatchEvent
-	(*ApplianceState)(nil),    // 20: flix.cachecontrol.v1.ApplianceState
-	(*TitleHeld)(nil),         // 21: flix.cachecontrol.v1.TitleHeld
-	(*PublishRequest)(nil),    // 22: flix.cachecontrol.v1.PublishRequest
-	(*PublishReply)(nil),      // 23: flix.cachecontrol.v1.PublishReply
-	(*TitlesRequest)(nil),     // 24: flix.cachecontrol.v1.TitlesRequest
-	(*TitlesReply)(nil),       // 25: flix.cachecontrol.v1.TitlesReply
-	(*FillStatusRequest)(nil), // 26: flix.cachecontrol.v1.FillStatusRequest
-	(*FillStatusReply)(nil),   // 27: flix.cachecontrol.v1.FillStatusReply
-	(*ApplianceFill)(nil),     // 28: flix.cachecontrol.v1.ApplianceFill
-	(*FillRunRequest)(nil),    // 29: flix.cachecontrol.v1.FillRunRequest
-	(*FillRunReply)(nil),      // 30: flix.cachecontrol.v1.FillRunReply
-	(*SuspectRequest)(nil),    // 31: flix.cachecontrol.v1.SuspectRequest
-	(*SuspectReply)(nil),      // 32: flix.cachecontrol.v1.SuspectReply
+	(Source)(0),                 // 0: flix.cachecontrol.v1.Source
+	(*File)(nil),                // 1: flix.cachecontrol.v1.File
+	(*Asset)(nil),               // 2: flix.cachecontrol.v1.Asset
+	(*ApplianceMessage)(nil),    // 3: flix.cachecontrol.v1.ApplianceMessage
+	(*Hello)(nil),               // 4: flix.cachecontrol.v1.Hello
+	(*Route)(nil),               // 5: flix.cachecontrol.v1.Route
+	(*Holdings)(nil),            // 6: flix.cachecontrol.v1.Holdings
+	(*HeldFile)(nil),            // 7: flix.cachecontrol.v1.HeldFile
+	(*FillBytes)(nil),           // 8: flix.cachecontrol.v1.FillBytes
+	(*Report)(nil),              // 9: flix.cachecontrol.v1.Report
+	(*Held)(nil),                // 10: flix.cachecontrol.v1.Held
+	(*Removed)(nil),             // 11: flix.cachecontrol.v1.Removed
+	(*FillFailed)(nil),          // 12: flix.cachecontrol.v1.FillFailed
+	(*ControlMessage)(nil),      // 13: flix.cachecontrol.v1.ControlMessage
+	(*FillOrder)(nil),           // 14: flix.cachecontrol.v1.FillOrder
+	(*FillSource)(nil),          // 15: flix.cachecontrol.v1.FillSource
+	(*Verify)(nil),              // 16: flix.cachecontrol.v1.Verify
+	(*Rescan)(nil),              // 17: flix.cachecontrol.v1.Rescan
+	(*Evict)(nil),               // 18: flix.cachecontrol.v1.Evict
+	(*WatchRequest)(nil),        // 19: flix.cachecontrol.v1.WatchRequest
+	(*WatchEvent)(nil),          // 20: flix.cachecontrol.v1.WatchEvent
+	(*ApplianceState)(nil),      // 21: flix.cachecontrol.v1.ApplianceState
+	(*TitleHeld)(nil),           // 22: flix.cachecontrol.v1.TitleHeld
+	(*PublishRequest)(nil),      // 23: flix.cachecontrol.v1.PublishRequest
+	(*PublishReply)(nil),        // 24: flix.cachecontrol.v1.PublishReply
+	(*TitlesRequest)(nil),       // 25: flix.cachecontrol.v1.TitlesRequest
+	(*TitlesReply)(nil),         // 26: flix.cachecontrol.v1.TitlesReply
+	(*FillStatusRequest)(nil),   // 27: flix.cachecontrol.v1.FillStatusRequest
+	(*FillStatusReply)(nil),     // 28: flix.cachecontrol.v1.FillStatusReply
+	(*ApplianceFill)(nil),       // 29: flix.cachecontrol.v1.ApplianceFill
+	(*FillTime)(nil),            // 30: flix.cachecontrol.v1.FillTime
+	(*FillRule)(nil),            // 31: flix.cachecontrol.v1.FillRule
+	(*SetFillRulesRequest)(nil), // 32: flix.cachecontrol.v1.SetFillRulesRequest
+	(*SetFillRulesReply)(nil),   // 33: flix.cachecontrol.v1.SetFillRulesReply
+	(*FillPlanRequest)(nil),     // 34: flix.cachecontrol.v1.FillPlanRequest
+	(*FillPlanReply)(nil),       // 35: flix.cachecontrol.v1.FillPlanReply
+	(*AppliancePlan)(nil),       // 36: flix.cachecontrol.v1.AppliancePlan
+	(*PlannedMove)(nil),         // 37: flix.cachecontrol.v1.PlannedMove
+	(*SitePlacement)(nil),       // 38: flix.cachecontrol.v1.SitePlacement
+	(*FillExplainRequest)(nil),  // 39: flix.cachecontrol.v1.FillExplainRequest
+	(*FillExplainReply)(nil),    // 40: flix.cachecontrol.v1.FillExplainReply
+	(*FillCheck)(nil),           // 41: flix.cachecontrol.v1.FillCheck
+	(*ExplainedFile)(nil),       // 42: flix.cachecontrol.v1.ExplainedFile
+	(*FillRunRequest)(nil),      // 43: flix.cachecontrol.v1.FillRunRequest
+	(*FillRunReply)(nil),        // 44: flix.cachecontrol.v1.FillRunReply
+	(*SuspectRequest)(nil),      // 45: flix.cachecontrol.v1.SuspectRequest
+	(*SuspectReply)(nil),        // 46: flix.cachecontrol.v1.SuspectReply
 }
 var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_depIdxs = []int32{
 	1,  // 0: flix.cachecontrol.v1.Asset.files:type_name -> flix.cachecontrol.v1.File
 	4,  // 1: flix.cachecontrol.v1.ApplianceMessage.hello:type_name -> flix.cachecontrol.v1.Hello
-	8,  // 2: flix.cachecontrol.v1.ApplianceMessage.report:type_name -> flix.cachecontrol.v1.Report
-	9,  // 3: flix.cachecontrol.v1.ApplianceMessage.held:type_name -> flix.cachecontrol.v1.Held
-	11, // 4: flix.cachecontrol.v1.ApplianceMessage.fill_failed:type_name -> flix.cachecontrol.v1.FillFailed
-	10, // 5: flix.cachecontrol.v1.ApplianceMessage.removed:type_name -> flix.cachecontrol.v1.Removed
-	5,  // 6: flix.cachecontrol.v1.Hello.holdings:type_name -> flix.cachecontrol.v1.Holdings
-	7,  // 7: flix.cachecontrol.v1.Hello.filled:type_name -> flix.cachecontrol.v1.FillBytes
-	6,  // 8: flix.cachecontrol.v1.Holdings.files:type_name -> flix.cachecontrol.v1.HeldFile
-	7,  // 9: flix.cachecontrol.v1.Report.filled:type_name -> flix.cachecontrol.v1.FillBytes
-	6,  // 10: flix.cachecontrol.v1.Held.files:type_name -> flix.cachecontrol.v1.HeldFile
-	0,  // 11: flix.cachecontrol.v1.Held.source:type_name -> flix.cachecontrol.v1.Source
-	7,  // 12: flix.cachecontrol.v1.Held.filled:type_name -> flix.cachecontrol.v1.FillBytes
-	6,  // 13: flix.cachecontrol.v1.Removed.files:type_name -> flix.cachecontrol.v1.HeldFile
-	6,  // 14: flix.cachecontrol.v1.FillFailed.file:type_name -> flix.cachecontrol.v1.HeldFile
-	13, // 15: flix.cachecontrol.v1.ControlMessage.fill:type_name -> flix.cachecontrol.v1.FillOrder
-	15, // 16: flix.cachecontrol.v1.ControlMessage.verify:type_name -> flix.cachecontrol.v1.Verify
-	16, // 17: flix.cachecontrol.v1.ControlMessage.rescan:type_name -> flix.cachecontrol.v1.Rescan
-	17, // 18: flix.cachecontrol.v1.ControlMessage.evict:type_name -> flix.cachecontrol.v1.Evict
-	1,  // 19: flix.cachecontrol.v1.FillOrder.file:type_name -> flix.cachecontrol.v1.File
-	14, // 20: flix.cachecontrol.v1.FillOrder.sources:type_name -> flix.cachecontrol.v1.FillSource
-	0,  // 21: flix.cachecontrol.v1.FillSource.source:type_name -> flix.cachecontrol.v1.Source
-	6,  // 22: flix.cachecontrol.v1.Verify.file:type_name -> flix.cachecontrol.v1.HeldFile
-	6,  // 23: flix.cachecontrol.v1.Evict.files:type_name -> flix.cachecontrol.v1.HeldFile
-	20, // 24: flix.cachecontrol.v1.WatchEvent.state:type_name -> flix.cachecontrol.v1.ApplianceState
-	2,  // 25: flix.cachecontrol.v1.WatchEvent.asset:type_name -> flix.cachecontrol.v1.Asset
-	4,  // 26: flix.cachecontrol.v1.ApplianceState.hello:type_name -> flix.cachecontrol.v1.Hello
-	8,  // 27: flix.cachecontrol.v1.ApplianceState.report:type_name -> flix.cachecontrol.v1.Report
-	21, // 28: flix.cachecontrol.v1.ApplianceState.titles:type_name -> flix.cachecontrol.v1.TitleHeld
-	2,  // 29: flix.cachecontrol.v1.PublishRequest.asset:type_name -> flix.cachecontrol.v1.Asset
-	2,  // 30: flix.cachecontrol.v1.TitlesReply.assets:type_name -> flix.cachecontrol.v1.Asset
-	28, // 31: flix.cachecontrol.v1.FillStatusReply.appliances:type_name -> flix.cachecontrol.v1.ApplianceFill
-	7,  // 32: flix.cachecontrol.v1.ApplianceFill.filled:type_name -> flix.cachecontrol.v1.FillBytes
-	3,  // 33: flix.cachecontrol.v1.CacheControl.Connect:input_type -> flix.cachecontrol.v1.ApplianceMessage
-	18, // 34: flix.cachecontrol.v1.CacheControl.Watch:input_type -> flix.cachecontrol.v1.WatchRequest
-	22, // 35: flix.cachecontrol.v1.CacheControl.Publish:input_type -> flix.cachecontrol.v1.PublishRequest
-	24, // 36: flix.cachecontrol.v1.CacheControl.Titles:input_type -> flix.cachecontrol.v1.TitlesRequest
-	26, // 37: flix.cachecontrol.v1.CacheControl.FillStatus:input_type -> flix.cachecontrol.v1.FillStatusRequest
-	29, // 38: flix.cachecontrol.v1.CacheControl.FillRun:input_type -> flix.cachecontrol.v1.FillRunRequest
-	31, // 39: flix.cachecontrol.v1.CacheControl.Suspect:input_type -> flix.cachecontrol.v1.SuspectRequest
-	12, // 40: flix.cachecontrol.v1.CacheControl.Connect:output_type -> flix.cachecontrol.v1.ControlMessage
-	19, // 41: flix.cachecontrol.v1.CacheControl.Watch:output_type -> flix.cachecontrol.v1.WatchEvent
-	23, // 42: flix.cachecontrol.v1.CacheControl.Publish:output_type -> flix.cachecontrol.v1.PublishReply
-	25, // 43: flix.cachecontrol.v1.CacheControl.Titles:output_type -> flix.cachecontrol.v1.TitlesReply
-	27, // 44: flix.cachecontrol.v1.CacheControl.FillStatus:output_type -> flix.cachecontrol.v1.FillStatusReply
-	30, // 45: flix.cachecontrol.v1.CacheControl.FillRun:output_type -> flix.cachecontrol.v1.FillRunReply
-	32, // 46: flix.cachecontrol.v1.CacheControl.Suspect:output_type -> flix.cachecontrol.v1.SuspectReply
-	40, // [40:47] is the sub-list for method output_type
-	33, // [33:40] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	9,  // 2: flix.cachecontrol.v1.ApplianceMessage.report:type_name -> flix.cachecontrol.v1.Report
+	10, // 3: flix.cachecontrol.v1.ApplianceMessage.held:type_name -> flix.cachecontrol.v1.Held
+	12, // 4: flix.cachecontrol.v1.ApplianceMessage.fill_failed:type_name -> flix.cachecontrol.v1.FillFailed
+	11, // 5: flix.cachecontrol.v1.ApplianceMessage.removed:type_name -> flix.cachecontrol.v1.Removed
+	6,  // 6: flix.cachecontrol.v1.Hello.holdings:type_name -> flix.cachecontrol.v1.Holdings
+	8,  // 7: flix.cachecontrol.v1.Hello.filled:type_name -> flix.cachecontrol.v1.FillBytes
+	5,  // 8: flix.cachecontrol.v1.Hello.routes:type_name -> flix.cachecontrol.v1.Route
+	7,  // 9: flix.cachecontrol.v1.Holdings.files:type_name -> flix.cachecontrol.v1.HeldFile
+	0,  // 10: flix.cachecontrol.v1.HeldFile.source:type_name -> flix.cachecontrol.v1.Source
+	8,  // 11: flix.cachecontrol.v1.Report.filled:type_name -> flix.cachecontrol.v1.FillBytes
+	7,  // 12: flix.cachecontrol.v1.Held.files:type_name -> flix.cachecontrol.v1.HeldFile
+	0,  // 13: flix.cachecontrol.v1.Held.source:type_name -> flix.cachecontrol.v1.Source
+	8,  // 14: flix.cachecontrol.v1.Held.filled:type_name -> flix.cachecontrol.v1.FillBytes
+	7,  // 15: flix.cachecontrol.v1.Removed.files:type_name -> flix.cachecontrol.v1.HeldFile
+	7,  // 16: flix.cachecontrol.v1.FillFailed.file:type_name -> flix.cachecontrol.v1.HeldFile
+	14, // 17: flix.cachecontrol.v1.ControlMessage.fill:type_name -> flix.cachecontrol.v1.FillOrder
+	16, // 18: flix.cachecontrol.v1.ControlMessage.verify:type_name -> flix.cachecontrol.v1.Verify
+	17, // 19: flix.cachecontrol.v1.ControlMessage.rescan:type_name -> flix.cachecontrol.v1.Rescan
+	18, // 20: flix.cachecontrol.v1.ControlMessage.evict:type_name -> flix.cachecontrol.v1.Evict
+	1,  // 21: flix.cachecontrol.v1.FillOrder.file:type_name -> flix.cachecontrol.v1.File
+	15, // 22: flix.cachecontrol.v1.FillOrder.sources:type_name -> flix.cachecontrol.v1.FillSource
+	0,  // 23: flix.cachecontrol.v1.FillSource.source:type_name -> flix.cachecontrol.v1.Source
+	7,  // 24: flix.cachecontrol.v1.Verify.file:type_name -> flix.cachecontrol.v1.HeldFile
+	7,  // 25: flix.cachecontrol.v1.Evict.files:type_name -> flix.cachecontrol.v1.HeldFile
+	21, // 26: flix.cachecontrol.v1.WatchEvent.state:type_name -> flix.cachecontrol.v1.ApplianceState
+	2,  // 27: flix.cachecontrol.v1.WatchEvent.asset:type_name -> flix.cachecontrol.v1.Asset
+	4,  // 28: flix.cachecontrol.v1.ApplianceState.hello:type_name -> flix.cachecontrol.v1.Hello
+	9,  // 29: flix.cachecontrol.v1.ApplianceState.report:type_name -> flix.cachecontrol.v1.Report
+	22, // 30: flix.cachecontrol.v1.ApplianceState.titles:type_name -> flix.cachecontrol.v1.TitleHeld
+	2,  // 31: flix.cachecontrol.v1.PublishRequest.asset:type_name -> flix.cachecontrol.v1.Asset
+	2,  // 32: flix.cachecontrol.v1.TitlesReply.assets:type_name -> flix.cachecontrol.v1.Asset
+	29, // 33: flix.cachecontrol.v1.FillStatusReply.appliances:type_name -> flix.cachecontrol.v1.ApplianceFill
+	31, // 34: flix.cachecontrol.v1.FillStatusReply.rules:type_name -> flix.cachecontrol.v1.FillRule
+	30, // 35: flix.cachecontrol.v1.FillStatusReply.time:type_name -> flix.cachecontrol.v1.FillTime
+	8,  // 36: flix.cachecontrol.v1.ApplianceFill.filled:type_name -> flix.cachecontrol.v1.FillBytes
+	30, // 37: flix.cachecontrol.v1.ApplianceFill.time:type_name -> flix.cachecontrol.v1.FillTime
+	31, // 38: flix.cachecontrol.v1.SetFillRulesRequest.rules:type_name -> flix.cachecontrol.v1.FillRule
+	31, // 39: flix.cachecontrol.v1.SetFillRulesReply.rules:type_name -> flix.cachecontrol.v1.FillRule
+	36, // 40: flix.cachecontrol.v1.FillPlanReply.appliances:type_name -> flix.cachecontrol.v1.AppliancePlan
+	37, // 41: flix.cachecontrol.v1.FillPlanReply.moves:type_name -> flix.cachecontrol.v1.PlannedMove
+	38, // 42: flix.cachecontrol.v1.FillPlanReply.sites:type_name -> flix.cachecontrol.v1.SitePlacement
+	30, // 43: flix.cachecontrol.v1.FillPlanReply.time:type_name -> flix.cachecontrol.v1.FillTime
+	30, // 44: flix.cachecontrol.v1.AppliancePlan.time:type_name -> flix.cachecontrol.v1.FillTime
+	0,  // 45: flix.cachecontrol.v1.PlannedMove.source:type_name -> flix.cachecontrol.v1.Source
+	41, // 46: flix.cachecontrol.v1.FillExplainReply.checks:type_name -> flix.cachecontrol.v1.FillCheck
+	42, // 47: flix.cachecontrol.v1.FillExplainReply.files:type_name -> flix.cachecontrol.v1.ExplainedFile
+	38, // 48: flix.cachecontrol.v1.FillExplainReply.placement:type_name -> flix.cachecontrol.v1.SitePlacement
+	0,  // 49: flix.cachecontrol.v1.ExplainedFile.source:type_name -> flix.cachecontrol.v1.Source
+	3,  // 50: flix.cachecontrol.v1.CacheControl.Connect:input_type -> flix.cachecontrol.v1.ApplianceMessage
+	19, // 51: flix.cachecontrol.v1.CacheControl.Watch:input_type -> flix.cachecontrol.v1.WatchRequest
+	23, // 52: flix.cachecontrol.v1.CacheControl.Publish:input_type -> flix.cachecontrol.v1.PublishRequest
+	25, // 53: flix.cachecontrol.v1.CacheControl.Titles:input_type -> flix.cachecontrol.v1.TitlesRequest
+	27, // 54: flix.cachecontrol.v1.CacheControl.FillStatus:input_type -> flix.cachecontrol.v1.FillStatusRequest
+	43, // 55: flix.cachecontrol.v1.CacheControl.FillRun:input_type -> flix.cachecontrol.v1.FillRunRequest
+	45, // 56: flix.cachecontrol.v1.CacheControl.Suspect:input_type -> flix.cachecontrol.v1.SuspectRequest
+	32, // 57: flix.cachecontrol.v1.CacheControl.SetFillRules:input_type -> flix.cachecontrol.v1.SetFillRulesRequest
+	34, // 58: flix.cachecontrol.v1.CacheControl.FillPlan:input_type -> flix.cachecontrol.v1.FillPlanRequest
+	39, // 59: flix.cachecontrol.v1.CacheControl.FillExplain:input_type -> flix.cachecontrol.v1.FillExplainRequest
+	13, // 60: flix.cachecontrol.v1.CacheControl.Connect:output_type -> flix.cachecontrol.v1.ControlMessage
+	20, // 61: flix.cachecontrol.v1.CacheControl.Watch:output_type -> flix.cachecontrol.v1.WatchEvent
+	24, // 62: flix.cachecontrol.v1.CacheControl.Publish:output_type -> flix.cachecontrol.v1.PublishReply
+	26, // 63: flix.cachecontrol.v1.CacheControl.Titles:output_type -> flix.cachecontrol.v1.TitlesReply
+	28, // 64: flix.cachecontrol.v1.CacheControl.FillStatus:output_type -> flix.cachecontrol.v1.FillStatusReply
+	44, // 65: flix.cachecontrol.v1.CacheControl.FillRun:output_type -> flix.cachecontrol.v1.FillRunReply
+	46, // 66: flix.cachecontrol.v1.CacheControl.Suspect:output_type -> flix.cachecontrol.v1.SuspectReply
+	33, // 67: flix.cachecontrol.v1.CacheControl.SetFillRules:output_type -> flix.cachecontrol.v1.SetFillRulesReply
+	35, // 68: flix.cachecontrol.v1.CacheControl.FillPlan:output_type -> flix.cachecontrol.v1.FillPlanReply
+	40, // 69: flix.cachecontrol.v1.CacheControl.FillExplain:output_type -> flix.cachecontrol.v1.FillExplainReply
+	60, // [60:70] is the sub-list for method output_type
+	50, // [50:60] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_init() }
@@ -2555,7 +3959,7 @@ func file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_init() {
 		(*ApplianceMessage_FillFailed)(nil),
 		(*ApplianceMessage_Removed)(nil),
 	}
-	file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[11].OneofWrappers = []any{
+	file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[12].OneofWrappers = []any{
 		(*ControlMessage_Fill)(nil),
 		(*ControlMessage_Verify)(nil),
 		(*ControlMessage_Rescan)(nil),
@@ -2567,7 +3971,7 @@ func file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc), len(file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   32,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,13 +19,16 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	CacheControl_Connect_FullMethodName    = "/flix.cachecontrol.v1.CacheControl/Connect"
-	CacheControl_Watch_FullMethodName      = "/flix.cachecontrol.v1.CacheControl/Watch"
-	CacheControl_Publish_FullMethodName    = "/flix.cachecontrol.v1.CacheControl/Publish"
-	CacheControl_Titles_FullMethodName     = "/flix.cachecontrol.v1.CacheControl/Titles"
-	CacheControl_FillStatus_FullMethodName = "/flix.cachecontrol.v1.CacheControl/FillStatus"
-	CacheControl_FillRun_FullMethodName    = "/flix.cachecontrol.v1.CacheControl/FillRun"
-	CacheControl_Suspect_FullMethodName    = "/flix.cachecontrol.v1.CacheControl/Suspect"
+	CacheControl_Connect_FullMethodName      = "/flix.cachecontrol.v1.CacheControl/Connect"
+	CacheControl_Watch_FullMethodName        = "/flix.cachecontrol.v1.CacheControl/Watch"
+	CacheControl_Publish_FullMethodName      = "/flix.cachecontrol.v1.CacheControl/Publish"
+	CacheControl_Titles_FullMethodName       = "/flix.cachecontrol.v1.CacheControl/Titles"
+	CacheControl_FillStatus_FullMethodName   = "/flix.cachecontrol.v1.CacheControl/FillStatus"
+	CacheControl_FillRun_FullMethodName      = "/flix.cachecontrol.v1.CacheControl/FillRun"
+	CacheControl_Suspect_FullMethodName      = "/flix.cachecontrol.v1.CacheControl/Suspect"
+	CacheControl_SetFillRules_FullMethodName = "/flix.cachecontrol.v1.CacheControl/SetFillRules"
+	CacheControl_FillPlan_FullMethodName     = "/flix.cachecontrol.v1.CacheControl/FillPlan"
+	CacheControl_FillExplain_FullMethodName  = "/flix.cachecontrol.v1.CacheControl/FillExplain"
 )
 
 // CacheControlClient is the client API for CacheControl service.
@@ -53,6 +56,14 @@ type CacheControlClient interface {
 	// Suspect says that a client got bytes from an appliance that do not match
 	// their checksum; the appliance re-reads the file and quarantines it if bad.
 	Suspect(ctx context.Context, in *SuspectRequest, opts ...grpc.CallOption) (*SuspectReply, error)
+	// SetFillRules pauses, pins and urges fills, or ends such a rule, in all
+	// regions. Rules are kept in the store. Idempotent by rule and version.
+	SetFillRules(ctx context.Context, in *SetFillRulesRequest, opts ...grpc.CallOption) (*SetFillRulesReply, error)
+	// FillPlan says what would move, from where, and how long it takes.
+	FillPlan(ctx context.Context, in *FillPlanRequest, opts ...grpc.CallOption) (*FillPlanReply, error)
+	// FillExplain says why a title is or is not on an appliance, and where its
+	// files came from or would come from.
+	FillExplain(ctx context.Context, in *FillExplainRequest, opts ...grpc.CallOption) (*FillExplainReply, error)
 }
 
 type cacheControlClient struct {
@@ -145,6 +156,36 @@ func (c *cacheControlClient) Suspect(ctx context.Context, in *SuspectRequest, op
 	return out, nil
 }
 
+func (c *cacheControlClient) SetFillRules(ctx context.Context, in *SetFillRulesRequest, opts ...grpc.CallOption) (*SetFillRulesReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetFillRulesReply)
+	err := c.cc.Invoke(ctx, CacheControl_SetFillRules_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *cacheControlClient) FillPlan(ctx context.Context, in *FillPlanRequest, opts ...grpc.CallOption) (*FillPlanReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FillPlanReply)
+	err := c.cc.Invoke(ctx, CacheControl_FillPlan_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *cacheControlClient) FillExplain(ctx context.Context, in *FillExplainRequest, opts ...grpc.CallOption) (*FillExplainReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FillExplainReply)
+	err := c.cc.Invoke(ctx, CacheControl_FillExplain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CacheControlServer is the server API for CacheControl service.
 // All implementations must embed UnimplementedCacheControlServer
 // for forward compatibility.
@@ -170,6 +211,14 @@ type CacheControlServer interface {
 	// Suspect says that a client got bytes from an appliance that do not match
 	// their checksum; the appliance re-reads the file and quarantines it if bad.
 	Suspect(context.Context, *SuspectRequest) (*SuspectReply, error)
+	// SetFillRules pauses, pins and urges fills, or ends such a rule, in all
+	// regions. Rules are kept in the store. Idempotent by rule and version.
+	SetFillRules(context.Context, *SetFillRulesRequest) (*SetFillRulesReply, error)
+	// FillPlan says what would move, from where, and how long it takes.
+	FillPlan(context.Context, *FillPlanRequest) (*FillPlanReply, error)
+	// FillExplain says why a title is or is not on an appliance, and where its
+	// files came from or would come from.
+	FillExplain(context.Context, *FillExplainRequest) (*FillExplainReply, error)
 	mustEmbedUnimplementedCacheControlServer()
 }
 
@@ -200,6 +249,15 @@ func (UnimplementedCacheControlServer) FillRun(context.Context, *FillRunRequest)
 }
 func (UnimplementedCacheControlServer) Suspect(context.Context, *SuspectRequest) (*SuspectReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Suspect not implemented")
+}
+func (UnimplementedCacheControlServer) SetFillRules(context.Context, *SetFillRulesRequest) (*SetFillRulesReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetFillRules not implemented")
+}
+func (UnimplementedCacheControlServer) FillPlan(context.Context, *FillPlanRequest) (*FillPlanReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method FillPlan not implemented")
+}
+func (UnimplementedCacheControlServer) FillExplain(context.Context, *FillExplainRequest) (*FillExplainReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method FillExplain not implemented")
 }
 func (UnimplementedCacheControlServer) mustEmbedUnimplementedCacheControlServer() {}
 func (UnimplementedCacheControlServer) testEmbeddedByValue()                      {}
@@ -330,6 +388,60 @@ func _CacheControl_Suspect_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CacheControl_SetFillRules_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetFillRulesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CacheControlServer).SetFillRules(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CacheControl_SetFillRules_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CacheControlServer).SetFillRules(ctx, req.(*SetFillRulesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CacheControl_FillPlan_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FillPlanRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CacheControlServer).FillPlan(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CacheControl_FillPlan_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CacheControlServer).FillPlan(ctx, req.(*FillPlanRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CacheControl_FillExplain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FillExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CacheControlServer).FillExplain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CacheControl_FillExplain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CacheControlServer).FillExplain(ctx, req.(*FillExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CacheControl_ServiceDesc is the grpc.ServiceDesc for CacheControl service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -356,6 +468,18 @@ var CacheControl_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Suspect",
 			Handler:    _CacheControl_Suspect_Handler,
+		},
+		{
+			MethodName: "SetFillRules",
+			Handler:    _CacheControl_SetFillRules_Handler,
+		},
+		{
+			MethodName: "FillPlan",
+			Handler:    _CacheControl_FillPlan_Handler,
+		},
+		{
+			MethodName: "FillExplain",
+			Handler:    _CacheControl_FillExplain_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

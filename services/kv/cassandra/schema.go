@@ -89,7 +89,7 @@ func AlterReplication(ctx context.Context, c Config, r Replication) error {
 
 // Namespaces are the tables that Migrate makes.
 func Namespaces() []kv.Namespace {
-	return []kv.Namespace{kv.Assets, kv.Appliances, kv.Bookmarks, kv.Sessions, kv.Popularity, kv.Rows, kv.Jobs, kv.Probe, kv.ProbeGlobal}
+	return []kv.Namespace{kv.Assets, kv.Appliances, kv.FillRules, kv.Bookmarks, kv.Sessions, kv.Popularity, kv.Rows, kv.Jobs, kv.Probe, kv.ProbeGlobal}
 }
 
 // deletionGrace is how long a deletion is remembered, in seconds: a replica

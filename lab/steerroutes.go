@@ -1,0 +1,131 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/steering"
+	"github.com/flix-lab/flix/topology"
+)
+
+// LoadRoutes implements control.SteeringEngine. The lab keeps a copy of the
+// file, which every steering instance reads, those that start later, too.
+func (l *Lab) LoadRoutes(ctx context.Context, r control.LoadRoutesRequest) (control.LoadedRoutes, error) {
+	var out control.LoadedRoutes
+	i, err := l.need()
+	if err != nil {
+		return out, err
+	}
+	path := ""
+	if r.File != "" {
+		if i.Runtime != EmbeddedRuntime {
+			return out, services.Errorf(services.Invalid, "steer routes: the containers of this lab do not see the file").WithRemedy("use the embedded runtime")
+		}
+		if out, path, err = l.keepRoutes(i, r.File); err != nil {
+			return out, err
+		}
+	}
+	var errs []error
+	for _, region := range i.Topology.RegionNames() {
+		errs = append(errs, l.setProperty(ctx, region, topology.RoleSteering, steering.PropertyRoutes, path))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return out, err
+	}
+	l.log.Add("steer.routes", l.paths.Name, fmt.Sprintf("%d routes of %d places are loaded", out.Routes, len(out.Places)), nil)
+	return out, nil
+}
+
+// keepRoutes checks a table and copies it into the lab's folder, under a name by
+// its content: instances that read the one before are not disturbed.
+func (l *Lab) keepRoutes(i *intent, file string) (out control.LoadedRoutes, path string, err error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return out, "", &services.Error{Op: "steer routes", Kind: services.NotFound, Err: err, Remedy: "name a file that can be read"}
+	}
+	t, err := topology.ParseRoutes(file, bytes.NewReader(raw))
+	if err != nil {
+		return out, "", &services.Error{Op: "steer routes", Kind: services.Invalid, Err: err}
+	}
+	known := map[string]bool{}
+	for _, inst := range i.instances() {
+		if inst.Role == topology.RoleOCA && inst.Site != nil {
+			known[inst.ID], known[inst.Site.Name] = true, true
+		}
+	}
+	out.Places = t.Places()
+	slices.Sort(out.Places)
+	for _, place := range out.Places {
+		if !known[place] {
+			return out, "", services.Errorf(services.NotFound, "%s: the lab has no site or appliance %q", file, place).WithRemedy("flix fill status lists the appliances")
+		}
+	}
+	out.Routes = t.Len()
+	digest := sha256.Sum256(raw)
+	path = filepath.Join(l.paths.Dir, fmt.Sprintf("routes-%x.txt", digest[:6]))
+	return out, path, writeFile(path, raw)
+}
+
+// SteerMisses implements control.SteeringEngine: the sum over the instances that
+// answer.
+func (l *Lab) SteerMisses(ctx context.Context, region string) (steering.Misses, error) {
+	out := steering.Misses{Misses: []steering.Miss{}, Decisions: map[string]uint64{}, Bytes: map[string]uint64{}}
+	i, err := l.need()
+	if err != nil {
+		return out, err
+	}
+	sums := map[[3]string]*steering.Miss{}
+	answers := 0
+	var errs []error
+	for _, inst := range i.instances() {
+		if inst.Role != topology.RoleSteering || region != "" && inst.Region != region {
+			continue
+		}
+		s, err := l.spec(i, inst)
+		if err != nil {
+			return out, err
+		}
+		var one steering.Misses
+		short, cancel := context.WithTimeout(ctx, askTime)
+		err = l.admin(short, s, http.MethodGet, "/steering/misses", nil, &one)
+		cancel()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", inst.ID, err))
+			continue
+		}
+		answers++
+		addMisses(&out, sums, one)
+	}
+	if answers == 0 {
+		return out, &services.Error{Op: "steering", Kind: services.Unavailable, Msg: "no instance answers", Err: errors.Join(errs...), Remedy: "look at what runs: flix lab status"}
+	}
+	for _, m := range sums {
+		out.Misses = append(out.Misses, *m)
+	}
+	steering.SortMisses(out.Misses)
+	return out, nil
+}
+
+func addMisses(out *steering.Misses, sums map[[3]string]*steering.Miss, one steering.Misses) {
+	for cause, n := range one.Decisions {
+		out.Decisions[cause] += n
+		out.Bytes[cause] += one.Bytes[cause]
+	}
+	for _, m := range one.Misses {
+		k := [3]string{m.Cause, m.By, m.Name}
+		if sums[k] == nil {
+			sums[k] = &steering.Miss{Cause: m.Cause, By: m.By, Name: m.Name}
+		}
+		sums[k].Decisions += m.Decisions
+		sums[k].Bytes += m.Bytes
+	}
+}

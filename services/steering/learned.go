@@ -1,0 +1,97 @@
+package steering
+
+import (
+	"net/netip"
+	"os"
+
+	ccpb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
+	"github.com/flix-lab/flix/topology"
+)
+
+// learn adds to an appliance's routes those that it learned with attributes,
+// and those of the loaded table. A prefix that is announced more than once
+// keeps the best route; what is no prefix is logged and skipped.
+func (m *model) learn(a *appliance, h *ccpb.Hello) {
+	for _, r := range h.GetRoutes() {
+		p, err := netip.ParsePrefix(r.GetPrefix())
+		if err != nil {
+			m.srv.log.Error("an appliance learned what is no prefix", "appliance", a.id, "prefix", r.GetPrefix())
+			continue
+		}
+		a.better(p, r.GetAsPath(), r.GetMed())
+	}
+	t := m.srv.loaded.Load()
+	if t == nil {
+		return
+	}
+	for _, at := range []string{a.site, a.id} {
+		for _, r := range t.At(at) {
+			a.better(r.Prefix, r.ASPath, r.MED)
+		}
+	}
+}
+
+// better takes a route unless a shorter path, or a smaller discriminator of the
+// same, is known. A plain announcement has neither, and stands for itself: it is
+// replaced.
+func (a *appliance) better(p netip.Prefix, path, med uint32) {
+	fresh := route{slot: a.slot, path: uint8(min(path, 255)), med: med}
+	old, had := a.routes[p.Masked()]
+	plain := old.path == 0 && old.med == 0
+	if !had || plain || fresh.path < old.path || fresh.path == old.path && fresh.med < old.med {
+		a.routes[p.Masked()] = fresh
+	}
+}
+
+// Load replaces the table of routes that were read from a file; nil takes it
+// away. Decisions follow within a moment.
+func (s *Server) Load(t *topology.RouteTable) {
+	s.loaded.Store(t)
+	select {
+	case s.reload <- struct{}{}:
+	default:
+	}
+}
+
+// relearn brings every appliance's routes up to date after a table was loaded.
+func (m *model) relearn() {
+	for _, k := range m.known {
+		old := k.app
+		k.app = m.appliance(k.hello, old)
+		m.reroute(old, k.app)
+		m.stale = true
+	}
+}
+
+// PropertyRoutes names a file with a table of routes (see topology.ParseRoutes)
+// that the sites or appliances in it have learned, beside what they announce
+// themselves; unset takes it away.
+const PropertyRoutes = "steering.routes"
+
+// setProperty loads the table. One that cannot be read leaves the one before
+// and is logged: whoever set the property has checked the file.
+func (s *Server) setProperty(name, value string) {
+	if name != PropertyRoutes {
+		return
+	}
+	if value == "" {
+		s.Load(nil)
+		return
+	}
+	t, err := readRoutes(value)
+	if err != nil {
+		s.log.Error("the table of routes cannot be read", "file", value, "error", err)
+		return
+	}
+	s.log.Info("a table of routes is loaded", "file", value, "routes", t.Len(), "places", len(t.Places()))
+	s.Load(t)
+}
+
+func readRoutes(file string) (*topology.RouteTable, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return topology.ParseRoutes(file, f)
+}
