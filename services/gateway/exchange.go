@@ -154,6 +154,7 @@ func (ex *Exchange) OnDone(f func(*Exchange)) { ex.done = append(ex.done, f) }
 
 func (ex *Exchange) finish() {
 	ex.Response.close() // first: what served the request ends before the request
+	ex.look()
 	if ex.guard != nil {
 		ex.guard.Add(-1)
 		ex.guard = nil

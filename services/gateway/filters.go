@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"strings"
-	"time"
 
 	"github.com/flix-lab/flix/services"
 	api "github.com/flix-lab/flix/services/edge"
@@ -168,7 +167,7 @@ func (s *Server) decorate(ex *Exchange) error {
 // retireConnection makes clients connect anew while the gateway drains, and
 // now and then in any case: a connection that is kept never sees DNS change.
 func (s *Server) retireConnection(ex *Exchange) error {
-	if s.settings.draining() || (ex.conn != nil && time.Now().After(ex.conn.retire)) {
+	if s.settings.draining() || (ex.conn != nil && ex.now().After(ex.conn.retire)) {
 		ex.CloseConnection = true
 	}
 	return nil

@@ -113,7 +113,7 @@ func (s *Server) countDone(ex *Exchange) {
 	if region == "" {
 		region = s.d.Region
 	}
-	took := ex.elapsed()
+	took := ex.looked
 	s.metrics.answered(rc, ex.Response.Status, region, ex.ProxiedFrom != "", took)
 	s.edge.answered(ex.ProxiedFrom != "", ex.Received.Add(took), took)
 }
