@@ -68,16 +68,18 @@ func runDaemon(ctx context.Context, env Env, p Paths, ready func()) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var watched sync.WaitGroup
-	watched.Go(func() { l.watch(ctx) })
+	var background sync.WaitGroup
+	background.Go(func() { l.watch(ctx) })
+	background.Go(func() { l.autoscale(ctx) })
+	background.Go(func() { l.sentinel(ctx) })
 	l.faulting.Lock() // until what an earlier daemon left is lifted
-	watched.Go(func() { l.lapses(ctx, l.faulting.Unlock) })
+	background.Go(func() { l.lapses(ctx, l.faulting.Unlock) })
 	ready()
 	slog.Info("daemon is up", "lab", p.Name, "pid", os.Getpid())
 	l.log.Add("daemon.up", p.Name, "daemon started", map[string]any{"pid": os.Getpid()})
 	err = control.Serve(ctx, ln, l, cancel)
 	cancel()
-	watched.Wait()
+	background.Wait()
 	return errors.Join(err, l.close())
 }
 

@@ -58,6 +58,7 @@ type Lab struct {
 	squeezing   sync.Mutex
 	stopSqueeze atomic.Pointer[context.CancelFunc]
 
+	scaler scaler
 	// faulting is held while a fault begins or ends.
 	faulting sync.Mutex
 
@@ -68,6 +69,8 @@ type Lab struct {
 	moves  []control.Failover
 	// warming is how far the zones are that are being warmed, by REGION/ZONE.
 	warming map[string]evcache.Warmed
+	// symptoms are what the sentinel saw last.
+	symptoms []control.Symptom
 }
 
 var _ control.Engine = (*Lab)(nil)
