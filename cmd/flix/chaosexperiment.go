@@ -144,10 +144,10 @@ func newExperimentValidateCmd(a *app) *cobra.Command {
 }
 
 type experimentOptions struct {
-	seed     int64
-	html     string
-	save     string
-	out      output
+	seed int64
+	html string
+	save string
+	out  output
 }
 
 func newExperimentRunCmd(a *app) *cobra.Command {

@@ -50,7 +50,7 @@ func TestGatewayCalls(t *testing.T) {
 	e := &fakeEngine{}
 	c, _ := serve(t, e, nil)
 	ctx := t.Context()
-	if got, err := c.Routes(ctx); err != nil || got.Version != 3 || len(got.Routes) != len(gateway.DefaultRoutes()) || got.Routes[len(got.Routes)-1].VIP != "play" || !got.Routes[len(got.Routes)-1].Member {
+	if got, err := c.Routes(ctx); err != nil || got.Version != 3 || len(got.Routes) != len(gateway.DefaultRoutes()) || got.Routes[len(got.Routes)-2].VIP != "play" || !got.Routes[len(got.Routes)-2].Member {
 		t.Errorf("routes %+v, %v", got, err)
 	}
 	if got, err := c.ChangeRoutes(ctx, RouteChange{Set: []Route{{Name: "n", Prefix: "/n", VIP: "n"}}, Note: "why"}); err != nil || got.Version != 4 || got.Routes[0].Name != "n" || got.Note != "why" {

@@ -59,7 +59,7 @@ func (f Fault) touched(v View) []string {
 		}
 	}
 	slices.Sort(out)
-	return slices.Compact(out)
+	return append([]string{}, slices.Compact(out)...) // a list also when it is empty
 }
 
 // takes says whether a fault keeps an instance from its work.

@@ -70,22 +70,38 @@ type Rule struct {
 	Reset float64
 }
 
-// way says which directions of a connection from a site to an address the rule
-// is about: what the site sends (out), and what it gets (in). What lies on both
-// sides is not between them.
-func (r Rule) way(from Site, addr, region string) (out, in bool) {
-	fa, fb, ta, tb := r.A.from(from), r.B.from(from), r.A.to(addr, region), r.B.to(addr, region)
-	forth := fa && tb && (!fb || r.B.any()) && (!ta || r.A.any())
-	back := fb && ta && (!fa || r.A.any()) && (!tb || r.B.any())
-	if r.A.any() != r.B.any() { // a side and all the rest: what stays inside is not touched
-		one := r.A
-		if r.A.any() {
-			one = r.B
-		}
-		inside := one.from(from) && one.to(addr, region)
-		forth, back = forth && !inside, back && !inside
+// rank is how closely a side says what it is.
+func (s Side) rank() int {
+	switch {
+	case s.Instance != "":
+		return 4
+	case s.ISP != "":
+		return 3
+	case s.Zone != "" || s.Role != "" || len(s.Addrs) > 0:
+		return 2
+	case s.Region != "":
+		return 1
 	}
+	return 0
+}
+
+// way says which directions of a connection from a site to an address the rule
+// is about: what the site sends (out), and what it gets (in). What would lie on
+// both sides lies on the one that says more of it: an ISP's client on its ISP's
+// and not on the region's that it is near to.
+func (r Rule) way(from Site, addr, region string) (out, in bool) {
+	fa, fb := only(r.A.from(from), r.B.from(from), r.A.rank()-r.B.rank())
+	ta, tb := only(r.A.to(addr, region), r.B.to(addr, region), r.A.rank()-r.B.rank())
+	forth, back := fa && tb, fb && ta
 	return forth || back && !r.OneWay, back || forth && !r.OneWay
+}
+
+// only settles what lies on both sides; what neither says more of lies on none.
+func only(a, b bool, more int) (bool, bool) {
+	if !a || !b {
+		return a, b
+	}
+	return more > 0, more < 0
 }
 
 // trouble is what rules add to a path in one direction, as they stand now.

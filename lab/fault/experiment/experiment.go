@@ -133,11 +133,15 @@ type Expectation struct {
 	Bound   `yaml:",inline"`
 }
 
+// liftTime is how long a fault outlives its phase when the experiment does not
+// lift it.
+const liftTime = 5 * time.Second
+
 // request is a step as a fault is asked for.
 func (s Step) request(e Experiment, elapsed time.Duration) fault.Request {
 	ttl := s.TTL.D()
 	if ttl == 0 {
-		ttl = e.Phases.Fault.D() - elapsed
+		ttl = e.Phases.Fault.D() - elapsed + liftTime // it is lifted before: unless nobody is left to
 	}
 	p := map[string]string{}
 	for k, v := range s.Params {

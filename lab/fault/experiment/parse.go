@@ -58,7 +58,8 @@ type parser struct {
 }
 
 func (p *parser) add(line int, field, problem, remedy string) {
-	if len(p.out) < maxProblems {
+	known := slices.ContainsFunc(p.out, func(x Problem) bool { return x.Field == field })
+	if !known && len(p.out) < maxProblems {
 		p.out = append(p.out, Problem{p.file, line, field, problem, remedy})
 	}
 }
@@ -99,9 +100,7 @@ func Parse(r io.Reader, file string) (Experiment, error) {
 		return e, p.err()
 	}
 	p.walk(doc.Content[0], reflect.ValueOf(&e).Elem(), "")
-	if len(p.out) == 0 {
-		p.check(e)
-	}
+	p.check(e)
 	return e, p.err()
 }
 

@@ -55,3 +55,21 @@ func haltGrace(c found) time.Duration {
 	}
 	return serviceGrace
 }
+
+// KillHost kills every container of a host at once: their volumes stay. A host
+// that does not run is no error.
+func (r *Runtime) KillHost(ctx context.Context, host string) error {
+	cs, err := r.containers(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.seen.forgetAll()
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(2 * parallel)
+	for _, c := range cs {
+		if c.running && c.host == host {
+			g.Go(func() error { return r.stopContainer(gctx, c, 0, true) })
+		}
+	}
+	return g.Wait()
+}

@@ -1,0 +1,104 @@
+package experiment
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flix-lab/flix/fixtures"
+	"github.com/flix-lab/flix/services"
+)
+
+const good = `name: a-name
+title: what it shows
+claim: why
+traffic: {viewers: 2, seconds: 6, speed: 10}
+groups: {by: time}
+phases: {baseline: 2s, fault: 4s}
+method:
+  - {kind: kill, target: us-east/a/play/1}
+steady_state:
+  error_ratio: {max: 0.1}
+`
+
+func TestShippedExperimentsAreValid(t *testing.T) {
+	names := fixtures.Experiments()
+	if len(names) < 12 {
+		t.Errorf("%d experiments are shipped", len(names))
+	}
+	for _, name := range names {
+		b, err := fixtures.Experiment(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := Parse(bytes.NewReader(b), name)
+		if err != nil || e.Name != name {
+			t.Errorf("%s: %v (its name is %q)", name, err, e.Name)
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	e, err := Parse(strings.NewReader(good), "a.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Phases.Fault.D() != 4*time.Second || *e.SteadyState.ErrorRatio.Max != 0.1 || e.Abort.Plays != 10 || len(e.Method) != 1 {
+		t.Errorf("%+v", e)
+	}
+	for _, c := range []struct {
+		from, to string
+		line     int
+		field    string
+	}{
+		{"title: what it shows\n", "", 1, "title"},
+		{"name: a-name", "name: A Name", 1, "name"},
+		{"viewers: 2", "viewrs: 2", 4, "traffic.viewrs"},
+		{"viewers: 2", "viewers: many", 4, "traffic.viewers"},
+		{"viewers: 2", "viewers: 0", 4, "traffic.viewers"},
+		{"speed: 10", "speed: .nan", 4, "traffic.speed"},
+		{"by: time", "by: luck", 5, "groups.by"},
+		{"by: time", "by: client", 8, "method[0].kind"},
+		{"fault: 4s", "fault: soon", 6, "phases.fault"},
+		{"kind: kill", "kind: sulk", 8, "method[0].kind"},
+		{"kind: kill, target: us-east/a/play/1", "kind: kill", 8, "method[0].target"},
+		{"target: us-east/a/play/1", "target: x, params: {colour: red}", 8, "method[0].params"},
+		{"target: us-east/a/play/1", "target: x, at: 5s", 8, "method[0].at"},
+		{"{max: 0.1}", "{}", 10, "steady_state.error_ratio"},
+		{"{max: 0.1}", "{max: 0.1, max: 0.2}", 10, "steady_state.error_ratio.max"},
+		{"{max: 0.1}", "[1]", 10, "steady_state.error_ratio"},
+		{"method:\n  - {kind: kill, target: us-east/a/play/1}\n", "method: kill\n", 7, "method"},
+		{"phases:", "\tphases:", 6, "file"},
+		{good, "", 1, "file"},
+		{good, "- a\n", 1, "file"},
+	} {
+		text := strings.Replace(good, c.from, c.to, 1)
+		_, err := Parse(strings.NewReader(text), "a.yaml")
+		var ps Problems
+		if !errors.As(err, &ps) || services.KindOf(err) != services.Invalid {
+			t.Errorf("%q instead of %q is taken: %v", c.to, c.from, err)
+			continue
+		}
+		if p := ps[0]; p.Line != c.line || p.Field != c.field || p.Remedy == "" || p.File != "a.yaml" {
+			t.Errorf("%q instead of %q: %v, want line %d, field %s and a remedy", c.to, c.from, p, c.line, c.field)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(good))
+	f.Add([]byte("a: &a {b: *a}\nmethod: [*a]\n"))
+	f.Add([]byte("steady_state: {error_ratio: !!float x}"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := Parse(bytes.NewReader(b), "a.yaml")
+		var ps Problems
+		if err != nil && (!errors.As(err, &ps) || len(ps) == 0 || len(ps) > maxProblems) {
+			t.Errorf("%v", err)
+		}
+		if err == nil && len(e.Method) == 0 {
+			t.Error("an experiment without a method is valid")
+		}
+	})
+}

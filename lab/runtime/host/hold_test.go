@@ -1,0 +1,129 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/flix-lab/flix/lab/fault"
+	"github.com/flix-lab/flix/lab/runtime"
+	"github.com/flix-lab/flix/lab/runtime/runtimetest"
+)
+
+// echoing answers what it is sent until it ends.
+func echoing(ctx context.Context, l net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return nil
+		}
+		go func() { _, _ = io.Copy(c, c); _ = c.Close() }()
+	}
+}
+
+func faulted(e fault.Effect, last time.Duration) runtime.World {
+	return runtime.World{Faults: []fault.Fault{{ID: "f-1", Effect: e, Until: time.Now().Add(last)}}}
+}
+
+func answers(c net.Conn, patience time.Duration) error {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	if _, err := c.Write([]byte("x")); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c, make([]byte, 1))
+	return err
+}
+
+// TestHeldDown keeps an instance down while a fault lasts, whoever starts it,
+// and has it back when the fault ends: in its time, or before.
+func TestHeldDown(t *testing.T) {
+	for name, lift := range map[string]bool{"lapsed": false, "lifted": true} {
+		for how, orderly := range map[string]bool{"killed": false, "stopped": true} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				a := runtimetest.Spec(t, t.TempDir(), "north", 1)
+				h, s := newHost(t, func(string, int) (unitFunc, error) { return echoing, nil })
+				t.Cleanup(h.disarm)
+				if err := h.start(t.Context(), []runtime.Spec{a}); err != nil {
+					t.Fatal(err)
+				}
+				last := time.Minute
+				if !lift {
+					last = 100 * time.Millisecond
+				}
+				w := faulted(fault.Effect{Down: []string{a.ID, "of another host"}, Orderly: orderly}, last)
+				if err := h.setWorld(w); err != nil {
+					t.Fatal(err)
+				}
+				if lift { // the other may be over by now
+					if i := stateOf(h, a.ID); i.State != runtime.Stopped {
+						t.Fatalf("it is %s", i.State)
+					}
+					if err := h.start(t.Context(), []runtime.Spec{a}); err != nil {
+						t.Error(err)
+					}
+					if n := len(s.times(a.ID)); n != 1 {
+						t.Errorf("it was built %d times while it is held down", n)
+					}
+					if err := h.setWorld(runtime.World{}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				awaitState(t, h, a.ID, func(i runtime.Instance) bool {
+					return i.State == runtime.Running && len(s.times(a.ID)) == 2
+				})
+				if err := answers(dial(t, a), 5*time.Second); err != nil {
+					t.Errorf("it is back and does not answer: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// TestFrozen stops the sockets of an instance: what is open stays open and
+// silent, what is dialled gets no answer, and all goes on afterwards.
+func TestFrozen(t *testing.T) {
+	data := t.TempDir()
+	a, b := runtimetest.Spec(t, data, "north", 1), runtimetest.Spec(t, data, "north", 2)
+	h, _ := newHost(t, func(string, int) (unitFunc, error) { return echoing, nil })
+	t.Cleanup(h.disarm)
+	if err := h.start(t.Context(), []runtime.Spec{a, b}); err != nil {
+		t.Fatal(err)
+	}
+	c, other := dial(t, a), dial(t, b)
+	if err := answers(c, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.setWorld(faulted(fault.Effect{Frozen: []string{a.ID}}, time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if err := answers(c, 100*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a frozen instance gives %v", err)
+	}
+	if err := answers(other, 5*time.Second); err != nil {
+		t.Errorf("its neighbour is frozen, too: %v", err)
+	}
+	if i := stateOf(h, a.ID); i.State != runtime.Running {
+		t.Errorf("it is %s", i.State)
+	}
+	if err := h.setWorld(runtime.World{}); err != nil {
+		t.Fatal(err)
+	}
+	// What was sent meanwhile the kernel sends again.
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		t.Errorf("after it: %v", err)
+	}
+	if err := answers(dial(t, a), 10*time.Second); err != nil {
+		t.Errorf("a new connection after it: %v", err)
+	}
+}
