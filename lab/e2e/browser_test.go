@@ -126,7 +126,7 @@ func (b *browser) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 func (b *browser) story() string {
 	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
 	defer cancel()
-	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`["status", "now-playing", "overlay", "lab-words"].map((id) => document.getElementById(id).innerText).join("\n")`))
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`["status", "now-playing", "overlay", "lab-words"].map((id) => document.getElementById(id).innerText.replaceAll("\n", " ")).join("\n") + (globalThis.flix ? "\n" + flix.play.troubles.join("\n") + "\n" + JSON.stringify(flix.play.player.getBufferedInfo()) : "")`))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return fmt.Sprintf("console: %q\nthe page: %s %v", b.problems, text, err)

@@ -92,7 +92,7 @@ func (w *ways) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return way.RoundTrip(r)
+	return insist(way, r)
 }
 
 // regionKey is the context key of the region that a request's viewer is near.
