@@ -69,7 +69,7 @@ func applianceDies(t *testing.T, l *lab, url string) {
 	b.signIn()
 	b.watch("harbor-lights")
 	first := eval[string](b, "flix.play.appliance.name")
-	l.must("lab", "stop", first)
+	l.must("lab", "kill", first)
 	b.until("another appliance serves", fmt.Sprintf("flix.play.appliance.name !== %q", first))
 	b.until("the map shows that it is gone", fmt.Sprintf(`[...document.querySelectorAll("#map .appliance.bad title")].some((e) => e.textContent === %q)`, first))
 	b.until("steering has struck it out", `fetch(flix.play.api.url(flix.play.answer.stock.steering)).then((r) => r.json()).then((m) => m["PATHWAY-PRIORITY"].every((p) => p !== `+fmt.Sprintf("%q", first)+`.replaceAll("/", ".")))`)

@@ -13,7 +13,7 @@ import (
 const (
 	// patience is how long a request is tried, firstWait and longestWait how
 	// long to wait in between; the wait doubles.
-	patience               = 8 * time.Second
+	patience               = 15 * time.Second
 	firstWait, longestWait = 100 * time.Millisecond, time.Second
 	// maxBody is the largest body that the API takes, in bytes.
 	maxBody = 64 << 10

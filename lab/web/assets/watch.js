@@ -103,10 +103,11 @@ export class Play {
     this.changed(this);
   }
 
-  // waiting counts a stall: not before the start, not while seeking, not at the end.
+  // waiting counts a stall: not before the start, not while seeking, not at the
+  // end; and not with media at hand, when it is the machine that is too slow.
   waiting() {
     const v = this.video;
-    if (this.state !== "playing" || v.seeking || v.ended || v.duration - v.currentTime < 0.25) return;
+    if (this.state !== "playing" || v.seeking || v.ended || v.duration - v.currentTime < 0.25 || this.bufferS() > 0.5) return;
     this.rebuffers++;
     this.waitingSince = performance.now();
     this.state = "waiting";
