@@ -286,7 +286,7 @@ func (l *lab) open() (url string) {
 		if err := c.cmd.Process.Signal(os.Interrupt); err != nil {
 			l.t.Error(err)
 		}
-		if r := c.wait(); r.code != 0 {
+		if r := c.wait(); r.code != 0 || l.t.Failed() {
 			l.t.Errorf("%s", r.story())
 		}
 	})

@@ -61,6 +61,9 @@ func newWays(c Config) *ways {
 		},
 		// Pages must not keep what was true a moment ago.
 		ModifyResponse: func(r *http.Response) error {
+			if r.StatusCode >= http.StatusInternalServerError {
+				c.Warn("%s %s: %s %s by %s\n", r.Request.Method, shown(r.Request.URL.Path), r.Status, r.Header.Get("X-Flix-Status"), r.Header.Get("X-Flix-Gateway"))
+			}
 			if r.Header.Get("Cache-Control") == "" {
 				r.Header.Set("Cache-Control", "no-store")
 			}
