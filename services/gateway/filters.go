@@ -2,11 +2,11 @@ package gateway
 
 import (
 	"strings"
-	"time"
 
 	"github.com/flix-lab/flix/services"
 	api "github.com/flix-lab/flix/services/edge"
 	"github.com/flix-lab/flix/services/gateway/wire"
+	"github.com/flix-lab/flix/services/rpc"
 )
 
 // signinPath is where a client gets a member token.
@@ -38,6 +38,7 @@ func (s *Server) builtin() []Filter {
 		{Name: "cors", Phase: Inbound, Order: 94, Applies: func(ex *Exchange) bool { return staying(ex) && ex.Request.Header.Has("Origin") }, Run: s.fromPage, Options: s.cors.options()},
 		{Name: "authorize", Phase: Inbound, Order: 100, Applies: func(ex *Exchange) bool { return staying(ex) && !ex.preflight }, Run: s.authorize},
 		{Name: "load-shed", Phase: Inbound, Order: 105, Applies: staying, Run: s.shed, Options: s.shedder.options()},
+		{Name: "faults", Phase: Inbound, Order: 107, Applies: staying, Run: s.markFaults},
 		{Name: "context", Phase: Inbound, Order: 110, Applies: staying, Run: s.clientContext},
 
 		{Name: "preflight", Phase: Endpoint, Order: 5, Applies: func(ex *Exchange) bool { return ex.preflight }, Run: s.answerPreflight},
@@ -69,7 +70,11 @@ var insidePrefixes = [...]string{"x-flix-", "x-zuul-", "x-forwarded-"}
 // stripHeaders removes what a client must not tell an API.
 func (s *Server) stripHeaders(ex *Exchange) error {
 	ex.Request.Header.DelFunc(func(name string) bool {
-		if c := name[0] | 0x20; c != 'x' && c != 'f' {
+		switch name[0] | 0x20 {
+		case 'x', 'f':
+		case 'b': // who is in the scope of a fault the gateway says
+			return wire.SameName(name, rpc.HeaderMark)
+		default:
 			return false
 		}
 		for _, p := range insidePrefixes {
@@ -140,6 +145,7 @@ func (s *Server) clientContext(ex *Exchange) error {
 	set("X-Forwarded-Proto", proto)
 	set("X-Forwarded-Host", ex.Request.Host)
 	set("X-Request-Id", ex.RequestID)
+	set(rpc.HeaderMark, ex.faults)
 	ex.inside = h
 	return nil
 }
@@ -161,7 +167,7 @@ func (s *Server) decorate(ex *Exchange) error {
 // retireConnection makes clients connect anew while the gateway drains, and
 // now and then in any case: a connection that is kept never sees DNS change.
 func (s *Server) retireConnection(ex *Exchange) error {
-	if s.settings.draining() || (ex.conn != nil && time.Now().After(ex.conn.retire)) {
+	if s.settings.draining() || (ex.conn != nil && ex.now().After(ex.conn.retire)) {
 		ex.CloseConnection = true
 	}
 	return nil
