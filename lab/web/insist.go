@@ -22,8 +22,9 @@ const (
 // insist makes a request as a client program of the lab does: again, and of
 // another gateway, as long as the API cannot be reached or cannot serve. Every
 // request of the public API may be made twice: what changes something carries a
-// key. A browser would not, and a stock player knows nothing of gateways.
-func insist(way http.RoundTripper, r *http.Request) (*http.Response, error) {
+// key. A browser would not, and a stock player knows nothing of gateways. The way
+// is asked for each time: the lab may be another one by then.
+func insist(way func() (http.RoundTripper, error), r *http.Request) (*http.Response, error) {
 	var body []byte
 	if r.Body != nil {
 		var err error
@@ -42,7 +43,11 @@ func insist(way http.RoundTripper, r *http.Request) (*http.Response, error) {
 		if r.Body != nil {
 			try.Body, try.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		}
-		resp, err := way.RoundTrip(try)
+		to, err := way()
+		if err != nil {
+			return nil, err
+		}
+		resp, err := to.RoundTrip(try)
 		if !again(resp, err) || time.Now().Add(wait).After(until) {
 			return resp, err
 		}

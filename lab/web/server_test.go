@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -356,10 +357,24 @@ func TestTooManyWatchers(t *testing.T) {
 
 func TestNewLabNewWays(t *testing.T) {
 	r := serve(t)
-	r.ask("GET", "/near/us-west/x", "")
+	ports := []control.PortRange{{First: 20064, Last: 20127, Region: "us-west"}, {First: 20000, Last: 20063, Region: "us-east"}}
+	r.lab.mu.Lock()
+	r.lab.world.Ports = slices.Clone(ports)
+	r.lab.mu.Unlock()
 	a := r.live()
 	a.next("lab", "us-east")
-	r.lab.happens(control.Event{Seq: 1, Text: "up again"}, func() {
+	r.ask("GET", "/near/us-west/x", "")
+	// The same ports in another order are the same lab.
+	r.lab.happens(control.Event{Seq: 1, Text: "nothing"}, func() {
+		slices.Reverse(ports)
+		r.lab.world.Ports = ports
+		r.lab.status.Regions[0].State = "degraded"
+	})
+	a.next("lab", "degraded")
+	if n := r.closed.Load(); n != 0 {
+		t.Errorf("%d ways of a lab that is the same were closed", n)
+	}
+	r.lab.happens(control.Event{Seq: 2, Text: "up again"}, func() {
 		r.lab.world.DNS = map[string]string{"us-east": "127.0.0.1:1"}
 		r.lab.status.Regions[0].State = "starting"
 	})
