@@ -8,6 +8,10 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
+// The machine's network is not the page's: an engine that makes containers beside
+// the test changes it, and the browser says so.
+const otherNetwork = "net::ERR_NETWORK_CHANGED"
+
 // What the console says when the appliance in use is killed: the browser's own
 // note that a request failed, which no page can keep it from writing.
 var dead = []string{"net::ERR_CONNECTION_REFUSED", "net::ERR_CONNECTION_RESET", "net::ERR_EMPTY_RESPONSE", "net::ERR_INCOMPLETE_CHUNKED_ENCODING", "net::ERR_CONTENT_LENGTH_MISMATCH"}

@@ -118,7 +118,7 @@ func TestAnswers(t *testing.T) {
 		t.Error(err)
 	}
 	families, err := tel.Metrics.Gather()
-	if err != nil || len(families) != 1 || families[0].GetName() != "http_requests_total" {
+	if err != nil || len(families) != 2 || families[0].GetName() != "http_request_seconds" || families[1].GetName() != "http_requests_total" {
 		t.Errorf("metrics %v (%v)", families, err)
 	}
 }

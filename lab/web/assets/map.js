@@ -41,6 +41,7 @@ export class LabMap {
     this.lines = drawn("g");
     const svg = drawn("svg", { viewBox: `0 0 ${this.columns * cell.width + 12} ${rows * cell.height + 12}`, role: "img", "aria-labelledby": "lab-title", "aria-describedby": "lab-words" });
     this.world.regions.forEach((r, i) => svg.append(this.region(r, 12 + (i % this.columns) * cell.width, 12 + Math.floor(i / this.columns) * cell.height)));
+    svg.style.maxWidth = `${1.25 * (this.columns * cell.width + 12)}px`; // text stays of the page's size
     svg.append(this.lines);
     byId("map").replaceChildren(svg);
   }

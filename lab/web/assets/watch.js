@@ -85,7 +85,7 @@ export class Play {
     if (!at || stream?.kind !== "video") return;
     if (this.appliance && this.appliance.name !== at.name) this.switches++;
     this.appliance = at;
-    this.track = stream.id;
+    this.rung = stream; // what was fetched last; what is shown follows within the buffer
     this.changed(this);
   }
 
@@ -146,10 +146,6 @@ export class Play {
     this.changed(this);
   }
 
-  rung() {
-    return this.player?.getVariantTracks().find((t) => t.active);
-  }
-
   // bufferS is the media ahead of the position, in seconds.
   bufferS() {
     const { buffered, currentTime } = this.video;
@@ -169,7 +165,7 @@ export class Play {
     this.reported.bytes = this.bytes;
     const body = {
       session_id: this.session, title_id: this.title.id, kind, sequence: ++this.reported.sequence, position_s: this.video.currentTime,
-      appliance: this.appliance?.name, bytes, rung: this.track, rebuffer_s: this.rebufferS, error, device: "web",
+      appliance: this.appliance?.name, bytes, rung: this.rung?.id, rebuffer_s: this.rebufferS, error, device: "web",
     };
     if (kind === "stop") body.license = this.answer.license;
     return this.api.post("/play/report", body).catch(() => {}); // the next one says the same, and more
