@@ -17,7 +17,7 @@ const signinPath = "/signup/signin"
 // a refusal.
 func (s *Server) builtin() []Filter {
 	leaving := func(ex *Exchange) bool { return len(ex.Savers) > 0 }
-	staying := func(ex *Exchange) bool { return len(ex.Savers) == 0 }
+	staying := func(ex *Exchange) bool { return len(ex.Savers) == 0 && !ex.health }
 	has := func(name string) func(*Exchange) bool {
 		return func(ex *Exchange) bool { return ex.Request.Header.Get(name) != "" }
 	}
@@ -32,8 +32,9 @@ func (s *Server) builtin() []Filter {
 		{Name: "authenticate", Phase: Inbound, Order: 70, Applies: has("Authorization"), Run: s.authenticate},
 		{Name: "place", Phase: Inbound, Order: 75, Run: s.locate},
 		{Name: "route", Phase: Inbound, Order: 80, Run: s.findRoute},
+		{Name: "health", Phase: Inbound, Order: 82, Applies: func(ex *Exchange) bool { return ex.Request.Path == HealthPath }, Run: s.asksHealth},
 		{Name: "surgical", Phase: Inbound, Order: 85, Run: s.operate},
-		{Name: "evacuate", Phase: Inbound, Order: 90, Run: s.evacuate},
+		{Name: "evacuate", Phase: Inbound, Order: 90, Applies: func(ex *Exchange) bool { return !ex.health }, Run: s.evacuate},
 		{Name: "rate-limit", Phase: Inbound, Order: 92, Applies: staying, Run: s.limitRate, Options: s.limiter.options()},
 		{Name: "cors", Phase: Inbound, Order: 94, Applies: func(ex *Exchange) bool { return staying(ex) && ex.Request.Header.Has("Origin") }, Run: s.fromPage, Options: s.cors.options()},
 		{Name: "authorize", Phase: Inbound, Order: 100, Applies: func(ex *Exchange) bool { return staying(ex) && !ex.preflight }, Run: s.authorize},
@@ -41,6 +42,7 @@ func (s *Server) builtin() []Filter {
 		{Name: "faults", Phase: Inbound, Order: 107, Applies: staying, Run: s.markFaults},
 		{Name: "context", Phase: Inbound, Order: 110, Applies: staying, Run: s.clientContext},
 
+		{Name: "health-answer", Phase: Endpoint, Order: 4, Applies: func(ex *Exchange) bool { return ex.health }, Run: s.answerHealth},
 		{Name: "preflight", Phase: Endpoint, Order: 5, Applies: func(ex *Exchange) bool { return ex.preflight }, Run: s.answerPreflight},
 		{Name: "saver", Phase: Endpoint, Order: 10, Applies: leaving, Run: s.toSaver},
 		{Name: "target", Phase: Endpoint, Order: 15, Applies: chosenTargets, Run: s.toTarget},
