@@ -182,6 +182,7 @@ type appliance struct {
 	dir    string
 	client string // address of the client side
 	fill   string // base URL
+	plain  string // base URL
 	tel    *telemetry.Telemetry
 }
 
@@ -278,11 +279,11 @@ func (s *site) startAppliance(id string) *appliance {
 
 func (s *site) startInstance(i topology.Instance) *appliance {
 	s.t.Helper()
-	client, fill := listen(s.t), listen(s.t)
-	a := &appliance{id: i.ID, dir: filepath.Join(s.dir, strings.ReplaceAll(i.ID, "/", "_")), client: client.Addr().String(), fill: "http://" + fill.Addr().String(), tel: telemetry.New(telemetry.Config{Instance: i.ID})}
+	client, fill, plain := listen(s.t), listen(s.t), listen(s.t)
+	a := &appliance{id: i.ID, dir: filepath.Join(s.dir, strings.ReplaceAll(i.ID, "/", "_")), client: client.Addr().String(), fill: "http://" + fill.Addr().String(), plain: "http://" + plain.Addr().String(), tel: telemetry.New(telemetry.Config{Instance: i.ID})}
 	srv, err := oca.New(oca.Deps{
 		Client: client, TLS: &tls.Config{Certificates: []tls.Certificate{s.cert}}, Fill: fill, Dir: a.dir, ID: services.ApplianceID(i.ID),
-		Site: *i.Site, Region: i.Region, Appliance: *i.Appliance, ClientURL: "https://" + a.client, FillURL: a.fill,
+		Site: *i.Site, Region: i.Region, Appliance: *i.Appliance, ClientURL: "https://" + a.client, FillURL: a.fill, Plain: plain, PlainURL: a.plain,
 		Control: s.pick(i.Region), Dial: s.dial, Key: s.key, Tel: a.tel, Timing: s.topo.Timing, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 	})
 	if err != nil {

@@ -79,6 +79,7 @@ func TestServe(t *testing.T) {
 	t.Run("ranges", func(t *testing.T) { testRanges(t, s, embedded, asset) })
 	t.Run("headers", func(t *testing.T) { testHeaders(t, s, embedded, asset) })
 	t.Run("tokens", func(t *testing.T) { testTokens(t, s, exchange, embedded, asset) })
+	t.Run("plain", func(t *testing.T) { testPlain(t, s, exchange, embedded, asset) })
 	t.Run("fill side", func(t *testing.T) { testFillSide(t, s, embedded, asset) })
 	t.Run("proxy protocol", func(t *testing.T) { testProxyProtocol(t, s, embedded, asset) })
 	t.Run("trace", func(t *testing.T) { testTrace(t, s, embedded, asset) })
@@ -238,6 +239,37 @@ func testTokens(t *testing.T, s *site, exchange, embedded *appliance, asset *pb.
 				t.Errorf("problem %s (%v), want reason %q", body, err, c.reason)
 			}
 		})
+	}
+}
+
+// testPlain asks without TLS and without a PROXY header, as a browser on the
+// lab's machine does: it is the client that its URL was signed for.
+func testPlain(t *testing.T, s *site, exchange, embedded *appliance, asset *pb.Asset) {
+	browser := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for _, c := range []struct {
+		name   string
+		a      *appliance
+		client string
+		status int
+	}{
+		{"a client of the ISP", embedded, insider, 200},
+		{"a client of none", embedded, "192.0.2.9", 403},
+		{"a client of none, at the exchange", exchange, "192.0.2.9", 200},
+	} {
+		tok := s.key.Sign(token.URL, token.Claims{Title: asset.TitleId, Client: c.client, Session: "s-1"}, time.Now(), time.Hour)
+		url := fmt.Sprintf("%s/%s/t/%s/3/v0.mp4", c.a.plain, tok, asset.TitleId)
+		resp, body := get(t, browser, "GET", url, "Range", "bytes=0-9")
+		if want := s.body(asset, 0)[:10]; c.status == 200 && (resp.StatusCode != 206 || !bytes.Equal(body, want)) {
+			t.Errorf("%s: %s, %q, want %q", c.name, resp.Status, body, want)
+		} else if c.status != 200 && resp.StatusCode != c.status {
+			t.Errorf("%s: %s, want %d", c.name, resp.Status, c.status)
+		}
+		if resp.Header.Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("%s: pages may not read it", c.name)
+		}
+	}
+	if resp, _ := get(t, browser, "GET", embedded.plain+"/x/t/"+asset.TitleId+"/3/v0.mp4"); resp.StatusCode != 403 {
+		t.Errorf("without a token: %s", resp.Status)
 	}
 }
 

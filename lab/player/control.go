@@ -121,14 +121,20 @@ func (c *control) call(ctx context.Context, attempts int, method, path, key stri
 		if err == nil || !again || attempt >= attempts || refused >= refusals || ctx.Err() != nil {
 			return header, err
 		}
-		c.turn.Add(1)
-		c.transport.CloseIdleConnections()
-		c.names.forget(c.host)
+		c.turnAway()
 		if serr := sleep(ctx, wait/2+rand.N(wait)); serr != nil {
 			return nil, errors.Join(serr, err)
 		}
 		wait = min(2*wait, c.waitMax)
 	}
+}
+
+// turnAway has the next attempt go to another endpoint, which DNS is asked for
+// again.
+func (c *control) turnAway() {
+	c.turn.Add(1)
+	c.transport.CloseIdleConnections()
+	c.names.forget(c.host)
 }
 
 // once makes one attempt; again says that another may help.

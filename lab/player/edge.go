@@ -10,7 +10,8 @@ import (
 
 // Edge is a client's way to the public API without a play: the same DNS, WAN,
 // client address and TLS. It is an http.RoundTripper for requests to any host,
-// which all go to the public API's; nothing is tried twice, except to connect.
+// which all go to the public API's. Nothing is tried twice, except to connect,
+// but after a failure the next request looks for the API anew, and elsewhere.
 type Edge struct {
 	s *session
 }
@@ -31,6 +32,9 @@ func (e *Edge) RoundTrip(r *http.Request) (*http.Response, error) {
 	out := r.Clone(r.Context())
 	out.URL.Scheme, out.URL.Host, out.Host = "https", hostDiscovery, hostDiscovery
 	resp, err := e.s.finding.client.Transport.RoundTrip(out)
+	if r.Context().Err() == nil && (err != nil || resp.StatusCode >= http.StatusInternalServerError) {
+		e.s.finding.turnAway()
+	}
 	if err != nil {
 		return nil, &services.Error{Op: r.Method + " " + r.URL.Path, Kind: services.Unavailable, Msg: "the public API cannot be reached", Err: err, Remedy: "flix lab status shows what runs"}
 	}

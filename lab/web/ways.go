@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 
@@ -61,6 +62,9 @@ func newWays(c Config) *ways {
 		},
 		// Pages must not keep what was true a moment ago.
 		ModifyResponse: func(r *http.Response) error {
+			if r.StatusCode >= http.StatusInternalServerError {
+				c.Warn("%s %s: %s %s by %s\n", r.Request.Method, shown(r.Request.URL.Path), r.Status, r.Header.Get("X-Flix-Status"), r.Header.Get("X-Flix-Gateway"))
+			}
 			if r.Header.Get("Cache-Control") == "" {
 				r.Header.Set("Cache-Control", "no-store")
 			}
@@ -88,11 +92,7 @@ func (w *ways) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 // is that of the browser's request.
 func (w *ways) RoundTrip(r *http.Request) (*http.Response, error) {
 	region, _ := r.Context().Value(regionKey{}).(string)
-	way, err := w.way(region)
-	if err != nil {
-		return nil, err
-	}
-	return way.RoundTrip(r)
+	return insist(func() (http.RoundTripper, error) { return w.way(region) }, r)
 }
 
 // regionKey is the context key of the region that a request's viewer is near.
@@ -132,6 +132,8 @@ func (w *ways) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// The daemon lists them in any order.
+	slices.SortFunc(world.Ports, func(a, b control.PortRange) int { return a.First - b.First })
 	w.mu.Lock()
 	same := reflect.DeepEqual(w.world, world)
 	var old map[string]API

@@ -8,8 +8,8 @@ import (
 
 // DASH writes the title's MPEG-DASH presentation (ISO/IEC 23009-1): one
 // adaptation set per kind. A track with a segment index box is one self-
-// contained representation that points at it; otherwise every segment is
-// listed as a byte range with an explicit timeline. Equal indexes give equal
+// contained representation that points at it; otherwise, and where the
+// presentation is steered, every segment is listed as a byte range with an explicit timeline. Equal indexes give equal
 // bytes.
 func (x Index) DASH() []byte { return x.dash(Steering{}) }
 
@@ -18,7 +18,7 @@ func (x Index) dash(st Steering) []byte {
 	longest, profile := uint64(0), "urn:mpeg:dash:profile:isoff-on-demand:2011"
 	for _, t := range x.Tracks {
 		longest = max(longest, t.maxSegmentMS())
-		if t.Sidx.Size == 0 {
+		if listed(st, t) {
 			profile = "urn:mpeg:dash:profile:isoff-main:2011"
 		}
 	}
@@ -34,7 +34,7 @@ func (x Index) dash(st Steering) []byte {
 		}
 		fmt.Fprintf(&b, "  <AdaptationSet id=\"%d\" contentType=\"%s\" mimeType=\"%s/mp4\" segmentAlignment=\"true\" startWithSAP=\"1\">\n", i, kind, kind)
 		for _, t := range tracks {
-			writeRepresentation(&b, t)
+			writeRepresentation(&b, t, listed(st, t))
 		}
 		b.WriteString("  </AdaptationSet>\n")
 	}
@@ -42,13 +42,19 @@ func (x Index) dash(st Steering) []byte {
 	return b.Bytes()
 }
 
-func writeRepresentation(b *bytes.Buffer, t Track) {
+// listed says whether a track's segments are listed one by one. Steered ones
+// are: a player that reads a segment index keeps to the place that it came from
+// (and Shaka Player 5.2 takes offsets wrongly if the order of the places changes
+// while it reads the index).
+func listed(st Steering, t Track) bool { return t.Sidx.Size == 0 || len(st.Pathways) > 0 }
+
+func writeRepresentation(b *bytes.Buffer, t Track, list bool) {
 	fmt.Fprintf(b, "   <Representation id=\"%s\" codecs=\"%s\" bandwidth=\"%d\"", escapeXML(t.ID), escapeXML(t.Codecs), t.peakBPS())
 	if t.Kind == KindVideo {
 		fmt.Fprintf(b, " width=\"%d\" height=\"%d\"", t.Width, t.Height)
 	}
 	fmt.Fprintf(b, ">\n    <BaseURL>%s</BaseURL>\n", escapeXML(t.Path))
-	if t.Sidx.Size > 0 {
+	if !list {
 		fmt.Fprintf(b, "    <SegmentBase indexRange=\"%d-%d\" indexRangeExact=\"true\">\n     <Initialization range=\"0-%d\"/>\n    </SegmentBase>\n   </Representation>\n",
 			t.Sidx.Offset, t.Sidx.Offset+t.Sidx.Size-1, t.Init.Size-1)
 		return
@@ -78,7 +84,7 @@ func writeSegmentList(b *bytes.Buffer, t Track) {
 	}
 	b.WriteString("     </SegmentTimeline>\n")
 	for _, s := range t.Segments {
-		fmt.Fprintf(b, "     <SegmentURL mediaRange=\"%d-%d\"/>\n", s.Offset, s.Offset+s.Size-1)
+		fmt.Fprintf(b, "     <SegmentURL media=\"%s\" mediaRange=\"%d-%d\"/>\n", escapeXML(t.Path), s.Offset, s.Offset+s.Size-1)
 	}
 	b.WriteString("    </SegmentList>\n")
 }

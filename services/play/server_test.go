@@ -48,6 +48,10 @@ type world struct {
 	release   *licensepb.ReleaseRequest
 	suspect   *cachecontrolpb.SuspectRequest
 	cache     map[string][]byte
+	// index is the title's, sum its SHA-256, and fill where it is read.
+	index []byte
+	sum   []byte
+	fill  string
 }
 
 func (w *world) breaks(method string, err error) {
@@ -74,7 +78,7 @@ func (w *world) Authorize(_ context.Context, r *playbackpb.AuthorizeRequest) (*p
 
 func (w *world) Profiles(_ context.Context, r *playbackpb.ProfilesRequest) (*playbackpb.ProfilesReply, error) {
 	return &playbackpb.ProfilesReply{
-		TitleId: r.GetTitleId(), Version: 3, DurationMs: 30_000, IndexPath: "index.json", IndexSha256: []byte{1, 2}, DashPath: "manifest.mpd", HlsPath: "master.m3u8",
+		TitleId: r.GetTitleId(), Version: 3, DurationMs: 30_000, IndexPath: "index.json", IndexSha256: w.sum, DashPath: "manifest.mpd", HlsPath: "master.m3u8",
 		Profiles: []*playbackpb.Profile{video("v1", 180), video("v2", 480), video("v3", 1080), {Id: "a1", Kind: "audio", Path: "a1.mp4"}},
 	}, w.call("Profiles", nil)
 }
@@ -106,7 +110,7 @@ func (w *world) Release(_ context.Context, r *licensepb.ReleaseRequest) (*licens
 
 func (w *world) Rank(_ context.Context, r *steeringpb.RankRequest) (*steeringpb.RankReply, error) {
 	return &steeringpb.RankReply{Version: 3, Candidates: []*steeringpb.Candidate{
-		{Appliance: "us-east/isp-1/oca/1", Site: "isp-1", Kind: "isp", Url: "https://oca-1-isp-1.oc.flix.test:1234"},
+		{Appliance: "us-east/isp-1/oca/1", Site: "isp-1", Kind: "isp", Url: "https://oca-1-isp-1.oc.flix.test:1234", PlainUrl: "http://oca-1-isp-1.localhost:2234", FillUrl: w.fill},
 		{Appliance: "us-east/ix/oca/1", Site: "ix", Kind: "exchange", Url: "https://oca-1-ix.oc.flix.test:1235/", Rank: 1},
 	}}, w.call("Rank", func() { w.rank = r })
 }
@@ -156,7 +160,7 @@ func start(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{key: key, fail: map[string]error{}, cache: map[string][]byte{}}
+	w := &world{key: key, sum: []byte{1, 2}, fail: map[string]error{}, cache: map[string][]byte{}}
 	rpc, ln := listen(), listen()
 	gs := grpc.NewServer(telemetry.Discard().ServerOptions()...)
 	playbackpb.RegisterPlaybackServer(gs, w)
@@ -243,6 +247,10 @@ func TestStart(t *testing.T) {
 		t.Fatalf("%+v", p)
 	}
 	license, appliances, trace := got.License, got.Appliances, got.TraceID
+	if want := (Stock{got.Stock.DASH, strings.Replace(got.Stock.DASH, fileDASH, fileHLS, 1), strings.Replace(got.Stock.DASH, fileDASH, fileSteering, 1)}); got.Stock != want || !strings.HasPrefix(got.Stock.DASH, PathStock) {
+		t.Errorf("for stock players: %+v", got.Stock)
+	}
+	got.Stock = Stock{}
 	if got.LicenseExpires.Before(time.Now()) || trace == "" {
 		t.Errorf("licence expires %v, trace %q", got.LicenseExpires, trace)
 	}

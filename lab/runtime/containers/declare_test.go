@@ -58,8 +58,8 @@ func TestPublished(t *testing.T) {
 			got[i.Role] = append(got[i.Role], p.String())
 		}
 	}
-	if len(got) != 3 || len(got[topology.RoleDNS]) != 2 || len(got[topology.RoleELB]) != 4 || len(got[topology.RoleOCA]) != 6 {
-		t.Errorf("published: %v; want DNS (tcp and udp), two ports of each ELB and one of each appliance", got)
+	if len(got) != 3 || len(got[topology.RoleDNS]) != 2 || len(got[topology.RoleELB]) != 4 || len(got[topology.RoleOCA]) != 12 {
+		t.Errorf("published: %v; want DNS (tcp and udp), two ports of each ELB and of each appliance", got)
 	}
 }
 

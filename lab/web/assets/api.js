@@ -1,10 +1,5 @@
-// The public API, as every client of the lab sees it. A call that could not be
-// served is tried again for a while: a region that dies takes its connections
-// with it, and the next try goes to another.
-
-const patience = 12000; // milliseconds
-const firstWait = 100;
-const longestWait = 2000;
+// The public API, as every client of the lab sees it. What could not be served
+// is tried again behind this page, as client programs of the lab do.
 
 // Problem is what the API says when it refuses.
 export class Problem extends Error {
@@ -15,8 +10,6 @@ export class Problem extends Error {
     this.reason = body.reason;
   }
 }
-
-const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 export class API {
   // near is the region that the viewer lives near.
@@ -38,21 +31,6 @@ export class API {
   }
 
   async call(method, path, body) {
-    const until = Date.now() + patience;
-    for (let wait = firstWait; ; wait = Math.min(2 * wait, longestWait)) {
-      let failed;
-      try {
-        return await this.once(method, path, body);
-      } catch (e) {
-        failed = e;
-      }
-      const final = failed instanceof Problem && failed.status < 500;
-      if (final || Date.now() + wait > until) throw failed;
-      await sleep(wait * (0.5 + Math.random()));
-    }
-  }
-
-  async once(method, path, body) {
     const headers = { Accept: "application/json" };
     if (this.token) headers.Authorization = `Bearer ${this.token}`;
     if (body !== undefined) headers["Content-Type"] = "application/json";

@@ -67,6 +67,7 @@ const watch = guarded(async (title) => {
   byId("now-playing").textContent = title.name;
   byId("overlay").replaceChildren();
   byId("watch").hidden = false;
+  byId("watch").after(byId("lab")); // the map beside what it tells of
   byId("watch").scrollIntoView({ block: "start" });
   byId("video").setAttribute("aria-label", title.name);
   byId("video").focus({ preventScroll: true });
@@ -127,6 +128,7 @@ byId("close").addEventListener("click", guarded(async () => {
   const id = play?.title.id;
   await closePlay();
   byId("watch").hidden = true;
+  byId("main").append(byId("lab"));
   document.querySelector(`[data-title="${CSS.escape(id ?? "")}"]`)?.focus();
 }));
 

@@ -41,6 +41,7 @@ export class LabMap {
     this.lines = drawn("g");
     const svg = drawn("svg", { viewBox: `0 0 ${this.columns * cell.width + 12} ${rows * cell.height + 12}`, role: "img", "aria-labelledby": "lab-title", "aria-describedby": "lab-words" });
     this.world.regions.forEach((r, i) => svg.append(this.region(r, 12 + (i % this.columns) * cell.width, 12 + Math.floor(i / this.columns) * cell.height)));
+    svg.style.maxWidth = `${1.25 * (this.columns * cell.width + 12)}px`; // text stays of the page's size
     svg.append(this.lines);
     byId("map").replaceChildren(svg);
   }
@@ -60,7 +61,7 @@ export class LabMap {
   site(r, s, x, y, width, height) {
     const g = drawn("g", {}, drawn("rect", { x, y, width, height, rx: 5, class: "site" }),
       drawn("text", { x: x + 8, y: y + height / 2 + 4 }, s.name));
-    this.spots.set(s.name, { x: x + 4, y: y + height / 2 });
+    this.spots.set(s.name, { x: x + 4, y: y + height - 4 }); // its viewers, clear of its name
     for (let n = 1; n <= s.appliances; n++) {
       const name = `${r.name}/${s.name}/oca/${n}`;
       const at = { x: x + width - (s.appliances - n + 1) * (box + 8), y: y + (height - box) / 2 };

@@ -15,13 +15,13 @@ function size(bytes) {
 
 // facts of a play: id, what it is called, what it is.
 function facts(p) {
-  const r = p.rung();
+  const r = p.rung;
   return [
     ["state", "State", p.error ?? p.state],
     ["appliance", "Appliance", p.appliance ? short(p.appliance.name) : "–"],
     ["site", "Site", p.appliance ? [p.appliance.site, kinds[p.appliance.kind]].filter(Boolean).join(", ") : "–"],
     ["region", "API region", p.region ?? "–"],
-    ["rung", "Rung", r ? `${p.track ?? ""} ${r.height}p, ${rate(r.videoBandwidth ?? r.bandwidth)}`.trim() : "–"],
+    ["rung", "Rung", r ? `${r.id}, ${r.height}p, ${rate(1000 * r.kbps)}` : "–"],
     ["buffer", "Buffer", `${p.bufferS().toFixed(1)} s`],
     ["bandwidth", "Bandwidth", p.bandwidth() ? rate(p.bandwidth()) : "–"],
     ["received", "Received", size(p.bytes)],

@@ -13,13 +13,15 @@ const retries = (world) => ({
 
 const settings = (world, session, title) => ({
   manifest: { retryParameters: retries(world) },
-  streaming: { bufferingGoal: world.buffer_s, rebufferingGoal: 0.5, retryParameters: retries(world) },
+  streaming: { bufferingGoal: world.buffer_s, rebufferingGoal: 2, retryParameters: retries(world) },
   abr: { useNetworkInformation: false, defaultBandwidthEstimate: 1e6, switchInterval: 2 },
   cmcd: { enabled: true, useHeaders: false, sessionId: session, contentId: title },
 });
 
-// recovery is how long to wait before the player is asked to go on, milliseconds.
+// recovery is how long to wait before the player is asked to go on, milliseconds,
+// and lives how often a play may be loaded anew where it stopped.
 const recovery = 250;
+const lives = 3;
 
 export class Play {
   // changed is called with the play whenever something about it is new.
@@ -30,6 +32,8 @@ export class Play {
     this.rebufferS = 0;
     this.switches = 0;
     this.bytes = 0;
+    this.reloads = 0;
+    this.troubles = []; // what the player complained of last, for the console
     this.reported = { bytes: 0, sequence: 0 };
     this.state = "starting";
     this.started = performance.now();
@@ -45,10 +49,14 @@ export class Play {
     this.player = new Player();
     await this.player.attach(this.video);
     this.player.configure(settings(this.world, this.session, this.title.id));
-    this.player.configure("streaming.failureCallback", (_) => this.recover());
-    this.player.getNetworkingEngine().registerResponseFilter((type, response, context) => this.received(type, response, context));
+    this.player.configure("streaming.failureCallback", (why) => this.recover(why));
+    this.player.getNetworkingEngine().registerResponseFilter((type, response) => this.received(type, response));
     this.listen();
-    await this.player.load(new URL(this.api.url(this.answer.stock[this.format]), location.href).href, this.answer.position_s || undefined);
+    await this.load(this.answer.position_s);
+  }
+
+  async load(position) {
+    await this.player.load(new URL(this.api.url(this.answer.stock[this.format]), location.href).href, position || undefined);
     if (this.ended) return; // closed meanwhile
     await this.video.play().catch(() => {}); // a browser that wants a click first: the controls are there
   }
@@ -67,15 +75,17 @@ export class Play {
   }
 
   // received notes where a segment came from.
-  received(type, response, context) {
+  received(type, response) {
     const { RequestType } = globalThis.shaka.net.NetworkingEngine;
     if (type !== RequestType.SEGMENT) return;
     this.bytes += response.data.byteLength;
     const at = applianceAt(response.uri, this.answer.appliances);
-    if (!at || context?.stream?.type === "audio") return;
+    const file = new URL(response.uri).pathname.split("/").at(-1);
+    const stream = this.answer.streams.find((s) => s.path === file);
+    if (!at || stream?.kind !== "video") return;
     if (this.appliance && this.appliance.name !== at.name) this.switches++;
     this.appliance = at;
-    this.track = /([^/]+)\.[a-z0-9]+$/i.exec(new URL(response.uri).pathname)?.[1];
+    this.rung = stream; // what was fetched last; what is shown follows within the buffer
     this.changed(this);
   }
 
@@ -93,10 +103,11 @@ export class Play {
     this.changed(this);
   }
 
-  // waiting counts a stall: not before the start, not while seeking, not at the end.
+  // waiting counts a stall: not before the start, not while seeking, not at the
+  // end; and not with media at hand, when it is the machine that is too slow.
   waiting() {
     const v = this.video;
-    if (this.state !== "playing" || v.seeking || v.ended || v.duration - v.currentTime < 0.25) return;
+    if (this.state !== "playing" || v.seeking || v.ended || v.duration - v.currentTime < 0.25 || this.bufferS() > 0.5) return;
     this.rebuffers++;
     this.waitingSince = performance.now();
     this.state = "waiting";
@@ -104,19 +115,35 @@ export class Play {
   }
 
   // recover lets the player try again: every appliance it knew failed.
-  recover() {
+  recover(why) {
+    this.trouble("streaming", why);
     if (this.ended) return;
     setTimeout(() => { if (!this.ended) this.player.retryStreaming(); }, recovery);
   }
 
-  failed(why) {
+  trouble(where, why) {
+    this.troubles.push(`${this.video.currentTime.toFixed(1)} s: ${where}: Shaka error ${why.code} ${why.data?.map(String).join(" ").slice(0, 300) ?? ""}`);
+    if (this.troubles.length > 20) this.troubles.shift();
+  }
+
+  // failed begins anew where the player gave up, with what the play API says now.
+  async failed(why) {
+    this.trouble("player", why);
+    if (this.ended) return;
+    if (this.reloads++ < lives) {
+      try {
+        const position = this.video.currentTime;
+        const asked = { session_id: this.session, title_id: this.title.id, license: this.answer.license };
+        this.answer = { ...await this.api.post("/play/renew", asked), position_s: position };
+        await this.load(position);
+        return;
+      } catch {
+        // it says below what was wrong in the first place
+      }
+    }
     this.error = `The player gave up (Shaka error ${why.code}).`;
     this.report("error", this.error);
     this.changed(this);
-  }
-
-  rung() {
-    return this.player?.getVariantTracks().find((t) => t.active);
   }
 
   // bufferS is the media ahead of the position, in seconds.
@@ -138,7 +165,7 @@ export class Play {
     this.reported.bytes = this.bytes;
     const body = {
       session_id: this.session, title_id: this.title.id, kind, sequence: ++this.reported.sequence, position_s: this.video.currentTime,
-      appliance: this.appliance?.name, bytes, rung: this.track, rebuffer_s: this.rebufferS, error, device: "web",
+      appliance: this.appliance?.name, bytes, rung: this.rung?.id, rebuffer_s: this.rebufferS, error, device: "web",
     };
     if (kind === "stop") body.license = this.answer.license;
     return this.api.post("/play/report", body).catch(() => {}); // the next one says the same, and more
