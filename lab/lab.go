@@ -47,6 +47,8 @@ type Lab struct {
 	// verb is held by the verb that changes the lab; busy names it.
 	verb sync.Mutex
 	busy string
+	// rising says that the verb is an up.
+	rising atomic.Bool
 	// busyCtx ends when the client of that verb goes away.
 	busyCtx context.Context
 	// ending says that the lab is being taken down: no other verb begins a step.
@@ -63,6 +65,8 @@ type Lab struct {
 	moves  []control.Failover
 	// warming is how far the zones are that are being warmed, by REGION/ZONE.
 	warming map[string]evcache.Warmed
+	// owed are the properties that instances have not heard of, by id and name.
+	owed map[string]map[string]struct{}
 }
 
 var _ control.Engine = (*Lab)(nil)

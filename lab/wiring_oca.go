@@ -20,6 +20,8 @@ func buildOCA(u *unit) (services.Unit, error) {
 		Dir: u.spec.Dir, ID: services.ApplianceID(u.spec.ID), Site: *u.spec.Site, Region: u.spec.Region, Appliance: *u.spec.Appliance,
 		ClientURL: "https://" + hostPort(applianceHost(u.spec.Instance), u.spec.PortNumbers[topology.PortClient]),
 		FillURL:   "http://" + u.spec.Addr(topology.PortFill),
+		Plain:     u.ls.TCP[topology.PortPlain],
+		PlainURL:  "http://" + hostPort(plainHost(u.spec.Instance), u.spec.PortNumbers[topology.PortPlain]),
 		Control:   u.nearestCacheControl(), Dial: u.dial(), Key: u.world.key, Tel: u.tel, Timing: u.timing(), TrustedProxies: u.world.Peers,
 	})
 }

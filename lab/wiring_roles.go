@@ -407,7 +407,7 @@ func buildPlay(u *unit) (services.Unit, error) {
 		License:      licensepb.NewLicenseClient(conns[topology.RoleLicense]),
 		Steering:     steeringpb.NewSteeringClient(conns[topology.RoleSteering]),
 		CacheControl: cachecontrolpb.NewCacheControlClient(conns[topology.RoleCacheControl]),
-		Cache:        cache, Key: u.world.key,
+		Cache:        cache, Key: u.world.key, Dial: u.dial(),
 	})
 }
 
@@ -473,6 +473,14 @@ func buildDNS(u *unit) (services.Unit, error) {
 // applianceHost is the DNS name of an appliance.
 func applianceHost(i topology.Instance) string {
 	return fmt.Sprintf("oca-%d-%s.oc.flix.test", i.Number, strings.ToLower(i.Zone))
+}
+
+// plainHost is an appliance's name for browsers on this machine, where it is
+// published: names under localhost mean loopback (RFC 6761, 6.3), and browsers
+// know that by themselves. Each appliance has a name of its own, since players
+// give a host up, not a port.
+func plainHost(i topology.Instance) string {
+	return fmt.Sprintf("oca-%d-%s.localhost", i.Number, strings.ToLower(i.Zone))
 }
 
 func hostPort(host string, port int) string { return net.JoinHostPort(host, fmt.Sprint(port)) }

@@ -104,6 +104,10 @@ func (e *Edge) Handle(o Operation, answer func(r *http.Request) (any, error)) {
 			w.WriteHeader(http.StatusNoContent)
 		default:
 			e.count(o.Pattern, http.StatusOK)
+			if c, ok := v.(Content); ok {
+				c.write(w)
+				return
+			}
 			telemetry.WriteJSON(w, http.StatusOK, v)
 		}
 	})
