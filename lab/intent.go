@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
+	"github.com/flix-lab/flix/lab/autoscale"
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/topology"
 )
@@ -35,6 +37,15 @@ type intent struct {
 	// Tables are the versions of the gateways' routing table, the oldest first;
 	// none while it is the built-in one.
 	Tables []routeTable `json:"tables,omitempty"`
+	// Grown are the extra instances that the autoscaler added.
+	Grown map[string]bool `json:"grown,omitempty"`
+	// Policies of the autoscaler, by region and role.
+	Policies map[string]map[topology.Role]autoscale.Policy `json:"policies,omitempty"`
+	// IdleStop is how long nobody may ask for anything before the lab stops; 0
+	// is never.
+	IdleStop time.Duration `json:"idle_stop,omitempty"`
+	// Watching says that a sick region is to be evacuated.
+	Watching bool `json:"watching,omitempty"`
 	// Moving is the evacuation in progress, for resumption after a crash.
 	Moving *moving `json:"moving,omitempty"`
 }

@@ -58,6 +58,8 @@ type Lab struct {
 	squeezing   sync.Mutex
 	stopSqueeze atomic.Pointer[context.CancelFunc]
 
+	scaler scaler
+
 	mu     sync.Mutex // guards what follows, and busy
 	intent *intent
 	secret secrets
@@ -67,6 +69,8 @@ type Lab struct {
 	warming map[string]evcache.Warmed
 	// owed are the properties that instances have not heard of, by id and name.
 	owed map[string]map[string]struct{}
+	// symptoms are what the sentinel saw last.
+	symptoms []control.Symptom
 }
 
 var _ control.Engine = (*Lab)(nil)

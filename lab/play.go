@@ -1,16 +1,22 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"net"
+	"net/http"
 	"strconv"
 	"time"
+
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/lab/player"
 	"github.com/flix-lab/flix/lab/wan"
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/signup"
 	"github.com/flix-lab/flix/services/telemetry"
 )
 
@@ -64,6 +70,51 @@ func NewViewer(w control.World, observe func(PlayProgress)) (*Viewer, error) {
 	}
 	return &Viewer{p: p, tel: tel}, nil
 }
+
+// NewFleetViewer builds a viewer for many plays at once: it records no spans.
+func NewFleetViewer(w control.World) (*Viewer, error) {
+	v, err := NewViewer(w, nil)
+	if err != nil {
+		return nil, err
+	}
+	v.tel.Tracer = noop.NewTracerProvider().Tracer("player")
+	return v, nil
+}
+
+// SignUp makes a member of the lab, on the plan that allows many streams. One
+// that is there already is as good.
+func (v *Viewer) SignUp(ctx context.Context, email, password, country string) error {
+	edge, err := v.p.Edge(PlayOptions{})
+	if err != nil {
+		return err
+	}
+	defer edge.Close()
+	body, err := json.Marshal(signup.SignupRequest{Key: "viewer-" + email, Email: email, Name: "Viewer", Password: password, Plan: fleetPlan, Country: country})
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://api.flix.test"+signup.PathSignup, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := edge.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode < http.StatusMultipleChoices || resp.StatusCode == http.StatusConflict {
+		return nil
+	}
+	var p services.Problem
+	if err := json.NewDecoder(resp.Body).Decode(&p); err != nil {
+		return services.Errorf(services.KindFromHTTP(resp.StatusCode), "sign %s up: the answer is %s", email, resp.Status)
+	}
+	return services.Wrap("sign "+email+" up", p.Err())
+}
+
+// fleetPlan allows every device and any number of streams.
+const fleetPlan = "lab"
 
 // Play plays one title; the report is meaningful beside an error too.
 func (v *Viewer) Play(ctx context.Context, o PlayOptions) (PlayReport, error) {

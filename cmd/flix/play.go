@@ -125,7 +125,7 @@ func runPlay(ctx context.Context, a *app, o playOptions) error {
 	rep, err := viewer.Play(ctx, o.o)
 	view.Close()
 	if rep.TraceID != "" {
-		record(client, viewer, rep, err)
+		recordPlay(client, viewer, rep, err)
 	}
 	if o.out.machine() && rep.SessionID != "" {
 		if perr := o.out.print(a, rep); perr != nil {
@@ -150,9 +150,9 @@ func (o playOptions) places(t topology.Topology) error {
 	return nil
 }
 
-// record hands the play to the lab's event log and its traces; the play was
+// recordPlay hands the play to the lab's event log and its traces; the play was
 // what mattered, so a daemon that is gone is no failure.
-func record(client *control.Client, v *lab.Viewer, rep lab.PlayReport, err error) {
+func recordPlay(client *control.Client, v *lab.Viewer, rep lab.PlayReport, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	e := control.Event{Kind: "play.done", Subject: rep.TitleID, Text: fmt.Sprintf("%s played %.0f s near %s, %d rebuffers", rep.TitleID, rep.SecondsPlayed, rep.ISP, rep.Rebuffers),

@@ -37,6 +37,7 @@ var reasonExits = map[string]int{
 	services.ReasonNoFFmpeg:       31,
 	lab.ReasonDiffers:             32,
 	services.ReasonDataLost:       33,
+	lab.ReasonVerdict:             34,
 }
 
 const exitHelp = `Every command ends with one of these codes:
@@ -63,6 +64,7 @@ const exitHelp = `Every command ends with one of these codes:
   31   ffmpeg is not on PATH
   32   the lab is not as it is wanted: flix lab diff shows where
   33   a write that was acknowledged globally, or in SQL, is lost
+  34   the verdict of a load does not hold
   130  interrupted
 
 flix lab exec ends with the code of the command it ran.`
@@ -166,8 +168,8 @@ breaks it on purpose to measure what viewers feel.`,
 		}
 	}
 	add("lab", newLabCmd(a))
-	add("watch", newPlayCmd(a), newOpenCmd(a), newTitleCmd(a), newTraceCmd(a), newAPICmd(a), newSteerCmd(a), newTopCmd(a), newEventsCmd(a))
-	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a), newImagesCmd(a), newABRCmd(a), newCacheCmd(a), newRegistryCmd(a), newGatewayCmd(a), newCommandCmd(a))
+	add("watch", newPlayCmd(a), newOpenCmd(a), newTitleCmd(a), newTraceCmd(a), newAPICmd(a), newSteerCmd(a), newTopCmd(a), newEventsCmd(a), newLoadCmd(a))
+	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a), newImagesCmd(a), newABRCmd(a), newCacheCmd(a), newRegistryCmd(a), newGatewayCmd(a), newCommandCmd(a), newReportCmd(a), newScaleCmd(a))
 	root.AddCommand(newVersionCmd(a), newDaemonCmd(a), newHostCmd(a), newServeCmd(a), newVolumeCmd(a), newManCmd(a), &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitHelp})
 	for _, c := range notBuilt() {
 		root.AddCommand(c)
@@ -179,10 +181,7 @@ breaks it on purpose to measure what viewers feel.`,
 func notBuilt() []*cobra.Command {
 	var out []*cobra.Command
 	for verb, short := range map[string]string{
-		"chaos":  "Faults and experiments",
-		"load":   "Fleets of players",
-		"scale":  "Autoscaling policies",
-		"report": "Reports of evacuations and experiments",
+		"chaos": "Faults and experiments",
 	} {
 		out = append(out, &cobra.Command{
 			Use: verb, Short: short + " (not built yet)", Hidden: true, DisableFlagParsing: true,

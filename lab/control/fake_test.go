@@ -28,6 +28,20 @@ type fakeEngine struct {
 	spans []Span
 }
 
+func (*fakeEngine) FailoverWatch(context.Context) (FailoverWatch, error) {
+	return FailoverWatch{}, nil
+}
+
+func (*fakeEngine) SetFailoverWatch(context.Context, FailoverWatchRequest) (FailoverWatch, error) {
+	return FailoverWatch{}, nil
+}
+
+func (*fakeEngine) Vitals(context.Context) ([]Vitals, error) { return nil, nil }
+
+func (*fakeEngine) Scale(context.Context) (Scale, error) { return Scale{}, nil }
+
+func (*fakeEngine) SetScale(context.Context, ScaleRequest) (Scale, error) { return Scale{}, nil }
+
 func (f *fakeEngine) called(what string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

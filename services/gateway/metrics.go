@@ -115,7 +115,7 @@ func (s *Server) countDone(ex *Exchange) {
 	}
 	took := ex.looked
 	s.metrics.answered(rc, ex.Response.Status, region, ex.ProxiedFrom != "", took)
-	s.edge.answered(ex.ProxiedFrom != "", ex.Received.Add(took), took)
+	s.edge.answered(ex.ProxiedFrom != "", ex.Response.Status, ex.Received.Add(took), took)
 }
 
 // chainCollector exposes what the filters count themselves, so that a run

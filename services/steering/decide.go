@@ -2,6 +2,7 @@ package steering
 
 import (
 	"cmp"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"time"
@@ -32,12 +33,13 @@ func (a nearness) compare(b nearness) int {
 	return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(b.bits, a.bits), cmp.Compare(a.path, b.path), cmp.Compare(a.med, b.med), cmp.Compare(a.far, b.far))
 }
 
-// pick is an appliance of the answer.
+// pick is an appliance of the answer. It is small: picks are moved about while
+// an answer is put in order.
 type pick struct {
-	slot  int
 	score float64
-	near  nearness
-	tier  int // 0 is nearest
+	slot  int32
+	tier  int16 // 0 is nearest
+	class class
 }
 
 // query is one request with what its filters read, and its answer.
@@ -76,33 +78,13 @@ const (
 // table is what decisions read of the routes and the appliances; immutable but
 // for the states.
 type table struct {
-	routes routes
-	apps   []*appliance // by slot; nil is gone
-	lots   []lot        // by slot, beside one another: most of a decision reads them
-	states states
+	routes  routes
+	apps    []*appliance // by slot; nil is gone
+	present slotSet      // the slots that are not
+	lots    []lot        // by slot, beside one another: most of a decision reads them
+	states  states
 	// exchanges are the appliances at exchanges, a group for each region.
 	exchanges []*group
-}
-
-// seen is a set of slots on the stack; those beyond it are kept in a map.
-type seen struct {
-	low  [64]uint64
-	high map[int]bool
-}
-
-func (s *seen) add(slot int) (fresh bool) {
-	if slot < 64*len(s.low) {
-		w, b := slot/64, uint64(1)<<(slot%64)
-		fresh = s.low[w]&b == 0
-		s.low[w] |= b
-		return fresh
-	}
-	if s.high == nil {
-		s.high = map[int]bool{}
-	}
-	fresh = !s.high[slot]
-	s.high[slot] = true
-	return fresh
 }
 
 // reach is a group as the client reaches it.
@@ -137,11 +119,7 @@ func (t *table) decide(q *query, p *places, expiryMS int64) {
 			return
 		}
 	}
-	far := make([]reach, 0, 16)
-	for _, g := range t.exchanges {
-		far = append(far, reach{g, nearness{class: transit, far: p.far(region, g.region)}})
-	}
-	slices.SortFunc(far, func(a, b reach) int { return cmp.Or(a.near.compare(b.near), cmp.Compare(a.g.region, b.g.region)) })
+	far := t.beyond(p, region, buf[:0])
 	for i := range far {
 		if i == 0 || far[i].near != far[i-1].near {
 			tier++
@@ -153,11 +131,24 @@ func (t *table) decide(q *query, p *places, expiryMS int64) {
 	}
 }
 
+// beyond lists the exchanges, the nearest to a region first.
+func (t *table) beyond(p *places, region int, out []reach) []reach {
+	for _, g := range t.exchanges {
+		x := reach{g, nearness{class: transit, far: p.far(region, g.region)}}
+		out = append(out, x)
+		for j := len(out) - 1; j > 0 && cmp.Or(x.near.compare(out[j-1].near), cmp.Compare(g.region, out[j-1].g.region)) < 0; j-- {
+			out[j], out[j-1] = out[j-1], out[j]
+		}
+	}
+	return out
+}
+
 // reached lists the groups that announce the client, nearest first, and says in
 // which region the client is.
 func (t *table) reached(q *query, p *places, out []reach) ([]reach, int) {
 	for prefix, o := range t.routes.covering(q.addr) {
-		for _, g := range o.groups {
+		for i := range o.groups {
+			g := &o.groups[i]
 			out = append(out, reach{g, nearness{class: g.class, bits: prefix, path: g.path, med: g.med}})
 		}
 	}
@@ -175,51 +166,73 @@ func (t *table) reached(q *query, p *places, out []reach) ([]reach, int) {
 }
 
 // consider takes what is eligible of a group into the answer, and says whether
-// one of it holds the title.
+// one of it holds the title. Sixty-four appliances at a time it strikes out who
+// is gone, was seen behind a longer prefix, or lacks the title; only what is
+// left is looked at.
 func (t *table) consider(q *query, r *reach, tier int, expiryMS int64, s *seen) (holds bool) {
-	for _, slot := range r.g.slots {
-		if !s.add(slot) {
-			continue // by a longer prefix
-		}
-		l := &t.lots[slot]
-		if l.weight == 0 {
-			continue // gone, its routes not yet
-		}
-		state := t.states.at(slot).Load()
-		has := q.title.holders.has(slot)
-		holds = holds || has
-		v := kept
-		switch {
-		case state&stateOK == 0:
-			v = sick
-		case !q.lenient && q.nowMS-heardOf(state) > expiryMS:
-			v = stale
-		case !has:
-			v = lacking
-		case len(q.exclude) > 0 && slices.Contains(q.exclude, t.apps[slot].id):
-			v = excluded
-		}
-		if q.log != nil {
-			q.log.note(t.apps[slot], r.near, v)
-		}
-		if v == kept {
-			q.take(pick{slot: slot, score: l.draw(q.key, loadOf(state)), near: r.near, tier: tier}, t)
+	if q.log != nil {
+		return t.listen(q, r, tier, expiryMS, s)
+	}
+	for _, x := range r.g.slots {
+		left := s.add(x) & t.present.word(x.word) & q.title.holders.word(x.word)
+		holds = holds || left != 0
+		for ; left != 0; left &= left - 1 {
+			slot := x.word*64 + bits.TrailingZeros64(left)
+			if state := t.states.at(slot).Load(); t.judge(q, slot, state, true, expiryMS) == kept {
+				q.take(pick{slot: int32(slot), score: t.lots[slot].draw(q.key, loadOf(state)), class: r.near.class, tier: int16(tier)}, t)
+			}
 		}
 	}
 	return holds
 }
 
+// listen is consider for somebody who wants to hear of every appliance.
+func (t *table) listen(q *query, r *reach, tier int, expiryMS int64, s *seen) (holds bool) {
+	for _, x := range r.g.slots {
+		for left := s.add(x) & t.present.word(x.word); left != 0; left &= left - 1 {
+			slot := x.word*64 + bits.TrailingZeros64(left)
+			state := t.states.at(slot).Load()
+			has := q.title.holders.has(slot)
+			holds = holds || has
+			v := t.judge(q, slot, state, has, expiryMS)
+			q.log.note(t.apps[slot], r.near, v)
+			if v == kept {
+				q.take(pick{slot: int32(slot), score: t.lots[slot].draw(q.key, loadOf(state)), class: r.near.class, tier: int16(tier)}, t)
+			}
+		}
+	}
+	return holds
+}
+
+// judge is what the filters say of an appliance.
+func (t *table) judge(q *query, slot int, state uint64, has bool, expiryMS int64) verdict {
+	switch {
+	case state&stateOK == 0:
+		return sick
+	case !q.lenient && q.nowMS-heardOf(state) > expiryMS:
+		return stale
+	case !has:
+		return lacking
+	case len(q.exclude) > 0 && slices.Contains(q.exclude, t.apps[slot].id):
+		return excluded
+	}
+	return kept
+}
+
 // take puts a pick in its place among those of its tier, if there is one.
 func (q *query) take(x pick, t *table) {
 	i := q.n
-	for i > 0 && q.picks[i-1].tier == x.tier && t.before(&x, &q.picks[i-1]) {
-		i--
-	}
 	if i == q.want {
-		return
+		if last := &q.picks[i-1]; last.tier != x.tier || !t.before(&x, last) {
+			return
+		}
+		i--
+	} else {
+		q.n++
 	}
-	q.n = min(q.n+1, q.want)
-	copy(q.picks[i+1:q.n], q.picks[i:q.n-1])
+	for ; i > 0 && q.picks[i-1].tier == x.tier && t.before(&x, &q.picks[i-1]); i-- {
+		q.picks[i] = q.picks[i-1]
+	}
 	q.picks[i] = x
 }
 

@@ -88,7 +88,7 @@ func (m *metrics) missed(c cause, near class) { m.misses[c][near].Inc() }
 // kindOf is where a pick stands.
 func (t *table) kindOf(x *pick) kind {
 	switch {
-	case x.near.class == transit:
+	case x.class == transit:
 		return kindTransit
 	case t.apps[x.slot].isp:
 		return kindISP

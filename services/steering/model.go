@@ -58,7 +58,7 @@ type asset struct {
 // title says who holds every file of a title's current version; immutable.
 type title struct {
 	version uint64
-	holders bits
+	holders slotSet
 }
 
 func newModel(s *Server) *model {
@@ -109,9 +109,10 @@ func (m *model) build() {
 // table is what decisions shall read from now on. It costs the number of
 // appliances; the routes are as they were changed one by one.
 func (m *model) table() *table {
-	t := &table{routes: routes{m.router.publish()}, apps: make([]*appliance, len(m.slots)), lots: make([]lot, len(m.slots)), states: m.states}
+	t := &table{routes: routes{m.router.publish()}, apps: make([]*appliance, len(m.slots)), present: make(slotSet, (len(m.slots)+63)/64), lots: make([]lot, len(m.slots)), states: m.states}
 	for _, k := range m.known {
 		t.apps[k.app.slot], t.lots[k.app.slot] = k.app, k.app.lot
+		t.present[k.app.slot/64] |= 1 << (k.app.slot % 64)
 	}
 	byRegion := map[int]*group{}
 	for slot, a := range t.apps {
@@ -125,7 +126,7 @@ func (m *model) table() *table {
 			byRegion[region] = g
 			t.exchanges = append(t.exchanges, g)
 		}
-		g.slots = append(g.slots, slot)
+		g.add(slot)
 	}
 	return t
 }
@@ -168,7 +169,7 @@ func (m *model) appliance(h *ccpb.Hello, old *appliance) *appliance {
 	}
 	a := &appliance{
 		id: h.GetAppliance(), site: h.GetSite(), region: h.GetRegion(), kind: h.GetKind(), url: h.GetClientUrl(), plainURL: h.GetPlainUrl(), fillURL: h.GetFillUrl(),
-		isp: h.GetKind() == string(topology.SiteISP), slot: slot, lot: lot{seed(h.GetAppliance()), max(1, float64(h.GetBandwidthBps()))},
+		isp: h.GetKind() == string(topology.SiteISP), slot: slot, lot: newLot(h.GetAppliance(), max(1, float64(h.GetBandwidthBps()))),
 		routes: make(map[netip.Prefix]route, len(h.GetPrefixes())),
 	}
 	if old != nil {
@@ -339,29 +340,4 @@ func (m *model) gone(id string) {
 	for key := range held {
 		m.mark(key.title, k)
 	}
-}
-
-// bits is an immutable set of small numbers.
-type bits []uint64
-
-func (b bits) has(n int) bool { return n/64 < len(b) && b[n/64]&(1<<(n%64)) != 0 }
-
-func (b bits) with(n int, in bool) bits {
-	out := make(bits, max(len(b), n/64+1))
-	copy(out, b)
-	if in {
-		out[n/64] |= 1 << (n % 64)
-	} else {
-		out[n/64] &^= 1 << (n % 64)
-	}
-	return out
-}
-
-func (b bits) empty() bool {
-	for _, w := range b {
-		if w != 0 {
-			return false
-		}
-	}
-	return true
 }

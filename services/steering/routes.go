@@ -22,7 +22,7 @@ type route struct {
 // a million prefixes has some thousands.
 type origin struct {
 	routes []route // by slot
-	groups []*group
+	groups []group
 	key    string
 	uses   int // prefixes; the model's
 }
@@ -34,7 +34,7 @@ type group struct {
 	path   uint8
 	med    uint32
 	region int
-	slots  []int
+	slots  []patch
 }
 
 // router keeps the routing table. One goroutine writes; a decision reads a
@@ -154,25 +154,36 @@ func (r *router) origin() *origin {
 	return o
 }
 
-func (r *router) group(routes []route) []*group {
-	var out []*group
+// group sorts routes into groups, nearest first. The groups lie beside one
+// another, and so do their slots: a decision comes by a prefix's origin cold.
+func (r *router) group(routes []route) []group {
+	var out []group
+	patches := 0
 	for _, x := range routes {
 		st := r.apps[x.slot]
 		g := group{class: peering, path: x.path, med: x.med, region: st.region}
 		if st.isp {
 			g.class = embedded
 		}
-		i := slices.IndexFunc(out, func(o *group) bool {
+		i := slices.IndexFunc(out, func(o group) bool {
 			return o.class == g.class && o.path == g.path && o.med == g.med && o.region == g.region
 		})
 		if i < 0 {
 			i = len(out)
-			out = append(out, &g)
+			out = append(out, g)
 		}
-		out[i].slots = append(out[i].slots, x.slot)
+		out[i].add(x.slot)
 	}
-	slices.SortFunc(out, func(a, b *group) int {
+	for i := range out {
+		patches += len(out[i].slots)
+	}
+	all := make([]patch, 0, patches)
+	slices.SortFunc(out, func(a, b group) int {
 		return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(a.path, b.path), cmp.Compare(a.med, b.med), cmp.Compare(a.region, b.region))
 	})
-	return out
+	for i := range out {
+		all = append(all, out[i].slots...)
+		out[i].slots = all[len(all)-len(out[i].slots) : len(all) : len(all)]
+	}
+	return slices.Clip(out)
 }

@@ -23,19 +23,25 @@ func step(load float64) int {
 	return int(math.Floor(min(load, 1) * loadSteps))
 }
 
-// lot is what an appliance draws by; no weight is no appliance.
+// lot is what an appliance draws by: its seed and 1 / weight.
 type lot struct {
-	seed   uint64
-	weight float64
+	seed uint64
+	rare float64
 }
 
-// draw is the appliance's score for a client and title at a load in steps.
+func newLot(id string, weight float64) lot { return lot{seed(id), 1 / weight} }
+
+// draw is the appliance's score for a client and title at a load in steps: the
+// higher, the better. It is -1 / of the weighted score, which orders alike and
+// divides by nothing.
 func (l *lot) draw(key uint64, load int) float64 {
-	// A full appliance still takes its share of a last step's worth: when all
-	// are full somebody has to.
-	free := max(loadSteps-float64(load), 0.5) / loadSteps
-	return -l.weight * free / lnUnit(mix(key^l.seed))
+	return lnUnit(mix(key^l.seed)) * l.rare * burden[min(load, loadSteps)]
 }
+
+// burden is what a load in steps makes of 1 / weight: an appliance is worth what
+// of it is free. A full one still takes its share of half a step's worth: when
+// all are full somebody has to.
+var burden = [loadSteps + 1]float64{loadSteps / (loadSteps - 0.0), loadSteps / (loadSteps - 1.0), loadSteps / (loadSteps - 2.0), loadSteps / (loadSteps - 3.0), loadSteps / 0.5}
 
 // lnUnit is ln((x/2⁶⁴)) for x taken as a number between 0 and 1, to within 1e-4,
 // which a score's order does not need better: the exponent, and for the mantissa

@@ -138,10 +138,11 @@ func (s *Server) whatIf(lose []string) (WhatIf, error) {
 		}
 	}
 	without := *t
-	without.apps, without.lots = slices.Clone(t.apps), slices.Clone(t.lots)
+	without.apps, without.present = slices.Clone(t.apps), slices.Clone(t.present)
 	for slot, a := range without.apps {
 		if a != nil && slices.Contains(lose, a.site) {
-			without.apps[slot], without.lots[slot] = nil, lot{}
+			without.apps[slot] = nil
+			without.present[slot/64] &^= 1 << (slot % 64)
 		}
 	}
 	sites := map[string]*SiteShare{}
@@ -214,5 +215,5 @@ func (s *Server) first(t *table, a asked, nowMS int64) choice {
 	if q.n == 0 {
 		return choice{class: "none", near: transit + 1}
 	}
-	return choice{app: t.apps[q.picks[0].slot], class: [kinds]string{"none", "isp", "exchange", "transit"}[t.kindOf(&q.picks[0])], near: q.picks[0].near.class}
+	return choice{app: t.apps[q.picks[0].slot], class: [kinds]string{"none", "isp", "exchange", "transit"}[t.kindOf(&q.picks[0])], near: q.picks[0].class}
 }
