@@ -72,6 +72,8 @@ func runDaemon(ctx context.Context, env Env, p Paths, ready func()) error {
 	background.Go(func() { l.watch(ctx) })
 	background.Go(func() { l.autoscale(ctx) })
 	background.Go(func() { l.sentinel(ctx) })
+	l.faulting.Lock() // until what an earlier daemon left is lifted
+	background.Go(func() { l.lapses(ctx, l.faulting.Unlock) })
 	ready()
 	slog.Info("daemon is up", "lab", p.Name, "pid", os.Getpid())
 	l.log.Add("daemon.up", p.Name, "daemon started", map[string]any{"pid": os.Getpid()})

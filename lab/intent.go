@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/lab/autoscale"
+	"github.com/flix-lab/flix/lab/fault"
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/topology"
 )
@@ -34,6 +35,8 @@ type intent struct {
 	Evacuated map[string]string `json:"evacuated,omitempty"`
 	// Cuts are the partitions of the WAN; those whose time is over count no more.
 	Cuts []runtime.Cut `json:"cuts,omitempty"`
+	// Faults are those in force: they are here before they act.
+	Faults []fault.Fault `json:"faults,omitempty"`
 	// Tables are the versions of the gateways' routing table, the oldest first;
 	// none while it is the built-in one.
 	Tables []routeTable `json:"tables,omitempty"`

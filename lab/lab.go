@@ -59,6 +59,8 @@ type Lab struct {
 	stopSqueeze atomic.Pointer[context.CancelFunc]
 
 	scaler scaler
+	// faulting is held while a fault begins or ends.
+	faulting sync.Mutex
 
 	mu     sync.Mutex // guards what follows, and busy
 	intent *intent
@@ -348,6 +350,7 @@ func (l *Lab) world(i *intent, specs []runtime.Spec) runtime.World {
 			w.Cuts = append(w.Cuts, c)
 		}
 	}
+	w.Faults = l.addressed(i)
 	l.rt.Complete(&w)
 	for _, s := range specs {
 		if s.Role == topology.RoleRegistry {
@@ -371,7 +374,7 @@ func (l *Lab) World(context.Context) (control.World, error) {
 		return control.World{}, err
 	}
 	rw := l.world(i, specs)
-	w := control.World{Lab: i.Name, Topology: i.Topology, DNS: map[string]string{}, CAPEM: rw.CAPEM}
+	w := control.World{Faults: rw.Faults, Lab: i.Name, Topology: i.Topology, DNS: map[string]string{}, CAPEM: rw.CAPEM}
 	for _, r := range rw.Ports {
 		w.Ports = append(w.Ports, control.PortRange(r))
 	}

@@ -30,8 +30,10 @@ type (
 // Viewer plays titles of a running lab from this process: it only knows what a
 // client program would, and what the emulated WAN needs.
 type Viewer struct {
-	p   *player.Player
-	tel *telemetry.Telemetry
+	p     *player.Player
+	tel   *telemetry.Telemetry
+	cfg   player.Config
+	table *wan.Table
 }
 
 // NewViewer builds a viewer of the world; observe gets progress about once a
@@ -64,11 +66,25 @@ func NewViewer(w control.World, observe func(PlayProgress)) (*Viewer, error) {
 		return "", false
 	})
 	tel := telemetry.New(telemetry.Config{Instance: "player", Role: "player"})
-	p, err := player.New(player.Config{Resolvers: resolvers, RootCAs: ca, Topology: w.Topology, Dial: table.Dialer, Tel: tel, Observe: observe})
+	cfg := player.Config{Resolvers: resolvers, RootCAs: ca, Topology: w.Topology, Tel: tel, Observe: observe, Dial: table.Dialer,
+		DialISP: func(region, isp string) services.DialFunc {
+			return table.DialerAt(wan.Site{Region: region, ISP: isp})
+		}}
+	p, err := player.New(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return &Viewer{p: p, tel: tel}, nil
+	v := &Viewer{p: p, tel: tel, cfg: cfg, table: table}
+	v.Feel(w.Faults)
+	return v, nil
+}
+
+// observed is the viewer with another observer of its plays.
+func (v *Viewer) observed(observe func(PlayProgress)) (*Viewer, error) {
+	cfg := v.cfg
+	cfg.Observe = observe
+	p, err := player.New(cfg)
+	return &Viewer{p: p, tel: v.tel, cfg: cfg, table: v.table}, err
 }
 
 // NewFleetViewer builds a viewer for many plays at once: it records no spans.

@@ -89,6 +89,11 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 	if err := l.useRuntime(ctx, r); err != nil {
 		return res, err
 	}
+	if l.current() != nil {
+		if err := l.dropFaults(); err != nil {
+			return res, err
+		}
+	}
 	var (
 		todo  diff
 		specs []runtime.Spec

@@ -187,6 +187,7 @@ func (s *Server) announced(client netip.Addr) bool {
 
 // sendFile answers with a stored file or a part of it.
 func (s *Server) sendFile(r *wire.Request, a *wire.Answer, name ref) error {
+	s.store.fault().wait()
 	f, e, err := s.store.acquire(name)
 	if err != nil {
 		if services.ReasonOf(err) == reasonLost {

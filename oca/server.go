@@ -82,6 +82,8 @@ type Deps struct {
 	NoAuth bool
 	// Clock is the wall clock; nil means time.Now.
 	Clock func() time.Time
+	// Disk is an injected fault of the disk; nil is never any.
+	Disk func() DiskFault
 }
 
 // Server is one appliance. Use New.
@@ -137,6 +139,9 @@ func New(d Deps) (*Server, error) {
 	}
 	s.metrics = newMetrics(s)
 	s.outbox = newOutbox(s.store.epoch << epochShift)
+	if d.Disk != nil {
+		s.store.fault = d.Disk
+	}
 	s.store.onChange = s.changed
 	s.filler = newFiller(s)
 	s.listen()

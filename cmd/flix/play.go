@@ -122,7 +122,12 @@ func runPlay(ctx context.Context, a *app, o playOptions) error {
 		view.Close()
 		return err
 	}
+	follow, stop := context.WithCancel(ctx)
+	followed := make(chan struct{})
+	go func() { defer close(followed); viewer.Follow(follow, client) }()
 	rep, err := viewer.Play(ctx, o.o)
+	stop()
+	<-followed
 	view.Close()
 	if rep.TraceID != "" {
 		recordPlay(client, viewer, rep, err)

@@ -6,6 +6,7 @@ package control
 import (
 	"time"
 
+	"github.com/flix-lab/flix/lab/fault"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -152,6 +153,8 @@ type World struct {
 	CAPEM []byte            `json:"ca_pem"`
 	// Ports tell the WAN emulation where an address is.
 	Ports []PortRange `json:"ports"`
+	// Faults in force, with their ends: those of the network reach clients too.
+	Faults []fault.Fault `json:"faults,omitempty"`
 }
 
 // PortRange is a range of ports that belongs to one region.

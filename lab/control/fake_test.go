@@ -14,6 +14,7 @@ import (
 // answer.
 type fakeEngine struct {
 	CacheEngine // what of it is called is set by the test
+	FaultEngine // likewise
 
 	log      *Log
 	up       func(context.Context, UpRequest, Progress) (UpResult, error)

@@ -60,6 +60,7 @@ type Engine interface {
 	Commands(ctx context.Context, q CommandQuery) (Commands, error)
 	SetCommand(ctx context.Context, r CommandRequest) (Commands, error)
 	GatewayEngine
+	FaultEngine
 	Log() *Log
 }
 
@@ -159,6 +160,7 @@ func mux(e Engine, onDown func()) *http.ServeMux {
 	watchMux(m, e)
 	m.HandleFunc("POST /v1/snapshots", stream(e.SaveSnapshot))
 	gatewayMux(m, e)
+	faultMux(m, e)
 	m.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { events(e.Log(), w, r) })
 	return m
 }

@@ -32,6 +32,8 @@ type Config struct {
 	// wan.Table.Dialer). nil dials with the distances of Topology unknown,
 	// that is, without delay.
 	Dial func(fromRegion string) services.DialFunc
+	// DialISP is Dial where the client's ISP matters, too; nil when it does not.
+	DialISP func(fromRegion, isp string) services.DialFunc
 	// Tel records the player's own spans and log.
 	Tel *telemetry.Telemetry
 	// Observe is called about once per second of wall time, and once at the

@@ -118,6 +118,9 @@ func (p *Player) session(o Options, where place) *session {
 		r.Country, r.Device, r.ABR = where.isp.Country, o.Device, o.ABR
 	})
 	dial := c.Dial(where.home)
+	if c.DialISP != nil {
+		dial = c.DialISP(where.home, where.isp.Name)
+	}
 	s.conn = &connector{
 		dial: dial, client: where.ip, link: linkOf(o), roots: c.RootCAs,
 		tickets: tls.NewLRUClientSessionCache(maxNames), bufs: p.bufs, open: make(map[*tracked]struct{}),

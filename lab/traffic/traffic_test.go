@@ -47,12 +47,12 @@ func (f *fakeViewer) Play(ctx context.Context, o player.Options) (player.Report,
 			return player.Report{}, err
 		}
 	}
-	time.Sleep(40 * time.Millisecond)
+	<-time.After(40 * time.Millisecond) // what a viewer waits for
 	o.Gauge.Shown(40 * time.Millisecond)
 	o.Gauge.Received(1000)
 	r := player.Report{Segments: 5, PlayDelayMS: 40, MeanKbps: 500, SecondsPlayed: 10}
 	if f.stall > 0 {
-		time.Sleep(f.stall)
+		<-time.After(f.stall)
 		r.Rebuffers = 1
 	}
 	t := time.NewTimer(time.Duration(float64(fakeLength) / o.Speed))

@@ -86,6 +86,9 @@ type Exchange struct {
 	// ProxiedFrom is the gateway of another region that passed the request
 	// on, or "". Such a request is never passed on again.
 	ProxiedFrom string
+	// faults names the injected faults in whose scope the request is, in the
+	// form of rpc.HeaderMark.
+	faults string
 	// Member is the verified token of the member, or nil.
 	Member *token.Claims
 	// Route of the path, or nil.

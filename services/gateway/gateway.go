@@ -14,6 +14,7 @@ import (
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/gateway/wire"
 	"github.com/flix-lab/flix/services/lookup"
+	"github.com/flix-lab/flix/services/rpc"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/services/token"
 	"github.com/flix-lab/flix/topology"
@@ -79,6 +80,8 @@ type Deps struct {
 	// connections; BreakerSleep is how long an instance that refused a
 	// connection is left out.
 	Timing topology.Timing
+	// Faults are the injected ones; nil for none.
+	Faults *rpc.Injector
 }
 
 // Server is one gateway. Use New.

@@ -115,6 +115,9 @@ func (s *Server) countDone(ex *Exchange) {
 	}
 	took := ex.looked
 	s.metrics.answered(rc, ex.Response.Status, region, ex.ProxiedFrom != "", took)
+	if ex.health {
+		return
+	}
 	s.edge.answered(ex.ProxiedFrom != "", ex.Response.Status, ex.Received.Add(took), took)
 }
 

@@ -45,6 +45,8 @@ type chainState struct {
 	// what becomes of it.
 	pin, avoid string
 	squeeze    *squeeze
+	// health says that the request only asks whether the gateway answers.
+	health bool
 	// preflight says that the request only asks what it may ask.
 	preflight bool
 	// origin is what the Origin header names, if it may use the API.
