@@ -69,6 +69,8 @@ type Lab struct {
 	moves  []control.Failover
 	// warming is how far the zones are that are being warmed, by REGION/ZONE.
 	warming map[string]evcache.Warmed
+	// owed are the properties that instances have not heard of, by id and name.
+	owed map[string]map[string]struct{}
 	// symptoms are what the sentinel saw last.
 	symptoms []control.Symptom
 }

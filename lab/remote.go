@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -187,7 +189,8 @@ func (r *remotes) json(req *http.Request, id string, out any) error {
 }
 
 // setProperty makes a property of a role in a region what is wanted, and tells
-// every instance that runs. One that does not answer gets it when it starts.
+// every instance that runs. One that does not answer is told when it does, or
+// starts.
 func (l *Lab) setProperty(ctx context.Context, region string, role topology.Role, name, value string) error {
 	return l.setProperties(ctx, region, role, map[string]string{name: value})
 }
@@ -215,6 +218,7 @@ func (l *Lab) setProperties(ctx context.Context, region string, role topology.Ro
 			return err
 		}
 		if err := l.admin(ctx, s, http.MethodPost, "/properties", props, nil); err != nil {
+			l.owe(s.ID, err, slices.Collect(maps.Keys(props))...)
 			errs = append(errs, err)
 		}
 	}

@@ -376,7 +376,7 @@ func (l *Lab) followed(ctx context.Context, version int) error {
 }
 
 // tell posts a wanted property to every gateway that runs. One that does not
-// answer gets it when it starts.
+// answer is told when it does, or starts.
 func (l *Lab) tell(ctx context.Context, name string) {
 	specs, err := l.gateways("")
 	if err != nil {
@@ -388,7 +388,8 @@ func (l *Lab) tell(ctx context.Context, name string) {
 			continue
 		}
 		wg.Go(func() {
-			_ = l.admin(ctx, s, http.MethodPost, "/properties", map[string]string{name: s.Properties[name]}, nil) // who is behind is seen after
+			err := l.admin(ctx, s, http.MethodPost, "/properties", map[string]string{name: s.Properties[name]}, nil)
+			l.owe(s.ID, err, name) // who is behind is seen after
 		})
 	}
 	wg.Wait()

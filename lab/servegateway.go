@@ -11,8 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,6 +39,9 @@ type GatewayOptions struct {
 	TrustedProxies []string
 	// Properties are NAME=VALUE, as in a lab.
 	Properties []string
+	// UpstreamCA is a PEM file with the authorities that upstreams over TLS are
+	// verified by; "" takes the system's.
+	UpstreamCA string
 	// Admin is host:port for metrics and health, or "".
 	Admin string
 }
@@ -89,6 +90,9 @@ func RunGateway(ctx context.Context, env Env, o GatewayOptions, out io.Writer) e
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // never fails
 	if d.Key, err = token.NewKey("standalone", secret); err != nil {
+		return err
+	}
+	if d.OriginCAs, err = authorities("--upstream-ca", o.UpstreamCA); err != nil {
 		return err
 	}
 	scheme, err := listenGateway(&d, o)
@@ -184,81 +188,6 @@ func prefixes(flag string, texts []string) ([]netip.Prefix, error) {
 		out = append(out, p.Masked())
 	}
 	return out, nil
-}
-
-// declaredRoutes reads PATH=URL[,URL…]. A path that is given twice has the
-// upstreams of both.
-func declaredRoutes(ctx context.Context, texts []string, networks []netip.Prefix) (gateway.Table, error) {
-	t := gateway.Table{Version: 1}
-	if len(texts) == 0 {
-		return t, services.Errorf(services.Invalid, "no --route").WithRemedy("declare upstreams: --route /api=http://127.0.0.1:9000")
-	}
-	for _, text := range texts {
-		path, urls, ok := strings.Cut(text, "=")
-		if !ok || !strings.HasPrefix(path, "/") || urls == "" {
-			return t, services.Errorf(services.Invalid, "--route %q: want PATH=URL[,URL…]", text).WithRemedy("write it like /api=http://127.0.0.1:9000")
-		}
-		var origins []string
-		for u := range strings.SplitSeq(urls, ",") {
-			at, err := upstream(ctx, strings.TrimSpace(u), networks)
-			if err != nil {
-				return t, err
-			}
-			origins = append(origins, at)
-		}
-		path = "/" + strings.Trim(path, "/")
-		if i := slices.IndexFunc(t.Routes, func(r gateway.Route) bool { return r.Prefix == path }); i >= 0 {
-			t.Routes[i].Origins = append(t.Routes[i].Origins, origins...)
-			continue
-		}
-		r := gateway.Route{Prefix: path, Origins: origins}
-		if path == "/" {
-			r.Name = "root"
-		}
-		t.Routes = append(t.Routes, r)
-	}
-	return t, nil
-}
-
-// upstream reads an upstream's URL; a name is looked up once, now: it could
-// come to mean anything later.
-func upstream(ctx context.Context, text string, networks []netip.Prefix) (string, error) {
-	bad := func(why string) error {
-		return services.Errorf(services.Invalid, "--route: upstream %q: %s", text, why).WithRemedy("write it like http://127.0.0.1:9000")
-	}
-	u, err := url.Parse(text)
-	if err != nil {
-		return "", bad(err.Error())
-	}
-	switch {
-	case u.Scheme != "http":
-		return "", bad("its scheme is not http")
-	case u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return "", bad("it is not scheme, host and port alone")
-	case u.Path != "" && u.Path != "/":
-		return "", bad("it has a path; the request's own is passed on as it is")
-	}
-	port := u.Port()
-	if port == "" {
-		port = "80"
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || n == 0 {
-		return "", bad("its port is not 1 to 65535")
-	}
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
-	if err != nil {
-		return "", &services.Error{Op: "--route", Kind: services.Invalid, Msg: fmt.Sprintf("upstream %q: its host has no address", text), Err: err, Remedy: "give an address"}
-	}
-	slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return a.Unmap().BitLen() - b.Unmap().BitLen() })
-	for _, a := range addrs {
-		a = a.Unmap()
-		if slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(a) }) {
-			return "http://" + netip.AddrPortFrom(a, uint16(n)).String(), nil
-		}
-	}
-	return "", services.Errorf(services.Denied, "--route: upstream %q lies outside the declared networks %s", text, joinPrefixes(networks)).
-		WithRemedy("declare its network with --origin-cidr")
 }
 
 // gatewayProperties are the options' properties and the routes.

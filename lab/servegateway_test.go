@@ -75,11 +75,29 @@ func TestDeclaredRoutes(t *testing.T) {
 	}
 	for text, kind := range map[string]services.Kind{
 		"": services.Invalid, "/a": services.Invalid, "a=http://127.0.0.1:1": services.Invalid, "/a=": services.Invalid,
-		"/a=https://127.0.0.1:1": services.Invalid, "/a=http://127.0.0.1:0": services.Invalid, "/a=http://127.0.0.1:1/x": services.Invalid,
+		"/a=ftp://127.0.0.1:1": services.Invalid, "/a=http://127.0.0.1:1?q": services.Invalid, "/a=http://127.0.0.1:0": services.Invalid, "/a=http://127.0.0.1:1,http://127.0.0.1:2/x": services.Invalid, "/a=http://127.0.0.1:1,h2c://127.0.0.1:2": services.Invalid,
 		"/a=http://u@127.0.0.1:1": services.Invalid, "/a=http://192.0.2.1:1": services.Denied, "/a=http://127.0.0.1:1,": services.Invalid,
 	} {
 		if _, err := declaredRoutes(t.Context(), []string{text}, networks); services.KindOf(err) != kind {
 			t.Errorf("%q: %v, want %s", text, err, kind)
 		}
+	}
+}
+
+func TestDeclaredUpstreams(t *testing.T) {
+	networks := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	for text, want := range map[string]upstream{
+		"http://127.0.0.1":             {origin: "http://127.0.0.1:80"},
+		"http://127.0.0.1:9000/":       {origin: "http://127.0.0.1:9000", rewrite: "/"},
+		"h2c://127.0.0.1:9000/v1":      {origin: "h2c://127.0.0.1:9000", rewrite: "/v1"},
+		"https://127.0.0.1":            {origin: "https://127.0.0.1:443"},
+		"https://LocalHost:8443/a/b/c": {origin: "https://127.0.0.1:8443", serverName: "localhost", rewrite: "/a/b/c"},
+	} {
+		if got, err := readUpstream(t.Context(), text, networks); err != nil || got != want {
+			t.Errorf("%s: %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+	if _, err := authorities("--upstream-ca", "servegateway.go"); services.KindOf(err) != services.Invalid {
+		t.Errorf("a file without a certificate: %v", err)
 	}
 }

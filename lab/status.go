@@ -174,8 +174,9 @@ func OfflineStatus(ctx context.Context, env Env, p Paths) (control.Status, error
 // watchInterval is how often the daemon compares what runs with what is wanted.
 const watchInterval = time.Second
 
-// watch notes in the event log what ends or fails by itself. It starts nothing:
-// a region that was lost stays lost until "flix lab up".
+// watch notes in the event log what ends or fails by itself. It starts no
+// instance: a region that was lost stays lost until "flix lab up". It tells
+// instances what they have missed, and has cold zones of the cache filled.
 func (l *Lab) watch(ctx context.Context) {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
@@ -186,6 +187,8 @@ func (l *Lab) watch(ctx context.Context) {
 	last := map[string]seen{}
 	hosts := map[string]bool{}
 	untold := map[string]bool{} // what runs again with the properties of its start
+	caches := newColdZones(l)
+	defer caches.wait()
 	for {
 		select {
 		case <-ctx.Done():
@@ -208,6 +211,7 @@ func (l *Lab) watch(ctx context.Context) {
 			}
 			hosts[h] = alive
 		}
+		l.repay(ctx)
 		for id := range untold {
 			if l.reapply(ctx, id) == nil {
 				delete(untold, id)
@@ -218,6 +222,7 @@ func (l *Lab) watch(ctx context.Context) {
 			continue // the hosts loop above names the one that is gone
 		}
 		slices.SortFunc(live, func(a, b runtime.Instance) int { return cmp.Compare(a.Spec.ID, b.Spec.ID) })
+		caches.look(ctx, live)
 		for _, i := range live {
 			now := seen{i.State, i.Restarts}
 			was, ok := last[i.Spec.ID]

@@ -16,11 +16,20 @@ path share its requests. Neither the Host header nor a target in absolute form
 ever chooses an upstream, and upstreams outside the declared networks are
 refused.
 
+A URL is SCHEME://HOST[:PORT][/PATH]. http is HTTP/1.1, h2c HTTP/2 without TLS, https
+either over TLS: the upstream must prove the URL's host, by the system's
+authorities or those of --upstream-ca, and gets it as Host; other upstreams get
+the Host that the client named. With a path, if only /, the URL's path takes the
+place of the route's, as with nginx's proxy_pass: with /api=http://127.0.0.1:9000/v1
+a request for /api/x asks for /v1/x, with /api=http://127.0.0.1:9000/ for /x, and with
+/api=http://127.0.0.1:9000 for /api/x.
+
 Without a certificate it speaks HTTP/1.1, and HTTP/2 to clients that begin with
 it; with one, TLS 1.3 with HTTP/2 or HTTP/1.1. It stops at SIGINT or SIGTERM.`,
 		Example: `  flix serve gateway --listen 127.0.0.1:8080 --route /api=http://127.0.0.1:9000
   flix serve gateway --listen 127.0.0.1:8443 --tls-cert cert.pem --tls-key key.pem \
-    --route /=http://127.0.0.1:9000,http://127.0.0.1:9001 --route /static=http://10.0.0.7 --origin-cidr 10.0.0.0/24`,
+    --route /=http://127.0.0.1:9000,http://127.0.0.1:9001 --route /static=http://10.0.0.7 --origin-cidr 10.0.0.0/24
+  flix serve gateway --route /web=https://example.org/ --origin-cidr 0.0.0.0/0`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return lab.RunGateway(cmd.Context(), a.env.lab(), o, a.env.Err)
 		},
@@ -30,6 +39,7 @@ it; with one, TLS 1.3 with HTTP/2 or HTTP/1.1. It stops at SIGINT or SIGTERM.`,
 	f.StringArrayVar(&o.Routes, "route", nil, "PATH=URL[,URL…]: where requests below a path go; may be given more than once")
 	f.StringSliceVar(&o.OriginCIDRs, "origin-cidr", nil, "networks that upstreams may lie in (default loopback); may be given more than once")
 	f.StringSliceVar(&o.TrustedProxies, "trusted-proxy", nil, "networks of balancers that may tell a client's address by PROXY protocol v2")
+	f.StringVar(&o.UpstreamCA, "upstream-ca", "", "PEM file with the authorities of https upstreams (default the system's)")
 	f.StringVar(&o.TLSCert, "tls-cert", "", "PEM file with the certificate chain")
 	f.StringVar(&o.TLSKey, "tls-key", "", "PEM file with its key")
 	f.StringArrayVar(&o.Properties, "property", nil, "NAME=VALUE: a run-time property, gateway.max_body=1000000000 for example")

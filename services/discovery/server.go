@@ -100,6 +100,7 @@ func New(d Deps) (*Server, error) {
 	}
 	s.getTitle = resilience.NewCollapser(g, "GetTitle", resilience.CollapserOptions{Options: store, Delay: collapseDelay}, s.fetch)
 	s.commands = g
+	s.edge.Load(g.Utilisation)
 	o := operations()
 	s.edge.HandleMember(o.titles, s.listTitles)
 	s.edge.HandleMember(o.title, s.oneTitle)

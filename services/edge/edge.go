@@ -39,6 +39,7 @@ type Edge struct {
 	mux      *http.ServeMux
 	methods  []string // of the routes
 	requests *prometheus.CounterVec
+	load     load
 	seconds  *prometheus.HistogramVec
 }
 
@@ -142,7 +143,7 @@ func (e *Edge) Serve(ctx context.Context, ln net.Listener) error {
 	defer cancel()
 	var conns sync.WaitGroup
 	srv := &http.Server{
-		Handler:           e.tel.Handler(e.name, e.mux),
+		Handler:           e.load.handler(e.tel.Handler(e.name, e.mux)),
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ReadHeaderTimeout: e.timing.LeaseDuration.D(),
 		IdleTimeout:       e.timing.MaxConnectionAge.D(),

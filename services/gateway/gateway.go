@@ -58,6 +58,8 @@ type Deps struct {
 	// RootCAs verifies the gateways of other regions, which all carry a
 	// certificate for api.flix.test.
 	RootCAs *x509.CertPool
+	// OriginCAs verify fixed origins over TLS; nil takes the system's.
+	OriginCAs *x509.CertPool
 	// Key verifies member tokens and signs the proof between gateways.
 	Key token.Key
 	// Topology tells a client's ISP and country by address, and which

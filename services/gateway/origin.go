@@ -23,6 +23,9 @@ func (s *Server) ask(ex *Exchange, what string, servers func(*Exchange, []server
 	ex.guard = guard
 	c := ex.call()
 	c.what, c.span, c.servers, c.guard = what, spanOfAPI, servers, guard
+	if r := ex.Route; r.compiled != nil && len(r.compiled.origins) > 0 {
+		c.fixed = r
+	}
 	c.transport, c.header = s.transports.to(ex), ex.inside
 	c.timeout = cmp.Or(ex.Route.Timeout.D(), time.Duration(s.settings.timeout.Load()))
 	return s.send(c)

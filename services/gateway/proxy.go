@@ -26,6 +26,8 @@ type call struct {
 	guard   *guard
 	// transport reaches them.
 	transport wire.Sender
+	// fixed is the route, where it leads to fixed origins.
+	fixed *Route
 	// header is set on every try, over the client's own.
 	header  Header
 	timeout time.Duration
@@ -214,6 +216,9 @@ func (c *call) request(u *upstreamCall, srv server, start, deadline time.Time) {
 		Addr: srv.addr, Method: in.Method, Target: in.target(), Host: in.Host, Header: in.Header, Over: &u.over,
 		Upgrade: in.Upgrade, ContentLength: in.ContentLength, Trailer: in.Trailer, Expect: in.expect,
 		Start: start, Deadline: deadline, Interim: in.interim, Lifeline: c.ex.lifeline,
+	}
+	if c.fixed != nil {
+		c.fixed.aim(&u.req, in, srv)
 	}
 	b := c.ex.body
 	if b == nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/topology"
 )
 
 // Rate is how often somebody may ask: so many requests per second on average,
@@ -150,8 +151,11 @@ func (b *buckets) take(key uint64, r Rate, now int64) (wait time.Duration, ok bo
 type limiter struct {
 	rates atomic.Pointer[rates] // what holds on every route
 	table atomic.Pointer[buckets]
-	mu    sync.Mutex
-	text  Limits
+	// shared says that rates are of the region: each of its gateways takes its
+	// part.
+	shared atomic.Bool
+	mu     sync.Mutex
+	text   Limits
 }
 
 func (l *limiter) options() []Option {
@@ -173,8 +177,22 @@ func (l *limiter) options() []Option {
 		option("client", "requests of one client address (IPv6: /64) on all routes, like 50/s:100", func(l *Limits) *string { return &l.Client }),
 		option("member", "requests of one member on all routes", func(l *Limits) *string { return &l.Member }),
 		option("all", "requests of everybody to this gateway", func(l *Limits) *string { return &l.All }),
+		{Name: "scope", Doc: "whose the rates are, those of routes too: gateway, or region, whose gateways then take an equal part each", Default: scopeGateway, Set: func(v string) error {
+			switch v {
+			case "", scopeGateway, scopeRegion:
+				l.shared.Store(v == scopeRegion)
+				return nil
+			}
+			return services.Errorf(services.Invalid, "scope %q is neither %s nor %s", v, scopeGateway, scopeRegion)
+		}},
 	}
 }
+
+// Scopes of a rate.
+const (
+	scopeGateway = "gateway"
+	scopeRegion  = "region"
+)
 
 // buckets returns the table, which is made when a limit is first met.
 func (l *limiter) buckets() *buckets {
@@ -189,7 +207,11 @@ func (l *limiter) buckets() *buckets {
 const whole = ""
 
 // limitRate refuses requests above the rates. Each gateway counts what passes
-// it: with several behind one balancer a client gets as much from each.
+// it, without asking another: by default a rate is of one gateway, and with
+// several behind a balancer a client gets as much from each. With the scope
+// region a rate is divided by the number of gateways that the registry shows up,
+// which is right as far as requests are spread evenly: who keeps to one
+// connection keeps to one gateway, and gets that one's part.
 func (s *Server) limitRate(ex *Exchange) error {
 	var route *rates
 	if ex.Route != nil && ex.Route.compiled != nil {
@@ -211,24 +233,42 @@ func (s *Server) limitRate(ex *Exchange) error {
 }
 
 func (s *Server) within(ex *Exchange, scope string, r *rates) error {
-	b := s.limiter.buckets()
+	b, among := s.limiter.buckets(), s.sharers()
 	now := ex.Received.UnixNano()
 	if r.client.PerSecond > 0 {
-		if wait, ok := b.take(b.hashAddress(scope, ex.Client), r.client, now); !ok {
+		if wait, ok := b.take(b.hashAddress(scope, ex.Client), r.client.part(among), now); !ok {
 			return limited(ex, "this client", r.client, wait)
 		}
 	}
 	if r.member.PerSecond > 0 && ex.Member != nil {
-		if wait, ok := b.take(b.hash('m', scope, ex.Member.Member), r.member, now); !ok {
+		if wait, ok := b.take(b.hash('m', scope, ex.Member.Member), r.member.part(among), now); !ok {
 			return limited(ex, "this member", r.member, wait)
 		}
 	}
 	if r.all.PerSecond > 0 {
-		if wait, ok := b.take(b.hash('a', scope, ""), r.all, now); !ok {
+		if wait, ok := b.take(b.hash('a', scope, ""), r.all.part(among), now); !ok {
 			return limited(ex, "this route", r.all, wait)
 		}
 	}
 	return nil
+}
+
+// sharers is how many gateways share a rate, this one included.
+func (s *Server) sharers() int {
+	if !s.limiter.shared.Load() {
+		return 1
+	}
+	return max(1, len(s.d.Lookup.VIP(string(topology.RoleGateway))))
+}
+
+// part is a rate's for one of n gateways. Nobody's burst is less than one
+// request.
+func (r Rate) part(n int) Rate {
+	if n > 1 {
+		r.PerSecond /= float64(n)
+		r.Burst = (r.Burst + n - 1) / n
+	}
+	return r
 }
 
 func limited(ex *Exchange, who string, r Rate, wait time.Duration) error {

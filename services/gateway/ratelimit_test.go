@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/topology"
 )
 
 func TestParseRate(t *testing.T) {
@@ -191,5 +192,41 @@ func BenchmarkBuckets(b *testing.B) {
 	b.ReportAllocs()
 	for k := 0; b.Loop(); k++ {
 		bs.take(bs.hash('m', "", keys[k%len(keys)]), r, int64(k))
+	}
+}
+
+// With the scope region each of its gateways takes an equal part, and a gateway
+// that comes or goes changes that at once.
+func TestRatesOfARegionAreDivided(t *testing.T) {
+	w := newWorld(t)
+	e := w.gateway("us-east")
+	e.api("signup", "us-east/a/signup/1", echo("signup"))
+	for k := range 3 {
+		e.registry.add(string(topology.RoleGateway), fmt.Sprintf("us-east/a/gateway/%d", k+1), "a", "127.0.0.1:1")
+	}
+	allowed := func(address string) int {
+		t.Helper()
+		c := e.client(address, true)
+		for n := range 20 {
+			if ask(t, c, "GET", "/signup/plans", "").StatusCode != 200 {
+				return n
+			}
+		}
+		return 20
+	}
+	e.set(FilterProperty("rate-limit", "client"), "1/h:9")
+	if n := allowed(eastClient); n != 9 {
+		t.Errorf("a gateway's rate lets %d through, want 9", n)
+	}
+	e.set(FilterProperty("rate-limit", "scope"), "region")
+	if n := allowed("198.18.0.8:4000"); n != 3 {
+		t.Errorf("a third of the region's rate lets %d through, want 3", n)
+	}
+	e.set(FilterProperty("rate-limit", "scope"), "planet") // refused
+	if n := allowed("198.18.0.9:4000"); n != 3 {
+		t.Errorf("after a bad scope %d get through, want 3", n)
+	}
+	if r := (Rate{PerSecond: 1, Burst: 2}).part(5); r.Burst != 1 || r.PerSecond != 0.2 {
+		t.Errorf("%+v", r)
 	}
 }

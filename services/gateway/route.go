@@ -66,9 +66,16 @@ type Route struct {
 	// Region whose gateways get the request. VIP, if there is one, answers
 	// there and where no gateway of the region can be reached.
 	Region string `json:"region,omitempty"`
-	// Origins are fixed servers, http://ADDRESS:PORT, inside the declared
-	// networks.
+	// Origins are fixed servers, SCHEME://ADDRESS:PORT, inside the declared
+	// networks, all of one scheme: http is HTTP/1.1, h2c HTTP/2 in the clear
+	// and https either over TLS.
 	Origins []string `json:"origins,omitempty"`
+	// ServerName is what origins over TLS must prove to be, and the Host they
+	// get; by default it is their address.
+	ServerName string `json:"server_name,omitempty"`
+	// Rewrite takes the place of the matched path for fixed origins: with the
+	// prefix /api and the rewrite /v1, /api/x becomes /v1/x.
+	Rewrite string `json:"rewrite,omitempty"`
 
 	// Overlay changes only where requests of the route beneath go: what that
 	// asks of a client stays. A surgical route is an overlay.
@@ -302,15 +309,28 @@ func (r *Route) checkTarget(networks []netip.Prefix) (string, error) {
 		return bad("instance", "%q is not the id of an instance", r.Instance)
 	}
 	for k, o := range r.Origins {
-		at, err := parseOrigin(o)
+		scheme, at, err := parseOrigin(o)
 		if err != nil {
 			return "origins", err
+		}
+		if first, _, _ := strings.Cut(r.Origins[0], "://"); first != scheme {
+			return bad("origins", "%s and %s do not speak the same", r.Origins[0], o)
 		}
 		if networks != nil && !slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(at.Addr()) }) {
 			return "origins", services.Errorf(services.Denied, "%s lies outside the declared networks %v", o, networks).
 				WithRemedy("declare its network, or send to an instance of the registry")
 		}
-		r.Origins[k] = "http://" + at.String()
+		r.Origins[k] = scheme + "://" + at.String()
+	}
+	switch {
+	case r.ServerName != "" && (len(r.Origins) == 0 || !strings.HasPrefix(r.Origins[0], schemeTLS+"://")):
+		return bad("server_name", "only origins over TLS prove a name")
+	case r.ServerName != "" && !hostForm.MatchString(r.ServerName):
+		return bad("server_name", "%q is not the name of a host", r.ServerName)
+	case r.Rewrite != "" && (len(r.Origins) == 0 || r.Overlay):
+		return bad("rewrite", "only a route to fixed origins, and no overlay, changes the path")
+	case r.Rewrite != "" && (!cleanPath(r.Rewrite) || !plainPath(r.Rewrite)):
+		return bad("rewrite", "%q is not a clean absolute path", r.Rewrite)
 	}
 	switch {
 	case len(r.Origins) > 0 && (r.VIP != "" || r.Region != "" || r.Instance != ""):
@@ -351,18 +371,25 @@ func (r *Route) conditions() int {
 	return n + len(r.Headers)
 }
 
-// parseOrigin reads http://ADDRESS:PORT. A name could come to mean anything,
+// How fixed origins are spoken to.
+const (
+	schemePlain = "http"
+	schemeTLS   = "https"
+	schemeH2C   = "h2c"
+)
+
+// parseOrigin reads SCHEME://ADDRESS:PORT. A name could come to mean anything,
 // so that only localhost is taken for an address.
-func parseOrigin(text string) (netip.AddrPort, error) {
-	bad := func(why string) (netip.AddrPort, error) {
-		return netip.AddrPort{}, services.Errorf(services.Invalid, "origin %q: %s", text, why).WithRemedy("write it like http://127.0.0.1:8080")
+func parseOrigin(text string) (string, netip.AddrPort, error) {
+	bad := func(why string) (string, netip.AddrPort, error) {
+		return "", netip.AddrPort{}, services.Errorf(services.Invalid, "origin %q: %s", text, why).WithRemedy("write it like http://127.0.0.1:8080")
 	}
 	u, err := url.Parse(text)
 	if err != nil {
 		return bad("it is not a URL")
 	}
-	if u.Scheme != "http" {
-		return bad("the scheme is not http")
+	if u.Scheme != schemePlain && u.Scheme != schemeTLS && u.Scheme != schemeH2C {
+		return bad("the scheme is not http, https or h2c")
 	}
 	if (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" || u.User != nil || u.ForceQuery {
 		return bad("it is more than an address and a port")
@@ -373,6 +400,9 @@ func parseOrigin(text string) (netip.AddrPort, error) {
 	}
 	if port == "" {
 		port = "80"
+		if u.Scheme == schemeTLS {
+			port = "443"
+		}
 	}
 	a, err := netip.ParseAddr(host)
 	if err != nil || a.Zone() != "" {
@@ -382,7 +412,7 @@ func parseOrigin(text string) (netip.AddrPort, error) {
 	if !ok || n == 0 || n > 65535 {
 		return bad("its port is not between 1 and 65535")
 	}
-	return netip.AddrPortFrom(a.Unmap(), uint16(n)), nil
+	return u.Scheme, netip.AddrPortFrom(a.Unmap(), uint16(n)), nil
 }
 
 // cleanPath refuses what the gateway and an API might read differently: dot

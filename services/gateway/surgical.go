@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/gateway/wire"
 )
 
 // A signed debug header may send its own request elsewhere: the claim Session
@@ -94,6 +95,17 @@ func (s *Server) fixedOrigins(ex *Exchange, out []server) []server {
 		out = append(out, server{id: addr, region: s.d.Region, addr: addr, load: s.servers.load(addr)})
 	}
 	return out
+}
+
+// aim makes a request what the route's fixed origins want to get.
+func (r *Route) aim(to *wire.Request, in *Request, srv server) {
+	c := r.compiled
+	if c.scheme == schemeTLS {
+		to.Host = secureHost(c.secure, srv.addr)
+	}
+	if c.rewrite != "" {
+		to.Target = in.rewritten(r.Prefix+r.Path, c.rewrite)
+	}
 }
 
 // leavesFor says whether a request for a route is passed on to its region.

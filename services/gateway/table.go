@@ -22,6 +22,9 @@ type compiled struct {
 	salt    string
 	until   time.Time
 	origins []string // host:port
+	scheme  string   // of the origins
+	secure  string   // the name that they must prove; "" is their address
+	rewrite string   // of the path
 	counts  *routeCounts
 	// over are the routes that an overlay makes of those beneath it.
 	over sync.Map // *Route → *Route
@@ -120,12 +123,13 @@ func (rs *routes) compile(r *Route) error {
 		c.until = *r.Until
 	}
 	for _, o := range r.Origins {
-		at, err := parseOrigin(o)
+		scheme, at, err := parseOrigin(o)
 		if err != nil {
 			return err
 		}
-		c.origins = append(c.origins, at.String())
+		c.scheme, c.origins = scheme, append(c.origins, at.String())
 	}
+	c.secure, c.rewrite = r.ServerName, r.Rewrite
 	r.compiled = c
 	return nil
 }
@@ -223,7 +227,7 @@ func (rs *routes) derive(base, over *Route) *Route {
 		d.Timeout = over.Timeout
 	}
 	b, o := base.compiled, over.compiled
-	d.compiled = &compiled{class: b.class, rates: b.rates, load: rs.loads(cmp.Or(d.VIP, d.target())), origins: o.origins, share: 1, counts: b.counts}
+	d.compiled = &compiled{class: b.class, rates: b.rates, load: rs.loads(cmp.Or(d.VIP, d.target())), origins: o.origins, scheme: o.scheme, secure: o.secure, share: 1, counts: b.counts}
 	got, _ := over.compiled.over.LoadOrStore(base, &d)
 	return got.(*Route)
 }

@@ -33,6 +33,8 @@ type transports struct {
 	remote wire.Sender
 	// upgrade speaks HTTP/1.1 over TLS to them: HTTP/2 has no Upgrade.
 	upgrade wire.Sender
+	// secure speaks to fixed origins over TLS.
+	secure secureOrigins
 }
 
 func newTransports(d Deps, buffers *wire.Buffers) *transports {
@@ -61,6 +63,7 @@ func newTransports(d Deps, buffers *wire.Buffers) *transports {
 	// A region that is cut off sends no reset: pings find out.
 	h2.HTTP2 = &http.HTTP2Config{SendPingTimeout: 5 * rpc, PingTimeout: 5 * rpc}
 	return &transports{
+		secure: newSecureOrigins(d, local.DialContext),
 		origin: wire.NewPool(wire.PoolConfig{
 			Dial: local.DialContext, MaxIdle: maxIdle, Idle: idleFor(d), MaxHeader: maxHeaderBytes, ContinueAfter: rpc, Buffers: buffers,
 		}),
@@ -87,6 +90,14 @@ func pooled(d Deps) *http.Transport {
 
 // to is how a request reaches an instance of the region.
 func (t *transports) to(ex *Exchange) wire.Sender {
+	upgrades := ex.Request.Upgrade != ""
+	switch c := ex.Route.compiled; {
+	case c == nil:
+	case c.scheme == schemeTLS:
+		return t.secure.sender(c.secure, upgrades)
+	case c.scheme == schemeH2C && !upgrades: // HTTP/2 has no Upgrade
+		return t.streams
+	}
 	if ex.Request.trailers && strings.HasPrefix(ex.Request.Header.Get("Content-Type"), "application/grpc") {
 		return t.streams
 	}
@@ -104,7 +115,8 @@ func connecting(dial services.DialFunc) services.DialFunc {
 	}
 }
 
-// dialTLS connects and shakes hands within the timeout.
+// dialTLS connects and shakes hands within the timeout. The server must prove the
+// configuration's name, or else its address.
 func dialTLS(dial services.DialFunc, conf *tls.Config, timeout time.Duration) services.DialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -113,12 +125,17 @@ func dialTLS(dial services.DialFunc, conf *tls.Config, timeout time.Duration) se
 		if err != nil {
 			return nil, err
 		}
-		c := tls.Client(raw, conf)
-		if err := c.HandshakeContext(ctx); err != nil {
+		c := conf
+		if c.ServerName == "" {
+			c = conf.Clone()
+			c.ServerName, _, _ = net.SplitHostPort(addr) // an address that was connected to
+		}
+		t := tls.Client(raw, c)
+		if err := t.HandshakeContext(ctx); err != nil {
 			_ = raw.Close()
 			return nil, err
 		}
-		return c, nil
+		return t, nil
 	}
 }
 
@@ -126,6 +143,7 @@ func (t *transports) close() {
 	for _, s := range []wire.Sender{t.origin, t.streams, t.remote, t.upgrade} {
 		s.Close()
 	}
+	t.secure.close()
 }
 
 // httpSender is a wire.Sender on net/http's transport: what speaks HTTP/2.

@@ -105,6 +105,7 @@ func New(d Deps) (*Server, error) {
 		starts:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "play_starts_total", Help: "Plays asked for, by the reason they were refused with, or ok."}, []string{"result"}),
 	}
 	d.Tel.Metrics.MustRegister(s.starts)
+	s.edge.Load(g.Utilisation)
 	s.stock = newStock(d, resilience.New[media.Index](g, "ReadIndex", to("oca")))
 	o := operations()
 	s.edge.HandleMember(o.start, s.start)

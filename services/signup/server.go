@@ -119,6 +119,7 @@ func New(d Deps) (*Server, error) {
 		unknown:     hash{iterations: d.Iterations, salt: make([]byte, saltBytes), key: make([]byte, keyBytes)},
 	}
 	d.Tel.Metrics.MustRegister(s.memberships)
+	s.edge.Load(d.Commands.Utilisation)
 	o := operations()
 	s.edge.Handle(o.plans, s.listPlans)
 	s.edge.Handle(o.signup, s.signup)
