@@ -195,7 +195,7 @@ func (p *Planner) Replace(v View, full bool) (Replacement, bool) {
 				if share == 0 {
 					continue
 				}
-				took := p.latencyMS + sizes[q]/p.plan.kbps[s]
+				took := p.latencyMS + p.plan.took(s, sizes[q])
 				if took < startsMS {
 					x += share * gain
 				}
@@ -215,8 +215,8 @@ func (p *Planner) Progressed(v View, d Progress) (int, bool) {
 	took := d.ElapsedMS - d.FirstByteMS
 	if took-p.sampledMS >= sampleMS && d.Received > p.sampled {
 		p.sample(d)
-		if p.planned == v.Next && !p.plan.covers(p.belief.level) {
-			p.prepare(v) // another network than the plan is for
+		if h := &p.belief.holes; p.planned == v.Next && (!p.plan.covers(p.belief.level) || h.in && h.sinceMS > p.plan.lastMS) {
+			p.prepare(v) // another network than the plan is for, or a longer hole
 		}
 	}
 	if d.Replaces && v.BufferMS < float64(v.Next-d.Segment)*p.ladder.SegmentMS {
@@ -270,7 +270,7 @@ func (p *Planner) hopeless(v View, d Progress, w *[states]float64) bool {
 	gain := p.plan.utilities[d.Rung] - p.plan.utilities[had]
 	on, off := 0.0, 0.0
 	for s, share := range w {
-		took := (d.Bits - d.Received) / p.plan.kbps[s]
+		took := p.plan.took(s, d.Bits-d.Received)
 		if took < starts {
 			on += share * gain
 		}
