@@ -45,6 +45,12 @@ const (
 // Its clients are placed in their regions behind the emulated WAN, and it runs
 // beside the verbs that change the lab.
 func (l *Lab) Check(ctx context.Context, r control.CheckRequest, p control.Progress) (control.Check, error) {
+	return l.checkUntil(ctx, ctx, r, p)
+}
+
+// checkUntil is Check whose writes end when until does, and not later than its
+// seconds.
+func (l *Lab) checkUntil(ctx, until context.Context, r control.CheckRequest, p control.Progress) (control.Check, error) {
 	i, err := l.need()
 	if err != nil {
 		return control.Check{}, err
@@ -94,7 +100,7 @@ func (l *Lab) Check(ctx context.Context, r control.CheckRequest, p control.Progr
 		}
 	}
 	began := time.Now()
-	writes, staleness, err := l.load(ctx, r, clients, log, wait)
+	writes, staleness, err := l.load(ctx, until, r, clients, log, wait)
 	if cerr := log.Close(); err == nil {
 		err = cerr
 	}
@@ -118,7 +124,7 @@ func since(t time.Time) float64 { return float64(time.Since(t).Microseconds()) /
 
 // load writes, and follows some of the writes into the other regions; what is
 // not there at the end of the writes is followed for as long as wait.
-func (l *Lab) load(ctx context.Context, r control.CheckRequest, clients map[string]*checker, log *check.Log, wait time.Duration) (map[check.Kind]*check.Writes, []control.CheckStaleness, error) {
+func (l *Lab) load(ctx, until context.Context, r control.CheckRequest, clients map[string]*checker, log *check.Log, wait time.Duration) (map[check.Kind]*check.Writes, []control.CheckStaleness, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var (
@@ -143,7 +149,7 @@ func (l *Lab) load(ctx context.Context, r control.CheckRequest, clients map[stri
 			}
 		},
 	}
-	writes, err := load.Run(ctx)
+	writes, err := load.Run(until)
 	close(ended)
 	timer := time.AfterFunc(wait, stop)
 	defer timer.Stop()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -67,14 +68,18 @@ func runDaemon(ctx context.Context, env Env, p Paths, ready func()) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watched := make(chan struct{})
-	go func() { defer close(watched); l.watch(ctx) }()
+	var background sync.WaitGroup
+	background.Go(func() { l.watch(ctx) })
+	background.Go(func() { l.autoscale(ctx) })
+	background.Go(func() { l.sentinel(ctx) })
+	l.faulting.Lock() // until what an earlier daemon left is lifted
+	background.Go(func() { l.lapses(ctx, l.faulting.Unlock) })
 	ready()
 	slog.Info("daemon is up", "lab", p.Name, "pid", os.Getpid())
 	l.log.Add("daemon.up", p.Name, "daemon started", map[string]any{"pid": os.Getpid()})
 	err = control.Serve(ctx, ln, l, cancel)
 	cancel()
-	<-watched
+	background.Wait()
 	return errors.Join(err, l.close())
 }
 

@@ -52,7 +52,7 @@ func (l *Lab) Down(ctx context.Context, r control.DownRequest) (res control.Down
 		res.MS = float64(time.Since(start).Microseconds()) / 1000
 		return res, removeSockets(l.paths)
 	}
-	if err := l.rt.Remove(ctx); err != nil {
+	if err := errors.Join(endKeepers(ctx, l.paths), l.rt.Remove(ctx)); err != nil {
 		return res, err
 	}
 	err = errors.Join(removeSockets(l.paths), removeLab(l.paths))
@@ -187,6 +187,9 @@ func Reap(ctx context.Context, env Env, p Paths, keepData bool) (int, error) {
 		return nil
 	}
 	if err := reapContainers(ctx, env, p, j, keepData); err != nil {
+		return ended, err
+	}
+	if err := kill(embedded.Find(keeperArgs(p)...)); err != nil {
 		return ended, err
 	}
 	rt := embeddedRuntime(env, p, j)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -53,7 +54,7 @@ func (l *Lab) move(ctx context.Context, verb string, r control.FailoverRequest, 
 	if m := i.Moving; m != nil && !r.DryRun && (m.Region != r.Region || m.Verb != verb) {
 		return control.Failover{}, services.Errorf(services.Conflict, "a %s of %s was cut short", m.Verb, m.Region).WithRemedy("finish it first: flix %s %s", m.Verb, m.Region)
 	}
-	run := &evacuate.Run{Planet: planet{l}, ID: newID(), Progress: func(kind, text string, data map[string]any) {
+	run := &evacuate.Run{Planet: planet{l}, ID: newID(), Pace: r.Pace, Progress: func(kind, text string, data map[string]any) {
 		l.log.Add(kind, r.Region, text, data)
 		if p != nil {
 			p(control.Event{At: time.Now().UTC(), Kind: kind, Subject: r.Region, Text: text, Data: data})
@@ -62,11 +63,28 @@ func (l *Lab) move(ctx context.Context, verb string, r control.FailoverRequest, 
 	run.Begun = func() error {
 		return l.changeIntent(func(i *intent) { i.Moving = &moving{ID: run.ID, Verb: verb, Region: r.Region} })
 	}
-	var rep control.Failover
+	var (
+		rep   control.Failover
+		watch *moveWatch
+	)
+	if !r.DryRun {
+		watch = l.watchMove(ctx, verb, r, p)
+		tell := run.Progress
+		run.Progress = func(kind, text string, data map[string]any) {
+			watch.heard(kind, text, data)
+			tell(kind, text, data)
+		}
+	}
 	if verb == "failover" {
 		rep, err = run.Failover(ctx, r.Region, r.DryRun)
 	} else {
 		rep, err = run.Failback(ctx, r.Region, r.DryRun)
+	}
+	if watch != nil {
+		rec := watch.end(ctx, rep)
+		if rep.State != evacuate.Refused {
+			err = errors.Join(err, Records(l.paths).Keep(rec))
+		}
 	}
 	if !r.DryRun && rep.State != evacuate.Refused {
 		err = errors.Join(err, l.changeIntent(func(i *intent) { i.Moving = nil }), l.keepMove(rep))
@@ -213,6 +231,7 @@ func (p planet) Edge(ctx context.Context, region string) (evacuate.Edge, error) 
 		sum.Inflight += a.Inflight
 		sum.BusySeconds += a.BusySeconds
 		sum.Answered += a.Answered
+		sum.Failed += a.Failed
 		sum.Concurrency += a.Concurrency
 		if at := time.UnixMilli(a.LastClientMS); a.LastClientMS > 0 && at.After(sum.LastClient) {
 			sum.LastClient = at
@@ -228,6 +247,7 @@ type edgeAnswer struct {
 	Inflight       int     `json:"inflight"`
 	BusySeconds    float64 `json:"busy_seconds"`
 	Answered       uint64  `json:"answered"`
+	Failed         uint64  `json:"failed"`
 	Concurrency    int     `json:"concurrency"`
 }
 
@@ -301,46 +321,65 @@ func (p planet) Scale(ctx context.Context, region string, role topology.Role, n 
 	if !ok {
 		return nil, services.Errorf(services.NotFound, "there is no region %q", region)
 	}
-	declared, extra := 0, 0
-	for _, inst := range i.Topology.Instances() {
-		if inst.Region == region && inst.Role == role {
-			declared++
-		}
-	}
+	there := func(x topology.Instance) bool { return x.Region == region && x.Role == role && !i.Grown[x.ID] }
+	extra := 0 // what an attempt before this one added counts
 	for _, x := range i.Extra {
-		if x.Region == region && x.Role == role {
+		if there(x) {
 			extra++
 		}
 	}
-	var fresh []topology.Instance
-	for k := extra; k < n; k++ { // what an attempt before this one added counts
-		fresh = append(fresh, topology.NewInstance(r, role, declared+k+1))
-	}
+	fresh := i.next(r, role, n-extra)
 	if err := p.l.changeIntent(func(i *intent) { i.Extra = append(i.Extra, fresh...) }); err != nil {
 		return nil, err
 	}
-	i = p.l.current()
+	var add []topology.Instance
+	for _, x := range p.l.current().Extra {
+		if there(x) {
+			add = append(add, x)
+		}
+	}
+	return p.l.startExtra(ctx, region, add)
+}
+
+// next numbers n more instances of a role in a region.
+func (i *intent) next(r topology.Region, role topology.Role, n int) []topology.Instance {
+	taken := map[int]bool{}
+	for _, x := range i.instances() {
+		if x.Region == r.Name && x.Role == role {
+			taken[x.Number] = true
+		}
+	}
+	var out []topology.Instance
+	for number := 1; len(out) < n; number++ {
+		if !taken[number] {
+			out = append(out, topology.NewInstance(r, role, number))
+		}
+	}
+	return out
+}
+
+// startExtra starts instances of one region that the intent names, and returns
+// their names once the registry shows them.
+func (l *Lab) startExtra(ctx context.Context, region string, add []topology.Instance) ([]string, error) {
+	i := l.current()
 	var (
 		specs []runtime.Spec
 		names []string
 	)
-	for _, inst := range i.Extra {
-		if inst.Region != region || inst.Role != role {
-			continue
-		}
-		s, err := p.l.spec(i, inst)
+	for _, inst := range add {
+		s, err := l.spec(i, inst)
 		if err != nil {
 			return nil, err
 		}
 		specs, names = append(specs, s), append(names, inst.ID)
 	}
-	if err := p.l.rt.SetWorld(ctx, p.l.world(i, mustSpecs(p.l, i))); err != nil {
+	if err := l.rt.SetWorld(ctx, l.world(i, mustSpecs(l, i))); err != nil {
 		return nil, err
 	}
-	if err := p.l.rt.Start(ctx, specs); err != nil {
+	if err := l.rt.Start(ctx, specs); err != nil {
 		return nil, err
 	}
-	return names, p.l.registered(ctx, region, names)
+	return names, l.registered(ctx, region, names)
 }
 
 // mustSpecs declares what has its ports already.
@@ -376,23 +415,40 @@ func (l *Lab) registered(ctx context.Context, region string, names []string) err
 }
 
 func (p planet) Unscale(ctx context.Context) error {
-	extra := p.l.current().Extra
-	if len(extra) == 0 {
+	i := p.l.current()
+	var gone []topology.Instance
+	for _, x := range i.Extra {
+		if !i.Grown[x.ID] { // the autoscaler knows when to take its own away
+			gone = append(gone, x)
+		}
+	}
+	return p.l.dropExtra(ctx, gone)
+}
+
+// dropExtra ends instances that were added, and forgets them. Those that are to
+// take no request with them are drained first.
+func (l *Lab) dropExtra(ctx context.Context, gone []topology.Instance) error {
+	if len(gone) == 0 {
 		return nil
 	}
-	ids := make([]string, len(extra))
-	for k, x := range extra {
+	ids := make([]string, len(gone))
+	for k, x := range gone {
 		ids[k] = x.ID
 	}
-	if err := p.l.rt.Stop(ctx, ids, stopGrace); err != nil {
+	if err := l.rt.Stop(ctx, ids, stopGrace); err != nil {
 		return err
 	}
-	for _, x := range extra {
-		if err := errors.Join(p.l.ports.release(x), p.l.rt.Release(x)); err != nil {
+	for _, x := range gone {
+		if err := errors.Join(l.ports.release(x), l.rt.Release(x)); err != nil {
 			return err
 		}
 	}
-	return p.l.changeIntent(func(i *intent) { i.Extra = nil })
+	return l.changeIntent(func(i *intent) {
+		i.Extra = slices.DeleteFunc(i.Extra, func(x topology.Instance) bool { return slices.Contains(ids, x.ID) })
+		for _, id := range ids {
+			delete(i.Grown, id)
+		}
+	})
 }
 
 // sqlPatience bounds the wait for a SQL node's answer. One that takes longer

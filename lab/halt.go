@@ -160,7 +160,9 @@ func (l *Lab) tellWorld(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return l.rt.SetWorld(ctx, l.world(i, mustSpecs(l, i)))
+	w := l.world(i, mustSpecs(l, i))
+	l.wan.Impose(rulesOf(w.Faults))
+	return l.rt.SetWorld(ctx, w)
 }
 
 // resumeTime bounds the start of a lab whose client has gone.

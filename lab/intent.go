@@ -7,7 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
+	"github.com/flix-lab/flix/lab/autoscale"
+	"github.com/flix-lab/flix/lab/fault"
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/topology"
 )
@@ -32,9 +35,20 @@ type intent struct {
 	Evacuated map[string]string `json:"evacuated,omitempty"`
 	// Cuts are the partitions of the WAN; those whose time is over count no more.
 	Cuts []runtime.Cut `json:"cuts,omitempty"`
+	// Faults are those in force: they are here before they act.
+	Faults []fault.Fault `json:"faults,omitempty"`
 	// Tables are the versions of the gateways' routing table, the oldest first;
 	// none while it is the built-in one.
 	Tables []routeTable `json:"tables,omitempty"`
+	// Grown are the extra instances that the autoscaler added.
+	Grown map[string]bool `json:"grown,omitempty"`
+	// Policies of the autoscaler, by region and role.
+	Policies map[string]map[topology.Role]autoscale.Policy `json:"policies,omitempty"`
+	// IdleStop is how long nobody may ask for anything before the lab stops; 0
+	// is never.
+	IdleStop time.Duration `json:"idle_stop,omitempty"`
+	// Watching says that a sick region is to be evacuated.
+	Watching bool `json:"watching,omitempty"`
 	// Moving is the evacuation in progress, for resumption after a crash.
 	Moving *moving `json:"moving,omitempty"`
 }

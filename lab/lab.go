@@ -47,6 +47,8 @@ type Lab struct {
 	// verb is held by the verb that changes the lab; busy names it.
 	verb sync.Mutex
 	busy string
+	// rising says that the verb is an up.
+	rising atomic.Bool
 	// busyCtx ends when the client of that verb goes away.
 	busyCtx context.Context
 	// ending says that the lab is being taken down: no other verb begins a step.
@@ -56,6 +58,10 @@ type Lab struct {
 	squeezing   sync.Mutex
 	stopSqueeze atomic.Pointer[context.CancelFunc]
 
+	scaler scaler
+	// faulting is held while a fault begins or ends.
+	faulting sync.Mutex
+
 	mu     sync.Mutex // guards what follows, and busy
 	intent *intent
 	secret secrets
@@ -63,6 +69,8 @@ type Lab struct {
 	moves  []control.Failover
 	// warming is how far the zones are that are being warmed, by REGION/ZONE.
 	warming map[string]evcache.Warmed
+	// symptoms are what the sentinel saw last.
+	symptoms []control.Symptom
 }
 
 var _ control.Engine = (*Lab)(nil)
@@ -340,6 +348,7 @@ func (l *Lab) world(i *intent, specs []runtime.Spec) runtime.World {
 			w.Cuts = append(w.Cuts, c)
 		}
 	}
+	w.Faults = l.addressed(i)
 	l.rt.Complete(&w)
 	for _, s := range specs {
 		if s.Role == topology.RoleRegistry {
@@ -363,7 +372,7 @@ func (l *Lab) World(context.Context) (control.World, error) {
 		return control.World{}, err
 	}
 	rw := l.world(i, specs)
-	w := control.World{Lab: i.Name, Topology: i.Topology, DNS: map[string]string{}, CAPEM: rw.CAPEM}
+	w := control.World{Faults: rw.Faults, Lab: i.Name, Topology: i.Topology, DNS: map[string]string{}, CAPEM: rw.CAPEM}
 	for _, r := range rw.Ports {
 		w.Ports = append(w.Ports, control.PortRange(r))
 	}

@@ -18,7 +18,7 @@ func longLog(t testing.TB, n int) string {
 	t.Helper()
 	var b strings.Builder
 	for k := range n {
-		b.WriteString(record(k, "us-east/a/kv/1", fmt.Sprintf("line %d %s", k, strings.Repeat("x", 100))))
+		b.WriteString(logRecord(k, "us-east/a/kv/1", fmt.Sprintf("line %d %s", k, strings.Repeat("x", 100))))
 	}
 	path := filepath.Join(t.TempDir(), "x.jsonl")
 	mustWrite(t, path, b.String())
@@ -125,7 +125,7 @@ func (*failing) Close() error             { return nil }
 // TestLogsWithEvents has the lab's events between what instances log.
 func TestLogsWithEvents(t *testing.T) {
 	p := testPaths(t, testEnv(t), "x")
-	mustWrite(t, instanceLog(p.Logs(), "us-east"), record(1, "us-east/a/kv/1", "one")+record(4, "us-east/a/kv/1", "four"))
+	mustWrite(t, instanceLog(p.Logs(), "us-east"), logRecord(1, "us-east/a/kv/1", "one")+logRecord(4, "us-east/a/kv/1", "four"))
 	mustWrite(t, eventsPath(p), fmt.Sprintf(`{"seq":1,"at":%q,"kind":"lab.up","subject":"x","text":"two"}`, logTime.Add(2*time.Second).Format(time.RFC3339Nano))+"\n"+
 		fmt.Sprintf(`{"seq":2,"at":%q,"kind":"lab.stop","text":"five"}`, logTime.Add(5*time.Second).Format(time.RFC3339Nano))+"\n")
 	for want, o := range map[string]LogOptions{
@@ -162,7 +162,7 @@ func TestTextLine(t *testing.T) {
 // TestLogsRestart follows a file that is replaced by a shorter one.
 func TestLogsRestart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.jsonl")
-	mustWrite(t, path, record(1, "a", "one")+record(2, "a", "two"))
+	mustWrite(t, path, logRecord(1, "a", "one")+logRecord(2, "a", "two"))
 	f := &logFile{path: path, parse: parseLog}
 	read := func() []string {
 		lines, err := f.fresh(time.Time{})
@@ -188,7 +188,7 @@ func TestLogsRestart(t *testing.T) {
 			t.Errorf("read %q, want %q", got, want)
 		}
 	}
-	mustWrite(t, path, record(3, "a", "three"))
+	mustWrite(t, path, logRecord(3, "a", "three"))
 	if got := read(); !slices.Equal(got, []string{"three"}) {
 		t.Errorf("after it was replaced: %q", got)
 	}

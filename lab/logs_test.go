@@ -17,7 +17,7 @@ import (
 var logTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // record is a line as a host's handler writes it, some seconds after logTime.
-func record(seconds int, instance, msg string) string {
+func logRecord(seconds int, instance, msg string) string {
 	return fmt.Sprintf(`{"time":%q,"level":"INFO","msg":%q,"instance":%q,"b":2,"a":"x"}`, logTime.Add(time.Duration(seconds)*time.Second).Format(time.RFC3339Nano), msg, instance) + "\n"
 }
 
@@ -35,9 +35,9 @@ func TestLogsFilter(t *testing.T) {
 	if err := Logs(t.Context(), testEnv(t), p, LogOptions{}, nil); services.ReasonOf(err) != services.ReasonNoLab {
 		t.Errorf("without a lab: %v", err)
 	}
-	mustWrite(t, instanceLog(p.Logs(), "us-east"), record(1, "us-east/a/kv/1", "one")+record(4, "us-east/a/kv/10", "four")+"not JSON\n"+record(5, "us-east/b/dns/1", "five"))
-	mustWrite(t, instanceLog(p.Logs(), "us-west"), record(2, "us-west/a/kv/1", "two")+record(3, "us-west/a/kv/1", "three")+strings.TrimSuffix(record(9, "us-west/a/kv/1", "torn"), "\n"))
-	mustWrite(t, filepath.Join(p.Logs(), "daemon.log"), record(1, "daemon", "another file"))
+	mustWrite(t, instanceLog(p.Logs(), "us-east"), logRecord(1, "us-east/a/kv/1", "one")+logRecord(4, "us-east/a/kv/10", "four")+"not JSON\n"+logRecord(5, "us-east/b/dns/1", "five"))
+	mustWrite(t, instanceLog(p.Logs(), "us-west"), logRecord(2, "us-west/a/kv/1", "two")+logRecord(3, "us-west/a/kv/1", "three")+strings.TrimSuffix(logRecord(9, "us-west/a/kv/1", "torn"), "\n"))
+	mustWrite(t, filepath.Join(p.Logs(), "daemon.log"), logRecord(1, "daemon", "another file"))
 	for _, c := range []struct {
 		o    LogOptions
 		want string
@@ -62,7 +62,7 @@ func TestLogsFilter(t *testing.T) {
 }
 
 func TestParseLog(t *testing.T) {
-	raw := record(1, "us-east/a/kv/1", "hello")
+	raw := logRecord(1, "us-east/a/kv/1", "hello")
 	l, ok := parseLog([]byte(strings.TrimSpace(raw)))
 	if !ok || !l.Time.Equal(logTime.Add(time.Second)) || l.Level != "INFO" || l.Instance != "us-east/a/kv/1" || l.Msg != "hello" || l.Attrs != "a=x b=2" || string(l.Raw)+"\n" != raw {
 		t.Errorf("%+v", l)
@@ -79,7 +79,7 @@ func TestParseLog(t *testing.T) {
 // file that was not there before.
 func TestLogsFollow(t *testing.T) {
 	p := testPaths(t, testEnv(t), "x")
-	mustWrite(t, instanceLog(p.Logs(), "us-east"), record(1, "us-east/a/kv/1", "one"))
+	mustWrite(t, instanceLog(p.Logs(), "us-east"), logRecord(1, "us-east/a/kv/1", "one"))
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	var got []string
@@ -87,11 +87,11 @@ func TestLogsFollow(t *testing.T) {
 		got = append(got, l.Msg)
 		switch l.Msg {
 		case "one":
-			line := record(2, "us-east/a/kv/1", "two")
+			line := logRecord(2, "us-east/a/kv/1", "two")
 			appendTo(t, instanceLog(p.Logs(), "us-east"), line[:20])
-			mustWrite(t, instanceLog(p.Logs(), "eu-west"), record(3, "eu-west/a/kv/1", "three"))
+			mustWrite(t, instanceLog(p.Logs(), "eu-west"), logRecord(3, "eu-west/a/kv/1", "three"))
 		case "three":
-			line := record(2, "us-east/a/kv/1", "two")
+			line := logRecord(2, "us-east/a/kv/1", "two")
 			appendTo(t, instanceLog(p.Logs(), "us-east"), line[20:])
 		case "two":
 			cancel()
@@ -115,7 +115,7 @@ func appendTo(t *testing.T, path, text string) {
 }
 
 func FuzzParseLog(f *testing.F) {
-	f.Add([]byte(strings.TrimSpace(record(1, "us-east/a/kv/1", "hello"))))
+	f.Add([]byte(strings.TrimSpace(logRecord(1, "us-east/a/kv/1", "hello"))))
 	f.Add([]byte(`{"time":1,"level":null,"msg":[],"instance":{}}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = parseLog(b) })

@@ -1,16 +1,22 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"net"
+	"net/http"
 	"strconv"
 	"time"
+
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/lab/player"
 	"github.com/flix-lab/flix/lab/wan"
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/signup"
 	"github.com/flix-lab/flix/services/telemetry"
 )
 
@@ -24,8 +30,10 @@ type (
 // Viewer plays titles of a running lab from this process: it only knows what a
 // client program would, and what the emulated WAN needs.
 type Viewer struct {
-	p   *player.Player
-	tel *telemetry.Telemetry
+	p     *player.Player
+	tel   *telemetry.Telemetry
+	cfg   player.Config
+	table *wan.Table
 }
 
 // NewViewer builds a viewer of the world; observe gets progress about once a
@@ -58,12 +66,71 @@ func NewViewer(w control.World, observe func(PlayProgress)) (*Viewer, error) {
 		return "", false
 	})
 	tel := telemetry.New(telemetry.Config{Instance: "player", Role: "player"})
-	p, err := player.New(player.Config{Resolvers: resolvers, RootCAs: ca, Topology: w.Topology, Dial: table.Dialer, Tel: tel, Observe: observe})
+	cfg := player.Config{Resolvers: resolvers, RootCAs: ca, Topology: w.Topology, Tel: tel, Observe: observe, Dial: table.Dialer,
+		DialISP: func(region, isp string) services.DialFunc {
+			return table.DialerAt(wan.Site{Region: region, ISP: isp})
+		}}
+	p, err := player.New(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return &Viewer{p: p, tel: tel}, nil
+	v := &Viewer{p: p, tel: tel, cfg: cfg, table: table}
+	v.Feel(w.Faults)
+	return v, nil
 }
+
+// observed is the viewer with another observer of its plays.
+func (v *Viewer) observed(observe func(PlayProgress)) (*Viewer, error) {
+	cfg := v.cfg
+	cfg.Observe = observe
+	p, err := player.New(cfg)
+	return &Viewer{p: p, tel: v.tel, cfg: cfg, table: v.table}, err
+}
+
+// NewFleetViewer builds a viewer for many plays at once: it records no spans.
+func NewFleetViewer(w control.World) (*Viewer, error) {
+	v, err := NewViewer(w, nil)
+	if err != nil {
+		return nil, err
+	}
+	v.tel.Tracer = noop.NewTracerProvider().Tracer("player")
+	return v, nil
+}
+
+// SignUp makes a member of the lab, on the plan that allows many streams. One
+// that is there already is as good.
+func (v *Viewer) SignUp(ctx context.Context, email, password, country string) error {
+	edge, err := v.p.Edge(PlayOptions{})
+	if err != nil {
+		return err
+	}
+	defer edge.Close()
+	body, err := json.Marshal(signup.SignupRequest{Key: "viewer-" + email, Email: email, Name: "Viewer", Password: password, Plan: fleetPlan, Country: country})
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://api.flix.test"+signup.PathSignup, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := edge.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode < http.StatusMultipleChoices || resp.StatusCode == http.StatusConflict {
+		return nil
+	}
+	var p services.Problem
+	if err := json.NewDecoder(resp.Body).Decode(&p); err != nil {
+		return services.Errorf(services.KindFromHTTP(resp.StatusCode), "sign %s up: the answer is %s", email, resp.Status)
+	}
+	return services.Wrap("sign "+email+" up", p.Err())
+}
+
+// fleetPlan allows every device and any number of streams.
+const fleetPlan = "lab"
 
 // Play plays one title; the report is meaningful beside an error too.
 func (v *Viewer) Play(ctx context.Context, o PlayOptions) (PlayReport, error) {

@@ -195,6 +195,9 @@ func (l *Lab) watch(ctx context.Context) {
 		if l.current() == nil {
 			continue // it was never up
 		}
+		if _, ok := l.rt.(mourner); ok && l.rising.Load() {
+			continue // the up looks by itself; what happened meanwhile is seen after it
+		}
 		if l.current().Halted {
 			clear(hosts) // they were asked to end
 			continue

@@ -79,6 +79,8 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 		return control.UpResult{}, err
 	}
 	defer end()
+	l.rising.Store(true)
+	defer l.rising.Store(false)
 	st := l.steps("up", p)
 	res := control.UpResult{Name: l.paths.Name, Runtime: r.Runtime}
 	if err := r.Topology.Validate(); err != nil {
@@ -86,6 +88,11 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 	}
 	if err := l.useRuntime(ctx, r); err != nil {
 		return res, err
+	}
+	if l.current() != nil {
+		if err := l.dropFaults(); err != nil {
+			return res, err
+		}
 	}
 	var (
 		todo  diff
@@ -272,7 +279,7 @@ func (l *Lab) guardHosts(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		tick := time.NewTicker(guardInterval)
+		tick := time.NewTicker(l.guardInterval())
 		defer tick.Stop()
 		for {
 			if err := l.lost(ctx); err != nil && ctx.Err() == nil {
@@ -304,8 +311,14 @@ func (l *Lab) lost(ctx context.Context) error {
 	return nil
 }
 
-// guardInterval is how often an up looks whether its hosts live.
-const guardInterval = 200 * time.Millisecond
+// guardInterval is how often an up looks whether its parts live. An engine that
+// starts dozens of containers has better to do than to list them all the time.
+func (l *Lab) guardInterval() time.Duration {
+	if _, ok := l.rt.(mourner); ok {
+		return time.Second
+	}
+	return 200 * time.Millisecond
+}
 
 // remove stops instances that are no longer wanted and gives back what they
 // had: ports, data, and whole hosts of regions that are gone.

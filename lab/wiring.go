@@ -19,11 +19,13 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
+	"github.com/flix-lab/flix/lab/fault"
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/lab/runtime/host"
 	"github.com/flix-lab/flix/lab/wan"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/lookup"
+	"github.com/flix-lab/flix/services/rpc"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/services/token"
 	"github.com/flix-lab/flix/topology"
@@ -50,6 +52,14 @@ type Wiring struct {
 	mu      sync.Mutex
 	lookups map[route]*lookup.Client
 	setters map[string][]func(topology.Topology) // units that take a new topology
+	// hosts are the fault domains that have units here; burns the faults that
+	// keep processors busy.
+	hosts map[string]bool
+	burns map[string]bool
+
+	// faults of the world; inject has those of calls.
+	faults atomic.Pointer[[]fault.Fault]
+	inject rpc.Injector
 }
 
 // route is the way from a site in one region to another.
@@ -84,7 +94,7 @@ var _ host.Factory = (*Wiring)(nil)
 // there is one.
 func NewWiring(h slog.Handler, exporter sdktrace.SpanExporter) *Wiring {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &Wiring{log: h, exporter: exporter, ctx: ctx, cancel: cancel, lookups: map[route]*lookup.Client{}, setters: map[string][]func(topology.Topology){}}
+	w := &Wiring{log: h, exporter: exporter, ctx: ctx, cancel: cancel, lookups: map[route]*lookup.Client{}, setters: map[string][]func(topology.Topology){}, hosts: map[string]bool{}, burns: map[string]bool{}}
 	w.wan = wan.NewTable(topology.Topology{}, w.locate)
 	return w
 }
@@ -116,6 +126,7 @@ func (w *Wiring) SetWorld(world runtime.World) error {
 		cuts = append(cuts, wan.Cut(c))
 	}
 	w.wan.Sever(cuts)
+	w.suffer(world.Faults)
 	w.mu.Lock()
 	var sets []func(topology.Topology)
 	for _, s := range w.setters {
@@ -202,6 +213,9 @@ func (w *Wiring) Build(spec runtime.Spec, ls host.Listeners) (services.Unit, err
 	if !ok {
 		return nil, services.Errorf(services.Invalid, "there is no role %q", spec.Role)
 	}
+	w.mu.Lock()
+	w.hosts[spec.Host()] = true
+	w.mu.Unlock()
 	world := w.world.Load()
 	if world == nil {
 		return nil, services.Errorf(services.Conflict, "the host was not told about its world yet")
@@ -329,15 +343,12 @@ func (u *unit) serveAdmin() <-chan struct{} {
 	return done
 }
 
-// dial returns a dialer for traffic from the instance to the rest of the lab.
-func (u *unit) dial() services.DialFunc { return u.w.wan.Dialer(u.spec.Region) }
-
 // local is the instance's own copy of its region's registry.
 func (u *unit) local() *lookup.Client { return u.w.lookup(u.spec.Region, u.spec.Region) }
 
 // conn returns a gRPC connection to a VIP of a region; it ends with the unit.
 func (u *unit) conn(region, vip string, port string) (*grpc.ClientConn, error) {
-	c, err := u.w.lookup(u.spec.Region, region).Dial(vip, port, u.tel.DialOptions()...)
+	c, err := u.w.lookup(u.spec.Region, region).Dial(vip, port, u.dialOptions(vip)...)
 	if err != nil {
 		return nil, fmt.Errorf("connection to %s of %s: %w", vip, region, err)
 	}
@@ -408,5 +419,5 @@ func (u *unit) addresses(role topology.Role, port string) func(context.Context) 
 
 // tlsConfig is the configuration of the lab's edges.
 func (u *unit) tlsConfig(protocols ...string) *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{u.world.cert}, NextProtos: protocols}
+	return &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: u.certificate(), NextProtos: protocols}
 }

@@ -20,7 +20,10 @@ func buildOCA(u *unit) (services.Unit, error) {
 		Dir: u.spec.Dir, ID: services.ApplianceID(u.spec.ID), Site: *u.spec.Site, Region: u.spec.Region, Appliance: *u.spec.Appliance,
 		ClientURL: "https://" + hostPort(applianceHost(u.spec.Instance), u.spec.PortNumbers[topology.PortClient]),
 		FillURL:   "http://" + u.spec.Addr(topology.PortFill),
+		Plain:     u.ls.TCP[topology.PortPlain],
+		PlainURL:  "http://" + hostPort(plainHost(u.spec.Instance), u.spec.PortNumbers[topology.PortPlain]),
 		Control:   u.nearestCacheControl(), Dial: u.dial(), Key: u.world.key, Tel: u.tel, Timing: u.timing(), TrustedProxies: u.world.Peers,
+		Clock: u.clock, Disk: u.disk,
 	})
 }
 
@@ -29,7 +32,7 @@ func buildOCA(u *unit) (services.Unit, error) {
 // a report is fresh, lest a slow start sends everybody across the ocean.
 func (u *unit) nearestCacheControl() func(context.Context) (cachecontrolpb.CacheControlClient, string, error) {
 	conns := newLazy(func(region string) (*grpc.ClientConn, error) {
-		return u.w.lookup(u.spec.Region, region).Dial(string(topology.RoleCacheControl), topology.PortRPC, u.tel.DialOptions()...)
+		return u.w.lookup(u.spec.Region, region).Dial(string(topology.RoleCacheControl), topology.PortRPC, u.dialOptions(string(topology.RoleCacheControl))...)
 	})
 	u.closers = append(u.closers, conns.close)
 	var (

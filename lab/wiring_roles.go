@@ -116,7 +116,7 @@ func buildKafka(u *unit) (services.Unit, error) {
 func buildKV(u *unit) (services.Unit, error) {
 	return kvembedded.NewServer(kvembedded.Config{
 		Dir: u.spec.Dir, Region: u.spec.Region, RPC: u.ls.TCP[topology.PortRPC], Replication: u.ls.TCP[topology.PortReplication],
-		Peers: u.peers(topology.RoleKV, topology.PortReplication), Dial: u.dial(), Tel: u.tel, Timing: u.farTiming(),
+		Peers: u.peers(topology.RoleKV, topology.PortReplication), Dial: u.dial(), Tel: u.tel, Timing: u.farTiming(), Clock: u.clock,
 	})
 }
 
@@ -261,7 +261,7 @@ func (u *unit) s3Detached(region string) (*objects.Client, error) {
 // when first needed.
 func (u *unit) cacheControls() func(region string) (cachecontrolpb.CacheControlClient, bool) {
 	conns := newLazy(func(region string) (*grpc.ClientConn, error) {
-		return u.w.lookup(u.spec.Region, region).Dial(string(topology.RoleCacheControl), topology.PortRPC, u.tel.DialOptions()...)
+		return u.w.lookup(u.spec.Region, region).Dial(string(topology.RoleCacheControl), topology.PortRPC, u.dialOptions(string(topology.RoleCacheControl))...)
 	})
 	u.closers = append(u.closers, conns.close)
 	return func(region string) (cachecontrolpb.CacheControlClient, bool) {
@@ -293,7 +293,7 @@ func buildSteering(u *unit) (services.Unit, error) {
 }
 
 func buildLicense(u *unit) (services.Unit, error) {
-	return license.New(license.Deps{RPC: u.ls.TCP[topology.PortRPC], Tel: u.tel, Timing: u.timing(), Region: u.spec.Region, Instance: u.spec.ID, Key: u.world.key})
+	return license.New(license.Deps{RPC: u.ls.TCP[topology.PortRPC], Tel: u.tel, Timing: u.timing(), Region: u.spec.Region, Instance: u.spec.ID, Key: u.world.key, Clock: u.clock})
 }
 
 func buildPlayback(u *unit) (services.Unit, error) {
@@ -407,7 +407,7 @@ func buildPlay(u *unit) (services.Unit, error) {
 		License:      licensepb.NewLicenseClient(conns[topology.RoleLicense]),
 		Steering:     steeringpb.NewSteeringClient(conns[topology.RoleSteering]),
 		CacheControl: cachecontrolpb.NewCacheControlClient(conns[topology.RoleCacheControl]),
-		Cache:        cache, Key: u.world.key,
+		Cache:        cache, Key: u.world.key, Dial: u.dial(),
 	})
 }
 
@@ -424,7 +424,7 @@ func buildGateway(u *unit) (services.Unit, error) {
 			return out
 		},
 		Dial: u.dial(), RootCAs: u.world.ca, Key: u.world.key, Topology: u.w.topology,
-		OriginCIDRs: u.world.Peers, TrustedProxies: u.world.Peers, Tel: u.tel, Timing: u.farTiming(),
+		OriginCIDRs: u.world.Peers, TrustedProxies: u.world.Peers, Tel: u.tel, Timing: u.farTiming(), Faults: &u.w.inject,
 	})
 }
 
@@ -454,11 +454,11 @@ func buildDNS(u *unit) (services.Unit, error) {
 	}
 	s, err := dns.New(dns.Deps{
 		UDP: u.ls.UDP[topology.PortClient], TCP: u.ls.TCP[topology.PortClient], Topology: u.world.Topology,
-		Region: u.spec.Region, Appliances: clients, Tel: u.tel, Timing: u.timing(),
+		Region: u.spec.Region, Appliances: clients, Tel: u.tel, Timing: u.timing(), Misanswer: u.misanswers, Dial: u.dial(),
 		Zones: func(region string) []dns.Endpoint {
 			var out []dns.Endpoint
 			for _, i := range u.w.lookup(u.spec.Region, region).VIP(string(topology.RoleELB)) {
-				out = append(out, dns.Endpoint{Host: cmp.Or(public, i.Host), Port: i.Ports[topology.PortClient], Zone: i.Zone})
+				out = append(out, dns.Endpoint{Host: cmp.Or(public, i.Host), Port: i.Ports[topology.PortClient], Zone: i.Zone, Check: i.Addr(topology.PortHTTP)})
 			}
 			return out
 		},
@@ -473,6 +473,14 @@ func buildDNS(u *unit) (services.Unit, error) {
 // applianceHost is the DNS name of an appliance.
 func applianceHost(i topology.Instance) string {
 	return fmt.Sprintf("oca-%d-%s.oc.flix.test", i.Number, strings.ToLower(i.Zone))
+}
+
+// plainHost is an appliance's name for browsers on this machine, where it is
+// published: names under localhost mean loopback (RFC 6761, 6.3), and browsers
+// know that by themselves. Each appliance has a name of its own, since players
+// give a host up, not a port.
+func plainHost(i topology.Instance) string {
+	return fmt.Sprintf("oca-%d-%s.localhost", i.Number, strings.ToLower(i.Zone))
 }
 
 func hostPort(host string, port int) string { return net.JoinHostPort(host, fmt.Sprint(port)) }

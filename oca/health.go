@@ -82,7 +82,7 @@ func (s *Server) healthLoop(ctx context.Context) error {
 	last, lastSent := time.Now(), s.sent.Load()
 	for sleep(ctx, untilBeat(time.Now(), every)) {
 		now, sent := time.Now(), s.sent.Load()
-		s.checkHealth(sample{took: now.Sub(last), sent: sent - lastSent, connections: s.client.Connections(), titles: s.traffic.take()})
+		s.checkHealth(sample{took: now.Sub(last), sent: sent - lastSent, connections: s.connections(), titles: s.traffic.take()})
 		last, lastSent = now, sent
 	}
 	return nil
@@ -145,6 +145,9 @@ func (s *Server) diskFailed(err error) {
 func (s *Server) Drain(ctx context.Context) error {
 	s.health.drain()
 	s.client.Drain()
+	if s.plain != nil {
+		s.plain.Drain()
+	}
 	for s.inFlight.Load() > 0 {
 		if !sleep(ctx, firstBackoff) {
 			return ctx.Err()

@@ -13,14 +13,21 @@ const headTimeouts = 5
 // take nothing of an answer: some browsers read no further than they buffer.
 const stallTimeouts = 20
 
-// listen makes the two sides: clients by TLS, other appliances in the clear.
+// listen makes the sides: clients by TLS, other appliances in the clear, and
+// browsers on this machine.
 func (s *Server) listen() {
 	c := wire.Config{
 		HeadTimeout: headTimeouts * s.d.Timing.RPCTimeout.D(), IdleTimeout: s.d.Timing.MaxConnectionAge.D(),
 		StallTimeout: stallTimeouts * s.d.Timing.StallTimeout.D(), Log: s.d.Tel.Log,
 	}
 	fill := c
-	c.Handler, c.TLS, c.Fields, c.Pace = clientSide{s}, s.d.TLS, wire.CrossOrigin(), &s.serveBucket
+	c.Fields, c.Pace = wire.CrossOrigin(), &s.serveBucket
+	if s.d.Plain != nil {
+		plain := c
+		plain.Handler = clientSide{s, true}
+		s.plain = wire.New(plain)
+	}
+	c.Handler, c.TLS = clientSide{s, false}, s.d.TLS
 	c.Proxy = func(a netip.Addr) bool { return trusts(s.d.TrustedProxies, a) }
 	fill.Handler, fill.Pace = fillSide{s}, &s.fillOutBucket
 	s.client, s.fill = wire.New(c), wire.New(fill)
@@ -35,4 +42,13 @@ func trusts(trusted []netip.Prefix, a netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// connections of clients, with TLS and without.
+func (s *Server) connections() int64 {
+	n := s.client.Connections()
+	if s.plain != nil {
+		n += s.plain.Connections()
+	}
+	return n
 }

@@ -35,7 +35,7 @@ func newMetrics(s *Server) *metrics {
 		scrubbed:     counter("oca_scrubbed_total", "Objects read by the scrubber."),
 	}
 	s.d.Tel.Metrics.MustRegister(m.requests, m.sent, m.fillRequests, m.fillSent, m.filled, m.fillFailures, m.reconnects, m.diskErrors, m.removed, m.quarantined, m.scrubbed,
-		gauge("oca_connections", "Open connections of clients.", func() float64 { return float64(s.client.Connections()) }),
+		gauge("oca_connections", "Open connections of clients.", func() float64 { return float64(s.connections()) }),
 		gauge("oca_stored_bytes", "Bytes stored.", func() float64 { used, _, _ := s.store.usage(); return float64(used) }),
 		gauge("oca_stored_files", "Files stored.", func() float64 { _, files, _ := s.store.usage(); return float64(files) }),
 		gauge("oca_healthy", "1 while the appliance is well.", func() float64 {

@@ -82,7 +82,10 @@ func (w *receiver) Write(b []byte) (int, error) {
 	if uint64(len(b)) > w.want.size-w.offset {
 		return 0, services.Errorf(services.Invalid, "%s: more than %d bytes came", w.ref, w.want.size)
 	}
-	n, err := w.f.Write(b)
+	n, err := 0, w.s.fault().write()
+	if err == nil {
+		n, err = w.f.Write(b)
+	}
 	w.digest.Write(b[:n])
 	w.offset += uint64(n)
 	w.arrival.grew(w.offset)

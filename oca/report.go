@@ -135,7 +135,7 @@ func (s *Server) flush(stream controlStream) error {
 func (s *Server) hello(files []*pb.HeldFile, filled fillBytes) *pb.Hello {
 	return &pb.Hello{
 		Appliance: string(s.d.ID), Region: s.d.Region, Site: s.d.Site.Name, Kind: string(s.d.Site.Kind), Asn: s.d.Site.ASN, Prefixes: s.d.Site.Prefixes,
-		ClientUrl: s.d.ClientURL, FillUrl: s.d.FillURL, CapacityBytes: uint64(s.d.Appliance.Capacity), BandwidthBps: uint64(s.d.Appliance.Bandwidth),
+		ClientUrl: s.d.ClientURL, FillUrl: s.d.FillURL, PlainUrl: s.d.PlainURL, CapacityBytes: uint64(s.d.Appliance.Capacity), BandwidthBps: uint64(s.d.Appliance.Bandwidth),
 		Holdings: &pb.Holdings{Files: files}, Filled: filled.message(),
 	}
 }
@@ -146,7 +146,7 @@ func (s *Server) report() {
 	reason := s.health.reason()
 	s.outbox.send(&pb.ApplianceMessage{Body: &pb.ApplianceMessage_Report{Report: &pb.Report{
 		Healthy: reason == "", Reason: reason, Load: s.health.load(), BytesServed: s.sent.Load(),
-		Connections: uint64(max(0, s.client.Connections())), UsedBytes: used, Filled: filled.message(), Shed: s.health.shedding(),
+		Connections: uint64(max(0, s.connections())), UsedBytes: used, Filled: filled.message(), Shed: s.health.shedding(),
 	}}})
 }
 

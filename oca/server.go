@@ -44,6 +44,9 @@ type Deps struct {
 	TLS *tls.Config
 	// Fill serves plain HTTP to other appliances; the server closes it.
 	Fill net.Listener
+	// Plain serves clients without TLS, for browsers on the lab's machine; the
+	// server closes it. nil serves none.
+	Plain net.Listener
 	// Dir holds the store. Nobody else may use it.
 	Dir string
 	// Fsync makes files durable before they are reported stored. Without it
@@ -58,6 +61,8 @@ type Deps struct {
 	// ClientURL and FillURL are the bases under which Client and Fill are
 	// reached, without a slash at the end.
 	ClientURL, FillURL string
+	// PlainURL is that of Plain; "" if there is none.
+	PlainURL string
 	// Control picks a cache control that can be reached, the nearest first,
 	// and says in which region it is.
 	Control func(ctx context.Context) (c pb.CacheControlClient, region string, err error)
@@ -77,6 +82,8 @@ type Deps struct {
 	NoAuth bool
 	// Clock is the wall clock; nil means time.Now.
 	Clock func() time.Time
+	// Disk is an injected fault of the disk; nil is never any.
+	Disk func() DiskFault
 }
 
 // Server is one appliance. Use New.
@@ -92,6 +99,7 @@ type Server struct {
 	access   *access.Log
 	traffic  traffic
 	client   *wire.Server
+	plain    *wire.Server // nil without Deps.Plain
 	fill     *wire.Server
 
 	serveBucket, fillInBucket, fillOutBucket bucket
@@ -131,6 +139,9 @@ func New(d Deps) (*Server, error) {
 	}
 	s.metrics = newMetrics(s)
 	s.outbox = newOutbox(s.store.epoch << epochShift)
+	if d.Disk != nil {
+		s.store.fault = d.Disk
+	}
 	s.store.onChange = s.changed
 	s.filler = newFiller(s)
 	s.listen()
@@ -146,6 +157,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.client.Serve(ctx, s.d.Client) })
 	group.Go(func() error { return s.fill.Serve(ctx, s.d.Fill) })
+	if s.plain != nil {
+		group.Go(func() error { return s.plain.Serve(ctx, s.d.Plain) })
+	}
 	group.Go(func() error { return s.controlLoop(ctx) })
 	group.Go(func() error { return s.verifyLoop(ctx) })
 	group.Go(func() error { return s.scrubLoop(ctx) })

@@ -67,6 +67,8 @@ type store struct {
 	receiving map[ref]*receiver
 	// patience is how long a reader waits for a byte that has to arrive.
 	patience time.Duration
+	// fault is an injected fault of the disk.
+	fault func() DiskFault
 }
 
 // object is the bytes of one or more files.
@@ -96,7 +98,7 @@ func openStore(c storeConfig) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &store{root: root, fsync: c.fsync, capacity: c.capacity, onChange: func(change) {}, objects: map[sum]*object{}, versions: map[string]map[uint64]int{},
+	s := &store{root: root, fsync: c.fsync, capacity: c.capacity, onChange: func(change) {}, fault: func() DiskFault { return DiskFault{} }, objects: map[sum]*object{}, versions: map[string]map[uint64]int{},
 		handles: map[ref]*wire.File{}, receiving: map[ref]*receiver{}, patience: c.patience}
 	if err := s.load(c.now); err != nil {
 		root.Close()
@@ -324,6 +326,9 @@ func (s *store) usage() (used uint64, files int, filled fillBytes) {
 
 // writable proves that the disk takes a write.
 func (s *store) writable() error {
+	if err := s.fault().write(); err != nil {
+		return err
+	}
 	// One file, written over: making and removing one each time costs far more.
 	f, err := s.root.OpenFile(probeFile, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {

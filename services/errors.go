@@ -124,7 +124,6 @@ const (
 	ReasonNoLab          = "no_lab"
 	ReasonNoReplica      = "no_replica"
 	ReasonNotLive        = "title_not_live"
-	ReasonNotBuilt       = "not_built"
 	ReasonPlayFailed     = "play_failed"
 	ReasonNoFFmpeg       = "no_ffmpeg"
 	ReasonDataLost       = "acknowledged_write_lost"

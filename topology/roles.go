@@ -56,6 +56,9 @@ const (
 	PortClient = "client"
 	// PortFill serves files to other appliances.
 	PortFill = "fill"
+	// PortPlain serves clients without TLS that can send no PROXY header:
+	// browsers on the lab's machine.
+	PortPlain = "plain"
 	// PortReplication carries a store's replication between regions.
 	PortReplication = "replication"
 )
@@ -200,7 +203,7 @@ func (r Region) siteInstances(site Site, appliances []Appliance) []Instance {
 	for i, a := range appliances {
 		out = append(out, Instance{
 			ID: InstanceID(r.Name, site.Name, RoleOCA, i+1), Region: r.Name, Zone: site.Name, Role: RoleOCA, Number: i + 1,
-			Ports: []string{PortAdmin, PortClient, PortFill}, Site: &site, Appliance: &a,
+			Ports: []string{PortAdmin, PortClient, PortFill, PortPlain}, Site: &site, Appliance: &a,
 		})
 	}
 	return out

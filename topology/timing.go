@@ -42,6 +42,9 @@ type Timing struct {
 	URLExpiry Duration `yaml:"url_expiry" json:"url_expiry"`
 	// MemberTokenExpiry is how long a sign-in lasts.
 	MemberTokenExpiry Duration `yaml:"member_token_expiry" json:"member_token_expiry"`
+	// SteeringTTL is how long a stock player goes by an order of appliances
+	// before it asks for the next one; whole seconds.
+	SteeringTTL Duration `yaml:"steering_ttl" json:"steering_ttl"`
 	// ProgressReport is how often a player reports its position.
 	ProgressReport Duration `yaml:"progress_report" json:"progress_report"`
 	// MaxConnectionAge is the jittered age at which an edge closes a
@@ -93,7 +96,7 @@ func LabTiming() Timing {
 		FillWindowStart: 0, FillWindow: 24 * h, ScrubInterval: 5 * m,
 		RPCTimeout: 1 * s, BreakerSleep: 1 * s, CacheTTL: 10 * s,
 		BillingPeriod: 1 * h, LicenseDuration: 12 * h, URLExpiry: 4 * h, MemberTokenExpiry: 24 * h,
-		ProgressReport: 2 * s, MaxConnectionAge: 60 * s,
+		SteeringTTL: 1 * s, ProgressReport: 2 * s, MaxConnectionAge: 60 * s,
 		EvacuationStep: 200 * ms, EvacuationVerify: 1 * s,
 		ProbeTimeout: 500 * ms, StallTimeout: 1500 * ms, FetchPatience: 2 * s, FetchWatch: 100 * ms,
 		RetryWait: 50 * ms, RetryWaitMax: 2 * s, LastWord: 2 * s, BufferAhead: 30 * s,
@@ -103,7 +106,7 @@ func LabTiming() Timing {
 
 // ProductionTiming is the preset with the originals' defaults: Eureka renews
 // every 30 s, keeps a lease 90 s and evicts every 60 s; appliances report
-// about every 5 minutes; a fill window is 12 hours from 02:00 local time. A
+// about every 5 minutes; content steering's default is 5 minutes; a fill window is 12 hours from 02:00 local time. A
 // player's patience is not of the originals, but of the order that players for
 // the open internet use.
 func ProductionTiming() Timing {
@@ -114,7 +117,7 @@ func ProductionTiming() Timing {
 	t.BillingPeriod = 30 * 24 * h
 	t.FillWindowStart, t.FillWindow, t.ScrubInterval = 2*h, 12*h, 24*h
 	t.BreakerSleep, t.CacheTTL = 5*s, 5*m
-	t.ProgressReport, t.MaxConnectionAge = 1*m, 10*m
+	t.SteeringTTL, t.ProgressReport, t.MaxConnectionAge = 5*m, 1*m, 10*m
 	t.EvacuationStep, t.EvacuationVerify = 30*s, 2*m
 	t.ProbeTimeout, t.StallTimeout, t.FetchPatience = 1*s, 4*s, 8*s
 	t.RetryWait, t.RetryWaitMax, t.BufferAhead = 200*ms, 10*s, 4*m

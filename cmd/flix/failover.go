@@ -11,6 +11,7 @@ import (
 	"github.com/flix-lab/flix/cmd/flix/render"
 	"github.com/flix-lab/flix/lab"
 	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/lab/evacuate"
 	"github.com/flix-lab/flix/services"
 )
 
@@ -18,6 +19,8 @@ type moveOptions struct {
 	verb   string
 	dryRun bool
 	yes    bool
+	pace   string
+	check  bool
 	out    output
 }
 
@@ -62,7 +65,7 @@ Appliances keep serving: the video does not move.`
 		},
 	}
 	out.flag(status, "table", "json", "yaml")
-	c.AddCommand(status)
+	c.AddCommand(status, newFailoverWatchCmd(a))
 	return c
 }
 
@@ -94,6 +97,8 @@ func newMoveCmd(a *app, verb, short string) *cobra.Command {
 	}
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "print the plan and the capacity check, change nothing")
 	c.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask on a terminal")
+	c.Flags().StringVar(&o.pace, "pace", evacuate.Fast, "fast, or safe: more and smaller shares, each looked at for longer")
+	c.Flags().BoolVar(&o.check, "check", true, "write meanwhile, and look afterwards whether anything is lost")
 	o.out.flag(c, "text", "json")
 	return c
 }
@@ -103,7 +108,10 @@ func runMove(ctx context.Context, a *app, o moveOptions, region string) error {
 	if err != nil {
 		return err
 	}
-	req := control.FailoverRequest{Region: region, DryRun: o.dryRun}
+	if err := evacuate.CheckPace(o.pace); err != nil {
+		return err
+	}
+	req := control.FailoverRequest{Region: region, DryRun: o.dryRun, Pace: o.pace, Unchecked: !o.check}
 	do := client.Failover
 	if o.verb == "failback" {
 		do = client.Failback
@@ -120,9 +128,9 @@ func runMove(ctx context.Context, a *app, o moveOptions, region string) error {
 			return services.Errorf(services.Conflict, "nothing was done").WithRemedy("answer y, or pass --yes")
 		}
 	}
-	view := render.NewSteps(msg)
-	rep, err := do(ctx, req, showSteps(view, o.verb))
-	view.Close()
+	view := newMoveView(msg, o.verb)
+	rep, err := do(ctx, req, view.heard)
+	view.close()
 	if o.out.machine() && rep.Region != "" {
 		if perr := o.out.print(a, rep); perr != nil {
 			return perr
@@ -144,8 +152,15 @@ func planText(r control.Failover) string {
 	if len(savers) == 0 {
 		return fmt.Sprintf("%s of %s", r.Verb, r.Region)
 	}
-	return fmt.Sprintf("%s of %s: savers %s; they serve %.1f requests/s, it brings %.1f, together they answer up to %.0f",
+	text := fmt.Sprintf("%s of %s: savers %s; they serve %.1f requests/s, it brings %.1f, together they answer up to %.0f",
 		r.Verb, r.Region, strings.Join(savers, ", "), r.Capacity.Used, r.Capacity.Demand, r.Capacity.Limit)
+	for _, s := range r.Capacity.Services {
+		text += fmt.Sprintf("\n  %-10s %.1f/s and %.1f/s; %.0f/s an instance; %d there, %d more", s.Role, s.Used, s.Demand, s.PerInstance, s.Have, s.Add)
+		if s.Default != "" {
+			text += " (" + s.Default + ")"
+		}
+	}
+	return text
 }
 
 func printMove(a *app, r control.Failover) {

@@ -122,10 +122,15 @@ func runPlay(ctx context.Context, a *app, o playOptions) error {
 		view.Close()
 		return err
 	}
+	follow, stop := context.WithCancel(ctx)
+	followed := make(chan struct{})
+	go func() { defer close(followed); viewer.Follow(follow, client) }()
 	rep, err := viewer.Play(ctx, o.o)
+	stop()
+	<-followed
 	view.Close()
 	if rep.TraceID != "" {
-		record(client, viewer, rep, err)
+		recordPlay(client, viewer, rep, err)
 	}
 	if o.out.machine() && rep.SessionID != "" {
 		if perr := o.out.print(a, rep); perr != nil {
@@ -150,9 +155,9 @@ func (o playOptions) places(t topology.Topology) error {
 	return nil
 }
 
-// record hands the play to the lab's event log and its traces; the play was
+// recordPlay hands the play to the lab's event log and its traces; the play was
 // what mattered, so a daemon that is gone is no failure.
-func record(client *control.Client, v *lab.Viewer, rep lab.PlayReport, err error) {
+func recordPlay(client *control.Client, v *lab.Viewer, rep lab.PlayReport, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	e := control.Event{Kind: "play.done", Subject: rep.TitleID, Text: fmt.Sprintf("%s played %.0f s near %s, %d rebuffers", rep.TitleID, rep.SecondsPlayed, rep.ISP, rep.Rebuffers),

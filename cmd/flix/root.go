@@ -33,10 +33,13 @@ var reasonExits = map[string]int{
 	services.ReasonNotLive:        27,
 	services.ReasonNoReplica:      28,
 	services.ReasonPlayFailed:     29,
-	services.ReasonNotBuilt:       30,
 	services.ReasonNoFFmpeg:       31,
 	lab.ReasonDiffers:             32,
 	services.ReasonDataLost:       33,
+	lab.ReasonVerdict:             34,
+	lab.ReasonHypothesisFails:     40,
+	lab.ReasonAborted:             41,
+	lab.ReasonInconclusive:        42,
 }
 
 const exitHelp = `Every command ends with one of these codes:
@@ -59,10 +62,13 @@ const exitHelp = `Every command ends with one of these codes:
   27   the title is not live yet
   28   no appliance holds the title
   29   a play failed
-  30   not built yet
   31   ffmpeg is not on PATH
   32   the lab is not as it is wanted: flix lab diff shows where
   33   a write that was acknowledged globally, or in SQL, is lost
+  34   the verdict of a load does not hold
+  40   an experiment's hypothesis fails
+  41   an experiment was aborted: viewers suffered too much
+  42   an experiment had too few plays for a verdict
   130  interrupted
 
 flix lab exec ends with the code of the command it ran.`
@@ -166,33 +172,10 @@ breaks it on purpose to measure what viewers feel.`,
 		}
 	}
 	add("lab", newLabCmd(a))
-	add("watch", newPlayCmd(a), newTitleCmd(a), newTraceCmd(a), newAPICmd(a), newSteerCmd(a), newTopCmd(a), newEventsCmd(a))
-	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a), newImagesCmd(a), newABRCmd(a), newCacheCmd(a), newRegistryCmd(a), newGatewayCmd(a), newCommandCmd(a))
-	root.AddCommand(newVersionCmd(a), newDaemonCmd(a), newHostCmd(a), newServeCmd(a), newVolumeCmd(a), newManCmd(a), &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitHelp})
-	for _, c := range notBuilt() {
-		root.AddCommand(c)
-	}
+	add("watch", newPlayCmd(a), newOpenCmd(a), newTitleCmd(a), newTraceCmd(a), newAPICmd(a), newSteerCmd(a), newTopCmd(a), newEventsCmd(a), newLoadCmd(a))
+	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a), newImagesCmd(a), newABRCmd(a), newCacheCmd(a), newRegistryCmd(a), newGatewayCmd(a), newCommandCmd(a), newChaosCmd(a), newReportCmd(a), newScaleCmd(a))
+	root.AddCommand(newVersionCmd(a), newDaemonCmd(a), newHostCmd(a), newKeeperCmd(a), newServeCmd(a), newVolumeCmd(a), newManCmd(a), &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitHelp})
 	return root
-}
-
-// notBuilt are verbs that are planned: they say so instead of pretending.
-func notBuilt() []*cobra.Command {
-	var out []*cobra.Command
-	for verb, short := range map[string]string{
-		"chaos":  "Faults and experiments",
-		"load":   "Fleets of players",
-		"scale":  "Autoscaling policies",
-		"report": "Reports of evacuations and experiments",
-		"open":   "Watch in a browser",
-	} {
-		out = append(out, &cobra.Command{
-			Use: verb, Short: short + " (not built yet)", Hidden: true, DisableFlagParsing: true,
-			RunE: func(*cobra.Command, []string) error {
-				return services.Errorf(services.Unavailable, "flix %s is not built yet", verb).WithReason(services.ReasonNotBuilt).WithRemedy("what is built: flix --help")
-			},
-		})
-	}
-	return out
 }
 
 // version of the build, from the module or the commit it was built from.

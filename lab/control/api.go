@@ -6,6 +6,7 @@ package control
 import (
 	"time"
 
+	"github.com/flix-lab/flix/lab/fault"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -152,6 +153,8 @@ type World struct {
 	CAPEM []byte            `json:"ca_pem"`
 	// Ports tell the WAN emulation where an address is.
 	Ports []PortRange `json:"ports"`
+	// Faults in force, with their ends: those of the network reach clients too.
+	Faults []fault.Fault `json:"faults,omitempty"`
 }
 
 // PortRange is a range of ports that belongs to one region.
@@ -271,6 +274,10 @@ type AddTitleResult struct {
 type FailoverRequest struct {
 	Region string `json:"region"`
 	DryRun bool   `json:"dry_run,omitempty"`
+	// Pace is fast or safe; "" is fast.
+	Pace string `json:"pace,omitempty"`
+	// Unchecked leaves out the writes that are made meanwhile, and read back.
+	Unchecked bool `json:"unchecked,omitempty"`
 }
 
 // Failover is the report of an evacuation or a failback.
@@ -315,6 +322,30 @@ type Capacity struct {
 	Used  float64 `json:"used_rps"`
 	Limit float64 `json:"limit_rps"`
 	Fits  bool    `json:"fits"`
+	// Services explains it service by service.
+	Services []ServiceCapacity `json:"services"`
+}
+
+// ServiceCapacity is one service's part of a capacity check, in requests per
+// second over all savers.
+type ServiceCapacity struct {
+	Role   string  `json:"role"`
+	Demand float64 `json:"demand_rps"`
+	Used   float64 `json:"used_rps"`
+	// PerInstance is what one instance answers at most: what it may have under
+	// way ÷ the mean time of a request.
+	PerInstance float64 `json:"per_instance_rps"`
+	// Have, Need and Add count instances at the savers; Need is with one to
+	// spare in each.
+	Have int `json:"have"`
+	Need int `json:"need"`
+	Add  int `json:"add"`
+	// Limit of all of them, LimitLessOne with one lost at each saver.
+	Limit        float64 `json:"limit_rps"`
+	LimitLessOne float64 `json:"limit_less_one_rps"`
+	Fits         bool    `json:"fits"`
+	// Default says what was assumed because nothing was measured.
+	Default string `json:"default,omitempty"`
 }
 
 // Trace is the spans of one play.

@@ -14,6 +14,7 @@ import (
 // answer.
 type fakeEngine struct {
 	CacheEngine // what of it is called is set by the test
+	FaultEngine // likewise
 
 	log      *Log
 	up       func(context.Context, UpRequest, Progress) (UpResult, error)
@@ -27,6 +28,20 @@ type fakeEngine struct {
 	calls []string
 	spans []Span
 }
+
+func (*fakeEngine) FailoverWatch(context.Context) (FailoverWatch, error) {
+	return FailoverWatch{}, nil
+}
+
+func (*fakeEngine) SetFailoverWatch(context.Context, FailoverWatchRequest) (FailoverWatch, error) {
+	return FailoverWatch{}, nil
+}
+
+func (*fakeEngine) Vitals(context.Context) ([]Vitals, error) { return nil, nil }
+
+func (*fakeEngine) Scale(context.Context) (Scale, error) { return Scale{}, nil }
+
+func (*fakeEngine) SetScale(context.Context, ScaleRequest) (Scale, error) { return Scale{}, nil }
 
 func (f *fakeEngine) called(what string) {
 	f.mu.Lock()

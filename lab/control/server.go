@@ -53,11 +53,14 @@ type Engine interface {
 	Cut(ctx context.Context, r CutRequest) (WAN, error)
 	Check(ctx context.Context, r CheckRequest, p Progress) (Check, error)
 	SteeringEngine
+	ScaleEngine
+	WatchEngine
 	CacheEngine
 	Registry
 	Commands(ctx context.Context, q CommandQuery) (Commands, error)
 	SetCommand(ctx context.Context, r CommandRequest) (Commands, error)
 	GatewayEngine
+	FaultEngine
 	Log() *Log
 }
 
@@ -153,8 +156,11 @@ func mux(e Engine, onDown func()) *http.ServeMux {
 	m.HandleFunc("POST /v1/resume", stream(e.Resume))
 	m.HandleFunc("GET /v1/diff", get(e.Diff))
 	steerMux(m, e)
+	scaleMux(m, e)
+	watchMux(m, e)
 	m.HandleFunc("POST /v1/snapshots", stream(e.SaveSnapshot))
 	gatewayMux(m, e)
+	faultMux(m, e)
 	m.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { events(e.Log(), w, r) })
 	return m
 }

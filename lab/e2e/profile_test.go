@@ -73,7 +73,7 @@ func TestLargeProfile(t *testing.T) {
 	l.wantRing(3)
 
 	// Now a quorum needs the node that was away.
-	docker(t, "kill", l.containerOf("us-east/a/kv/2"))
+	docker(t, "kill", l.containerOf("us-east/b/kv/2"))
 	for _, key := range []string{"before", "one lost"} {
 		await(t, l.rt.patience(20*time.Second), key+" to be read from the two that are left", func() error { return readBack(t, store, key) })
 	}

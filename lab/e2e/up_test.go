@@ -269,7 +269,7 @@ func TestRefusedUps(t *testing.T) {
 		{"no lab to play in", []string{"play", "--title", "x"}, 20, "there is no lab"},
 		{"no lab to evacuate", []string{"failover", "us-east"}, 20, "there is no lab"},
 		{"an unknown verb", []string{"launch"}, 2, "launch"},
-		{"a verb not built yet", []string{"chaos"}, 30, "not built yet"},
+		{"no lab to break", []string{"chaos", "stop", "--all"}, 20, "there is no lab"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := *w

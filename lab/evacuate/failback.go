@@ -12,6 +12,9 @@ import (
 // Failback returns traffic to an evacuated region: the same path in reverse.
 func (r *Run) Failback(ctx context.Context, region string, dryRun bool) (control.Failover, error) {
 	r.begin("failback", region, dryRun)
+	if err := CheckPace(r.Pace); err != nil {
+		return r.end(Refused, err)
+	}
 	t := r.Planet.Topology()
 	if _, ok := t.Region(region); !ok {
 		return r.end(Refused, services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab's regions are %v", t.RegionNames()))
@@ -52,9 +55,16 @@ func (r *Run) restore(ctx context.Context, region string) error {
 			savers = append(savers, n)
 		}
 	}
-	back := slices.Clone(shares)
+	back := slices.Clone(r.shares())
 	slices.Reverse(back)
 	steps := []step{
+		{"catch-up", func(ctx context.Context) (string, error) {
+			if len(savers) == 0 {
+				return "nobody else wrote anything", nil
+			}
+			return "it has what is written in " + savers[0], r.Planet.CaughtUp(ctx, region, savers[0])
+		}},
+		{"caches", func(ctx context.Context) (string, error) { return r.warm(ctx, []string{region}) }},
 		// Before its clients are back: what they report waits for this.
 		{"offsets", func(ctx context.Context) (string, error) {
 			moved, err := r.Planet.ReturnEvents(ctx, region)

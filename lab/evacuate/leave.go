@@ -6,19 +6,20 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/flix-lab/flix/services"
-	"github.com/flix-lab/flix/topology"
 )
 
 // rollbackTime bounds the way back of a failed evacuation.
 const rollbackTime = 20 * time.Second
 
 func (r *Run) evacuate(ctx context.Context, region string, savers []string) error {
-	leaving, _ := r.Planet.Topology().Region(region)
 	err := r.steps(ctx, []step{
-		{"scale", func(ctx context.Context) (string, error) { return r.scale(ctx, leaving, savers) }},
+		{"scale", func(ctx context.Context) (string, error) { return r.scale(ctx, savers) }},
+		{"caches", func(ctx context.Context) (string, error) { return r.warm(ctx, savers) }},
 		{"check", func(ctx context.Context) (string, error) { return "a title plays in every saver", r.check(ctx, savers) }},
-		{"proxy", func(ctx context.Context) (string, error) { return r.proxy(ctx, region, savers, shares) }},
+		{"proxy", func(ctx context.Context) (string, error) { return r.proxy(ctx, region, savers, r.shares()) }},
 		{"sql", func(ctx context.Context) (string, error) { return r.primary(ctx, region, savers) }},
 		{"dns", func(ctx context.Context) (string, error) {
 			return "DNS answers with the savers", r.Planet.SetWeight(ctx, region, 0)
@@ -33,11 +34,15 @@ func (r *Run) evacuate(ctx context.Context, region string, savers []string) erro
 	return r.Planet.SetEvacuated(region, r.ID)
 }
 
-func (r *Run) scale(ctx context.Context, leaving topology.Region, savers []string) (string, error) {
+func (r *Run) scale(ctx context.Context, savers []string) (string, error) {
 	total := 0
 	for k, s := range savers {
-		for _, role := range scaled {
-			names, err := r.Planet.Scale(ctx, s, role, r.extra(leaving, role, len(savers)))
+		for _, role := range planned {
+			n := r.add[s][role]
+			if n == 0 {
+				continue
+			}
+			names, err := r.Planet.Scale(ctx, s, role, n)
 			if err != nil {
 				return "", err
 			}
@@ -51,13 +56,18 @@ func (r *Run) scale(ctx context.Context, leaving topology.Region, savers []strin
 // check plays near every saver: one that cannot serve its own viewers shall
 // not get more.
 func (r *Run) check(ctx context.Context, savers []string) error {
+	var g errgroup.Group
 	for _, s := range savers {
-		if err := r.play(ctx, s); err != nil {
+		g.Go(func() error {
+			err := r.play(ctx, s)
+			if err == nil {
+				return nil
+			}
 			return &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: err,
 				Msg: fmt.Sprintf("a play near %s fails: it cannot save another region", s), Remedy: "mend it first: flix lab status, flix events"}
-		}
+		})
 	}
-	return nil
+	return g.Wait()
 }
 
 func (r *Run) proxy(ctx context.Context, region string, savers []string, steps []float64) (string, error) {
@@ -66,7 +76,8 @@ func (r *Run) proxy(ctx context.Context, region string, savers []string, steps [
 			return "", err
 		}
 		r.report.Shares = append(r.report.Shares, fmt.Sprintf("%.0f%%", share*100))
-		if err := r.settle(ctx, region, share); err != nil {
+		r.tell(r.report.Verb+".share", fmt.Sprintf("%.0f%% of its requests go to the savers", share*100), map[string]any{"share": share})
+		if err := r.settle(ctx, region, share, savers); err != nil {
 			return "", err
 		}
 	}
@@ -74,8 +85,26 @@ func (r *Run) proxy(ctx context.Context, region string, savers []string, steps [
 }
 
 // settle watches one share: for a step's time no canary may fail.
-func (r *Run) settle(ctx context.Context, region string, share float64) error {
-	if err := sleep(ctx, r.timing.EvacuationStep.D()); err != nil {
+func (r *Run) settle(ctx context.Context, region string, share float64, savers []string) error {
+	before, err := r.edges(ctx, savers)
+	if err != nil {
+		return err
+	}
+	reads, err := r.reads(ctx, savers)
+	if err != nil {
+		return err
+	}
+	if err := sleep(ctx, r.patience()); err != nil {
+		return err
+	}
+	after, err := r.edges(ctx, savers)
+	if err != nil {
+		return err
+	}
+	if why := r.spent(before, after, savers); why != "" && share > 0 {
+		return services.Errorf(services.Exhausted, "with %.0f%% of the requests at the savers %s", share*100, why).WithRemedy("look at the savers: flix lab status, flix events; more instances there may help")
+	}
+	if err := r.settleCaches(ctx, savers, reads); err != nil {
 		return err
 	}
 	if err := r.play(ctx, region); err != nil || r.failures() > 0 {

@@ -13,9 +13,8 @@ import (
 // What is set for it holds when it comes back: it is evacuated then, as after a
 // planned evacuation.
 func (r *Run) replace(ctx context.Context, region string, savers []string) error {
-	leaving, _ := r.Planet.Topology().Region(region)
 	err := r.steps(ctx, []step{
-		{"scale", func(ctx context.Context) (string, error) { return r.scale(ctx, leaving, savers) }},
+		{"scale", func(ctx context.Context) (string, error) { return r.scale(ctx, savers) }},
 		{"check", func(ctx context.Context) (string, error) { return "a title plays in every saver", r.check(ctx, savers) }},
 		{"sql", func(ctx context.Context) (string, error) { return r.primary(ctx, region, savers) }},
 		{"dns", func(ctx context.Context) (string, error) {

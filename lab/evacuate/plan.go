@@ -75,14 +75,23 @@ func (r *Run) tryOut(ctx context.Context, region, why string) error {
 // Little's law a gateway that may have c requests in flight and spends w
 // seconds on each answers c/w of them per second; w is measured.
 func (r *Run) capacity(ctx context.Context, region string, savers []string) error {
-	first, err := r.edges(ctx, append([]string{region}, savers...))
+	all := append([]string{region}, savers...)
+	first, err := r.edges(ctx, all)
+	if err != nil {
+		return err
+	}
+	services1, err := r.watched(ctx, all)
 	if err != nil {
 		return err
 	}
 	if err := sleep(ctx, r.timing.EvacuationStep.D()); err != nil {
 		return err
 	}
-	second, err := r.edges(ctx, append([]string{region}, savers...))
+	second, err := r.edges(ctx, all)
+	if err != nil {
+		return err
+	}
+	services2, err := r.watched(ctx, all)
 	if err != nil {
 		return err
 	}
@@ -95,9 +104,8 @@ func (r *Run) capacity(ctx context.Context, region string, savers []string) erro
 		}
 		return float64(second[name].ClientRequests-first[name].ClientRequests) / r.timing.EvacuationStep.D().Seconds()
 	}
-	leaving, _ := r.Planet.Topology().Region(region)
-	c := control.Capacity{Demand: rate(region)}
-	add := r.extra(leaving, topology.RoleGateway, len(savers))
+	r.demand(region, savers, services1, services2, r.timing.EvacuationStep.D().Seconds())
+	c := control.Capacity{Demand: rate(region), Services: r.report.Capacity.Services}
 	for _, s := range savers {
 		e := second[s]
 		c.Used += rate(s)
@@ -105,7 +113,8 @@ func (r *Run) capacity(ctx context.Context, region string, savers []string) erro
 		if e.Gateways == 0 {
 			continue
 		}
-		mean := 0.005 // seconds; before the first request there is nothing to measure
+		add := r.add[s][topology.RoleGateway]
+		mean := assumedMean // before the first request there is nothing to measure
 		if e.Answered > 0 && e.BusySeconds > 0 {
 			mean = e.BusySeconds / float64(e.Answered)
 		}
@@ -116,7 +125,7 @@ func (r *Run) capacity(ctx context.Context, region string, savers []string) erro
 	if !c.Fits {
 		return services.Errorf(services.Exhausted, "the savers answer at most %.0f requests/s and serve %.0f; %s brings %.0f more", c.Limit, c.Used, region, c.Demand).WithRemedy("declare more gateways in the topology, or wait until the load falls")
 	}
-	return nil
+	return r.lossBorne(len(savers))
 }
 
 func (r *Run) edges(ctx context.Context, regions []string) (map[string]Edge, error) {

@@ -21,6 +21,8 @@ type Edge struct {
 	// number, since the gateways started.
 	BusySeconds float64
 	Answered    uint64
+	// Failed are those of Answered that the region itself could not serve.
+	Failed uint64
 	// Concurrency is how many requests the region's gateways may have in
 	// flight to one API at once.
 	Concurrency int
@@ -48,6 +50,14 @@ type Planet interface {
 	Healthy(ctx context.Context, region string) (bool, string, error)
 	// Edge sums up a region's gateways.
 	Edge(ctx context.Context, region string) (Edge, error)
+	// Services looks at the services of some roles in a region.
+	Services(ctx context.Context, region string, roles []topology.Role) (map[topology.Role]Service, error)
+	// Caches looks at a region's caches, WarmCache fills a zone's from a sibling.
+	Caches(ctx context.Context, region string) (Caches, error)
+	WarmCache(ctx context.Context, region, zone string) error
+	// CaughtUp returns once a region has what is written in another one, or
+	// says what it does not have.
+	CaughtUp(ctx context.Context, region, from string) error
 	// SetWeight sets the share of its own clients that DNS sends to a region,
 	// at every DNS server of the lab.
 	SetWeight(ctx context.Context, region string, weight float64) error

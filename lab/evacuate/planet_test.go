@@ -25,7 +25,16 @@ type fakePlanet struct {
 	evacuated map[string]bool
 	unhealthy map[string]string
 	edges     map[string]Edge
-	primary   string
+	// services there are in a region, and what each is asked for per second and
+	// takes; none are measured without.
+	services map[string]map[topology.Role]Service
+	demand   map[string]float64
+	mean     float64
+	cold     map[string][]string // zones
+	// onEdge changes what a look at a region's edge sees.
+	onEdge  func(region string, e *Edge)
+	looks   int
+	primary string
 	// primaryLost says that the primary does not answer.
 	primaryLost bool
 	share       float64
@@ -51,7 +60,7 @@ func newPlanet(t *testing.T, regions int) *fakePlanet {
 	}
 	p := &fakePlanet{
 		t: top, evacuated: map[string]bool{}, unhealthy: map[string]string{}, edges: map[string]Edge{},
-		primary: top.Regions[0].Name, weight: 1, rate: map[string]float64{}, fail: map[string]error{}, began: time.Now(),
+		primary: top.Regions[0].Name, weight: 1, rate: map[string]float64{}, demand: map[string]float64{}, cold: map[string][]string{}, fail: map[string]error{}, began: time.Now(),
 		playErr: func(string, float64) error { return nil }, hook: func(string) {},
 	}
 	for _, r := range top.Regions {
@@ -98,7 +107,32 @@ func (p *fakePlanet) Edge(_ context.Context, region string) (Edge, error) {
 	}
 	e.ClientRequests = uint64(p.rate[region] * last.Sub(p.began).Seconds())
 	e.LastClient = last
+	if p.onEdge != nil {
+		p.onEdge(region, &e)
+	}
 	return e, p.fail["Edge "+region]
+}
+func (p *fakePlanet) Services(_ context.Context, region string, roles []topology.Role) (map[topology.Role]Service, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := map[topology.Role]Service{}
+	for role, s := range p.services[region] {
+		s.Answered += p.demand[region] * time.Since(p.began).Seconds()
+		s.BusySeconds = s.Answered * p.mean
+		out[role] = s
+	}
+	return out, p.fail["Services "+region]
+}
+func (p *fakePlanet) Caches(_ context.Context, region string) (Caches, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Caches{Cold: p.cold[region]}, p.fail["Caches "+region]
+}
+func (p *fakePlanet) WarmCache(_ context.Context, region, zone string) error {
+	return p.call(func() { p.cold[region] = nil }, "warm %s/%s", region, zone)
+}
+func (p *fakePlanet) CaughtUp(_ context.Context, region, from string) error {
+	return p.call(func() {}, "catch up %s from %s", region, from)
 }
 func (p *fakePlanet) SetWeight(_ context.Context, region string, weight float64) error {
 	return p.call(func() { p.weight = weight }, "weight %s %g", region, weight)

@@ -21,6 +21,8 @@ type Run struct {
 	// Begun is called once the plan stands, before anything is moved; nil is
 	// nothing to do. What is refused before it has not begun.
 	Begun func() error
+	// Pace is Fast or Safe; "" is Fast.
+	Pace string
 	// Clock is time.Now but in tests.
 	Clock func() time.Time
 
@@ -36,6 +38,8 @@ type Run struct {
 	lost bool
 	// movedEvents says that a saver may handle the region's events.
 	movedEvents bool
+	// add is how many instances of a role each saver gets on top.
+	add map[string]map[topology.Role]int
 }
 
 // shares are the growing parts of a region's requests that its gateways send
@@ -49,6 +53,9 @@ var scaled = []topology.Role{topology.RoleSignup, topology.RoleDiscovery, topolo
 // what had been moved has then been moved back.
 func (r *Run) Failover(ctx context.Context, region string, dryRun bool) (control.Failover, error) {
 	r.begin("failover", region, dryRun)
+	if err := CheckPace(r.Pace); err != nil {
+		return r.end(Refused, err)
+	}
 	savers, err := r.plan(ctx, region)
 	if err != nil {
 		return r.end(Refused, err)
@@ -87,7 +94,7 @@ func (r *Run) begin(verb, region string, dryRun bool) {
 		r.Clock = time.Now
 	}
 	r.timing = r.Planet.Topology().Timing
-	r.report = control.Failover{ID: r.ID, Verb: verb, Region: region, DryRun: dryRun, State: "planned", Started: r.Clock().UTC(), Steps: []control.Step{}, Savers: []control.Saver{}}
+	r.report = control.Failover{ID: r.ID, Verb: verb, Region: region, DryRun: dryRun, State: "planned", Started: r.Clock().UTC(), Steps: []control.Step{}, Savers: []control.Saver{}, Capacity: control.Capacity{Services: []control.ServiceCapacity{}}}
 }
 
 // Refused is the state of what did not begin.

@@ -47,7 +47,7 @@ func TestFailover(t *testing.T) {
 		if rep.State != "done" || rep.Verb != "failover" || rep.Region != "us-east" || rep.ID != "ev-1" || rep.Error != "" {
 			t.Errorf("report %+v", rep)
 		}
-		if got := stepNames(rep); got != "plan scale check proxy sql dns drain offsets verify" {
+		if got := stepNames(rep); got != "plan scale caches check proxy sql dns drain offsets verify" {
 			t.Errorf("steps %q", got)
 		}
 		if got := fmt.Sprint(rep.Shares); got != "[10% 50% 100%]" {
@@ -537,13 +537,13 @@ func TestFailback(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []string{"return us-east", "drain us-east false", "weight us-east 1", "primary us-east",
+		want := []string{"catch up us-east from us-west", "return us-east", "drain us-east false", "weight us-east 1", "primary us-east",
 			"proxy us-east 0.5 [us-west eu-west]", "proxy us-east 0.1 [us-west eu-west]", "proxy us-east 0 [us-west eu-west]",
 			"unscale", `evacuated us-east ""`}
 		if got := p.changes(); !slices.Equal(got, want) {
 			t.Errorf("calls\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
-		if rep.State != "done" || rep.Verb != "failback" || stepNames(rep) != "plan offsets undrain dns sql unproxy scale-in" || rep.PlaysDuring == 0 || rep.PlaysFailed != 0 {
+		if rep.State != "done" || rep.Verb != "failback" || stepNames(rep) != "plan catch-up caches offsets undrain dns sql unproxy scale-in" || rep.PlaysDuring == 0 || rep.PlaysFailed != 0 {
 			t.Errorf("report %+v", rep)
 		}
 	})

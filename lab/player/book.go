@@ -25,9 +25,31 @@ type book struct {
 	// kbpsMS is the sum of kbit/s × ms over the video played.
 	kbpsMS, videoMS float64
 	clock           playout
-	// length of the title.
-	length   time.Duration
+	// length of the title; origin is where in it the clock's zero lies, and
+	// watched is what was played before the last jump.
+	length, origin, watched time.Duration
+	// sought is when the last jump was made, zero when it is over; delays is
+	// how long the jumps took together.
+	sought time.Time
+	delays time.Duration
+	// gauge is told what has happened since told; it may be nil.
+	gauge    Gauge
+	told     playout
 	reported uint64 // bytes told to the play API
+}
+
+// advance moves the clock to now and tells the gauge what passed. The caller
+// holds the lock.
+func (b *book) advance(now time.Time) {
+	b.clock.advance(now)
+	if b.gauge == nil {
+		return
+	}
+	c, t := &b.clock, &b.told
+	if c.playing != t.playing || c.stalled != t.stalled || c.rebuffers != t.rebuffers {
+		b.gauge.Passed(c.playing-t.playing, c.stalled-t.stalled, c.rebuffers-t.rebuffers)
+		b.told = b.clock
+	}
 }
 
 func (b *book) with(f func(r *Report)) {
@@ -51,7 +73,51 @@ func (b *book) note(err error) {
 func (b *book) begins(at, length time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.r.StartPositionS, b.length = at.Seconds(), length
+	b.r.StartPositionS, b.length, b.origin = at.Seconds(), length, at
+}
+
+// seek books a jump to a position: the buffer is gone, and playback stands
+// until something is there.
+func (b *book) seek(to time.Duration, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.advance(now)
+	b.watched += b.clock.pos
+	b.origin, b.sought = to, now
+	b.clock.pos, b.clock.end, b.clock.started, b.clock.dry, b.clock.complete = 0, 0, false, false, false
+	b.r.Seeks++
+}
+
+// shows books that there is a picture: for the first time, or after a jump.
+func (b *book) shows(asked, now time.Time, checked bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sought.IsZero() {
+		b.r.PlayDelayMS, b.r.ChecksumOK = millis(now.Sub(asked)), checked
+		if b.gauge != nil {
+			b.gauge.Shown(now.Sub(asked))
+		}
+		return
+	}
+	b.delays += now.Sub(b.sought)
+	b.sought = time.Time{}
+	b.r.SeekDelayMS = millis(b.delays) / float64(b.r.Seeks)
+}
+
+// runs books that so much media plays from now on without a stop.
+func (b *book) runs(d time.Duration, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.clock.add(d, now)
+	b.clock.complete = true
+}
+
+// seen is how much media was watched.
+func (b *book) seen(now time.Time) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.advance(now)
+	return b.watched + b.clock.pos
 }
 
 func (b *book) reasked() { b.with(func(r *Report) { r.Reasks++ }) }
@@ -67,6 +133,9 @@ func (b *book) served(a play.Appliance, n int) {
 	}
 	b.last = a
 	b.r.Bytes += uint64(n)
+	if b.gauge != nil {
+		b.gauge.Received(n)
+	}
 	i := slices.IndexFunc(b.r.Appliances, func(s Served) bool { return s.Name == a.Name })
 	if i < 0 {
 		i = len(b.r.Appliances)
@@ -138,7 +207,7 @@ func (b *book) replaced(bytes int) {
 func (b *book) at(now time.Time) playout {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.clock.advance(now)
+	b.advance(now)
 	return b.clock
 }
 
@@ -147,7 +216,7 @@ func (b *book) at(now time.Time) playout {
 func (b *book) trim(end time.Duration, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.clock.advance(now)
+	b.advance(now)
 	b.clock.complete = true
 	b.clock.end = max(min(b.clock.end, end), b.clock.pos)
 }
@@ -156,9 +225,9 @@ func (b *book) trim(end time.Duration, now time.Time) {
 func (b *book) tell(kind string, now time.Time) play.ReportRequest {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.clock.advance(now)
+	b.advance(now)
 	in := play.ReportRequest{
-		Kind: kind, PositionS: b.r.StartPositionS + b.clock.pos.Seconds(), Appliance: b.last.Name,
+		Kind: kind, PositionS: (b.origin + b.clock.pos).Seconds(), Appliance: b.last.Name,
 		Bytes: b.r.Bytes - b.reported, Rung: b.rung.ID, RebufferS: b.clock.stalled.Seconds(),
 	}
 	b.reported = b.r.Bytes
@@ -177,9 +246,9 @@ func (b *book) untold(in play.ReportRequest) {
 func (b *book) progress(title string, kbps float64, now time.Time) Progress {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.clock.advance(now)
+	b.advance(now)
 	return Progress{
-		Title: title, State: b.clock.state(), PositionS: b.r.StartPositionS + b.clock.pos.Seconds(), DurationS: b.length.Seconds(),
+		Title: title, State: b.clock.state(), PositionS: (b.origin + b.clock.pos).Seconds(), DurationS: b.length.Seconds(),
 		BufferS: b.clock.buffer().Seconds(), Rung: b.rung.ID, Kbps: b.rung.Kbps, Height: b.rung.Height, ThroughputKbps: kbps,
 		Appliance: b.last.Name, Site: b.last.Site, Kind: b.last.Kind, Region: b.r.Region, Bytes: b.r.Bytes,
 		Rebuffers: b.clock.rebuffers, Switches: b.r.Switches, ApplianceSwitches: b.r.ApplianceSwitches, Errors: len(b.r.Errors) + b.dropped,
@@ -190,9 +259,10 @@ func (b *book) progress(title string, kbps float64, now time.Time) Progress {
 func (b *book) close(now time.Time) Report {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.clock.advance(now)
+	b.advance(now)
 	r := b.r
-	r.SecondsPlayed = b.clock.pos.Seconds()
+	r.SecondsPlayed = (b.watched + b.clock.pos).Seconds()
+	r.PlayingS = b.clock.playing.Seconds()
 	r.Rebuffers, r.RebufferS, r.RebufferRatio = b.clock.rebuffers, b.clock.stalled.Seconds(), b.clock.rebufferRatio()
 	if b.videoMS > 0 {
 		r.MeanKbps = b.kbpsMS / b.videoMS

@@ -1,15 +1,20 @@
 package player
 
 import (
+	"context"
 	"crypto/x509"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/flix-lab/flix/lab/player/abr"
+	"github.com/flix-lab/flix/lab/player/abr/sim"
 	"github.com/flix-lab/flix/lab/wan"
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/media"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/topology"
 )
@@ -27,6 +32,8 @@ type Config struct {
 	// wan.Table.Dialer). nil dials with the distances of Topology unknown,
 	// that is, without delay.
 	Dial func(fromRegion string) services.DialFunc
+	// DialISP is Dial where the client's ISP matters, too; nil when it does not.
+	DialISP func(fromRegion, isp string) services.DialFunc
 	// Tel records the player's own spans and log.
 	Tel *telemetry.Telemetry
 	// Observe is called about once per second of wall time, and once at the
@@ -86,7 +93,64 @@ type Options struct {
 	Save string
 	// SaveTo writes it to an open file instead.
 	SaveTo io.WriteSeeker
+	// Mode is how much of a play is done; "" is Full.
+	Mode Mode
+	// Browse looks at the member's home page before the search, as a viewer
+	// does who does not come with a title in mind.
+	Browse bool
+	// Seeks jump within the title, in order of After.
+	Seeks []Seek
+	// Leave walks away after so many seconds of media watched, whatever is
+	// buffered; 0 stays. Until walks away when it ends; nil never does.
+	Leave float64
+	Until context.Context
+	// Gauge is told what happens while it does; nil is nobody.
+	Gauge Gauge
+	// Network is a trace of the access link that repeats; nil leaves it as fast
+	// as it is, or as Bandwidth caps it. It passes at the speed of the playback
+	// clock, and NetworkAt is where in it the play begins.
+	Network   []sim.Period
+	NetworkAt time.Duration
 }
+
+// Mode is how much of a play is done.
+type Mode string
+
+// Modes of a play.
+const (
+	// Full checks every segment's checksum.
+	Full Mode = "full"
+	// Light receives every byte and keeps none: lengths are checked and
+	// checksums are not, and one connection to the API and one to an appliance
+	// are kept over HTTP/1.1, which needs the least memory.
+	Light Mode = "light"
+	// Head makes every call to the API and asks an appliance for the head of
+	// the title's index only: load on the control plane.
+	Head Mode = "head"
+)
+
+// Modes lists them.
+func Modes() []Mode { return []Mode{Full, Light, Head} }
+
+// Gauge is told of a play while it goes on, by several goroutines.
+type Gauge interface {
+	// Shown says that the first picture is there, so long after the request.
+	Shown(delay time.Duration)
+	// Received says that bytes of media came.
+	Received(bytes int)
+	// Passed says how much time was played and stalled since the last call, and
+	// how often playback ran dry.
+	Passed(playing, stalled time.Duration, rebuffers int)
+}
+
+// Seek is a jump: After seconds of media were watched, on to the second To of
+// the title.
+type Seek struct {
+	After, To float64
+}
+
+// lean says that the play shall cost little memory.
+func (o Options) lean() bool { return o.Mode != Full }
 
 // withDefaults fills what a zero value stands for.
 func (o Options) withDefaults() Options {
@@ -98,6 +162,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.ABR == "" {
 		o.ABR = abr.Names()[0]
+	}
+	if o.Mode == "" {
+		o.Mode = Full
 	}
 	return o
 }
@@ -112,6 +179,14 @@ func (o Options) validate() error {
 		return services.Errorf(services.Invalid, "%g seconds are less than none", o.Seconds).WithRemedy("use 0 for the whole title")
 	case o.Bandwidth < 0:
 		return services.Errorf(services.Invalid, "a bandwidth of %d bit/s is below 0", int64(o.Bandwidth)).WithRemedy("use 0 for no cap")
+	case !slices.Contains(Modes(), o.Mode):
+		return services.Errorf(services.Invalid, "there is no mode %q", o.Mode).WithRemedy("use one of %v", Modes())
+	case o.Leave < 0:
+		return services.Errorf(services.Invalid, "leaving after %g seconds is before the begin", o.Leave).WithRemedy("use 0 to stay")
+	case len(o.Network) > 0 && o.Bandwidth > 0:
+		return services.Errorf(services.Invalid, "a link has a trace or a cap, not both")
+	case (o.Save != "" || o.SaveTo != nil) && (len(o.Seeks) > 0 || o.lean()):
+		return services.Errorf(services.Invalid, "only a full play without jumps can be saved")
 	case !abr.Known(o.ABR):
 		return services.Errorf(services.Invalid, "there is no adaptation algorithm %q", o.ABR).WithRemedy("use one of %s", strings.Join(abr.Names(), ", "))
 	case o.Token == "" && o.Email == "":
@@ -123,7 +198,12 @@ func (o Options) validate() error {
 // Player plays titles of one lab. It is safe for concurrent use: every play
 // has its own connections, cache and clock.
 type Player struct {
-	cfg Config
+	cfg  Config
+	bufs *buffers
+
+	mu sync.Mutex
+	// indexes are what the titles' indexes say, by checksum: nobody changes them.
+	indexes map[string]media.Index
 }
 
 // New makes a player. It opens nothing.
@@ -144,5 +224,5 @@ func New(c Config) (*Player, error) {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
-	return &Player{cfg: c}, nil
+	return &Player{cfg: c, bufs: newBuffers(), indexes: make(map[string]media.Index)}, nil
 }

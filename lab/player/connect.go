@@ -22,6 +22,7 @@ type connector struct {
 	link    *link // nil without a cap
 	roots   *x509.CertPool
 	tickets tls.ClientSessionCache
+	bufs    *buffers
 
 	mu     sync.Mutex
 	open   map[*tracked]struct{}

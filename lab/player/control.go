@@ -43,18 +43,30 @@ type control struct {
 	wait, waitMax time.Duration
 	token         string
 
-	transport *http.Transport
+	transport transport
 	client    *http.Client
 	// turn rotates the endpoints.
 	turn atomic.Uint32
 }
 
+// transport is an http.RoundTripper that keeps connections.
+type transport interface {
+	http.RoundTripper
+	CloseIdleConnections()
+}
+
 // newControl makes a control that opens nothing. far is the round trip to the
-// farthest region that may answer; a handshake takes three.
-func newControl(host string, conn *connector, names *resolver, tel *telemetry.Telemetry, t topology.Timing, far time.Duration) *control {
+// farthest region that may answer; a handshake takes three. A lean one keeps a
+// single connection, over HTTP/1.1.
+func newControl(host string, conn *connector, names *resolver, tel *telemetry.Telemetry, t topology.Timing, far time.Duration, lean bool) *control {
 	rpc := t.RPCTimeout.D()
 	c := &control{host: host, conn: conn, names: names, timeout: 4*rpc + 6*far, connectTimeout: rpc + 4*far, wait: t.RetryWait.D(), waitMax: t.RetryWaitMax.D()}
-	c.transport = &http.Transport{DialTLSContext: c.dialTLS, ForceAttemptHTTP2: true, DisableCompression: true}
+	if lean {
+		c.transport = newLean(conn.bufs, func(ctx context.Context) (net.Conn, error) { return c.dial(ctx, "http/1.1") })
+	} else {
+		c.transport = &http.Transport{ForceAttemptHTTP2: true, DisableCompression: true,
+			DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx, "h2", "http/1.1") }}
+	}
 	c.client = &http.Client{
 		Transport: tel.Transport(c.transport),
 		// The API never redirects: one that does is not it.
@@ -63,8 +75,8 @@ func newControl(host string, conn *connector, names *resolver, tel *telemetry.Te
 	return c
 }
 
-// dialTLS connects to the first endpoint that takes it.
-func (c *control) dialTLS(ctx context.Context, _, _ string) (net.Conn, error) {
+// dial connects to the first endpoint that takes it.
+func (c *control) dial(ctx context.Context, protocols ...string) (net.Conn, error) {
 	addrs, err := c.names.edge(ctx, c.host)
 	if err != nil {
 		return nil, err
@@ -75,7 +87,7 @@ func (c *control) dialTLS(ctx context.Context, _, _ string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, c.connectTimeout)
 		conn, err := c.conn.tcp(ctx, addrs[(first+i)%len(addrs)])
 		if err == nil {
-			t, terr := c.conn.tls(ctx, conn, c.host, "h2", "http/1.1")
+			t, terr := c.conn.tls(ctx, conn, c.host, protocols...)
 			if terr == nil {
 				cancel()
 				return t, nil

@@ -249,6 +249,8 @@ func (l *fakeLab) serveAPI(w http.ResponseWriter, r *http.Request) {
 		telemetry.WriteJSON(w, http.StatusOK, signup.SigninReply{Token: "member-token"})
 	case discovery.PathSearch:
 		telemetry.WriteJSON(w, http.StatusOK, discovery.SearchReply{Hits: []discovery.Hit{{ID: fakeTitle, Name: "Harbor Lights", Live: true}, {ID: "tt-harbor", Name: "Harbor"}}})
+	case discovery.PathRows:
+		telemetry.WriteJSON(w, http.StatusOK, discovery.RowsReply{})
 	case play.PathStart:
 		var in play.StartRequest
 		read(&in)

@@ -30,6 +30,17 @@ func (s *session) signIn(ctx context.Context) (token string, err error) {
 	return reply.Token, nil
 }
 
+// browse looks at the home page, if that was asked for.
+func (s *session) browse(ctx context.Context) (err error) {
+	if !s.opts.Browse {
+		return nil
+	}
+	ctx, span := s.tel.Tracer.Start(ctx, "browse")
+	defer func() { telemetry.End(span, err) }()
+	_, err = s.finding.call(ctx, persistent, http.MethodGet, discovery.PathRows, "", nil, nil)
+	return services.Wrap("browse", err)
+}
+
 // find returns the id of the title asked for.
 func (s *session) find(ctx context.Context) (id string, err error) {
 	ctx, span := s.tel.Tracer.Start(ctx, "search")

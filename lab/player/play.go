@@ -80,6 +80,7 @@ type session struct {
 	segment, wanted time.Duration
 	throughput      atomic.Int64 // kbit/s, for the live line
 	rebuffersSeen   int
+	seeks           []Seek // still to come
 }
 
 // Play plays one title and returns when it has ended, failed, or ctx ended.
@@ -109,17 +110,20 @@ func (p *Player) session(o Options, where place) *session {
 	c := p.cfg
 	s := &session{
 		p: p, opts: o, place: where, tel: c.Tel, timing: c.Topology.Timing, now: c.Clock, id: newID(),
-		lenience: 1, inits: make(map[string]bool), wrong: make(map[string]bool),
+		lenience: 1, seeks: o.Seeks, inits: make(map[string]bool), wrong: make(map[string]bool),
 	}
-	s.book = &book{clock: playout{speed: o.Speed}, r: newReport()}
+	s.book = &book{gauge: o.Gauge, clock: playout{speed: o.Speed}, r: newReport()}
 	s.book.with(func(r *Report) {
 		r.SessionID, r.ClientIP, r.ISP = s.id, where.ip.String(), where.isp.Name
 		r.Country, r.Device, r.ABR = where.isp.Country, o.Device, o.ABR
 	})
 	dial := c.Dial(where.home)
+	if c.DialISP != nil {
+		dial = c.DialISP(where.home, where.isp.Name)
+	}
 	s.conn = &connector{
-		dial: dial, client: where.ip, link: newLink(o.Bandwidth), roots: c.RootCAs,
-		tickets: tls.NewLRUClientSessionCache(maxNames), open: make(map[*tracked]struct{}),
+		dial: dial, client: where.ip, link: linkOf(o), roots: c.RootCAs,
+		tickets: tls.NewLRUClientSessionCache(maxNames), bufs: p.bufs, open: make(map[*tracked]struct{}),
 	}
 	s.names = &resolver{
 		tel: c.Tel, dial: dial, client: subnet(where.ip), now: c.Clock, cache: make(map[string]answer),
@@ -129,8 +133,8 @@ func (p *Player) session(o Options, where place) *session {
 	for _, name := range c.Topology.RegionNames() {
 		far = max(far, c.Topology.RTT(where.home, name).D())
 	}
-	s.finding = newControl(hostDiscovery, s.conn, s.names, c.Tel, s.timing, far)
-	s.playing = newControl(hostPlay, s.conn, s.names, c.Tel, s.timing, far)
+	s.finding = newControl(hostDiscovery, s.conn, s.names, c.Tel, s.timing, far, o.lean())
+	s.playing = newControl(hostPlay, s.conn, s.names, c.Tel, s.timing, far, o.lean())
 	return s
 }
 
@@ -189,16 +193,26 @@ func (s *session) run(ctx context.Context) (err error) {
 		return err
 	}
 	s.finding.token, s.playing.token = token, token
+	if err := s.browse(ctx); err != nil {
+		return err
+	}
 	title, err := s.find(ctx)
 	if err != nil {
 		return err
+	}
+	if s.opts.lean() {
+		s.finding.transport.CloseIdleConnections() // there is nothing left to find
 	}
 	if err := s.start(ctx, title); err != nil {
 		return err
 	}
 	s.teller = newTeller(ctx, s)
 	defer func() { s.teller.stop(ctx, err) }()
-	err = s.stream(ctx)
+	if s.opts.Mode == Head {
+		err = s.headOnly(ctx)
+	} else {
+		err = s.stream(ctx)
+	}
 	if derr := s.drain(); err == nil {
 		err = derr
 	}

@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	// handshakes is how many of the candidates are probed with TLS.
-	handshakes = 2
+	// handshakes is how many of the candidates are probed with TLS, and
+	// leanHandshakes by a player that shall cost little.
+	handshakes, leanHandshakes = 2, 1
 	// maxCandidates bounds what is probed.
 	maxCandidates = 10
 	// unknown is a time that has not been measured: it sorts last.
@@ -103,7 +104,7 @@ func (s *session) probe(ctx context.Context, offered []play.Appliance) (err erro
 func (s *session) newProbing(ctx context.Context, offered []play.Appliance) *probing {
 	p := &probing{s: s, began: s.now()}
 	for _, a := range offered[:min(len(offered), maxCandidates)] {
-		src, err := newSource(a, s.conn, s.names)
+		src, err := newSource(a, s.conn, s.names, s.opts.lean())
 		if err != nil {
 			s.book.note(err)
 			continue
@@ -189,7 +190,10 @@ func (p *probing) take(o outcome) {
 // secure starts the handshakes of the best connected sources, as far as their
 // place is certain, and closes the connections that are not needed.
 func (p *probing) secure() {
-	warm := 0
+	warm, most := 0, handshakes
+	if p.s.opts.lean() {
+		most = leanHandshakes
+	}
 	for _, src := range p.sources {
 		switch src.stage {
 		case connecting:
@@ -199,7 +203,7 @@ func (p *probing) secure() {
 		case connected:
 			conn := src.raw
 			src.raw = nil
-			if warm == handshakes {
+			if warm == most {
 				src.stage = reached
 				_ = conn.Close() // nothing was asked on it
 				continue

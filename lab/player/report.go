@@ -43,8 +43,10 @@ type Report struct {
 	Errors  []string `json:"errors"`
 	TraceID string   `json:"trace_id"`
 
-	// RebufferS is the stalled time in seconds of wall clock.
+	// RebufferS and PlayingS are the stalled and the playing time in seconds of
+	// wall clock.
 	RebufferS float64 `json:"rebuffer_s"`
+	PlayingS  float64 `json:"playing_s"`
 	// StartPositionS is where in the title playback began.
 	StartPositionS float64   `json:"start_position_s"`
 	Country        string    `json:"country"`
@@ -61,6 +63,11 @@ type Report struct {
 	Abandoned   int    `json:"abandoned"`
 	Replaced    int    `json:"replaced"`
 	WastedBytes uint64 `json:"wasted_bytes"`
+	// Seeks counts jumps, SeekDelayMS is how long one took on average until
+	// there was a picture; Left says that the viewer walked away.
+	Seeks       int     `json:"seeks"`
+	SeekDelayMS float64 `json:"seek_delay_ms"`
+	Left        bool    `json:"left"`
 }
 
 // newReport is the report of a play that has not begun. Its lists are empty,

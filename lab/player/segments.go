@@ -23,15 +23,22 @@ func (s *session) stream(ctx context.Context) error {
 	if err := s.loadIndex(ctx); err != nil {
 		return err
 	}
-	if err := s.adaptTo(); err != nil {
-		return err
-	}
-	for s.upcoming = s.first; s.upcoming < s.last; {
-		if err := s.step(ctx); err != nil {
+	for {
+		if err := s.adaptTo(); err != nil {
+			return err
+		}
+		err := s.leg(ctx)
+		switch {
+		case errors.Is(err, errLeft):
+			return nil
+		case errors.Is(err, errSeek):
+			if err := s.jump(); err != nil {
+				return err
+			}
+		default:
 			return err
 		}
 	}
-	return s.playOut(ctx)
 }
 
 // loadIndex fetches the title's index and works out what to play of it.
@@ -40,7 +47,7 @@ func (s *session) loadIndex(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.index, err = media.ParseIndex(d.b); err != nil {
+	if s.index, err = s.p.index(s.reply.IndexSHA256, d.b); err != nil {
 		return &services.Error{Op: "play " + s.reply.Title, Kind: services.Internal, Msg: "the title's index is wrong", Err: err}
 	}
 	if s.index.Title != s.reply.Title || s.index.Version != s.reply.Version {
@@ -62,24 +69,32 @@ func (s *session) loadIndex(ctx context.Context) error {
 		return services.Errorf(services.NotFound, "%s has no video of at most %d lines", s.reply.Title, most).WithReason("no_such_rung").WithRemedy("ask for more lines by --height")
 	}
 	slices.SortStableFunc(s.rungs, func(a, b media.Track) int { return a.Kbps - b.Kbps })
-	s.seek()
-	return nil
-}
-
-// seek finds where to begin and how much to play.
-func (s *session) seek() {
 	video := s.rungs[0].Segments
 	for _, seg := range video {
 		s.length += segmentTime(seg)
 	}
 	s.segment = segmentTime(video[0])
-	var at time.Duration
-	mark := time.Duration(s.reply.PositionS * float64(time.Second))
-	if s.opts.Resume && mark < s.length-nearEnd {
-		for s.first+1 < len(video) && at+segmentTime(video[s.first]) <= mark {
-			at += segmentTime(video[s.first])
-			s.first++
-		}
+	var mark time.Duration
+	if m := seconds(s.reply.PositionS); s.opts.Resume && m < s.length-nearEnd {
+		mark = m
+	}
+	at := s.from(mark)
+	s.wanted = s.length - at
+	if w := seconds(s.opts.Seconds); w > 0 && w < s.wanted {
+		s.wanted = w
+	}
+	s.book.begins(at, s.length)
+	return nil
+}
+
+// from makes the segment that holds a position the first one, and returns where
+// it begins.
+func (s *session) from(mark time.Duration) (at time.Duration) {
+	video := s.rungs[0].Segments
+	s.first, s.sound, s.heard = 0, 0, 0
+	for s.first+1 < len(video) && at+segmentTime(video[s.first]) <= mark {
+		at += segmentTime(video[s.first])
+		s.first++
 	}
 	if s.audio != nil {
 		for s.sound+1 < len(s.audio.Segments) && s.heard+segmentTime(s.audio.Segments[s.sound]) <= at {
@@ -87,14 +102,12 @@ func (s *session) seek() {
 			s.sound++
 		}
 	}
-	s.wanted = s.length - at
-	if w := time.Duration(s.opts.Seconds * float64(time.Second)); w > 0 && w < s.wanted {
-		s.wanted = w
-	}
 	// From here on heard is relative to where playback begins.
 	s.heard -= at
-	s.book.begins(at, s.length)
+	return at
 }
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 func segmentTime(seg media.Segment) time.Duration {
 	return time.Duration(seg.DurationMS) * time.Millisecond
@@ -110,7 +123,11 @@ func (s *session) adaptTo() (err error) {
 	}
 	// The algorithm is not told that somebody stops before the end: no viewer's
 	// device knows.
+	before := s.adapt
 	s.adapt, err = newAdaptation(s.opts.ABR, s.rungs, s.audio, s.first, s.segment, s.timing.BufferAhead.D(), s.opts.Speed)
+	if before != nil && err == nil {
+		s.adapt.estimate = before.estimate // the network is the same after a jump
+	}
 	return err
 }
 
@@ -191,7 +208,7 @@ func (s *session) next(ctx context.Context, rung int) error {
 		s.sounds, s.soundsNew = nil, 0
 		s.upcoming++
 		if i == s.first {
-			s.book.with(func(r *Report) { r.PlayDelayMS = millis(s.now().Sub(s.asked)); r.ChecksumOK = true })
+			s.book.shows(s.asked, s.now(), s.opts.Mode == Full)
 		}
 	}
 	s.done(x)
@@ -288,7 +305,7 @@ func (s *session) fetchInit(ctx context.Context, t media.Track) error {
 	if s.inits[t.ID] {
 		return nil
 	}
-	d, err := s.fetch(ctx, object{name: t.ID + "/init", path: t.Path, offset: t.Init.Offset, size: t.Init.Size, sum: t.Init.SHA256, data: s.cmcd("i", 0, 0)})
+	d, err := s.fetch(ctx, object{name: t.ID + "/init", path: t.Path, offset: t.Init.Offset, size: t.Init.Size, sum: t.Init.SHA256, data: s.cmcd("i", 0, 0), discard: s.opts.Mode == Light})
 	if err != nil {
 		return err
 	}
@@ -301,7 +318,8 @@ func (s *session) segmentObject(t media.Track, i int) object {
 	seg := t.Segments[i]
 	o := object{
 		name: fmt.Sprintf("%s/%d", t.ID, i+1), path: t.Path, offset: seg.Offset, size: seg.Size, sum: seg.SHA256,
-		data: s.cmcd(t.Kind[:1], t.Kbps, segmentTime(seg)), // "v" or "a"
+		data:    s.cmcd(t.Kind[:1], t.Kbps, segmentTime(seg)), // "v" or "a"
+		discard: s.opts.Mode == Light,
 	}
 	if i+1 < len(t.Segments) {
 		n := t.Segments[i+1]
@@ -333,8 +351,8 @@ func (s *session) fetchSegment(ctx context.Context, t media.Track, i int, x *tra
 	if err != nil {
 		return nil, err
 	}
-	x.bytes = len(d.b)
-	x.add(8*float64(len(d.b)), d)
+	x.bytes = d.n
+	x.add(8*float64(d.n), d)
 	return d.b, nil
 }
 

@@ -28,7 +28,7 @@ type source struct {
 	// client requests over HTTP/1.1 with keep-alive: one request at a time
 	// needs no more, and an appliance can send a file from the kernel.
 	client    *http.Client
-	transport *http.Transport
+	transport transport
 
 	mu   sync.Mutex
 	warm *tls.Conn // made by the probe, for the next request
@@ -49,7 +49,7 @@ type source struct {
 	excluded bool
 }
 
-func newSource(a play.Appliance, conn *connector, names *resolver) (*source, error) {
+func newSource(a play.Appliance, conn *connector, names *resolver, lean bool) (*source, error) {
 	base, err := url.Parse(a.URL)
 	if err != nil || base.Scheme != "https" || base.Hostname() == "" {
 		return nil, services.Errorf(services.Internal, "steering gave a URL of %s that is none: %q", a.Name, a.URL)
@@ -61,7 +61,11 @@ func newSource(a play.Appliance, conn *connector, names *resolver) (*source, err
 		}
 	}
 	s := &source{Appliance: a, base: base, host: base.Hostname(), port: uint16(port), conn: conn, names: names, connect: unknown, ready: unknown}
-	s.transport = &http.Transport{DialTLSContext: s.dialTLS, DisableCompression: true, MaxIdleConnsPerHost: 1}
+	if lean {
+		s.transport = newLean(conn.bufs, func(ctx context.Context) (net.Conn, error) { return s.dialTLS(ctx, "", "") })
+	} else {
+		s.transport = &http.Transport{DialTLSContext: s.dialTLS, DisableCompression: true, MaxIdleConnsPerHost: 1}
+	}
 	s.client = &http.Client{
 		Transport: s.transport,
 		// An appliance never redirects.

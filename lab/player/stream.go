@@ -40,7 +40,7 @@ func (s *session) fetch(ctx context.Context, o object) (delivery, error) {
 			return delivery{}, ctx.Err()
 		}
 		if err == nil {
-			s.received(src, len(d.b))
+			s.received(src, d.n)
 			return d, nil
 		}
 		if errors.Is(err, errAbandoned) {

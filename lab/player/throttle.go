@@ -3,6 +3,7 @@ package player
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/flix-lab/flix/topology"
@@ -24,7 +25,7 @@ const (
 // link is the client's access link: every byte received passes it, whatever
 // connection it came on.
 type link struct {
-	rate float64 // bytes per second
+	rate rate
 
 	mu   sync.Mutex
 	next time.Time
@@ -37,7 +38,7 @@ func newLink(rate topology.Rate) *link {
 	if rate == 0 {
 		return nil
 	}
-	return &link{rate: rate.BytesPerSecond()}
+	return &link{rate: fixed(rate.BytesPerSecond())}
 }
 
 // take puts n received bytes on the link and returns how long they take from
@@ -48,7 +49,7 @@ func (l *link) take(n int, now time.Time) time.Duration {
 	if earliest := now.Add(-burst); l.next.Before(earliest) {
 		l.next = earliest
 	}
-	l.next = l.next.Add(time.Duration(float64(n) / l.rate * float64(time.Second)))
+	l.next = l.rate.after(l.next, n)
 	wait := max(l.next.Sub(now), 0)
 	l.busy += wait
 	return wait
@@ -67,13 +68,14 @@ func (l *link) waited() time.Duration {
 
 // attach puts a connection behind the link.
 func (l *link) attach(c net.Conn) (net.Conn, error) {
-	size := min(max(int(l.rate*bufferTime.Seconds()), minBuffer), maxBuffer)
+	mean := l.rate.mean()
+	size := min(max(int(mean*bufferTime.Seconds()), minBuffer), maxBuffer)
 	if rb, ok := c.(interface{ SetReadBuffer(int) error }); ok {
 		if err := rb.SetReadBuffer(size); err != nil {
 			return nil, err
 		}
 	}
-	return &linked{Conn: c, link: l, most: max(int(l.rate*slice.Seconds()), 512), closed: make(chan struct{})}, nil
+	return &linked{Conn: c, link: l, most: max(int(mean*slice.Seconds()), 512), closed: make(chan struct{})}, nil
 }
 
 // linked is a connection that receives over the link.
@@ -84,6 +86,14 @@ type linked struct {
 	most   int
 	closed chan struct{}
 	once   sync.Once
+	// asked says that something was sent since the last bytes came: the answer
+	// takes the link's latency.
+	asked atomic.Bool
+}
+
+func (c *linked) Write(b []byte) (int, error) {
+	c.asked.Store(true)
+	return c.Conn.Write(b)
 }
 
 func (c *linked) Read(b []byte) (int, error) {
@@ -94,7 +104,11 @@ func (c *linked) Read(b []byte) (int, error) {
 	if n == 0 {
 		return n, err
 	}
-	if wait := c.link.take(n, time.Now()); wait > 0 {
+	wait := c.link.take(n, time.Now())
+	if c.asked.Swap(false) {
+		wait = max(wait, c.link.rate.latency(time.Now()))
+	}
+	if wait > 0 {
 		t := time.NewTimer(wait)
 		defer t.Stop()
 		select {

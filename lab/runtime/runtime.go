@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/flix-lab/flix/lab/fault"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -80,6 +81,8 @@ type World struct {
 	Stores []Spec `json:"stores,omitempty"`
 	// Cuts are the partitions of the WAN that are in force.
 	Cuts []Cut `json:"cuts,omitempty"`
+	// Faults are in force until their own time, whoever lives by then.
+	Faults []fault.Fault `json:"faults,omitempty"`
 	// Peers are the only networks from which an edge takes a PROXY header, and
 	// that a gateway's origins lie in.
 	Peers []netip.Prefix `json:"peers"`

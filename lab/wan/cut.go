@@ -32,16 +32,57 @@ func (t *Table) Sever(cuts []Cut) {
 	}
 	t.crossing.mu.Lock()
 	defer t.crossing.mu.Unlock()
-	for p := range next {
-		if t.crossing.cuts[p].After(now) {
-			continue
-		}
-		for c := range t.crossing.conns[p] {
+	for c, o := range t.crossing.conns {
+		p := pairOf(o.flow.from.Region, o.flow.region)
+		if _, cut := next[p]; cut && !t.crossing.cuts[p].After(now) {
 			resetRaw(c)
+			delete(t.crossing.conns, c)
 		}
-		delete(t.crossing.conns, p)
 	}
 	t.crossing.cuts = next
+}
+
+// Impose makes the rules the ones in force. A connection that a new rule is
+// about is reset when the rule says so, or when it is a plain one, which
+// nothing else can be done to: who used it comes back through a dialer that
+// knows. What waits for a hole that was taken back goes on at once.
+func (t *Table) Impose(rules []Rule) {
+	now, next := time.Now(), make([]Rule, 0, len(rules))
+	for _, r := range rules {
+		if r.Until.After(now) {
+			next = append(next, r)
+		}
+	}
+	t.crossing.mu.Lock()
+	defer t.crossing.mu.Unlock()
+	t.rules.Store(&next)
+	for c, o := range t.crossing.conns {
+		if closed(c) {
+			delete(t.crossing.conns, c)
+			continue
+		}
+		if o.stream != nil && o.flow.blocked().IsZero() {
+			o.stream.release()
+		}
+		touched, reset := false, false
+		for _, r := range next {
+			if out, in := r.way(o.flow.from, o.flow.addr, o.flow.region); out || in {
+				touched, reset = true, reset || r.Cut && !r.OneWay || r.Reset > 0
+			}
+		}
+		if !touched {
+			o.touched = false
+			t.crossing.conns[c] = o
+			continue
+		}
+		if !o.touched && (reset || o.stream == nil && !o.datagram) {
+			resetRaw(c)
+			delete(t.crossing.conns, c)
+			continue
+		}
+		o.touched = true
+		t.crossing.conns[c] = o
+	}
 }
 
 // cut says until when nothing passes between two regions; zero when it does.
@@ -54,10 +95,13 @@ func (t *Table) cut(p pair) time.Time {
 	return time.Time{}
 }
 
-// passable waits until something passes between two regions, or ctx ends.
-func (t *Table) passable(ctx context.Context, p pair) error {
+// passable waits until a flow's packets pass, or ctx ends.
+func (t *Table) passable(ctx context.Context, f flow) error {
 	for {
-		until := t.cut(p)
+		until := f.blocked()
+		if f.region != "" && f.from.Region != f.region {
+			until = later(until, t.cut(pairOf(f.from.Region, f.region)))
+		}
 		if until.IsZero() {
 			return nil
 		}
@@ -67,20 +111,29 @@ func (t *Table) passable(ctx context.Context, p pair) error {
 	}
 }
 
-// crossing are the open connections between regions, and the pairs that are
-// cut.
+// crossing are the open connections, and the pairs of regions that are cut.
 type crossing struct {
 	mu    sync.Mutex
 	cuts  map[pair]time.Time
-	conns map[pair]map[syscall.Conn]struct{}
+	conns map[syscall.Conn]open
 	swept int
+}
+
+// open is a connection that was dialled.
+type open struct {
+	flow flow
+	// stream delays it; nil for a plain connection.
+	stream   *stream
+	datagram bool
+	// touched says that a rule was about it already.
+	touched bool
 }
 
 // sweepEvery bounds the closed connections that are remembered.
 const sweepEvery = 256
 
 // crosses remembers a connection; it resets one that a cut came before.
-func (t *Table) crosses(p pair, c net.Conn) {
+func (t *Table) crosses(c net.Conn, o open) {
 	raw, ok := c.(syscall.Conn)
 	if !ok {
 		return
@@ -88,25 +141,26 @@ func (t *Table) crosses(p pair, c net.Conn) {
 	x := &t.crossing
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.cuts[p].After(time.Now()) {
+	if x.cuts[pairOf(o.flow.from.Region, o.flow.region)].After(time.Now()) {
 		resetRaw(raw)
 		return
 	}
-	if x.conns[p] == nil {
-		x.conns[p] = map[syscall.Conn]struct{}{}
-	}
-	x.conns[p][raw] = struct{}{}
+	o.touched = o.flow.touched()
+	x.conns[raw] = o
 	if x.swept++; x.swept < sweepEvery {
 		return
 	}
 	x.swept = 0
-	for _, conns := range x.conns {
-		for c := range conns {
-			if rc, err := c.SyscallConn(); err != nil || errors.Is(rc.Control(func(uintptr) {}), net.ErrClosed) {
-				delete(conns, c)
-			}
+	for c := range x.conns {
+		if closed(c) {
+			delete(x.conns, c)
 		}
 	}
+}
+
+func closed(c syscall.Conn) bool {
+	rc, err := c.SyscallConn()
+	return err != nil || errors.Is(rc.Control(func(uintptr) {}), net.ErrClosed)
 }
 
 // resetRaw ends a connection without a word.

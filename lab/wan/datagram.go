@@ -2,6 +2,7 @@ package wan
 
 import (
 	"errors"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"syscall"
@@ -28,8 +29,8 @@ type datagram struct {
 	pumping bool
 }
 
-func newDatagram(raw net.Conn, path func() Path) *datagram {
-	d := &datagram{raw: raw, in: newQueue(path), out: newQueue(path), rdl: newDeadline(), done: make(chan struct{})}
+func newDatagram(raw net.Conn, in, out func() Path) *datagram {
+	d := &datagram{raw: raw, in: newQueue(in), out: newQueue(out), rdl: newDeadline(), done: make(chan struct{})}
 	go d.receive()
 	return d
 }
@@ -47,8 +48,15 @@ func (d *datagram) receive() {
 			}
 			return
 		}
-		d.in.push(parcel{data: append([]byte(nil), scratch[:n]...)})
+		if !lost(d.in.path()) {
+			d.in.push(parcel{data: append([]byte(nil), scratch[:n]...)})
+		}
 	}
+}
+
+// lost says whether a datagram does not arrive.
+func lost(p Path) bool {
+	return time.Now().Before(p.held) || p.loss > 0 && rand.Float64() < p.loss
 }
 
 // Read implements net.Conn: one datagram, cut to the length of b.
@@ -82,8 +90,10 @@ func (d *datagram) Write(b []byte) (int, error) {
 	if len(b) > maxDatagram {
 		return 0, d.fail("write", syscall.EMSGSIZE)
 	}
-	d.out.push(parcel{data: append([]byte(nil), b...)})
-	d.pump()
+	if !lost(d.out.path()) {
+		d.out.push(parcel{data: append([]byte(nil), b...)})
+		d.pump()
+	}
 	return len(b), nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/flix-lab/flix/services"
@@ -15,52 +16,70 @@ import (
 //
 // Networks are tcp and udp in their forms; the connection of a udp network
 // implements net.PacketConn too.
-func (t *Table) Dialer(from string) services.DialFunc {
+func (t *Table) Dialer(from string) services.DialFunc { return t.DialerAt(Site{Region: from}) }
+
+// DialerAt is Dialer for traffic of which more is known than its region: rules
+// (see Impose) tell sites apart.
+func (t *Table) DialerAt(from Site) services.DialFunc {
 	var d net.Dialer
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		to, known := t.Region(address)
-		path := func() Path { return t.Path(from, to) }
-		if !known || from == to {
+		if !known {
 			return d.DialContext(ctx, network, address)
 		}
-		between := pairOf(from, to)
-		if err := t.passable(ctx, between); err != nil {
+		f := flow{t: t, from: from, addr: address, region: to}
+		if err := t.passable(ctx, f); err != nil {
 			return nil, dialError(network, err)
 		}
-		var (
-			raw net.Conn
-			err error
-		)
-		p := path()
-		if !p.shaped() || strings.HasPrefix(network, "udp") {
-			raw, err = d.DialContext(ctx, network, address)
-		} else {
-			raw, err = dialStream(ctx, &d, network, address, path)
-		}
-		if err != nil {
-			return nil, err
-		}
-		t.crosses(between, raw)
-		switch {
-		case !p.shaped():
-			return raw, nil
-		case strings.HasPrefix(network, "udp"):
-			return newDatagram(raw, path), nil
-		}
-		return newStream(raw, path), nil
+		return t.connect(ctx, &d, f, network)
 	}
+}
+
+// connect makes the connection of a flow that nothing blocks.
+func (t *Table) connect(ctx context.Context, d *net.Dialer, f flow, network string) (net.Conn, error) {
+	in, out := f.path(false), f.path(true)
+	shaped := t.Path(f.from.Region, f.region).shaped() || f.touched()
+	udp := strings.HasPrefix(network, "udp")
+	var (
+		raw net.Conn
+		err error
+	)
+	if shaped && !udp {
+		raw, err = dialStream(ctx, d, network, f.addr, in, out)
+	} else {
+		raw, err = d.DialContext(ctx, network, f.addr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if f.refused() {
+		if c, ok := raw.(syscall.Conn); ok {
+			resetRaw(c)
+		}
+		return nil, dialError(network, syscall.ECONNRESET)
+	}
+	if !shaped {
+		t.crosses(raw, open{flow: f})
+		return raw, nil
+	}
+	if udp {
+		t.crosses(raw, open{flow: f, datagram: true})
+		return newDatagram(raw, in, out), nil
+	}
+	s := newStream(raw, in, out)
+	t.crosses(raw, open{flow: f, stream: s})
+	return s, nil
 }
 
 // dialStream connects half a round trip from now and answers another half
 // later, as the first two packets of a handshake would take. The connection is
 // not delayed yet.
-func dialStream(ctx context.Context, d *net.Dialer, network, address string, path func() Path) (net.Conn, error) {
-	half := path().RTT / 2
-	if err := sleep(ctx, half); err != nil {
+func dialStream(ctx context.Context, d *net.Dialer, network, address string, in, out func() Path) (net.Conn, error) {
+	if err := sleep(ctx, out().oneWay()); err != nil {
 		return nil, dialError(network, err)
 	}
 	raw, err := d.DialContext(ctx, network, address)
-	if serr := sleep(ctx, half); serr != nil {
+	if serr := sleep(ctx, in().oneWay()); serr != nil {
 		if err == nil {
 			_ = raw.Close() // nobody has used it
 		}
@@ -70,6 +89,14 @@ func dialStream(ctx context.Context, d *net.Dialer, network, address string, pat
 		return nil, err
 	}
 	return raw, nil
+}
+
+// oneWay is how long a packet of a handshake takes.
+func (p Path) oneWay() time.Duration {
+	if p.loss > 0 {
+		return p.RTT/2 + resent(p, 1)
+	}
+	return p.RTT / 2
 }
 
 func dialError(network string, err error) error {

@@ -1,6 +1,7 @@
 package wan
 
 import (
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -14,6 +15,43 @@ type parcel struct {
 	due  time.Time
 	// err, when set, is delivered in place of data.
 	err error
+	// hole says that the parcel waits for a hole to close.
+	hole bool
+}
+
+// Packets and their repetition, for losses on a stream: an Ethernet frame's
+// payload without headers, and the least retransmission time-out of Linux
+// (RFC 6298 says one second, which nobody does).
+const (
+	packet = 1448
+	minRTO = 200 * time.Millisecond
+)
+
+// resent is by how much the losses of a stream delay bytes: a parcel arrives
+// when its last packet does. A time-out doubles with each loss in a row
+// (RFC 6298, 5.5).
+func resent(p Path, bytes int) time.Duration {
+	var worst time.Duration
+	for range max(1, (bytes+packet-1)/packet) {
+		var wait time.Duration
+		rto := max(minRTO, p.RTT)
+		for n := 0; n < maxResent && rand.Float64() < p.loss; n++ {
+			wait += rto
+			rto *= 2
+		}
+		worst = max(worst, wait)
+	}
+	return worst
+}
+
+// maxResent bounds the losses of one packet in a row.
+const maxResent = 6
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // queue holds what is under way in one direction, in order. push and take are
@@ -61,6 +99,13 @@ func (q *queue) push(p parcel) bool {
 		q.free = q.free.Add(time.Duration(float64(len(p.data)) / path.Rate.BytesPerSecond() * float64(time.Second)))
 	}
 	p.due = q.free.Add(path.RTT / 2)
+	if path.loss > 0 {
+		p.due = p.due.Add(resent(path, len(p.data)))
+	}
+	if !path.held.IsZero() {
+		// What a hole swallows is sent again, and arrives when it is gone.
+		p.due, p.hole = later(p.due, path.held.Add(path.RTT/2)), true
+	}
 	if p.due.Before(q.last) {
 		p.due = q.last
 	}
@@ -97,6 +142,25 @@ func (q *queue) take(n int) {
 	}
 	q.mu.Unlock()
 	wake(q.taken)
+}
+
+// release lets go what waits for a hole, now that there is none.
+func (q *queue) release() {
+	now := time.Now()
+	q.mu.Lock()
+	held := false
+	for k := range q.items {
+		if q.items[k].hole {
+			q.items[k].due, q.items[k].hole, held = now, false, true
+		}
+	}
+	if held {
+		q.last = now
+	}
+	q.mu.Unlock()
+	if held {
+		wake(q.pushed)
+	}
 }
 
 // clear drops everything.

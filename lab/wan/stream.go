@@ -31,8 +31,9 @@ type stream struct {
 	rdl  *deadline
 	wdl  *deadline
 	done chan struct{}
-	// onceClose guards done.
+	// onceClose guards done; gone is when it was closed.
 	onceClose sync.Once
+	gone      time.Time
 
 	rmu sync.Mutex // one reader at a time
 	wmu sync.Mutex // one writer at a time; guards finished
@@ -46,9 +47,9 @@ type stream struct {
 	broken error
 }
 
-func newStream(raw net.Conn, path func() Path) *stream {
+func newStream(raw net.Conn, in, out func() Path) *stream {
 	s := &stream{
-		raw: raw, in: newQueue(path), out: newQueue(path),
+		raw: raw, in: newQueue(in), out: newQueue(out),
 		rdl: newDeadline(), wdl: newDeadline(),
 		done: make(chan struct{}),
 	}
@@ -168,7 +169,12 @@ func (s *stream) deliver() {
 			continue
 		}
 		if d := time.Until(p.due); d > 0 {
-			time.Sleep(d) // never cut short: a closed stream still delivers
+			if p.hole && s.closed() && time.Since(s.gone) > linger {
+				s.breakWith(net.ErrClosed) // nobody waits for it any more
+				return
+			}
+			s.delay(d, p.hole)
+			continue // a hole may have closed meanwhile
 		}
 		if p.err != nil {
 			s.finish()
@@ -181,6 +187,21 @@ func (s *stream) deliver() {
 		}
 		s.out.take(len(p.data))
 	}
+}
+
+// delay waits for a parcel to fall due. It is never cut short, since a closed
+// stream still delivers; only a hole may close before its time.
+func (s *stream) delay(d time.Duration, hole bool) {
+	if hole {
+		d = min(d, lookAgain)
+	}
+	time.Sleep(d)
+}
+
+// release lets go what waits for a hole.
+func (s *stream) release() {
+	s.in.release()
+	s.out.release()
 }
 
 // rest ends the delivering goroutine if nothing is under way.
@@ -245,7 +266,7 @@ func (s *stream) CloseWrite() error {
 // connection is closed, in the background and within a bounded time.
 func (s *stream) Close() error {
 	first := false
-	s.onceClose.Do(func() { first = true; close(s.done) })
+	s.onceClose.Do(func() { first, s.gone = true, time.Now(); close(s.done) })
 	if !first {
 		return s.fail("close", net.ErrClosed)
 	}

@@ -12,7 +12,7 @@ import (
 // taken from path on every byte.
 func pipeOver(path func() Path) (near *stream, far net.Conn) {
 	a, b := net.Pipe()
-	return newStream(a, path), b
+	return newStream(a, path, path), b
 }
 
 // hangUp closes both ends and waits, in fake time, for the delayed goodbye.

@@ -16,10 +16,14 @@ type Path struct {
 	// Rate is the most one connection carries in one direction, in bits per
 	// second; 0 is unlimited.
 	Rate topology.Rate
+	// loss of packets in this direction, 0 to 1, and until when nothing is
+	// delivered: what rules add.
+	loss float64
+	held time.Time
 }
 
 // shaped says whether traffic over the path has to be touched at all.
-func (p Path) shaped() bool { return p.RTT > 0 || p.Rate > 0 }
+func (p Path) shaped() bool { return p.RTT > 0 || p.Rate > 0 || p.loss > 0 || !p.held.IsZero() }
 
 // Bounds of the bytes under way in one direction of a connection.
 const (
@@ -58,6 +62,7 @@ type Table struct {
 	paths  atomic.Pointer[map[pair]Path]
 
 	crossing crossing
+	rules    atomic.Pointer[[]Rule]
 
 	mu     sync.RWMutex
 	placed map[string]string
@@ -68,7 +73,7 @@ type Table struct {
 // for addresses that were not set with Place.
 func NewTable(t topology.Topology, locate func(addr string) (region string, ok bool)) *Table {
 	table := &Table{locate: locate, placed: make(map[string]string)}
-	table.crossing.conns = map[pair]map[syscall.Conn]struct{}{}
+	table.crossing.conns = map[syscall.Conn]open{}
 	table.Set(t)
 	return table
 }

@@ -34,6 +34,9 @@ type Endpoint struct {
 	Port int
 	// Zone the load balancer is in.
 	Zone string
+	// Check is the host:port of its plain HTTP inside the lab, for health
+	// checks; "" for none.
+	Check string
 }
 
 // Deps is what a DNS server needs.
@@ -57,6 +60,11 @@ type Deps struct {
 	Tel *telemetry.Telemetry
 	// Timing gives the time to live of answers.
 	Timing topology.Timing
+	// Dial opens the connections of health checks; nil for no checks.
+	Dial services.DialFunc
+	// Misanswer is an injected fault of this server: "servfail", "refuse", "drop",
+	// or "" while there is none; nil is never any.
+	Misanswer func() string
 }
 
 // Server is one DNS server.
@@ -66,6 +74,7 @@ type Server struct {
 	ttl     uint32 // seconds
 	metrics *metrics
 	turn    atomic.Uint32 // rotates the records
+	health  health
 
 	mu      sync.Mutex // serialises changes of plan
 	plan    atomic.Pointer[plan]
@@ -82,7 +91,7 @@ func New(d Deps) (*Server, error) {
 	if !d.Appliances.IsValid() {
 		d.Appliances = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
-	s := &Server{deps: d, log: d.Tel.Log, ttl: uint32(d.Timing.DNSTTL.D() / time.Second), metrics: newMetrics(d.Tel.Metrics)}
+	s := &Server{health: health{failed: map[string]int{}}, deps: d, log: d.Tel.Log, ttl: uint32(d.Timing.DNSTTL.D() / time.Second), metrics: newMetrics(d.Tel.Metrics)}
 	s.SetTopology(d.Topology)
 	d.Tel.Properties.Watch(s.property)
 	return s, nil
@@ -116,6 +125,7 @@ func (s *Server) property(name, value string) {
 // Serve implements services.Unit.
 func (s *Server) Serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.watch(ctx) })
 	g.Go(func() error { return s.serve(ctx, &mdns.Server{PacketConn: s.deps.UDP, UDPSize: maxUDP}) })
 	g.Go(func() error {
 		return s.serve(ctx, &mdns.Server{
@@ -162,6 +172,16 @@ func (s *Server) handle(w mdns.ResponseWriter, req *mdns.Msg) {
 		size = udpSize(req)
 	}
 	resp := s.answer(req)
+	if s.deps.Misanswer != nil {
+		switch s.deps.Misanswer() {
+		case "drop":
+			return
+		case "servfail":
+			resp = new(mdns.Msg).SetRcode(req, mdns.RcodeServerFailure)
+		case "refuse":
+			resp = new(mdns.Msg).SetRcode(req, mdns.RcodeRefused)
+		}
+	}
 	resp.Truncate(size)
 	if err := w.WriteMsg(resp); err != nil {
 		s.log.Debug("dns: answer not sent", "err", err)

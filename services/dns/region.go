@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/gaissmai/bart"
 
@@ -54,12 +55,13 @@ type plan struct {
 	homes   bart.Table[string]  // network to the region near it
 	nearest map[string][]string // regions by distance, itself first
 	weights Weights
+	rtt     map[string]time.Duration // from here
 }
 
 func newPlan(t topology.Topology, own string, w Weights) *plan {
-	p := &plan{own: own, nearest: map[string][]string{own: t.Nearest(own)}, weights: w}
+	p := &plan{own: own, nearest: map[string][]string{own: t.Nearest(own)}, weights: w, rtt: map[string]time.Duration{}}
 	for _, r := range t.Regions {
-		p.nearest[r.Name] = t.Nearest(r.Name)
+		p.nearest[r.Name], p.rtt[r.Name] = t.Nearest(r.Name), t.RTT(own, r.Name).D()
 		for _, isp := range r.ISPs {
 			for _, prefix := range isp.Prefixes {
 				p.homes.Insert(prefix, r.Name)

@@ -87,7 +87,7 @@ func (s *Server) edge(q mdns.Question, label string, client netip.Prefix) outcom
 	var region string
 	found := map[string][]endpoint{}
 	region, o.bits = s.plan.Load().choose(client, label, func(r string) bool {
-		found[r] = endpoints(s.deps.Zones(r))
+		found[r] = endpoints(s.health.well(s.deps.Zones(r)))
 		return len(found[r]) > 0
 	})
 	all := found[region]

@@ -39,16 +39,18 @@ type Edge struct {
 	mux      *http.ServeMux
 	methods  []string // of the routes
 	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
 }
 
 // New makes the edge of the role of that name. It registers
-// http_requests_total.
+// http_requests_total and http_request_seconds.
 func New(name string, tel *telemetry.Telemetry, timing topology.Timing) *Edge {
 	e := &Edge{
 		name: name, tel: tel, timing: timing, mux: http.NewServeMux(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "http_requests_total", Help: "Requests answered, by route and status."}, []string{"route", "status"}),
+		seconds:  prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "http_request_seconds", Help: "Time to answer a request, by route.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 7)}, []string{"route"}),
 	}
-	tel.Metrics.MustRegister(e.requests)
+	tel.Metrics.MustRegister(e.requests, e.seconds)
 	e.mux.HandleFunc("/", e.unknown)
 	return e
 }
@@ -82,8 +84,10 @@ func (e *Edge) Handle(o Operation, answer func(r *http.Request) (any, error)) {
 	if m := o.method(); !slices.Contains(e.methods, m) {
 		e.methods = append(e.methods, m)
 	}
-	check := newGuard(o)
+	check, seconds := newGuard(o), e.seconds.WithLabelValues(o.Pattern)
 	e.mux.HandleFunc(o.Pattern, func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		defer func() { seconds.Observe(time.Since(began).Seconds()) }()
 		r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
 		// Before the body is looked at: who may not ask learns nothing of it.
 		if o.Member && r.Header.Get(HeaderMember) == "" {
@@ -103,6 +107,10 @@ func (e *Edge) Handle(o Operation, answer func(r *http.Request) (any, error)) {
 			w.WriteHeader(http.StatusNoContent)
 		default:
 			e.count(o.Pattern, http.StatusOK)
+			if c, ok := v.(Content); ok {
+				c.write(w)
+				return
+			}
 			telemetry.WriteJSON(w, http.StatusOK, v)
 		}
 	})

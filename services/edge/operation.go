@@ -24,6 +24,9 @@ type Operation struct {
 	Body any
 	// Reply is a zero value of the answer's type; nil answers 204.
 	Reply any
+	// Produces is the media type of the answer if that is a Content; Reply is
+	// nil then.
+	Produces string
 	// Params are in the path and the query.
 	Params []Param
 	// Member says that the route needs a member token; see HandleMember.
@@ -75,9 +78,12 @@ func Document(info Info, ops ...Operation) []byte {
 		for _, status := range o.statuses() {
 			responses[strconv.Itoa(status)] = answer(http.StatusText(status), problem)
 		}
-		if o.Reply == nil {
+		switch {
+		case o.Produces != "":
+			responses["200"] = map[string]any{"description": "the answer", "content": map[string]any{o.Produces: map[string]any{"schema": &Schema{Type: "string"}}}}
+		case o.Reply == nil:
 			responses["204"] = map[string]any{"description": "done"}
-		} else {
+		default:
 			responses["200"] = answer("the answer", all.named(reflect.TypeOf(o.Reply)))
 		}
 		d := map[string]any{"operationId": o.ID, "summary": o.Summary, "responses": responses}

@@ -106,7 +106,7 @@ func (c *chain) run(ex *Exchange) {
 	active := c.active.Load()
 	ex.timed = c.clock.take(ex.Received) || ex.Request.Header.Has(DebugHeader)
 	ex.Passport.add(inReqHeadersReceived, 0)
-	ex.mark(filtersInboundStart)
+	ex.Passport.add(filtersInboundStart, 0)
 	for next := 0; next < len(active[Inbound]) && ex.Err == nil; {
 		next, ex.Err = c.through(ex, active[Inbound], next) // goes on behind an optional filter that panicked
 	}
@@ -117,7 +117,7 @@ func (c *chain) run(ex *Exchange) {
 	if ex.Err == nil {
 		ex.Err = c.endpoint(ex, active[Endpoint])
 	}
-	ex.mark(filtersOutboundStart)
+	ex.Passport.add(filtersOutboundStart, ex.looked)
 	for next := 0; next < len(active[Outbound]); {
 		var err error
 		if next, err = c.through(ex, active[Outbound], next); err != nil {

@@ -23,6 +23,7 @@ type h1 struct {
 	conn     *wire.Conn
 	edge     *edgeConn
 	plain    bool
+	now      time.Time // when the last request was over
 	ctx      context.Context
 	presence *wire.Presence
 }
@@ -41,7 +42,10 @@ type transaction struct {
 // bytes read already, if the client speaks HTTP/2.
 func (s *Server) serveH1(ctx context.Context, nc net.Conn, edge *edgeConn, plain bool) (early []byte, err error) {
 	h := &h1{s: s, edge: edge, plain: plain}
-	h.conn = wire.NewConn(nc, edge.tcp, plain, s.buffers, &s.bounds)
+	if plain {
+		early, edge.early = edge.early, nil // below TLS they are the handshake's
+	}
+	h.conn = wire.NewConn(nc, edge.tcp, plain, early, s.buffers, &s.bounds)
 	defer h.conn.Close()
 	h.ctx, h.presence = wire.NewPresence(ctx, s.grace)
 	defer h.presence.Leave()
@@ -53,8 +57,8 @@ func (s *Server) serveH1(ctx context.Context, nc net.Conn, edge *edgeConn, plain
 		}
 		defer forget()
 	}
-	for now := time.Now(); ; now = time.Now() {
-		if err := h.conn.Await(now); err != nil {
+	for h.now = time.Now(); ; {
+		if err := h.conn.Await(h.now); err != nil {
 			return nil, err
 		}
 		again, err := h.serve()
@@ -93,6 +97,7 @@ func (h *h1) serve() (again bool, err error) {
 	}
 	werr := h.write(ex)
 	ex.finish()
+	h.now = ex.now()
 	whole := h.conn.Body().Finish()
 	if werr != nil {
 		// The status is out and the body is not whole: only a broken
@@ -152,7 +157,7 @@ func (h *h1) write(ex *Exchange) error {
 	if r.Body == nil && ex.Request.Method != http.MethodHead {
 		length = 0
 	}
-	c.Begin(r.Status, r.Header, length, ex.CloseConnection, time.Now())
+	c.Begin(r.Status, r.Header, length, ex.CloseConnection, ex.now())
 	if r.Body == nil || c.Bodyless() {
 		return c.End(nil)
 	}

@@ -25,17 +25,22 @@ type EdgeReport struct {
 	// Answered counts all requests, BusySeconds the time spent on them,
 	// Concurrency is how many may be under way to one API: what a capacity
 	// estimate by Little's law needs.
-	Answered    int64   `json:"answered"`
+	Answered int64 `json:"answered"`
+	// Failed are those of Answered that ended with a status of 5xx.
+	Failed      int64   `json:"failed"`
 	BusySeconds float64 `json:"busy_seconds"`
 	Concurrency int64   `json:"concurrency"`
 }
 
 type edgeCounts struct {
 	client, last, proxiedOut, proxiedIn atomic.Int64
-	all, busyNanos                      atomic.Int64
+	all, failed, busyNanos              atomic.Int64
 }
 
-func (e *edgeCounts) answered(proxiedIn bool, at time.Time, took time.Duration) {
+func (e *edgeCounts) answered(proxiedIn bool, status int, at time.Time, took time.Duration) {
+	if status >= http.StatusInternalServerError {
+		e.failed.Add(1)
+	}
 	e.all.Add(1)
 	e.busyNanos.Add(int64(took))
 	if proxiedIn {
@@ -52,7 +57,7 @@ func (s *Server) Edge() EdgeReport {
 		ClientRequests: s.edge.client.Load(), LastClientRequest: s.edge.last.Load(),
 		ProxiedOut: s.edge.proxiedOut.Load(), ProxiedIn: s.edge.proxiedIn.Load(),
 		InFlight: s.gate.count(),
-		Answered: s.edge.all.Load(), BusySeconds: time.Duration(s.edge.busyNanos.Load()).Seconds(), Concurrency: s.settings.concurrency.Load(),
+		Answered: s.edge.all.Load(), Failed: s.edge.failed.Load(), BusySeconds: time.Duration(s.edge.busyNanos.Load()).Seconds(), Concurrency: s.settings.concurrency.Load(),
 	}
 }
 

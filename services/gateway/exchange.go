@@ -86,6 +86,9 @@ type Exchange struct {
 	// ProxiedFrom is the gateway of another region that passed the request
 	// on, or "". Such a request is never passed on again.
 	ProxiedFrom string
+	// faults names the injected faults in whose scope the request is, in the
+	// form of rpc.HeaderMark.
+	faults string
 	// Member is the verified token of the member, or nil.
 	Member *token.Claims
 	// Route of the path, or nil.
@@ -151,6 +154,7 @@ func (ex *Exchange) OnDone(f func(*Exchange)) { ex.done = append(ex.done, f) }
 
 func (ex *Exchange) finish() {
 	ex.Response.close() // first: what served the request ends before the request
+	ex.look()
 	if ex.guard != nil {
 		ex.guard.Add(-1)
 		ex.guard = nil

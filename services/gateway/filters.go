@@ -2,11 +2,11 @@ package gateway
 
 import (
 	"strings"
-	"time"
 
 	"github.com/flix-lab/flix/services"
 	api "github.com/flix-lab/flix/services/edge"
 	"github.com/flix-lab/flix/services/gateway/wire"
+	"github.com/flix-lab/flix/services/rpc"
 )
 
 // signinPath is where a client gets a member token.
@@ -17,7 +17,7 @@ const signinPath = "/signup/signin"
 // a refusal.
 func (s *Server) builtin() []Filter {
 	leaving := func(ex *Exchange) bool { return len(ex.Savers) > 0 }
-	staying := func(ex *Exchange) bool { return len(ex.Savers) == 0 }
+	staying := func(ex *Exchange) bool { return len(ex.Savers) == 0 && !ex.health }
 	has := func(name string) func(*Exchange) bool {
 		return func(ex *Exchange) bool { return ex.Request.Header.Get(name) != "" }
 	}
@@ -32,14 +32,17 @@ func (s *Server) builtin() []Filter {
 		{Name: "authenticate", Phase: Inbound, Order: 70, Applies: has("Authorization"), Run: s.authenticate},
 		{Name: "place", Phase: Inbound, Order: 75, Run: s.locate},
 		{Name: "route", Phase: Inbound, Order: 80, Run: s.findRoute},
+		{Name: "health", Phase: Inbound, Order: 82, Applies: func(ex *Exchange) bool { return ex.Request.Path == HealthPath }, Run: s.asksHealth},
 		{Name: "surgical", Phase: Inbound, Order: 85, Run: s.operate},
-		{Name: "evacuate", Phase: Inbound, Order: 90, Run: s.evacuate},
+		{Name: "evacuate", Phase: Inbound, Order: 90, Applies: func(ex *Exchange) bool { return !ex.health }, Run: s.evacuate},
 		{Name: "rate-limit", Phase: Inbound, Order: 92, Applies: staying, Run: s.limitRate, Options: s.limiter.options()},
 		{Name: "cors", Phase: Inbound, Order: 94, Applies: func(ex *Exchange) bool { return staying(ex) && ex.Request.Header.Has("Origin") }, Run: s.fromPage, Options: s.cors.options()},
 		{Name: "authorize", Phase: Inbound, Order: 100, Applies: func(ex *Exchange) bool { return staying(ex) && !ex.preflight }, Run: s.authorize},
 		{Name: "load-shed", Phase: Inbound, Order: 105, Applies: staying, Run: s.shed, Options: s.shedder.options()},
+		{Name: "faults", Phase: Inbound, Order: 107, Applies: staying, Run: s.markFaults},
 		{Name: "context", Phase: Inbound, Order: 110, Applies: staying, Run: s.clientContext},
 
+		{Name: "health-answer", Phase: Endpoint, Order: 4, Applies: func(ex *Exchange) bool { return ex.health }, Run: s.answerHealth},
 		{Name: "preflight", Phase: Endpoint, Order: 5, Applies: func(ex *Exchange) bool { return ex.preflight }, Run: s.answerPreflight},
 		{Name: "saver", Phase: Endpoint, Order: 10, Applies: leaving, Run: s.toSaver},
 		{Name: "target", Phase: Endpoint, Order: 15, Applies: chosenTargets, Run: s.toTarget},
@@ -69,7 +72,11 @@ var insidePrefixes = [...]string{"x-flix-", "x-zuul-", "x-forwarded-"}
 // stripHeaders removes what a client must not tell an API.
 func (s *Server) stripHeaders(ex *Exchange) error {
 	ex.Request.Header.DelFunc(func(name string) bool {
-		if c := name[0] | 0x20; c != 'x' && c != 'f' {
+		switch name[0] | 0x20 {
+		case 'x', 'f':
+		case 'b': // who is in the scope of a fault the gateway says
+			return wire.SameName(name, rpc.HeaderMark)
+		default:
 			return false
 		}
 		for _, p := range insidePrefixes {
@@ -140,6 +147,7 @@ func (s *Server) clientContext(ex *Exchange) error {
 	set("X-Forwarded-Proto", proto)
 	set("X-Forwarded-Host", ex.Request.Host)
 	set("X-Request-Id", ex.RequestID)
+	set(rpc.HeaderMark, ex.faults)
 	ex.inside = h
 	return nil
 }
@@ -161,7 +169,7 @@ func (s *Server) decorate(ex *Exchange) error {
 // retireConnection makes clients connect anew while the gateway drains, and
 // now and then in any case: a connection that is kept never sees DNS change.
 func (s *Server) retireConnection(ex *Exchange) error {
-	if s.settings.draining() || (ex.conn != nil && time.Now().After(ex.conn.retire)) {
+	if s.settings.draining() || (ex.conn != nil && ex.now().After(ex.conn.retire)) {
 		ex.CloseConnection = true
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/gateway/wire"
 	"github.com/flix-lab/flix/services/lookup"
+	"github.com/flix-lab/flix/services/rpc"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/services/token"
 	"github.com/flix-lab/flix/topology"
@@ -77,6 +78,8 @@ type Deps struct {
 	// connections; BreakerSleep is how long an instance that refused a
 	// connection is left out.
 	Timing topology.Timing
+	// Faults are the injected ones; nil for none.
+	Faults *rpc.Injector
 }
 
 // Server is one gateway. Use New.
@@ -131,7 +134,7 @@ func New(d Deps) (*Server, error) {
 	s.copies.New = func() any { b := make([]byte, copyBuffer); return &b }
 	s.servers.init(d.Timing.BreakerSleep.D())
 	s.transactions.New = func() any { return new(transaction) }
-	s.own = func(ex *Exchange, out []server) []server { return s.instances(ex.Route.VIP, out) }
+	s.own = func(ex *Exchange, out []server) []server { return s.instances(ex.Route.VIP, ex.now(), out) }
 	s.fixed, s.favoured = s.fixedOrigins, s.preferred
 	s.buffers = wire.NewBuffers()
 	s.transports = newTransports(d, s.buffers)

@@ -113,9 +113,12 @@ func (s *Server) countDone(ex *Exchange) {
 	if region == "" {
 		region = s.d.Region
 	}
-	took := ex.elapsed()
+	took := ex.looked
 	s.metrics.answered(rc, ex.Response.Status, region, ex.ProxiedFrom != "", took)
-	s.edge.answered(ex.ProxiedFrom != "", ex.Received.Add(took), took)
+	if ex.health {
+		return
+	}
+	s.edge.answered(ex.ProxiedFrom != "", ex.Response.Status, ex.Received.Add(took), took)
 }
 
 // chainCollector exposes what the filters count themselves, so that a run

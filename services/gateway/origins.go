@@ -82,10 +82,10 @@ func affinity(servers []server, now time.Time, concurrency int64) bool {
 
 // instances appends the servers of a VIP, those of the own zone first as long
 // as these can do the work.
-func (s *Server) instances(vip string, out []server) []server {
+func (s *Server) instances(vip string, now time.Time, out []server) []server {
 	at := len(out)
 	out = append(out, s.view(vip).servers...)
-	if mine := out[at:]; !affinity(mine, time.Now(), s.settings.concurrency.Load()) {
+	if mine := out[at:]; !affinity(mine, now, s.settings.concurrency.Load()) {
 		for i := range mine {
 			mine[i].rank = 0
 		}
@@ -184,8 +184,7 @@ func (a *adaptive) learn(start, now time.Time, inFlight int64, o outcome) {
 }
 
 // tried works the end of a try into all that is known of its server and VIP.
-func (s *Server) tried(c *call, srv server, r *reply, o outcome, start time.Time) {
-	now := time.Now()
+func (s *Server) tried(c *call, srv server, r *reply, o outcome, start, now time.Time) {
 	srv.load.tried(o, now.Sub(start), now, s.servers.eject)
 	c.guard.adaptive.learn(start, now, c.guard.Load(), o)
 	if r == nil {

@@ -52,7 +52,7 @@ func (s *Server) send(c *call) error {
 		ex   = c.ex
 	)
 	for n := 0; n < maxTries; n++ {
-		start := time.Now()
+		start := ex.now()
 		srv, ok := pick(c.servers(ex, c.room[:0]), c.tried[:n], start)
 		if !ok {
 			break
@@ -65,12 +65,13 @@ func (s *Server) send(c *call) error {
 		ex.trying(n, start)
 		r, o, terr := s.try(c, srv, n+1, start)
 		ex.mark(stateAfter(o))
+		end := ex.now()
 		if o == answered && r.status() == http.StatusInternalServerError {
 			o = faulty
 		}
 		c.guard.tried(s.metrics, c.what, o)
-		ex.Attempts = append(ex.Attempts, Attempt{Server: srv.id, Region: srv.region, Outcome: string(o), Status: r.status(), MS: float64(time.Since(start).Microseconds()) / 1000})
-		s.tried(c, srv, r, o, start)
+		ex.Attempts = append(ex.Attempts, Attempt{Server: srv.id, Region: srv.region, Outcome: string(o), Status: r.status(), MS: float64(end.Sub(start).Microseconds()) / 1000})
+		s.tried(c, srv, r, o, start, end)
 		if o == answered {
 			return s.accept(ex, r)
 		}
@@ -79,7 +80,7 @@ func (s *Server) send(c *call) error {
 			return ferr // the client's side broke, not the server
 		}
 		busy, err = r, failureOf(o, c.what, terr)
-		if !o.retryable(idempotent(&ex.Request), ex.body.replayable()) || n+1 < maxTries && !c.guard.budget.take(time.Now()) {
+		if !o.retryable(idempotent(&ex.Request), ex.body.replayable()) || n+1 < maxTries && !c.guard.budget.take(end) {
 			break
 		}
 	}
@@ -185,7 +186,7 @@ func (s *Server) try(c *call, srv server, n int, start time.Time) (*reply, outco
 	u := ex.upstreamCall()
 	u.reply = reply{resp: &u.resp, load: srv.load, span: span}
 	u.resp.Header = &u.answer
-	c.request(u, srv, start.Add(limit))
+	c.request(u, srv, start, start.Add(limit))
 	if span != nil {
 		telemetry.Propagator.Inject(ctx, carrier{&u.over})
 	} else if ex.trace.parent != "" {
@@ -204,7 +205,7 @@ func (s *Server) try(c *call, srv server, n int, start time.Time) (*reply, outco
 }
 
 // request renders the exchange for a server.
-func (c *call) request(u *upstreamCall, srv server, deadline time.Time) {
+func (c *call) request(u *upstreamCall, srv server, start, deadline time.Time) {
 	in := &c.ex.Request
 	for name, value := range c.header.All() {
 		u.over.Add(name, value)
@@ -212,7 +213,7 @@ func (c *call) request(u *upstreamCall, srv server, deadline time.Time) {
 	u.req = wire.Request{
 		Addr: srv.addr, Method: in.Method, Target: in.target(), Host: in.Host, Header: in.Header, Over: &u.over,
 		Upgrade: in.Upgrade, ContentLength: in.ContentLength, Trailer: in.Trailer, Expect: in.expect,
-		Deadline: deadline, Interim: in.interim, Lifeline: c.ex.lifeline,
+		Start: start, Deadline: deadline, Interim: in.interim, Lifeline: c.ex.lifeline,
 	}
 	b := c.ex.body
 	if b == nil {

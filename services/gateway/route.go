@@ -105,6 +105,8 @@ func DefaultRoutes() []Route {
 		{Name: "openapi", Prefix: "/openapi.json", VIP: string(topology.RoleSignup)},
 		{Name: "discovery", Prefix: "/discovery", VIP: string(topology.RoleDiscovery), Member: true, Class: Degraded.String()},
 		{Name: "play", Prefix: "/play", VIP: string(topology.RolePlay), Member: true},
+		// Stock players send no member token: what they ask for is signed.
+		{Name: "stock", Prefix: "/play/stock", VIP: string(topology.RolePlay)},
 	}
 }
 

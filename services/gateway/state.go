@@ -45,12 +45,16 @@ type chainState struct {
 	// what becomes of it.
 	pin, avoid string
 	squeeze    *squeeze
+	// health says that the request only asks whether the gateway answers.
+	health bool
 	// preflight says that the request only asks what it may ask.
 	preflight bool
 	// origin is what the Origin header names, if it may use the API.
 	origin string
 	// vip is the API whose load the request is part of.
 	vip *vipLoad
+	// looked is when the clock was looked at last, since Received.
+	looked time.Duration
 	// timed says that the filters' time is measured.
 	timed bool
 	// runs are the filters that ran, by their place in the chain.
@@ -65,8 +69,18 @@ type chainState struct {
 // elapsed is the time since the request's header was complete.
 func (ex *Exchange) elapsed() time.Duration { return time.Since(ex.Received) }
 
-// mark notes that the request has reached a state.
-func (ex *Exchange) mark(s PassportState) { ex.Passport.add(s, ex.elapsed()) }
+// mark looks at the clock and notes that the request has reached a state.
+func (ex *Exchange) mark(s PassportState) { ex.Passport.add(s, ex.look()) }
+
+// look looks at the clock. That takes as long as a filter does, or two: what
+// happens within a microsecond shares a look.
+func (ex *Exchange) look() time.Duration {
+	ex.looked = ex.elapsed()
+	return ex.looked
+}
+
+// now is when the clock was looked at last.
+func (ex *Exchange) now() time.Time { return ex.Received.Add(ex.looked) }
 
 // note remembers a filter's run.
 func (ex *Exchange) note(st *step, took time.Duration) {

@@ -3,7 +3,6 @@ package gateway
 import (
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/flix-lab/flix/services"
 )
@@ -66,10 +65,10 @@ func (s *Server) toTarget(ex *Exchange) error {
 	if origins := ex.Route.compiled.origins; len(origins) > 0 {
 		return s.ask(ex, ex.Route.Name, s.fixed)
 	}
-	start := time.Now()
+	start := ex.looked
 	err := s.ask(ex, ex.Route.VIP, s.favoured)
 	if ex.squeeze != nil {
-		ex.squeeze.answered(ex, time.Since(start))
+		ex.squeeze.answered(ex, ex.looked-start)
 	}
 	return err
 }
@@ -77,7 +76,7 @@ func (s *Server) toTarget(ex *Exchange) error {
 // preferred are the servers of the route's VIP, in the order of the request's
 // preference.
 func (s *Server) preferred(ex *Exchange, out []server) []server {
-	out = s.instances(ex.Route.VIP, out)
+	out = s.instances(ex.Route.VIP, ex.now(), out)
 	for k := range out {
 		switch out[k].id {
 		case ex.avoid:

@@ -51,6 +51,8 @@ type Deps struct {
 	Region, Instance string
 	// Key signs licences.
 	Key token.Key
+	// Clock is the wall clock; nil is time.Now.
+	Clock func() time.Time
 }
 
 // Server is one instance of the licence service.
@@ -68,6 +70,9 @@ type Server struct {
 func New(d Deps) (*Server, error) {
 	if d.RPC == nil || d.Tel == nil {
 		return nil, services.Errorf(services.Invalid, "license: Deps without RPC or Tel")
+	}
+	if d.Clock == nil {
+		d.Clock = time.Now
 	}
 	s := &Server{
 		d: d, released: newRecent(releasedCapacity),
@@ -147,7 +152,7 @@ func (s *Server) Release(_ context.Context, r *licensepb.ReleaseRequest) (*licen
 }
 
 func (s *Server) verify(license, session string) (token.Claims, error) {
-	c, err := s.d.Key.Verify(token.License, license, time.Now())
+	c, err := s.d.Key.Verify(token.License, license, s.d.Clock())
 	if err != nil {
 		return c, err
 	}
@@ -158,7 +163,7 @@ func (s *Server) verify(license, session string) (token.Claims, error) {
 }
 
 func (s *Server) sign(c token.Claims) *licensepb.IssueReply {
-	now, ttl := time.Now(), s.d.Timing.LicenseDuration.D()
+	now, ttl := s.d.Clock(), s.d.Timing.LicenseDuration.D()
 	return &licensepb.IssueReply{License: s.d.Key.Sign(token.License, c, now, ttl), ExpiresUnixMs: now.Add(ttl).Truncate(time.Second).UnixMilli()}
 }
 

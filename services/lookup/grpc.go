@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/rpc"
 )
 
 // scheme of the targets that Dial makes; private to each connection.
@@ -47,7 +48,7 @@ func (c *Client) Dial(vip, port string, opts ...grpc.DialOption) (*grpc.ClientCo
 		grpc.WithChainUnaryInterceptor(first.named),
 		grpc.WithChainStreamInterceptor(first.namedStream),
 	}
-	all = append(all, opts...)
+	all = append(append(all, rpc.DialOptions()...), opts...)
 	// Inside of the caller's, so that a call that is of no use has a span too.
 	all = append(all, grpc.WithChainUnaryInterceptor(first.unary), grpc.WithChainStreamInterceptor(first.stream))
 	return grpc.NewClient(scheme+":///"+vip, all...)

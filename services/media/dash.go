@@ -11,7 +11,9 @@ import (
 // contained representation that points at it; otherwise every segment is
 // listed as a byte range with an explicit timeline. Equal indexes give equal
 // bytes.
-func (x Index) DASH() []byte {
+func (x Index) DASH() []byte { return x.dash(Steering{}) }
+
+func (x Index) dash(st Steering) []byte {
 	var b bytes.Buffer
 	longest, profile := uint64(0), "urn:mpeg:dash:profile:isoff-on-demand:2011"
 	for _, t := range x.Tracks {
@@ -23,6 +25,7 @@ func (x Index) DASH() []byte {
 	b.WriteString(xml.Header)
 	fmt.Fprintf(&b, "<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" profiles=\"%s\" type=\"static\" mediaPresentationDuration=\"%s\" maxSegmentDuration=\"%s\" minBufferTime=\"PT2S\">\n",
 		profile, xmlDuration(x.DurationMS), xmlDuration(longest))
+	st.writeDASH(&b)
 	fmt.Fprintf(&b, " <Period id=\"0\" start=\"PT0S\" duration=\"%s\">\n", xmlDuration(x.DurationMS))
 	for i, kind := range []string{KindVideo, KindAudio} {
 		tracks := x.ByKind(kind)

@@ -17,39 +17,66 @@ func PlaylistPath(t Track) string {
 
 // HLSMaster writes the title's HLS multivariant playlist (RFC 8216), lowest
 // rung first. Equal indexes give equal bytes.
-func (x Index) HLSMaster() []byte {
+func (x Index) HLSMaster() []byte { return x.hls(Steering{}) }
+
+func (x Index) hls(st Steering) []byte {
 	var b bytes.Buffer
 	b.WriteString("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n")
-	audio := x.ByKind(KindAudio)
-	var audioPeak, audioMean uint64
-	for i, t := range audio {
-		isDefault := "NO"
-		if i == 0 {
-			isDefault = "YES"
+	st.writeHLS(&b)
+	video, audio := x.ByKind(KindVideo), x.ByKind(KindAudio)
+	var extra audioRates
+	for _, p := range st.places() {
+		for i, t := range audio {
+			writeAudio(&b, p, t, i == 0)
+			extra.peak, extra.mean = max(extra.peak, t.peakBPS()), max(extra.mean, uint64(t.Kbps)*1000)
 		}
-		fmt.Fprintf(&b, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"%s\",NAME=\"%s\",DEFAULT=%s,AUTOSELECT=YES,URI=\"%s\"\n", audioGroup, t.ID, isDefault, PlaylistPath(t))
-		audioPeak, audioMean = max(audioPeak, t.peakBPS()), max(audioMean, uint64(t.Kbps)*1000)
 	}
-	video := x.ByKind(KindVideo)
 	if len(video) == 0 {
-		video, audio = audio, nil
-		audioPeak, audioMean = 0, 0
+		video, audio, extra = audio, nil, audioRates{}
 	}
-	for _, t := range video {
-		codecs := t.Codecs
-		if len(audio) > 0 {
-			codecs += "," + audio[0].Codecs
+	for _, p := range st.places() {
+		for _, t := range video {
+			writeVariant(&b, p, t, audio, extra)
 		}
-		fmt.Fprintf(&b, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=\"%s\"", t.peakBPS()+audioPeak, uint64(t.Kbps)*1000+audioMean, codecs)
-		if t.Kind == KindVideo {
-			fmt.Fprintf(&b, ",RESOLUTION=%dx%d", t.Width, t.Height)
-		}
-		if len(audio) > 0 {
-			fmt.Fprintf(&b, ",AUDIO=\"%s\"", audioGroup)
-		}
-		fmt.Fprintf(&b, "\n%s\n", PlaylistPath(t))
 	}
 	return b.Bytes()
+}
+
+// audioRates are the most that any audio track adds to a variant, bits per second.
+type audioRates struct{ peak, mean uint64 }
+
+// groupOf is the audio group of a pathway: each has its own URIs.
+func groupOf(p Pathway) string {
+	if p.ID == "" {
+		return audioGroup
+	}
+	return audioGroup + "-" + p.ID
+}
+
+func writeAudio(b *bytes.Buffer, p Pathway, t Track, first bool) {
+	isDefault := "NO"
+	if first {
+		isDefault = "YES"
+	}
+	fmt.Fprintf(b, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"%s\",NAME=\"%s\",DEFAULT=%s,AUTOSELECT=YES,URI=\"%s\"\n", groupOf(p), t.ID, isDefault, p.URL+PlaylistPath(t))
+}
+
+func writeVariant(b *bytes.Buffer, p Pathway, t Track, audio []Track, extra audioRates) {
+	codecs := t.Codecs
+	if len(audio) > 0 {
+		codecs += "," + audio[0].Codecs
+	}
+	fmt.Fprintf(b, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=\"%s\"", t.peakBPS()+extra.peak, uint64(t.Kbps)*1000+extra.mean, codecs)
+	if t.Kind == KindVideo {
+		fmt.Fprintf(b, ",RESOLUTION=%dx%d", t.Width, t.Height)
+	}
+	if len(audio) > 0 {
+		fmt.Fprintf(b, ",AUDIO=\"%s\"", groupOf(p))
+	}
+	if p.ID != "" {
+		fmt.Fprintf(b, ",PATHWAY-ID=\"%s\"", p.ID)
+	}
+	fmt.Fprintf(b, "\n%s\n", p.URL+PlaylistPath(t))
 }
 
 // HLSMedia writes the media playlist of one track: byte ranges of its file.

@@ -16,6 +16,10 @@ const (
 	PathRenew   = "/play/renew"   // POST RenewRequest: StartReply with fresh appliances
 	PathReport  = "/play/report"  // POST ReportRequest: 204
 	PathSuspect = "/play/suspect" // POST SuspectRequest: 204; bytes of an appliance did not match
+
+	// PathStock is where stock players find what they need of one play: the
+	// files of Stock, below a token. None of them needs a member token.
+	PathStock = "/play/stock/"
 )
 
 // StartRequest asks to play. Session is the client's idempotency key.
@@ -57,6 +61,8 @@ type StartReply struct {
 	IndexSHA256 []byte `json:"index_sha256"`
 	DASHPath    string `json:"dash_path"`
 	HLSPath     string `json:"hls_path"`
+	// Stock is for players that know nothing of this API.
+	Stock Stock `json:"stock"`
 	// Appliances, best first, at most ten.
 	Appliances []Appliance `json:"appliances"`
 	// Region that answered, and the gateway.
@@ -86,6 +92,18 @@ type Appliance struct {
 	// URL is signed, expires, ends in "/", and is the base of every path.
 	URL  string `json:"url"`
 	Rank int    `json:"rank"`
+	// PlainURL is the same without TLS, for browsers on the lab's machine; empty
+	// if the appliance has none. Pathway is what the manifests of Stock call it.
+	PlainURL string `json:"plain_url,omitempty"`
+	Pathway  string `json:"pathway"`
+}
+
+// Stock are paths on the API's host for stock players: manifests that name
+// every appliance of the answer, and the steering server that they follow.
+type Stock struct {
+	DASH     string `json:"dash"`
+	HLS      string `json:"hls"`
+	Steering string `json:"steering"`
 }
 
 // ReportRequest tells how a play goes.
@@ -116,10 +134,10 @@ type SuspectRequest struct {
 // Operations describes the API.
 func Operations() []edge.Operation {
 	o := operations()
-	return []edge.Operation{o.start, o.renew, o.report, o.suspect}
+	return []edge.Operation{o.start, o.renew, o.report, o.suspect, o.dash, o.hls, o.steer}
 }
 
-type described struct{ start, renew, report, suspect edge.Operation }
+type described struct{ start, renew, report, suspect, dash, hls, steer edge.Operation }
 
 func operations() described {
 	fails := []services.Kind{services.NotFound, services.Conflict}
@@ -128,5 +146,8 @@ func operations() described {
 		renew:   edge.Operation{Pattern: "POST " + PathRenew, ID: "renewPlay", Summary: "Other appliances, or a fresh licence, for a play under way", Body: RenewRequest{}, Reply: StartReply{}, Member: true, Fails: fails},
 		report:  edge.Operation{Pattern: "POST " + PathReport, ID: "reportPlay", Summary: "How a play goes; a stop releases its licence", Body: ReportRequest{}, Member: true},
 		suspect: edge.Operation{Pattern: "POST " + PathSuspect, ID: "suspectFile", Summary: "Bytes of an appliance did not match their checksum", Body: SuspectRequest{}, Member: true},
+		dash:    stockOperation(fileDASH, "dashManifest", "The title for a stock DASH player, steered", typeDASH, hostsParam()),
+		hls:     stockOperation(fileHLS, "hlsPlaylist", "The title for a stock HLS player, steered", typeHLS, hostsParam()),
+		steer:   stockOperation(fileSteering, "contentSteering", "The order of the appliances now, as ETSI TS 103 998 and HLS have it", "application/json"),
 	}
 }

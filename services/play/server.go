@@ -11,6 +11,7 @@ import (
 	"github.com/flix-lab/flix/services/edge"
 	"github.com/flix-lab/flix/services/evcache"
 	"github.com/flix-lab/flix/services/license/licensepb"
+	"github.com/flix-lab/flix/services/media"
 	"github.com/flix-lab/flix/services/playback/playbackpb"
 	"github.com/flix-lab/flix/services/resilience"
 	"github.com/flix-lab/flix/services/steering/steeringpb"
@@ -46,6 +47,9 @@ type Deps struct {
 	Cache evcache.Cache
 	// Key signs appliance URLs and reads licences.
 	Key token.Key
+	// Dial opens connections to appliances, for titles' indexes; nil dials
+	// directly.
+	Dial services.DialFunc
 }
 
 // maxConcurrent calls of one kind.
@@ -66,6 +70,7 @@ type Server struct {
 	ranks     *ranks
 	suspect   *resilience.Command[struct{}]
 	starts    *prometheus.CounterVec
+	stock     *stock
 }
 
 // New makes an instance; it calls nobody.
@@ -100,16 +105,23 @@ func New(d Deps) (*Server, error) {
 		starts:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "play_starts_total", Help: "Plays asked for, by the reason they were refused with, or ok."}, []string{"result"}),
 	}
 	d.Tel.Metrics.MustRegister(s.starts)
+	s.stock = newStock(d, resilience.New[media.Index](g, "ReadIndex", to("oca")))
 	o := operations()
 	s.edge.HandleMember(o.start, s.start)
 	s.edge.HandleMember(o.renew, s.renew)
 	s.edge.HandleMember(o.report, s.takeReport)
 	s.edge.HandleMember(o.suspect, s.takeSuspect)
+	s.edge.Handle(o.dash, s.dash)
+	s.edge.Handle(o.hls, s.hls)
+	s.edge.Handle(o.steer, s.steer)
 	return s, nil
 }
 
 // Serve implements services.Unit.
-func (s *Server) Serve(ctx context.Context) error { return s.edge.Serve(ctx, s.d.HTTP) }
+func (s *Server) Serve(ctx context.Context) error {
+	defer s.stock.indexes.client.CloseIdleConnections()
+	return s.edge.Serve(ctx, s.d.HTTP)
+}
 
 // CacheKeys lists the copies this role keeps of a title, for whoever
 // invalidates them when the title changes.

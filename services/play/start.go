@@ -227,6 +227,7 @@ func (s *Server) reply(ctx context.Context, p play, got parts) *StartReply {
 		DurationMS: pr.GetDurationMs(), PositionS: resume(got.position, pr.GetDurationMs()),
 		MaxHeight: int(got.auth.GetMaxHeight()), Streams: streams(pr.GetProfiles(), int(got.auth.GetMaxHeight())),
 		IndexPath: pr.GetIndexPath(), IndexSHA256: pr.GetIndexSha256(), DASHPath: pr.GetDashPath(), HLSPath: pr.GetHlsPath(),
+		Stock:      s.stockPaths(p, trace, int(got.auth.GetMaxHeight())),
 		Appliances: s.appliances(p, pr.GetVersion(), trace, got.rank.GetCandidates()),
 		Region:     s.d.Region, Country: p.Country, TraceID: trace,
 		Stale: got.auth.GetStale() || got.profiles.Stale || pr.GetStale() || got.late || got.rankStale,

@@ -59,7 +59,11 @@ func (s *Server) appliances(p play, version uint64, trace string, candidates []*
 	path := "/" + signed + "/t/" + url.PathEscape(p.title) + "/" + strconv.FormatUint(version, 10) + "/"
 	out := make([]Appliance, 0, maxAppliances)
 	for _, c := range candidates[:min(len(candidates), maxAppliances)] {
-		out = append(out, Appliance{Name: c.GetAppliance(), Site: c.GetSite(), Kind: c.GetKind(), URL: strings.TrimSuffix(c.GetUrl(), "/") + path, Rank: int(c.GetRank())})
+		a := Appliance{Name: c.GetAppliance(), Site: c.GetSite(), Kind: c.GetKind(), URL: strings.TrimSuffix(c.GetUrl(), "/") + path, Rank: int(c.GetRank()), Pathway: pathway(c.GetAppliance())}
+		if c.GetPlainUrl() != "" {
+			a.PlainURL = strings.TrimSuffix(c.GetPlainUrl(), "/") + path
+		}
+		out = append(out, a)
 	}
 	return out
 }

@@ -40,6 +40,7 @@ var _ grpc.ServiceRegistrar = (*Server)(nil)
 // a health service and reflection. The options come after the server's own and win.
 func New(name string, tel *telemetry.Telemetry, opts ...grpc.ServerOption) *Server {
 	all := append(tel.ServerOptions(), grpc.WaitForHandlers(true), grpc.ReadBufferSize(readBuffer))
+	all = append(all, ServerOptions()...)
 	s := &Server{name: name, grpc: grpc.NewServer(append(all, opts...)...), health: health.NewServer()}
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc) // what it serves, for tools such as grpcurl

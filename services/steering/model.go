@@ -168,7 +168,7 @@ func (m *model) appliance(h *ccpb.Hello, old *appliance) *appliance {
 		m.router.apps = append(m.router.apps, standing{})
 	}
 	a := &appliance{
-		id: h.GetAppliance(), site: h.GetSite(), region: h.GetRegion(), kind: h.GetKind(), url: h.GetClientUrl(),
+		id: h.GetAppliance(), site: h.GetSite(), region: h.GetRegion(), kind: h.GetKind(), url: h.GetClientUrl(), plainURL: h.GetPlainUrl(), fillURL: h.GetFillUrl(),
 		isp: h.GetKind() == string(topology.SiteISP), slot: slot, lot: newLot(h.GetAppliance(), max(1, float64(h.GetBandwidthBps()))),
 		routes: make(map[netip.Prefix]route, len(h.GetPrefixes())),
 	}

@@ -74,7 +74,7 @@ func (t *table) candidates(q *query) []*pb.Candidate {
 			rank++
 		}
 		a, r := t.apps[x.slot], &rows[i]
-		r.Appliance, r.Site, r.Kind, r.Region, r.Url, r.Rank = a.id, a.site, a.kind, a.region, a.url, rank
+		r.Appliance, r.Site, r.Kind, r.Region, r.Url, r.PlainUrl, r.FillUrl, r.Rank = a.id, a.site, a.kind, a.region, a.url, a.plainURL, a.fillURL, rank
 		out[i] = r
 	}
 	return out

@@ -9,12 +9,12 @@ import (
 // appliance is the part of an appliance that seldom changes; immutable but
 // for its health.
 type appliance struct {
-	id, site, region, kind, url string
-	isp                         bool
-	routes                      map[netip.Prefix]route
-	slot                        int
-	lot                         lot // its weight is the bandwidth, in bits per second
-	health                      *atomic.Pointer[health]
+	id, site, region, kind, url, plainURL, fillURL string
+	isp                                            bool
+	routes                                         map[netip.Prefix]route
+	slot                                           int
+	lot                                            lot // its weight is the bandwidth, in bits per second
+	health                                         *atomic.Pointer[health]
 }
 
 // health is an appliance's last report, for those who ask why; what decisions

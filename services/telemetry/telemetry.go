@@ -51,7 +51,7 @@ type Config struct {
 
 // Propagator carries trace context over HTTP headers and gRPC metadata in the
 // W3C form.
-var Propagator propagation.TextMapPropagator = propagation.TraceContext{}
+var Propagator propagation.TextMapPropagator = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
 
 // New makes the instruments of one instance.
 func New(c Config) *Telemetry {

@@ -31,6 +31,7 @@ const (
 	AdminKey  Audience = "admin"     // the daemon, to admin endpoints
 	S3        Audience = "s3"        // S3 secret key
 	Discharge Audience = "discharge" // proof between gateways of two regions
+	Stock     Audience = "stock"     // a stock player, to the play API, for one play
 	Debug     Audience = "debug"     // an operator, to the gateway, for the detail of a request
 )
 
@@ -69,7 +70,7 @@ func NewKey(lab string, root []byte) (Key, error) {
 		return Key{}, services.Errorf(services.Invalid, "lab key has %d bytes, want at least 16", len(root))
 	}
 	k := Key{lab: lab, root: root, derived: map[Audience][]byte{}}
-	for _, aud := range []Audience{Member, URL, Fill, License, AdminKey, S3, Discharge, Debug} {
+	for _, aud := range []Audience{Member, URL, Fill, License, AdminKey, S3, Discharge, Stock, Debug} {
 		k.derived[aud] = k.derive(aud)
 	}
 	return k, nil

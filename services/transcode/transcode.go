@@ -29,6 +29,7 @@ import (
 	"github.com/flix-lab/flix/services/media"
 	"github.com/flix-lab/flix/services/objects"
 	"github.com/flix-lab/flix/services/resilience"
+	"github.com/flix-lab/flix/services/rpc"
 	"github.com/flix-lab/flix/services/search"
 	"github.com/flix-lab/flix/services/sqldb"
 	"github.com/flix-lab/flix/services/telemetry"
@@ -134,7 +135,7 @@ func New(d Deps) (*Server, error) {
 		d: d, commands: cs, health: health.NewServer(), metrics: newMetrics(d.Tel.Metrics),
 		stopping: make(chan struct{}), wake: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
-	s.rpc = grpc.NewServer(append(d.Tel.ServerOptions(), grpc.WaitForHandlers(true))...)
+	s.rpc = grpc.NewServer(append(append(d.Tel.ServerOptions(), rpc.ServerOptions()...), grpc.WaitForHandlers(true))...)
 	transcodepb.RegisterTranscodeServer(s.rpc, s)
 	grpc_health_v1.RegisterHealthServer(s.rpc, s.health)
 	return s, nil

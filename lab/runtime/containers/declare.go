@@ -86,7 +86,7 @@ func published(s runtime.Spec) []port {
 
 // Public says whether a port of an instance is one that clients dial.
 func Public(i topology.Instance, port string) bool {
-	return port == topology.PortClient || i.Role == topology.RoleELB && port == topology.PortHTTP
+	return port == topology.PortClient || port == topology.PortPlain || i.Role == topology.RoleELB && port == topology.PortHTTP
 }
 
 // Where a "flix serve" keeps what it is told, and where instances keep data.

@@ -314,6 +314,10 @@ func (r *Runtime) forget(name string) error {
 	return r.c.Journal.Delete(journal.Process, name)
 }
 
+// KillHost kills the process of a host without a word: its data stay. A host
+// that does not run is no error.
+func (r *Runtime) KillHost(ctx context.Context, name string) error { return r.reap(ctx, name) }
+
 // Kill implements runtime.Runtime.
 func (r *Runtime) Kill(ctx context.Context, id string) error {
 	name, err := r.hostOf(ctx, id)

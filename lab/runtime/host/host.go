@@ -55,6 +55,15 @@ type Host struct {
 	units map[string]*running
 	// starts holds a lock for each instance that was ever started.
 	starts map[string]*sync.Mutex
+	// held are the instances that faults keep down, and their specs.
+	held map[string]*holding
+	// frozen are the instances whose sockets are stopped.
+	frozen map[string]bool
+
+	// enforcing serialises changes of what faults do here; lapse is when it is
+	// looked at again by itself.
+	enforcing sync.Mutex
+	lapse     *time.Timer
 
 	quit context.CancelCauseFunc
 }
@@ -73,7 +82,7 @@ type running struct {
 // New returns a host that runs the units its factory builds. quit is called
 // when the runtime tells the host to end.
 func New(name string, f Factory, log *slog.Logger) *Host {
-	return &Host{name: name, factory: f, log: log, units: map[string]*running{}, starts: map[string]*sync.Mutex{}, quit: func(error) {}}
+	return &Host{name: name, factory: f, log: log, units: map[string]*running{}, starts: map[string]*sync.Mutex{}, held: map[string]*holding{}, quit: func(error) {}}
 }
 
 // Serve answers the runtime on l until ctx ends, the runtime tells the host to
@@ -96,6 +105,7 @@ func (h *Host) Serve(ctx context.Context, l net.Listener, wrap func(http.Handler
 	case <-ctx.Done():
 	case err = <-served:
 	}
+	h.disarm()
 	h.stopAll(context.WithoutCancel(ctx))
 	_ = srv.Close()
 	return err
@@ -142,7 +152,7 @@ func (h *Host) setWorld(w runtime.World) error {
 	h.mu.Lock()
 	h.world = w
 	h.mu.Unlock()
-	return h.factory.SetWorld(w)
+	return errors.Join(h.factory.SetWorld(w), h.enforce())
 }
 
 func (h *Host) list() []runtime.Instance {
@@ -186,6 +196,11 @@ func (h *Host) startOne(spec runtime.Spec) error {
 	m.Lock()
 	defer m.Unlock()
 	h.mu.Lock()
+	if held, down := h.held[spec.ID]; down {
+		held.spec, held.again = spec, true // when its fault lapses
+		h.mu.Unlock()
+		return nil
+	}
 	was, ok := h.units[spec.ID]
 	up := ok && (was.state == runtime.Running || was.state == runtime.Failed)
 	h.mu.Unlock()
@@ -205,7 +220,7 @@ func (h *Host) startOne(spec runtime.Spec) error {
 	h.units[spec.ID] = r
 	h.mu.Unlock()
 	go h.supervise(ctx, r, unit)
-	return nil
+	return h.freezeOne(spec.ID)
 }
 
 func (h *Host) build(spec runtime.Spec) (services.Unit, *sockets, error) {

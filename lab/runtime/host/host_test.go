@@ -307,9 +307,9 @@ func TestAcceptedWhileDying(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sockets{conns: map[*net.TCPConn]struct{}{}}
+	s := &sockets{conns: map[*net.TCPConn]bool{}}
 	s.reset()
-	s.add(in.(*net.TCPConn))
+	s.add(in.(*net.TCPConn), true)
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the client got %v, want a reset", err)
 	}
@@ -323,14 +323,14 @@ func TestClosedConnectionsAreForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	s := &sockets{conns: map[*net.TCPConn]struct{}{}}
+	s := &sockets{conns: map[*net.TCPConn]bool{}}
 	for range 2*sweepEvery + 10 {
 		c, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		_ = c.Close()
-		s.add(c.(*net.TCPConn))
+		s.add(c.(*net.TCPConn), true)
 	}
 	if n := len(s.conns); n > sweepEvery {
 		t.Errorf("%d closed connections are remembered", n)

@@ -1,10 +1,12 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/topology"
@@ -21,7 +23,7 @@ type Listeners struct {
 // well.
 func listen(spec runtime.Spec) (Listeners, *sockets, error) {
 	ls := Listeners{TCP: map[string]net.Listener{}, UDP: map[string]net.PacketConn{}}
-	s := &sockets{conns: map[*net.TCPConn]struct{}{}}
+	s := &sockets{conns: map[*net.TCPConn]bool{}}
 	fail := func(err error) (Listeners, *sockets, error) {
 		s.reset()
 		return Listeners{}, nil, err
@@ -31,12 +33,19 @@ func listen(spec runtime.Spec) (Listeners, *sockets, error) {
 			continue
 		}
 		addr := spec.Addr(name)
-		l, err := net.Listen("tcp", addr)
+		// Not Multipath TCP, which no peer of the lab speaks: the kernel does not
+		// let such a listener be frozen.
+		lc := net.ListenConfig{}
+		lc.SetMultipathTCP(false)
+		l, err := lc.Listen(context.Background(), "tcp", addr)
 		if err != nil {
 			return fail(fmt.Errorf("%s: port %s: %w", spec.ID, name, err))
 		}
-		t := &tracked{TCPListener: l.(*net.TCPListener), s: s}
+		t := &tracked{TCPListener: l.(*net.TCPListener), s: s, admin: name == topology.PortAdmin}
 		s.closers = append(s.closers, l.Close)
+		if name != topology.PortAdmin { // the lab looks after its instances through it
+			s.entries = append(s.entries, l.(*net.TCPListener))
+		}
 		ls.TCP[name] = t
 		if spec.Role == topology.RoleDNS && name == topology.PortClient {
 			pc, err := net.ListenPacket("udp", addr)
@@ -44,6 +53,7 @@ func listen(spec runtime.Spec) (Listeners, *sockets, error) {
 				return fail(fmt.Errorf("%s: port %s: %w", spec.ID, name, err))
 			}
 			s.closers = append(s.closers, pc.Close)
+			s.entries = append(s.entries, pc.(*net.UDPConn))
 			ls.UDP[name] = pc
 		}
 	}
@@ -53,17 +63,21 @@ func listen(spec runtime.Spec) (Listeners, *sockets, error) {
 // sockets remembers what an instance has open, so that a kill can reset it.
 type sockets struct {
 	mu      sync.Mutex
-	conns   map[*net.TCPConn]struct{}
+	conns   map[*net.TCPConn]bool // whether a freeze is about it
 	swept   int
 	closers []func() error
 	dead    bool
+	// entries are the sockets that others come in by.
+	entries []syscall.Conn
+	frozen  bool
 }
 
 // tracked hands out the raw *net.TCPConn (a wrapper would lose sendfile and
 // splice) and remembers it.
 type tracked struct {
 	*net.TCPListener
-	s *sockets
+	s     *sockets
+	admin bool
 }
 
 func (t *tracked) Accept() (net.Conn, error) {
@@ -71,14 +85,14 @@ func (t *tracked) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.s.add(c)
+	t.s.add(c, !t.admin)
 	return c, nil
 }
 
 // sweepEvery bounds the closed connections that are remembered.
 const sweepEvery = 256
 
-func (s *sockets) add(c *net.TCPConn) {
+func (s *sockets) add(c *net.TCPConn, freezes bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.dead {
@@ -86,7 +100,12 @@ func (s *sockets) add(c *net.TCPConn) {
 		_ = c.Close()
 		return
 	}
-	s.conns[c] = struct{}{}
+	s.conns[c] = freezes
+	if s.frozen && freezes { // it came in before the listener was
+		if rc, err := c.SyscallConn(); err == nil {
+			_ = freezeSocket(rc, true) // it was possible for the others
+		}
+	}
 	if s.swept++; s.swept < sweepEvery {
 		return
 	}
@@ -97,6 +116,34 @@ func (s *sockets) add(c *net.TCPConn) {
 			delete(s.conns, c)
 		}
 	}
+}
+
+// freeze stops the instance's sockets, but for the admin endpoint's, or lets
+// them go on.
+func (s *sockets) freeze(on bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.frozen == on || s.dead {
+		return nil
+	}
+	s.frozen = on
+	var errs []error
+	stop := func(c syscall.Conn) {
+		rc, err := c.SyscallConn()
+		if err == nil {
+			err = freezeSocket(rc, on)
+		}
+		errs = append(errs, err)
+	}
+	for _, e := range s.entries {
+		stop(e)
+	}
+	for c, freezes := range s.conns {
+		if freezes {
+			stop(c)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // reset closes the listeners and resets every connection, as the end of a

@@ -434,8 +434,9 @@ type Hello struct {
 	FillUrl       string                 `protobuf:"bytes,8,opt,name=fill_url,json=fillUrl,proto3" json:"fill_url,omitempty"`       // "http://127.0.0.1:PORT", for other appliances
 	CapacityBytes uint64                 `protobuf:"varint,9,opt,name=capacity_bytes,json=capacityBytes,proto3" json:"capacity_bytes,omitempty"`
 	BandwidthBps  uint64                 `protobuf:"varint,10,opt,name=bandwidth_bps,json=bandwidthBps,proto3" json:"bandwidth_bps,omitempty"`
-	Holdings      *Holdings              `protobuf:"bytes,11,opt,name=holdings,proto3" json:"holdings,omitempty"` // everything stored
-	Filled        *FillBytes             `protobuf:"bytes,12,opt,name=filled,proto3" json:"filled,omitempty"`     // over the appliance's life, from its index
+	Holdings      *Holdings              `protobuf:"bytes,11,opt,name=holdings,proto3" json:"holdings,omitempty"`                 // everything stored
+	Filled        *FillBytes             `protobuf:"bytes,12,opt,name=filled,proto3" json:"filled,omitempty"`                     // over the appliance's life, from its index
+	PlainUrl      string                 `protobuf:"bytes,13,opt,name=plain_url,json=plainUrl,proto3" json:"plain_url,omitempty"` // "http://127.0.0.1:PORT", for players without the lab's authority; "" is none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -552,6 +553,13 @@ func (x *Hello) GetFilled() *FillBytes {
 		return x.Filled
 	}
 	return nil
+}
+
+func (x *Hello) GetPlainUrl() string {
+	if x != nil {
+		return x.PlainUrl
+	}
+	return ""
 }
 
 type Holdings struct {
@@ -2279,7 +2287,7 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"fillFailed\x129\n" +
 	"\aremoved\x18\x05 \x01(\v2\x1d.flix.cachecontrol.v1.RemovedH\x00R\aremoved\x12\x18\n" +
 	"\acounter\x18\x06 \x01(\x04R\acounterB\x06\n" +
-	"\x04body\"\x8e\x03\n" +
+	"\x04body\"\xab\x03\n" +
 	"\x05Hello\x12\x1c\n" +
 	"\tappliance\x18\x01 \x01(\tR\tappliance\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12\x12\n" +
@@ -2294,7 +2302,8 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\rbandwidth_bps\x18\n" +
 	" \x01(\x04R\fbandwidthBps\x12:\n" +
 	"\bholdings\x18\v \x01(\v2\x1e.flix.cachecontrol.v1.HoldingsR\bholdings\x127\n" +
-	"\x06filled\x18\f \x01(\v2\x1f.flix.cachecontrol.v1.FillBytesR\x06filled\"@\n" +
+	"\x06filled\x18\f \x01(\v2\x1f.flix.cachecontrol.v1.FillBytesR\x06filled\x12\x1b\n" +
+	"\tplain_url\x18\r \x01(\tR\bplainUrl\"@\n" +
 	"\bHoldings\x124\n" +
 	"\x05files\x18\x01 \x03(\v2\x1e.flix.cachecontrol.v1.HeldFileR\x05files\"g\n" +
 	"\bHeldFile\x12\x19\n" +

@@ -120,21 +120,17 @@ func (c *Conn) Write(p []byte, flush bool) error {
 func (c *Conn) writeThrough(p []byte) error {
 	c.armWrite(time.Now())
 	var err error
-	if c.plain {
-		v := append(c.vec[:0], c.out, p)
-		if c.chunked {
-			v = append(v, crlf)
+	if c.sock != nil {
+		end := crlf
+		if !c.chunked {
+			end = nil
 		}
-		c.bufs = v
-		_, err = c.bufs.WriteTo(c.tcp)
-		clear(c.vec[:])
-	} else {
-		if _, err = c.nc.Write(c.out); err == nil {
-			_, err = c.nc.Write(p)
-		}
+		err = c.sock.Writev(c.out, p, end)
+	} else if _, err = c.nc.Write(c.out); err == nil {
+		_, err = c.nc.Write(p)
 	}
 	c.out = c.out[:0]
-	if c.chunked && !c.plain {
+	if c.chunked && c.sock == nil {
 		c.out = append(c.out, '\r', '\n')
 	}
 	if err != nil {
@@ -152,7 +148,7 @@ func (c *Conn) flush() error {
 	if len(c.out) == 0 {
 		return nil
 	}
-	_, err := c.nc.Write(c.out)
+	err := c.send(c.out)
 	c.out = c.out[:0]
 	if err != nil {
 		c.broken = true

@@ -62,6 +62,15 @@ func (rd *reader) release() {
 	}
 }
 
+// unread puts bytes that were read elsewhere before those to come. The buffer
+// must be empty, and hold them.
+func (rd *reader) unread(p []byte) {
+	if len(p) > 0 {
+		rd.buf = rd.buffers.get(rd.size)
+		rd.r, rd.w = 0, copy(rd.buf, p)
+	}
+}
+
 // drop gives the buffer back with what is in it.
 func (rd *reader) drop() {
 	rd.r = rd.w

@@ -54,12 +54,11 @@ var ErrIdle = errors.New("the connection ended idle")
 type Conn struct {
 	nc     net.Conn
 	tcp    *net.TCPConn // beneath nc, or nil
-	plain  bool         // nc is tcp, or passes bytes on as they are
+	plain  bool         // nc passes tcp's bytes on as they are
+	sock   *socket      // of tcp, if plain; may be nil
 	limits *Limits
 	in     reader
 	out    []byte // of an answer, not sent yet; nil while idle
-	vec    [3][]byte
-	bufs   net.Buffers
 
 	readUntil, writeUntil time.Time
 
@@ -81,10 +80,17 @@ type Conn struct {
 }
 
 // NewConn returns the server's side of nc. tcp is the connection beneath nc,
-// or nil; plain says that nc carries its bytes as they are.
-func NewConn(nc net.Conn, tcp *net.TCPConn, plain bool, buffers *Buffers, limits *Limits) *Conn {
+// or nil; plain says that nc carries its bytes as they are, but for early, which
+// have been read from it already.
+func NewConn(nc net.Conn, tcp *net.TCPConn, plain bool, early []byte, buffers *Buffers, limits *Limits) *Conn {
 	c := &Conn{nc: nc, tcp: tcp, plain: plain && tcp != nil, limits: limits}
 	c.in = reader{src: nc, buffers: buffers, size: smallBuffer}
+	if c.plain {
+		if c.sock = newSocket(tcp); c.sock != nil {
+			c.in.src = c.sock
+		}
+	}
+	c.in.unread(early)
 	c.body.c = c
 	return c
 }
@@ -243,10 +249,23 @@ func (c *Conn) Interim(status int, h *Fields) {
 	b = appendFields(b, h, isHop)
 	b = append(b, '\r', '\n')
 	c.armWrite(time.Now())
-	if _, err := c.nc.Write(b); err != nil {
+	if err := c.send(b); err != nil {
 		c.broken = true
 	}
 }
+
+// send writes one piece.
+func (c *Conn) send(p []byte) error {
+	var err error
+	if c.sock != nil {
+		_, err = c.sock.Write(p)
+	} else {
+		_, err = c.nc.Write(p)
+	}
+	return err
+}
+
+var continueLine = []byte("HTTP/1.1 100 Continue\r\n\r\n")
 
 // proceed tells the client that its body is awaited, once and only before the
 // final answer.
@@ -258,7 +277,7 @@ func (c *Conn) proceed() {
 	}
 	c.continued = true
 	_ = c.nc.SetWriteDeadline(time.Now().Add(c.limits.Write + c.limits.Write/4))
-	if _, err := io.WriteString(c.nc, "HTTP/1.1 100 Continue\r\n\r\n"); err != nil {
+	if err := c.send(continueLine); err != nil {
 		c.broken = true
 	}
 }
@@ -280,7 +299,7 @@ func (c *Conn) Refuse(status int, contentType string, body []byte) {
 	b = appendField(b, "Content-Length", strconv.Itoa(len(body)))
 	b = append(b, "Connection: close\r\n\r\n"...)
 	_ = c.nc.SetWriteDeadline(time.Now().Add(c.limits.Linger))
-	if _, err := c.nc.Write(append(b, body...)); err == nil {
+	if err := c.send(append(b, body...)); err == nil {
 		c.Linger()
 	}
 }

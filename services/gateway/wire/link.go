@@ -17,9 +17,11 @@ type link struct {
 	addr  string
 	nc    net.Conn
 	tcp   *net.TCPConn // nc, if it carries its bytes as they are
+	sock  *socket      // of tcp; may be nil
 	probe *probe       // of tcp
 	in    reader
-	since time.Time // idle
+	kept  bool   // it was in the pool before
+	sweep uint32 // the pool's count when it was put there last
 	vec   [2][]byte
 	bufs  net.Buffers
 
@@ -52,9 +54,11 @@ func (p *Pool) Send(ctx context.Context, r *Request, resp *Response) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	l := p.get(r.Addr)
-	if l != nil {
+	for l := p.get(r.Addr, r.empty()); l != nil; l = p.get(r.Addr, r.empty()) {
 		err := l.send(ctx, r, resp)
+		if errors.Is(err, errUsed) {
+			continue // nothing was sent
+		}
 		if !errors.Is(err, errStale) || !r.idempotent() {
 			return err
 		}
@@ -68,6 +72,7 @@ func (p *Pool) Send(ctx context.Context, r *Request, resp *Response) error {
 			}
 			r.Body = b
 		}
+		break
 	}
 	l, err := p.dial(ctx, r)
 	if err != nil {
@@ -91,6 +96,9 @@ func (p *Pool) dial(ctx context.Context, r *Request) (*link, error) {
 		}
 	}
 	l.in = reader{src: nc, buffers: p.conf.Buffers, size: largeBuffer}
+	if l.sock = newSocket(l.tcp); l.sock != nil {
+		l.in.src = l.sock
+	}
 	return l, nil
 }
 
@@ -165,7 +173,7 @@ func (l *link) end(r *Request, clean bool) {
 		_ = l.nc.Close()
 		return
 	}
-	l.pool.put(l, time.Now())
+	l.pool.put(l)
 }
 
 // write sends the head, with a body that is there already, and starts to send
@@ -176,8 +184,10 @@ func (l *link) write(r *Request) error {
 	}
 	// Nothing can have come in yet: the buffer for the answer is free.
 	b := appendRequest(l.in.buf[:0], r)
-	now := time.Now()
-	l.armRead(now, r.Deadline.Sub(now))
+	l.armRead(r.Start, r.Deadline.Sub(r.Start))
+	if l.sock != nil && r.empty() {
+		return l.ask(b)
+	}
 	var err error
 	switch {
 	case len(r.Whole) == 0:
@@ -207,6 +217,37 @@ func (l *link) write(r *Request) error {
 	}
 	if err == nil && r.Body != nil && !r.Expect {
 		l.startBody(r)
+	}
+	return err
+}
+
+// ask sends a request that is its head alone, and reads the beginning of the
+// answer.
+func (l *link) ask(head []byte) error {
+	n, err := l.sock.ask(head, l.in.buf)
+	if n > 0 {
+		l.in.r, l.in.w = 0, n
+		return nil
+	}
+	switch {
+	case errors.Is(err, errUsed):
+		return err
+	case errors.Is(err, errUnsent):
+		if !isTimeout(err) {
+			err = errors.Join(errStale, err)
+		}
+		return err
+	}
+	return l.silent(err)
+}
+
+// silent is the error of a link that ended before the answer's header was whole.
+func (l *link) silent(err error) error {
+	switch {
+	case !l.got && l.kept && !isTimeout(err):
+		return errors.Join(errStale, err)
+	case errors.Is(err, io.EOF):
+		return io.ErrUnexpectedEOF
 	}
 	return err
 }
@@ -333,13 +374,7 @@ func (l *link) readHead() (string, error) {
 			}
 		}
 		if err := l.in.fill(l.pool.conf.MaxHeader); err != nil {
-			if !l.got && !l.since.IsZero() && !isTimeout(err) {
-				return "", errors.Join(errStale, err)
-			}
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return "", err
+			return "", l.silent(err)
 		}
 	}
 }

@@ -36,8 +36,8 @@ type Request struct {
 	// Reopen returns the body from its start for another connection; nil if
 	// that cannot be.
 	Reopen func() (io.ReadCloser, error)
-	// Deadline is when the answer's header must be there.
-	Deadline time.Time
+	// Start is when it is sent, Deadline when the answer's header must be there.
+	Start, Deadline time.Time
 	// Interim gets each answer of a status below 200 but 100 and 101; may be
 	// nil.
 	Interim InterimReceiver
@@ -58,6 +58,9 @@ func (r *Request) idempotent() bool {
 	}
 	return r.Header.Has("Idempotency-Key")
 }
+
+// empty says that the request is its head alone.
+func (r *Request) empty() bool { return r.Body == nil && len(r.Whole) == 0 }
 
 // Response is a server's final answer. It must not be copied while its Body is
 // in use.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -36,6 +37,7 @@ type Pool struct {
 	hosts  map[string]*host
 	sweep  *time.Timer // runs while there are hosts
 	closed bool
+	sweeps atomic.Uint32 // how often it ran
 	bodies sync.WaitGroup
 }
 
@@ -60,8 +62,9 @@ func (p *Pool) host(addr string) *host {
 	return h
 }
 
-// get returns an idle connection that is not known to be dead, or nil.
-func (p *Pool) get(addr string) *link {
+// get returns an idle connection that is not known to be dead, or nil. looks says
+// that who uses it looks first whether it is.
+func (p *Pool) get(addr string, looks bool) *link {
 	h := p.host(addr)
 	if h == nil {
 		return nil
@@ -79,7 +82,7 @@ func (p *Pool) get(addr string) *link {
 		h.mu.Unlock()
 		// Whatever a server says unasked would be taken for the next answer:
 		// one byte, or an end, and the connection is not used again.
-		if l.probe == nil || l.probe.nothing() {
+		if looks && l.sock != nil || l.probe == nil || l.probe.nothing() {
 			return l
 		}
 		_ = l.nc.Close()
@@ -87,7 +90,7 @@ func (p *Pool) get(addr string) *link {
 }
 
 // put keeps a connection for the next request.
-func (p *Pool) put(l *link, now time.Time) {
+func (p *Pool) put(l *link) {
 	h := p.host(l.addr)
 	if h == nil {
 		p.mu.Lock()
@@ -101,11 +104,11 @@ func (p *Pool) put(l *link, now time.Time) {
 			p.hosts[l.addr] = h
 		}
 		if p.sweep == nil {
-			p.sweep = time.AfterFunc(p.conf.Idle/2, p.forget)
+			p.sweep = time.AfterFunc(p.conf.Idle/idleSweeps, p.forget)
 		}
 		p.mu.Unlock()
 	}
-	l.since = now
+	l.kept, l.sweep = true, p.sweeps.Load()
 	h.mu.Lock()
 	full := h.gone || len(h.idle) >= p.conf.MaxIdle
 	if !full {
@@ -117,17 +120,22 @@ func (p *Pool) put(l *link, now time.Time) {
 	}
 }
 
+// idleSweeps is how often idle connections are looked at within the time that
+// they are kept, which is thus exact to that part of it. To count the looks is
+// cheaper than to read the clock for each request.
+const idleSweeps = 4
+
 // forget closes connections that are idle for too long, or dead, and comes
 // again as long as there are any.
 func (p *Pool) forget() {
-	now := time.Now()
+	now := p.sweeps.Add(1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for addr, h := range p.hosts {
 		h.mu.Lock()
 		kept := h.idle[:0]
 		for _, l := range h.idle {
-			if now.Sub(l.since) > p.conf.Idle || l.probe != nil && !l.probe.nothing() {
+			if now-l.sweep > idleSweeps || l.probe != nil && !l.probe.nothing() {
 				_ = l.nc.Close()
 				continue
 			}
@@ -144,7 +152,7 @@ func (p *Pool) forget() {
 		p.sweep = nil
 		return
 	}
-	p.sweep.Reset(p.conf.Idle / 2)
+	p.sweep.Reset(p.conf.Idle / idleSweeps)
 }
 
 // CloseIdleConnections implements Sender.

@@ -21,7 +21,7 @@ func accept(t *testing.T, text string) (*Head, string, error) {
 		_ = theirs.Close()
 	}()
 	defer func() { _ = ours.Close(); _ = theirs.Close(); <-done }()
-	c := NewConn(ours, nil, false, NewBuffers(), &Limits{MaxHeader: 8 << 10, Header: time.Minute, Idle: time.Minute, Body: time.Minute, Write: time.Minute, Linger: time.Second})
+	c := NewConn(ours, nil, false, nil, NewBuffers(), &Limits{MaxHeader: 8 << 10, Header: time.Minute, Idle: time.Minute, Body: time.Minute, Write: time.Minute, Linger: time.Second})
 	defer c.Close()
 	h := new(Head)
 	if err := c.Await(time.Now()); err != nil {

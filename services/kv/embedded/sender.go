@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/flix-lab/flix/services/kv/kvpb"
+	"github.com/flix-lab/flix/services/rpc"
 	"github.com/flix-lab/flix/services/telemetry"
 )
 
@@ -70,9 +71,9 @@ func (l *replicator) stream(ctx context.Context, p *peer, addr string) (progress
 	stall := time.AfterFunc(l.stallAfter(), func() { cancel(errors.New("the peer does not answer")) })
 	defer stall.Stop()
 
-	conn, err := grpc.NewClient("passthrough:///"+addr,
+	conn, err := grpc.NewClient("passthrough:///"+addr, append(rpc.DialOptions(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, a string) (net.Conn, error) { return l.dial(ctx, "tcp", a) }), grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer))
+		grpc.WithContextDialer(func(ctx context.Context, a string) (net.Conn, error) { return l.dial(ctx, "tcp", a) }), grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer))...)
 	if err != nil {
 		return false, err
 	}

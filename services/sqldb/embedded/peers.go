@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/rpc"
 	"github.com/flix-lab/flix/services/sqldb/sqldbpb"
 )
 
@@ -168,7 +169,7 @@ func (p *peers) connect() map[string]*link {
 }
 
 func (p *peers) dialOptions() []grpc.DialOption {
-	return append(p.cfg.Tel.DialOptions(),
+	return append(append(p.cfg.Tel.DialOptions(), rpc.DialOptions()...),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, a string) (net.Conn, error) { return p.cfg.Dial(ctx, "tcp", a) }),
 		grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer), grpc.WithIdleTimeout(0),

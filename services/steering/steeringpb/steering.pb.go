@@ -163,8 +163,10 @@ type Candidate struct {
 	Site          string                 `protobuf:"bytes,2,opt,name=site,proto3" json:"site,omitempty"`
 	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"` // isp, exchange, origin
 	Region        string                 `protobuf:"bytes,4,opt,name=region,proto3" json:"region,omitempty"`
-	Url           string                 `protobuf:"bytes,5,opt,name=url,proto3" json:"url,omitempty"`    // base URL, unsigned
-	Rank          uint32                 `protobuf:"varint,6,opt,name=rank,proto3" json:"rank,omitempty"` // 0 is best; equal ranks are equally near
+	Url           string                 `protobuf:"bytes,5,opt,name=url,proto3" json:"url,omitempty"`                           // base URL, unsigned
+	Rank          uint32                 `protobuf:"varint,6,opt,name=rank,proto3" json:"rank,omitempty"`                        // 0 is best; equal ranks are equally near
+	PlainUrl      string                 `protobuf:"bytes,7,opt,name=plain_url,json=plainUrl,proto3" json:"plain_url,omitempty"` // base URL without TLS, for browsers; "" is none
+	FillUrl       string                 `protobuf:"bytes,8,opt,name=fill_url,json=fillUrl,proto3" json:"fill_url,omitempty"`    // base URL inside the lab, for services
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -239,6 +241,20 @@ func (x *Candidate) GetRank() uint32 {
 		return x.Rank
 	}
 	return 0
+}
+
+func (x *Candidate) GetPlainUrl() string {
+	if x != nil {
+		return x.PlainUrl
+	}
+	return ""
+}
+
+func (x *Candidate) GetFillUrl() string {
+	if x != nil {
+		return x.FillUrl
+	}
+	return ""
 }
 
 type Decision struct {
@@ -325,14 +341,16 @@ const file_services_steering_steeringpb_steering_proto_rawDesc = "" +
 	"candidates\x18\x01 \x03(\v2\x1b.flix.steering.v1.CandidateR\n" +
 	"candidates\x128\n" +
 	"\tdecisions\x18\x02 \x03(\v2\x1a.flix.steering.v1.DecisionR\tdecisions\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\x04R\aversion\"\x8f\x01\n" +
+	"\aversion\x18\x03 \x01(\x04R\aversion\"\xc7\x01\n" +
 	"\tCandidate\x12\x1c\n" +
 	"\tappliance\x18\x01 \x01(\tR\tappliance\x12\x12\n" +
 	"\x04site\x18\x02 \x01(\tR\x04site\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x16\n" +
 	"\x06region\x18\x04 \x01(\tR\x06region\x12\x10\n" +
 	"\x03url\x18\x05 \x01(\tR\x03url\x12\x12\n" +
-	"\x04rank\x18\x06 \x01(\rR\x04rank\"j\n" +
+	"\x04rank\x18\x06 \x01(\rR\x04rank\x12\x1b\n" +
+	"\tplain_url\x18\a \x01(\tR\bplainUrl\x12\x19\n" +
+	"\bfill_url\x18\b \x01(\tR\afillUrl\"j\n" +
 	"\bDecision\x12\x1c\n" +
 	"\tappliance\x18\x01 \x01(\tR\tappliance\x12\x16\n" +
 	"\x06filter\x18\x02 \x01(\tR\x06filter\x12\x16\n" +

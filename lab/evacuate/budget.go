@@ -1,0 +1,158 @@
+package evacuate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/flix-lab/flix/services"
+)
+
+// Pace of an evacuation.
+const (
+	// Fast moves in three shares.
+	Fast = "fast"
+	// Safe moves in more shares, and looks at each for longer.
+	Safe = "safe"
+)
+
+// safeShares of a safe evacuation, and how many times a step it looks at each.
+var safeShares = []float64{0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1}
+
+const safePatience = 5
+
+// CheckPace refuses what is no pace.
+func CheckPace(pace string) error {
+	switch pace {
+	case "", Fast, Safe:
+		return nil
+	}
+	return services.Errorf(services.Invalid, "--pace: there is no pace %q", pace).WithRemedy("use fast or safe")
+}
+
+func (r *Run) shares() []float64 {
+	if r.Pace == Safe {
+		return safeShares
+	}
+	return shares
+}
+
+// patience is how long one share is looked at.
+func (r *Run) patience() time.Duration {
+	if r.Pace == Safe {
+		return safePatience * r.timing.EvacuationStep.D()
+	}
+	return r.timing.EvacuationStep.D()
+}
+
+// What savers may spend while a share is looked at.
+const (
+	// errorBudget is the share of their answers that may be failures, if there
+	// are more than errorsAtLeast of them.
+	errorBudget   = 0.01
+	errorsAtLeast = 3
+)
+
+// spent says why savers have spent their budget between two looks: too many
+// errors, or answers that on average take longer than a call may. It is "" while
+// they have not.
+func (r *Run) spent(before, after map[string]Edge, savers []string) string {
+	for _, s := range savers {
+		b, a := before[s], after[s]
+		if a.Answered < b.Answered || a.Failed < b.Failed {
+			continue // a gateway started anew
+		}
+		answered, failed := a.Answered-b.Answered, a.Failed-b.Failed
+		if failed > errorsAtLeast && float64(failed) > errorBudget*float64(answered) {
+			return fmt.Sprintf("%s fails %d of %d requests: more than its error budget of %g %%", s, failed, answered, 100*errorBudget)
+		}
+		mean := time.Duration(0)
+		if answered >= enough {
+			mean = time.Duration((a.BusySeconds - b.BusySeconds) / float64(answered) * float64(time.Second))
+		}
+		if limit := r.timing.RPCTimeout.D(); mean > limit {
+			return fmt.Sprintf("%s takes %s for an answer on average: more than its latency budget of %s", s, mean.Round(time.Millisecond), limit)
+		}
+	}
+	return ""
+}
+
+// warm fills the cold caches of some regions from their siblings, and tells the
+// savers' miss ratio since the last look.
+func (r *Run) warm(ctx context.Context, regions []string) (string, error) {
+	warmed := 0
+	var hits, misses uint64
+	for _, name := range regions {
+		c, err := r.Planet.Caches(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		hits, misses = hits+c.Hits, misses+c.Misses
+		for _, zone := range c.Cold {
+			if err := r.Planet.WarmCache(ctx, name, zone); err != nil {
+				// A cold cache is slow, not wrong: the stores answer.
+				r.tell(r.report.Verb+".note", fmt.Sprintf("the cache of %s/%s stays cold: %v", name, zone, err), nil)
+				continue
+			}
+			warmed++
+		}
+	}
+	text := "no cache had to be warmed"
+	if warmed > 0 {
+		text = fmt.Sprintf("%d zones' caches warmed", warmed)
+	}
+	if hits+misses > 0 {
+		text += fmt.Sprintf("; %.0f %% of reads missed so far", 100*float64(misses)/float64(hits+misses))
+	}
+	return text, nil
+}
+
+// Caches are a region's cache servers together.
+type Caches struct {
+	Hits, Misses uint64
+	// Cold zones hold far less than their siblings.
+	Cold []string
+}
+
+// Miss ratios of the savers that a share waits for, and how often.
+const (
+	missLimit = 0.8
+	missLooks = 10
+	missReads = 100
+)
+
+// settleCaches waits, a bounded time, until the savers' caches answer most reads
+// of a share: a cold one would pass its load to the stores. before is what they
+// had counted when the share began.
+func (r *Run) settleCaches(ctx context.Context, savers []string, before Caches) error {
+	for look := 0; look < missLooks; look++ {
+		if look > 0 {
+			if err := sleep(ctx, r.timing.EvacuationStep.D()); err != nil {
+				return err
+			}
+		}
+		after, err := r.reads(ctx, savers)
+		if err != nil {
+			return err
+		}
+		hits, misses := after.Hits-min(before.Hits, after.Hits), after.Misses-min(before.Misses, after.Misses)
+		if hits+misses < missReads || float64(misses) <= missLimit*float64(hits+misses) {
+			return nil
+		}
+		before = after
+	}
+	r.tell(r.report.Verb+".note", "the savers' caches still miss most reads", nil)
+	return nil
+}
+
+func (r *Run) reads(ctx context.Context, regions []string) (Caches, error) {
+	var sum Caches
+	for _, name := range regions {
+		c, err := r.Planet.Caches(ctx, name)
+		if err != nil {
+			return sum, err
+		}
+		sum.Hits, sum.Misses = sum.Hits+c.Hits, sum.Misses+c.Misses
+	}
+	return sum, nil
+}

@@ -1,0 +1,265 @@
+package evacuate
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/topology"
+)
+
+// measured gives every region two instances of each front service, and one of
+// each behind it, which may have so many requests under way.
+func (p *fakePlanet) measured(limit, mean float64) {
+	p.services, p.mean = map[string]map[topology.Role]Service{}, mean
+	for _, r := range p.t.Regions {
+		p.services[r.Name] = map[topology.Role]Service{}
+		for _, role := range planned {
+			n := 1
+			if isFront(role) {
+				n = 2
+			}
+			p.services[r.Name][role] = Service{Instances: n, Limit: limit, LimitKnown: isFront(role)}
+		}
+		p.demand[r.Name] = 100
+	}
+	p.began = time.Now().Add(-time.Minute)
+}
+
+// TestScalesByDemand gives each service what its own demand needs, and not what
+// the leaving region happens to have.
+func TestScalesByDemand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 3)
+		// 20 requests at once of 100 ms each are 200/s for an instance, of which
+		// 140 may be planned: a saver with 150/s needs two, and one to spare.
+		p.measured(20, 0.1)
+		r, _ := run(p)
+		rep, err := r.Failover(t.Context(), "us-east", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls := p.changes()
+		for _, want := range []string{"scale us-west license 2", "scale us-west gateway 2", "scale eu-west play 2"} {
+			if !slices.Contains(calls, want) {
+				t.Errorf("%q is missing: %q", want, calls)
+			}
+		}
+		for _, s := range rep.Capacity.Services {
+			if s.PerInstance < 199 || s.PerInstance > 201 || s.Demand < 99 || s.Demand > 101 || s.Used < 199 || s.Used > 201 || !s.Fits {
+				t.Errorf("%+v", s)
+			}
+			if known := s.Default == ""; known != isFront(topology.Role(s.Role)) {
+				t.Errorf("%s: default %q", s.Role, s.Default)
+			}
+		}
+	})
+}
+
+// TestIdleServicesGetASpareOnly does not copy a region that hardly does anything.
+func TestIdleServicesGetASpareOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 2)
+		p.measured(64, 0.005)
+		r, _ := run(p)
+		if _, err := r.Failover(t.Context(), "us-east", false); err != nil {
+			t.Fatal(err)
+		}
+		got := slices.DeleteFunc(p.changes(), func(c string) bool { return !strings.HasPrefix(c, "scale") })
+		want := []string{"scale us-west playback 1", "scale us-west license 1", "scale us-west steering 1", "scale us-west recommend 1"}
+		for _, role := range scaled {
+			want = append(want, "scale us-west "+string(role)+" 1")
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	})
+}
+
+func TestNothingMeasuredSaysTheDefault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 3)
+		r, _ := run(p)
+		rep, err := r.Failover(t.Context(), "us-east", true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(rep.Capacity.Services) != len(planned) {
+			t.Fatalf("%d services", len(rep.Capacity.Services))
+		}
+		for _, s := range rep.Capacity.Services {
+			if s.Default == "" {
+				t.Errorf("%s does not say what it assumes", s.Role)
+			}
+		}
+	})
+}
+
+func TestSafePace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 2)
+		r, _ := run(p)
+		r.Pace = Safe
+		rep, err := r.Failover(t.Context(), "us-east", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(rep.Shares) != len(safeShares) || rep.Shares[0] != "1%" || rep.Shares[len(rep.Shares)-1] != "100%" {
+			t.Errorf("shares %v", rep.Shares)
+		}
+		for _, s := range rep.Steps {
+			if want := float64(len(safeShares)*safePatience) * float64(p.t.Timing.EvacuationStep.D().Milliseconds()); s.Name == "proxy" && s.MS < want {
+				t.Errorf("it took %g ms, want at least %g", s.MS, want)
+			}
+		}
+		r, _ = run(p)
+		r.Pace = "quick"
+		if rep, err := r.Failover(t.Context(), "us-west", false); services.KindOf(err) != services.Invalid || rep.State != Refused {
+			t.Errorf("state %s, error %v", rep.State, err)
+		}
+	})
+}
+
+// TestBudgetSpent has a saver fail, or crawl, once it gets a share: the traffic
+// moves back although every canary plays.
+func TestBudgetSpent(t *testing.T) {
+	for name, spend := range map[string]func(*Edge){
+		"error":   func(e *Edge) { e.Answered, e.Failed = e.Answered+100, e.Failed+10 },
+		"latency": func(e *Edge) { e.Answered, e.BusySeconds = e.Answered+100, e.BusySeconds+300 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPlanet(t, 2)
+				p.playErr = func(string, float64) error { return nil }
+				p.onEdge = func(region string, e *Edge) {
+					if region == "us-west" && p.share >= 0.5 {
+						p.looks++
+						for range p.looks {
+							spend(e)
+						}
+					}
+				}
+				r, _ := run(p)
+				rep, err := r.Failover(t.Context(), "us-east", false)
+				if services.KindOf(err) != services.Exhausted || !strings.Contains(err.Error(), name+" budget") || rep.State != "rolled_back" || p.share != 0 {
+					t.Errorf("state %s, share %g, error %v", rep.State, p.share, err)
+				}
+			})
+		})
+	}
+}
+
+func TestColdCachesAreWarmedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 2)
+		p.cold["us-west"] = []string{"b"}
+		r, _ := run(p)
+		if _, err := r.Failover(t.Context(), "us-east", false); err != nil {
+			t.Fatal(err)
+		}
+		calls := p.changes()
+		if len(after(after(calls, "warm us-west/b"), "proxy us-east 0.1")) == 0 {
+			t.Errorf("calls %q", calls)
+		}
+	})
+}
+
+// TestBehindIsNotGivenTraffic ends a failback before its clients are back.
+func TestBehindIsNotGivenTraffic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 2)
+		p.evacuated["us-east"], p.weight = true, 0
+		behind := errors.New("it lacks 3 writes")
+		p.fail["catch up"] = behind
+		r, _ := run(p)
+		if _, err := r.Failback(t.Context(), "us-east", false); !errors.Is(err, behind) || p.weight != 0 || !p.evacuated["us-east"] {
+			t.Errorf("weight %g, error %v", p.weight, err)
+		}
+	})
+}
+
+// watchFor looks once a second for some time, and returns what was to be
+// evacuated, with the second.
+func watchFor(s *Sentinel, from, seconds int, at func(second int) []Vitals) map[string]int {
+	out := map[string]int{}
+	for i := from; i < from+seconds; i++ {
+		for _, x := range s.Look(time.Unix(int64(i), 0), at(i)) {
+			if x.Evacuate {
+				out[x.Region] = i
+			}
+		}
+	}
+	return out
+}
+
+func TestSentinel(t *testing.T) {
+	const rate = 4.0
+	well := func(region string, i int) Vitals {
+		return Vitals{Region: region, Gateways: 2, Starts: rate * float64(i), Answered: 10 * rate * float64(i)}
+	}
+	for name, c := range map[string]struct {
+		sick func(v *Vitals, i int) // from second 60 on
+		want int
+	}{
+		"well":        {func(*Vitals, int) {}, 0},
+		"gateways":    {func(v *Vitals, _ int) { v.Gateways = 0 }, 65},
+		"health":      {func(v *Vitals, _ int) { v.Missing = "no kv runs" }, 65},
+		"errors":      {func(v *Vitals, i int) { v.Failed = 8 * rate * float64(i-59) }, 65},
+		"starts":      {func(v *Vitals, _ int) { v.Starts = rate * 60 }, 68},
+		"a hiccup":    {func(v *Vitals, i int) { v.Gateways = map[bool]int{true: 0, false: 2}[i < 63] }, 0},
+		"evacuated":   {func(v *Vitals, _ int) { v.Gateways, v.Evacuated = 0, true }, 0},
+		"few starts":  {func(v *Vitals, i int) { v.Starts = rate*60 + 0.9*rate*float64(i-60) }, 0},
+		"some errors": {func(v *Vitals, i int) { v.Failed = 0.5 * float64(i-59) }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := watchFor(NewSentinel(), 0, 100, func(i int) []Vitals {
+				a, b := well("us-east", i), well("us-west", i)
+				if i >= 60 {
+					c.sick(&a, i)
+				}
+				return []Vitals{a, b}
+			})
+			if c.want == 0 && len(got) != 0 || c.want != 0 && (got["us-east"] < c.want || got["us-east"] > c.want+4) {
+				t.Errorf("evacuated %v, want us-east about second %d", got, c.want)
+			}
+		})
+	}
+}
+
+func TestSentinelKeepsTheLastRegion(t *testing.T) {
+	got := watchFor(NewSentinel(), 0, 100, func(int) []Vitals { return []Vitals{{Region: "us-east"}, {Region: "us-west"}} })
+	if len(got) != 0 {
+		t.Errorf("evacuated %v while no region is well", got)
+	}
+}
+
+// TestSentinelRests evacuates one region, and another only after its rest.
+func TestSentinelRests(t *testing.T) {
+	s := NewSentinel()
+	all := func(sick ...string) func(int) []Vitals {
+		return func(int) []Vitals {
+			var out []Vitals
+			for _, r := range []string{"a", "b", "c"} {
+				v := Vitals{Region: r, Gateways: 2}
+				if slices.Contains(sick, r) {
+					v.Gateways = 0
+				}
+				out = append(out, v)
+			}
+			return out
+		}
+	}
+	if got := watchFor(s, 0, 30, all("a")); len(got) != 1 || got["a"] == 0 {
+		t.Errorf("evacuated %v, want a", got)
+	}
+	if got := watchFor(s, 30, 60, all("b")); len(got) != 0 {
+		t.Errorf("evacuated %v while it should rest", got)
+	}
+	if got := watchFor(s, 90, 300, all("b")); got["b"] == 0 {
+		t.Errorf("evacuated %v, want b after the rest", got)
+	}
+}

@@ -1,0 +1,277 @@
+package fault
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/topology"
+)
+
+// Blast is whom a fault touches, told before it acts.
+type Blast struct {
+	// Instances it acts on, and Regions they are in.
+	Instances []string `json:"instances"`
+	Regions   []string `json:"regions"`
+	// Roles are what is left of each role it takes instances of.
+	Roles []RoleLeft `json:"roles"`
+	// Text says it in sentences.
+	Text []string `json:"text"`
+}
+
+// RoleLeft is what a fault leaves of a role in a region.
+type RoleLeft struct {
+	Region string `json:"region"`
+	Role   string `json:"role"`
+	// Of instances that are declared, Now run and Left would.
+	Of   int `json:"of"`
+	Now  int `json:"now"`
+	Left int `json:"left"`
+}
+
+// touched are the instances that a fault acts on.
+func (f Fault) touched(v View) []string {
+	e := f.Effect
+	out := slices.Concat(e.Down, e.Restart, e.Frozen, e.Flush, e.Expired)
+	if e.Disk != nil {
+		out = append(out, e.Disk.Instances...)
+	}
+	if e.Clock != nil {
+		out = append(out, e.Clock.Instances...)
+	}
+	if e.DNS != nil {
+		out = append(out, e.DNS.Instances...)
+	}
+	for _, i := range v.Instances {
+		if slices.Contains(e.Lost, i.Region) && i.Role != topology.RoleOCA || e.CPU != nil && slices.Contains(e.CPU.Hosts, i.Host()) {
+			out = append(out, i.ID)
+		}
+	}
+	if l := e.Link; l != nil {
+		for _, s := range []Side{l.A, l.B} {
+			out = append(out, s.Instances...)
+			for _, i := range v.Instances {
+				if s.Region != "" && len(s.Instances) == 0 && i.Region == s.Region {
+					out = append(out, i.ID)
+				}
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// takes says whether a fault keeps an instance from its work.
+func (f Fault) takes(i topology.Instance) bool {
+	return f.Effect.Holds(i) || slices.Contains(f.Effect.Frozen, i.ID)
+}
+
+func blast(f Fault, v View) Blast {
+	b := Blast{Instances: f.touched(v), Regions: []string{}, Roles: []RoleLeft{}, Text: []string{}}
+	roles := map[[2]string]*RoleLeft{}
+	var order [][2]string
+	for _, i := range v.Instances {
+		k := [2]string{i.Region, string(i.Role)}
+		if roles[k] == nil {
+			roles[k] = &RoleLeft{Region: i.Region, Role: string(i.Role)}
+			order = append(order, k)
+		}
+		r := roles[k]
+		r.Of++
+		if v.up(i) {
+			r.Now++
+			if !f.takes(i) {
+				r.Left++
+			}
+		}
+		if slices.Contains(b.Instances, i.ID) && !slices.Contains(b.Regions, i.Region) {
+			b.Regions = append(b.Regions, i.Region)
+		}
+	}
+	for _, k := range order {
+		if r := roles[k]; r.Left < r.Now {
+			b.Roles = append(b.Roles, *r)
+		}
+	}
+	b.tell(f, v)
+	return b
+}
+
+// up says whether an instance runs and does its work.
+func (v View) up(i topology.Instance) bool {
+	return v.Running[i.ID] && !slices.ContainsFunc(v.Active, func(f Fault) bool { return f.takes(i) })
+}
+
+// tell puts the blast into sentences.
+func (b *Blast) tell(f Fault, v View) {
+	add := func(format string, args ...any) { b.Text = append(b.Text, fmt.Sprintf(format, args...)) }
+	switch e := f.Effect; {
+	case len(e.Lost) > 0:
+		add("the whole of %s is killed without a warning: %d instances; its appliances live on", strings.Join(e.Lost, ", "), len(b.Instances))
+	case e.Call != nil:
+		what := "is delayed by " + e.Call.Delay.String()
+		if e.Call.Fail {
+			what = "fails"
+		}
+		add("%g %% of the calls of %s %s, for %s", e.Call.Share*100, e.Call.Name, what, e.Call.Scope)
+	case e.Link != nil:
+		to := f.To
+		if to == "" {
+			to = "everything else"
+		}
+		add("what passes between %s and %s: %d instances at its ends", f.Target, to, len(b.Instances))
+	default:
+		add("%d instances: %s", len(b.Instances), shorten(b.Instances))
+	}
+	for _, r := range b.Roles {
+		if r.Left == 0 && !slices.Contains(f.Effect.Lost, r.Region) {
+			add("%s has no %s left (%d of %d run now)", r.Region, r.Role, r.Now, r.Of)
+		}
+	}
+	if n := len(v.regionsLeft(f)); n < len(v.Topology.Regions) {
+		add("regions that can serve viewers afterwards: %d of %d", n, len(v.Topology.Regions))
+	}
+}
+
+func shorten(ids []string) string {
+	const most = 8
+	if len(ids) > most {
+		return strings.Join(ids[:most], ", ") + fmt.Sprintf(" and %d more", len(ids)-most)
+	}
+	return strings.Join(ids, ", ")
+}
+
+// serving are the roles without any of which a region starts no play.
+var serving = []topology.Role{
+	topology.RoleRegistry, topology.RoleELB, topology.RoleGateway, topology.RoleSignup, topology.RoleDiscovery,
+	topology.RolePlay, topology.RolePlayback, topology.RoleLicense,
+}
+
+// regionsLeft are the regions that can serve viewers under the active faults and
+// one more.
+func (v View) regionsLeft(f Fault) []string {
+	var out []string
+	for _, r := range v.Topology.RegionNames() {
+		left := map[topology.Role]int{}
+		for _, i := range v.Instances {
+			if i.Region == r && v.up(i) && !f.takes(i) {
+				left[i.Role]++
+			}
+		}
+		if !slices.ContainsFunc(serving, func(role topology.Role) bool { return left[role] == 0 }) && !f.isolates(r) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// isolates says whether a link fault cuts a whole region off from everything.
+func (f Fault) isolates(region string) bool {
+	l := f.Effect.Link
+	return l != nil && (l.Cut || l.Hole) && l.B.Any() && l.A.Region == region && l.A.Zone == "" && l.A.Role == "" && l.A.Instance == ""
+}
+
+// conflicts refuses a fault on what is faulted already.
+func (p *planner) conflicts() error {
+	mine := p.f.claims(p.v.Instances)
+	for _, f := range p.v.Active {
+		for _, c := range f.claims(p.v.Instances) {
+			if slices.Contains(mine, c) {
+				return services.Errorf(services.Conflict, "%s is faulted already, by %s (%s)", c, f.ID, f).WithReason(ReasonFaulted).WithRemedy("wait until it lapses, or stop it: flix chaos stop %s", f.ID)
+			}
+		}
+	}
+	return nil
+}
+
+// ReasonFaulted is the reason of a refusal of a fault on what has one.
+const ReasonFaulted = "already_faulted"
+
+// runs refuses a fault on what is down by itself: there is nothing to break.
+func (p *planner) runs() error {
+	e := p.f.Effect
+	if e.Link != nil || e.Call != nil {
+		return nil
+	}
+	var down []string
+	all := p.f.touched(p.v)
+	for _, id := range all {
+		if !p.v.Running[id] {
+			down = append(down, id)
+		}
+	}
+	if len(all) == 0 || len(down) < len(all) {
+		return nil
+	}
+	return services.Errorf(services.Conflict, "%s does not run: there is nothing to break", p.r.Target).WithRemedy("flix lab status shows what runs; flix lab up starts it")
+}
+
+// reachable refuses what the runtime has no mechanism for.
+func (p *planner) reachable() error {
+	if p.v.Runtime != onContainers {
+		return nil
+	}
+	e := p.f.Effect
+	for _, id := range slices.Concat(e.Frozen, e.Flush) {
+		if p.v.Stores[id] {
+			return services.Errorf(services.Invalid, "%s: %s is a real store in a container of its own: its sockets are not flix's", p.kind.Name, id).WithRemedy("kill it instead: flix chaos run kill --target %s", id)
+		}
+	}
+	return nil
+}
+
+// guard refuses a fault that leaves no region or breaks a quorum.
+func guard(f Fault, b Blast, v View, force bool) error {
+	before, after := len(v.regionsLeft(Fault{})), len(v.regionsLeft(f))
+	if after == 0 && before > 0 {
+		return services.Errorf(services.Conflict, "it leaves no region: %d of %d serve viewers now, %d − %d = 0 afterwards", before, len(v.Topology.Regions), before, before-after).
+			WithReason(ReasonNoRegion).WithRemedy("leave one alone; --force does not help here")
+	}
+	if force {
+		return nil
+	}
+	for _, r := range b.Roles {
+		if err := quorum(r, f, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Reasons of refusals.
+const (
+	ReasonNoRegion = "no_region_left"
+	ReasonQuorum   = "quorum_broken"
+)
+
+// quorum refuses to take what writes need. A wide-column write asks for a
+// majority of its region's nodes (LOCAL_QUORUM); one that is acknowledged
+// globally, and a SQL commit, for a second region.
+func quorum(r RoleLeft, f Fault, v View) error {
+	role := topology.Role(r.Role)
+	if role != topology.RoleKV && role != topology.RoleSQL {
+		return nil
+	}
+	if need := r.Of/2 + 1; role == topology.RoleKV && r.Now >= need && r.Left < need && !slices.Contains(f.Effect.Lost, r.Region) {
+		return services.Errorf(services.Conflict, "it breaks the quorum of %s in %s: %d of %d nodes run, the quorum is ⌊%d/2⌋+1 = %d, %d would be left", r.Role, r.Region, r.Now, r.Of, r.Of, need, r.Left).
+			WithReason(ReasonQuorum).WithRemedy("add --force if the region is to lose its writes")
+	}
+	before, after := v.regionsWith(role, Fault{}), v.regionsWith(role, f)
+	if need := min(2, len(v.Topology.Regions)); before >= need && after < need {
+		return services.Errorf(services.Conflict, "it breaks the writes that a second region acknowledges: %d of %d regions have a %s, %d are needed, %d would be left", before, len(v.Topology.Regions), r.Role, need, after).
+			WithReason(ReasonQuorum).WithRemedy("add --force if they are to fail")
+	}
+	return nil
+}
+
+// regionsWith counts the regions in which a role works.
+func (v View) regionsWith(role topology.Role, f Fault) int {
+	have := map[string]bool{}
+	for _, i := range v.Instances {
+		if i.Role == role && v.up(i) && !f.takes(i) {
+			have[i.Region] = true
+		}
+	}
+	return len(have)
+}

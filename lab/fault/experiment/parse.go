@@ -1,0 +1,353 @@
+package experiment
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/flix-lab/flix/lab/fault"
+	"github.com/flix-lab/flix/services"
+)
+
+// Problem is one thing that is wrong with an experiment.
+type Problem struct {
+	File  string `json:"file"`
+	Line  int    `json:"line"`
+	Field string `json:"field"`
+	// Text says what is wrong, Remedy what to write instead.
+	Text   string `json:"problem"`
+	Remedy string `json:"remedy"`
+}
+
+// String is "file:line: field: problem".
+func (p Problem) String() string {
+	return fmt.Sprintf("%s:%d: %s: %s → %s", p.File, p.Line, p.Field, p.Text, p.Remedy)
+}
+
+// Problems are all that is wrong; they are an error.
+type Problems []Problem
+
+func (ps Problems) Error() string {
+	lines := make([]string, len(ps))
+	for k, p := range ps {
+		lines[k] = p.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// maxFile bounds a file of an experiment, in bytes, and maxProblems what is
+// told of it.
+const (
+	maxFile     = 256 << 10
+	maxProblems = 20
+)
+
+// parser collects problems.
+type parser struct {
+	file  string
+	lines map[string]int
+	out   Problems
+}
+
+func (p *parser) add(line int, field, problem, remedy string) {
+	if len(p.out) < maxProblems {
+		p.out = append(p.out, Problem{p.file, line, field, problem, remedy})
+	}
+}
+
+// at is the line of a field, or of the nearest one around it.
+func (p *parser) at(field string) int {
+	for f := field; ; {
+		if l, ok := p.lines[f]; ok {
+			return l
+		}
+		i := strings.LastIndexAny(f, ".[")
+		if i < 0 {
+			return 1
+		}
+		f = f[:i]
+	}
+}
+
+// Parse reads an experiment. The error is Invalid and holds Problems.
+func Parse(r io.Reader, file string) (Experiment, error) {
+	e := defaults()
+	b, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	if err != nil {
+		return e, fmt.Errorf("%s: %w", file, err)
+	}
+	p := &parser{file: file, lines: map[string]int{}}
+	if len(b) > maxFile {
+		p.add(1, "file", fmt.Sprintf("it is longer than %d bytes", maxFile), "an experiment is a page")
+		return e, p.err()
+	}
+	var doc yaml.Node
+	if err := yaml.NewDecoder(bytes.NewReader(b)).Decode(&doc); err != nil {
+		p.syntax(err)
+		return e, p.err()
+	}
+	if len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
+		p.add(1, "file", "it is no mapping of fields", "begin with name: and title:")
+		return e, p.err()
+	}
+	p.walk(doc.Content[0], reflect.ValueOf(&e).Elem(), "")
+	if len(p.out) == 0 {
+		p.check(e)
+	}
+	return e, p.err()
+}
+
+func (p *parser) err() error {
+	if len(p.out) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(p.out, func(a, b Problem) int { return a.Line - b.Line })
+	return &services.Error{Kind: services.Invalid, Err: p.out}
+}
+
+func defaults() Experiment {
+	return Experiment{
+		Seed: 1, Traffic: Traffic{Viewers: 4, Seconds: 6, Speed: 10}, Groups: Groups{By: "time"},
+		Phases: Phases{Baseline: Duration(5 * time.Second), Fault: Duration(10 * time.Second), Recovery: Duration(3 * time.Second)},
+		Abort:  Abort{ErrorRatio: 0.5, RebufferRatio: 0.5, Plays: 10}, Margin: 0.1,
+	}
+}
+
+// syntaxLine finds the line in what the YAML package says.
+var syntaxLine = regexp.MustCompile(`line (\d+): (.*)`)
+
+func (p *parser) syntax(err error) {
+	line, text := 1, err.Error()
+	if m := syntaxLine.FindStringSubmatch(text); m != nil {
+		_, _ = fmt.Sscan(m[1], &line) // it is digits
+		text = m[2]
+	}
+	if errors.Is(err, io.EOF) {
+		text = "it is empty"
+	}
+	p.add(line, "file", text, "mend the YAML")
+}
+
+// walk reads a mapping into a struct, by the names of its tags.
+func (p *parser) walk(n *yaml.Node, v reflect.Value, path string) {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n.Kind != yaml.MappingNode {
+		p.add(n.Line, path, "it is no mapping of fields", "write its fields below it, indented")
+		return
+	}
+	fields := tagged(v)
+	for k := 0; k+1 < len(n.Content); k += 2 {
+		name, value := n.Content[k], n.Content[k+1]
+		field := strings.TrimPrefix(path+"."+name.Value, ".")
+		if _, twice := p.lines[field]; twice {
+			p.add(name.Line, field, "it is given twice", "leave one of them out")
+			continue
+		}
+		p.lines[field] = name.Line
+		f, ok := fields[name.Value]
+		if !ok {
+			var names []string
+			for x := range fields {
+				names = append(names, x)
+			}
+			slices.Sort(names)
+			p.add(name.Line, field, "there is no such field", "use one of "+strings.Join(names, ", "))
+			continue
+		}
+		p.value(value, f, field)
+	}
+}
+
+// tagged are the fields of a struct by their names in YAML, inlined ones
+// included.
+func tagged(v reflect.Value) map[string]reflect.Value {
+	out := map[string]reflect.Value{}
+	for k := range v.NumField() {
+		name, opt, _ := strings.Cut(v.Type().Field(k).Tag.Get("yaml"), ",")
+		if opt == "inline" {
+			for n, f := range tagged(v.Field(k)) {
+				out[n] = f
+			}
+			continue
+		}
+		out[name] = v.Field(k)
+	}
+	return out
+}
+
+func (p *parser) value(n *yaml.Node, f reflect.Value, field string) {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	switch {
+	case f.Kind() == reflect.Pointer && f.Type().Elem().Kind() == reflect.Struct:
+		f.Set(reflect.New(f.Type().Elem()))
+		p.walk(n, f.Elem(), field)
+	case f.Kind() == reflect.Struct:
+		p.walk(n, f, field)
+	case f.Kind() == reflect.Slice:
+		if n.Kind != yaml.SequenceNode {
+			p.add(n.Line, field, "it is no list", "begin each entry with a dash")
+			return
+		}
+		for k, x := range n.Content {
+			e := reflect.New(f.Type().Elem()).Elem()
+			name := fmt.Sprintf("%s[%d]", field, k)
+			p.lines[name] = x.Line
+			p.walk(x, e, name)
+			f.Set(reflect.Append(f, e))
+		}
+	default:
+		if err := n.Decode(f.Addr().Interface()); err != nil {
+			p.add(n.Line, field, fmt.Sprintf("%q is not what belongs here", n.Value), "write "+example(f))
+		}
+	}
+}
+
+// example is what a value of a field's type looks like.
+func example(f reflect.Value) string {
+	switch f.Interface().(type) {
+	case Duration:
+		return "a time like 10s"
+	case map[string]string:
+		return "names with values, like {delay: 200ms}"
+	}
+	switch f.Kind() {
+	case reflect.Int, reflect.Uint64:
+		return "a whole number"
+	case reflect.Float64, reflect.Pointer:
+		return "a number"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int64:
+		return "a rate like 2Mbit"
+	}
+	return "a text"
+}
+
+// check looks at values that are of the right type.
+func (p *parser) check(e Experiment) {
+	bad := func(field, problem, remedy string) { p.add(p.at(field), field, problem, remedy) }
+	if !nameRule.MatchString(e.Name) {
+		bad("name", fmt.Sprintf("%q is no name", e.Name), "use lower case letters, digits and dashes, like license-slow")
+	}
+	if e.Title == "" {
+		bad("title", "it is missing", "say in a line what is shown")
+	}
+	if e.Claim == "" {
+		bad("claim", "it is missing", "say which statement about the system it stands for")
+	}
+	t := e.Traffic
+	between := func(field string, v, least, most float64) {
+		if v < least || v > most || v != v {
+			bad(field, fmt.Sprintf("%g is not between %g and %g", v, least, most), "use a number in between")
+		}
+	}
+	between("traffic.viewers", float64(t.Viewers), 1, 200)
+	between("traffic.seconds", t.Seconds, 1, 3600)
+	between("traffic.speed", t.Speed, 0.1, 1000)
+	between("margin", e.Margin, 0.001, 1)
+	between("abort.error_ratio", e.Abort.ErrorRatio, 0, 1)
+	between("abort.rebuffer_ratio", e.Abort.RebufferRatio, 0, 1)
+	between("abort.plays", float64(e.Abort.Plays), 1, 10000)
+	if !slices.Contains([]string{"", "web", "phone", "tv"}, t.Device) {
+		bad("traffic.device", fmt.Sprintf("%q is no device", t.Device), "use web, phone or tv")
+	}
+	for field, d := range map[string]Duration{"phases.baseline": e.Phases.Baseline, "phases.fault": e.Phases.Fault} {
+		if d.D() < time.Second || d.D() > time.Hour {
+			bad(field, d.String()+" is not between 1s and 1h", "write it like 10s")
+		}
+	}
+	if e.Phases.Recovery < 0 || e.Phases.Settle < 0 || e.Phases.Settle >= e.Phases.Fault {
+		bad("phases.settle", "recovery and settle are not below 0, and settle is shorter than fault", "write them like 3s")
+	}
+	p.checkMethod(e)
+	p.checkBounds(e)
+}
+
+var nameRule = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+
+func (p *parser) checkMethod(e Experiment) {
+	bad := func(field, problem, remedy string) { p.add(p.at(field), field, problem, remedy) }
+	if !slices.Contains([]string{"client", "region", "time"}, e.Groups.By) {
+		bad("groups.by", fmt.Sprintf("%q is no way to tell groups apart", e.Groups.By), "use client, region or time")
+	}
+	if len(e.Method) == 0 {
+		bad("method", "there is no fault in it", "add one: - {kind: kill, target: us-east/a/play/1}")
+	}
+	for k, s := range e.Method {
+		at := fmt.Sprintf("method[%d]", k)
+		kind, err := fault.KindOf(s.Kind)
+		if err != nil {
+			bad(at+".kind", err.Error(), remedyOf(err))
+			continue
+		}
+		if s.Target == "" {
+			bad(at+".target", "it is missing", "name a "+strings.Join(kind.Targets, ", "))
+		}
+		for name := range s.Params {
+			if !slices.ContainsFunc(kind.Params, func(x fault.Param) bool { return x.Name == name }) {
+				bad(at+".params", fmt.Sprintf("%s has no parameter %q", kind.Name, name), "flix chaos ls lists each kind's")
+			}
+		}
+		if s.At < 0 || s.At >= e.Phases.Fault {
+			bad(at+".at", s.At.String()+" is not within the fault phase", "write a time below "+e.Phases.Fault.String())
+		}
+		if e.Groups.By == "client" && kind.Group != "call" {
+			bad(at+".kind", kind.Name+" cannot be scoped to clients", "use fail-call or slow-call, or groups.by region or time")
+		}
+	}
+}
+
+func remedyOf(err error) string {
+	var e *services.Error
+	if errors.As(err, &e) {
+		return e.Remedy
+	}
+	return "see flix chaos ls"
+}
+
+// seen are the things that an expectation may be about.
+var seen = []string{"appliance_switches", "rebuffers", "served_by_exchange", "answered_elsewhere", "sessions_seen", "command"}
+
+func (p *parser) checkBounds(e Experiment) {
+	bad := func(field, problem, remedy string) { p.add(p.at(field), field, problem, remedy) }
+	none := true
+	for name, b := range map[string]*Bound{
+		"starts_per_second": e.SteadyState.StartsPerSecond, "error_ratio": e.SteadyState.ErrorRatio,
+		"rebuffer_ratio": e.SteadyState.RebufferRatio, "p99_ms": e.SteadyState.P99MS,
+	} {
+		if b == nil {
+			continue
+		}
+		none = false
+		if b.Min == nil && b.Max == nil || b.Min != nil && b.Max != nil && *b.Min > *b.Max {
+			bad("steady_state."+name, "it bounds nothing", "write {min: …}, {max: …} or both, the least first")
+		}
+	}
+	if none {
+		bad("steady_state", "it bounds nothing", "bound error_ratio, rebuffer_ratio, p99_ms or starts_per_second")
+	}
+	for k, x := range e.Expect {
+		at := fmt.Sprintf("expect[%d]", k)
+		if !slices.Contains(seen, x.See) {
+			bad(at+".see", fmt.Sprintf("%q is nothing that can be seen", x.See), "use one of "+strings.Join(seen, ", "))
+		}
+		if x.See == "command" && (x.Command == "" || x.Event == "") {
+			bad(at, "it names no command or no event", "write command: and event:, as flix command ls -o json shows them")
+		}
+		if x.Min == nil && x.Max == nil {
+			bad(at, "it bounds nothing", "write min: or max:")
+		}
+	}
+}

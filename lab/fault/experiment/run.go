@@ -1,0 +1,400 @@
+package experiment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/flix-lab/flix/lab/fault"
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/topology"
+)
+
+// Viewers plays as somebody. Play returns when the play has ended; what went
+// wrong is in the Play.
+type Viewers interface {
+	Play(ctx context.Context, v Viewer) Play
+}
+
+// Viewer is who plays what.
+type Viewer struct {
+	Region, ISP, Device, Title string
+	Client                     netip.Addr
+	Seconds, Speed             float64
+	Bandwidth                  topology.Rate
+}
+
+// Play is what became of one play.
+type Play struct {
+	Session string `json:"session,omitempty"`
+	Group   string `json:"group"`
+	// Phase is baseline, settle, fault or recovery.
+	Phase  string `json:"phase"`
+	Region string `json:"region"` // near which
+	Client string `json:"client"`
+	// AtMS and EndMS are since the experiment began.
+	AtMS  float64 `json:"at_ms"`
+	EndMS float64 `json:"end_ms"`
+	// DelayMS is from asking to play to the first segment.
+	DelayMS   float64 `json:"play_delay_ms"`
+	PlayedS   float64 `json:"played_s"`
+	RebufferS float64 `json:"rebuffer_s"`
+	Rebuffers int     `json:"rebuffers"`
+	// Switches of the appliance; Exchange says that bytes came from one.
+	Switches int  `json:"appliance_switches"`
+	Exchange bool `json:"exchange"`
+	// AnsweredBy is the region that answered.
+	AnsweredBy string `json:"answered_by"`
+	Error      string `json:"error,omitempty"`
+	// Speed of its clock: stalls are of wall clock, media is not.
+	Speed float64 `json:"-"`
+}
+
+// Lab is what an experiment breaks and looks at.
+type Lab interface {
+	// Plan fails as RunFault would, and changes nothing.
+	Plan(ctx context.Context, r fault.Request) error
+	// RunFault begins a fault and returns its id.
+	RunFault(ctx context.Context, r fault.Request) (fault.Fault, error)
+	// StopFault ends one; one that is over is no error.
+	StopFault(ctx context.Context, id string) error
+	// Commands counts what became of the calls of resilience commands, by
+	// command and event, over the lab.
+	Commands(ctx context.Context) (map[string]map[string]uint64, error)
+	// Sessions are those that the pipeline has seen.
+	Sessions(ctx context.Context) (map[string]bool, error)
+	Topology() topology.Topology
+}
+
+// The groups and the phases.
+const (
+	control    = "control"
+	treated    = "experiment"
+	inBaseline = "baseline"
+	inSettle   = "settle"
+	inFault    = "fault"
+	inRecovery = "recovery"
+)
+
+// Config of a run.
+type Config struct {
+	Lab     Lab
+	Viewers Viewers
+	// Progress hears of what happens; it may be nil.
+	Progress func(text string)
+	// Clock tells the time; nil is time.Now.
+	Clock func() time.Time
+}
+
+// runner is one experiment under way.
+type runner struct {
+	Config
+	e     Experiment
+	begun time.Time
+
+	mu     sync.Mutex
+	plays  []Play
+	faults []fault.Fault
+	began  time.Time // of the fault phase
+	ended  time.Time
+	abort  string
+	cancel context.CancelFunc
+}
+
+// maxPlays bounds the plays that are remembered.
+const maxPlays = 50000
+
+// Run tries an experiment. An error means that it could not be tried; what came
+// of it, good or bad, is in the Result.
+func Run(ctx context.Context, e Experiment, c Config) (Result, error) {
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Progress == nil {
+		c.Progress = func(string) {}
+	}
+	r := &runner{Config: c, e: e}
+	if err := r.place(); err != nil {
+		return Result{}, err
+	}
+	for k, s := range e.Method {
+		if err := c.Lab.Plan(ctx, r.scoped(s.request(e, s.At.D()))); err != nil {
+			return Result{}, services.Wrap(fmt.Sprintf("method[%d]", k), err)
+		}
+	}
+	return r.run(ctx)
+}
+
+// place fills in where the groups are.
+func (r *runner) place() error {
+	t := r.Lab.Topology()
+	names := t.RegionNames()
+	if r.e.Traffic.Region == "" {
+		r.e.Traffic.Region = names[0]
+	}
+	if r.e.Groups.Control == "" {
+		r.e.Groups.Control = names[len(names)-1]
+	}
+	for field, name := range map[string]string{"traffic.region": r.e.Traffic.Region, "groups.control": r.e.Groups.Control} {
+		if _, ok := t.Region(name); !ok {
+			return services.Errorf(services.NotFound, "%s: there is no region %q", field, name).WithRemedy("the lab has %v", names)
+		}
+	}
+	if isp := r.e.Traffic.ISP; isp != "" {
+		if _, _, ok := t.ISP(isp); !ok {
+			return services.Errorf(services.NotFound, "traffic.isp: there is no ISP %q", isp).WithRemedy("flix lab topology show lists them")
+		}
+	}
+	if r.e.Groups.By == "region" && r.e.Traffic.Region == r.e.Groups.Control {
+		return services.Errorf(services.Invalid, "groups.control: both groups are near %s", r.e.Traffic.Region).WithRemedy("bring the lab up with a second region, or tell the groups apart by time")
+	}
+	return nil
+}
+
+func (r *runner) run(ctx context.Context) (Result, error) {
+	ctx, r.cancel = context.WithCancel(ctx)
+	defer r.cancel()
+	r.begun = r.Clock()
+	before, err := r.Lab.Commands(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	traffic, stop := context.WithCancel(ctx)
+	defer stop()
+	var wg sync.WaitGroup
+	for _, group := range []string{control, treated} {
+		for k := range r.e.Traffic.Viewers {
+			wg.Go(func() { r.watchOn(ctx, traffic, group, k) })
+		}
+	}
+	err = r.phases(ctx)
+	stop()
+	wg.Wait()
+	r.lift()
+	if r.aborted() == "" && err != nil {
+		return Result{}, err
+	}
+	look, done := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
+	defer done()
+	after, cerr := r.Lab.Commands(look)
+	return r.judge(look, before, after), cerr
+}
+
+// lookTime bounds the look at the lab after the experiment.
+const lookTime = 30 * time.Second
+
+// phases goes through the experiment.
+func (r *runner) phases(ctx context.Context) error {
+	r.Progress(fmt.Sprintf("baseline: %d viewers in each group for %s", r.e.Traffic.Viewers, r.e.Phases.Baseline))
+	if err := sleep(ctx, r.e.Phases.Baseline.D()); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.began = r.Clock()
+	r.mu.Unlock()
+	start := r.began
+	for _, s := range sorted(r.e.Method) {
+		if err := sleep(ctx, s.At.D()-r.Clock().Sub(start)); err != nil {
+			return err
+		}
+		f, err := r.Lab.RunFault(ctx, r.scoped(s.request(r.e, s.At.D())))
+		if err != nil {
+			return services.Wrap(s.Kind+" on "+s.Target, err)
+		}
+		r.mu.Lock()
+		r.faults = append(r.faults, f)
+		r.mu.Unlock()
+		r.Progress("fault: " + f.String() + " (" + f.ID + ")")
+	}
+	if err := sleep(ctx, r.e.Phases.Fault.D()-r.Clock().Sub(start)); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.ended = r.Clock()
+	r.mu.Unlock()
+	r.lift()
+	r.Progress("recovery: the faults are lifted")
+	return sleep(ctx, r.e.Phases.Recovery.D())
+}
+
+// lift ends what the experiment has broken. It is done whatever happened.
+func (r *runner) lift() {
+	r.mu.Lock()
+	faults := r.faults
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
+	defer cancel()
+	for k, f := range faults {
+		if !f.Until.IsZero() && r.Clock().Before(f.Until) || f.Until.IsZero() && f.Effect.Lasting() {
+			if err := r.Lab.StopFault(ctx, f.ID); err != nil {
+				r.Progress(fmt.Sprintf("%s is not lifted and lapses by itself at %s: %v", f.ID, f.Until.Local().Format(time.TimeOnly), err))
+				continue
+			}
+			r.mu.Lock()
+			r.faults[k].Until = r.Clock()
+			r.mu.Unlock()
+		}
+	}
+}
+
+// watchOn has one viewer of a group play, again and again, until traffic ends.
+func (r *runner) watchOn(ctx, traffic context.Context, group string, k int) {
+	for n := 0; traffic.Err() == nil; n++ {
+		v := r.viewer(group, k, n)
+		at := r.Clock()
+		p := r.Viewers.Play(ctx, v)
+		if ctx.Err() != nil && p.Error != "" {
+			return // it was cut off: that is nobody's failure
+		}
+		p.Group, p.Region, p.Client, p.Speed = group, v.Region, v.Client.String(), v.Speed
+		r.note(p, at, r.Clock())
+		pause := r.e.Traffic.Pause.D()
+		if p.Error != "" {
+			pause = max(pause, failPause)
+		}
+		_ = sleep(traffic, pause) // the end of traffic ends the loop
+	}
+}
+
+// failPause keeps viewers that fail at once from asking in a tight loop.
+const failPause = 200 * time.Millisecond
+
+// note files a play, and ends the experiment if that was one too many.
+func (r *runner) note(p Play, at, end time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.AtMS, p.EndMS = since(r.begun, at), since(r.begun, end)
+	p.Phase = r.phase(at, end)
+	if len(r.plays) < maxPlays {
+		r.plays = append(r.plays, p)
+	}
+	if p.Group != treated || r.began.IsZero() || r.abort != "" {
+		return
+	}
+	last := pick(r.plays, treated, inFault, inSettle)
+	if n := r.e.Abort.Plays; len(last) >= n {
+		m := measure(last[len(last)-n:], 0)
+		switch {
+		case r.e.Abort.ErrorRatio > 0 && m.ErrorRatio.Value > r.e.Abort.ErrorRatio:
+			r.abort = fmt.Sprintf("%d of the last %d plays of the experiment group failed, more than %g", m.Failed, n, r.e.Abort.ErrorRatio)
+		case r.e.Abort.RebufferRatio > 0 && m.RebufferRatio > r.e.Abort.RebufferRatio:
+			r.abort = fmt.Sprintf("the last %d plays of the experiment group stalled for %.2f of their time, more than %g", n, m.RebufferRatio, r.e.Abort.RebufferRatio)
+		default:
+			return
+		}
+		r.Progress("aborted: " + r.abort)
+		r.cancel()
+	}
+}
+
+func (r *runner) aborted() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.abort
+}
+
+// phase is which one a play counts for: the fault's if it was under way in it,
+// but not if it began before the fault was noticed.
+func (r *runner) phase(at, end time.Time) string {
+	settled := r.began.Add(r.e.Phases.Settle.D())
+	switch {
+	case r.began.IsZero() || end.Before(r.began):
+		return inBaseline
+	case !r.ended.IsZero() && at.After(r.ended):
+		return inRecovery
+	case !at.Before(r.began) && at.Before(settled):
+		return inSettle
+	}
+	return inFault
+}
+
+// viewer is the n-th that the k-th place of a group plays as. The seed decides
+// everything about it.
+func (r *runner) viewer(group string, k, n int) Viewer {
+	t := r.e.Traffic
+	v := Viewer{Region: t.Region, ISP: t.ISP, Device: t.Device, Title: t.Title, Seconds: t.Seconds, Speed: t.Speed, Bandwidth: t.Bandwidth}
+	if r.e.Groups.By == "region" && group == control {
+		v.Region, v.ISP = r.e.Groups.Control, ""
+	}
+	rng := rand.New(rand.NewPCG(r.e.Seed, uint64(k)<<32|uint64(n)))
+	region, _ := r.Lab.Topology().Region(v.Region)
+	isps := region.ISPs
+	if v.ISP == "" && len(isps) > 0 {
+		v.ISP = isps[rng.IntN(len(isps))].Name
+	}
+	for _, isp := range isps {
+		if isp.Name == v.ISP {
+			v.Client = address(isp, group, rng)
+		}
+	}
+	return v
+}
+
+// address picks a client's address of an ISP. The last bit tells the groups
+// apart, so that one network list names all of a group.
+func address(isp topology.ISP, group string, rng *rand.Rand) netip.Addr {
+	for _, p := range isp.Prefixes {
+		if !p.Addr().Is4() || p.Bits() > 24 {
+			continue
+		}
+		half := halves(p)
+		px := half[0]
+		if group == treated {
+			px = half[1]
+		}
+		b := px.Addr().As4()
+		host := rng.Uint32N(1<<(32-px.Bits())-2) + 1
+		for i := range 4 {
+			b[i] |= byte(host >> (8 * (3 - i)))
+		}
+		return netip.AddrFrom4(b)
+	}
+	return netip.Addr{}
+}
+
+// halves of an IPv4 network: the control group lives in the lower, the
+// experiment group in the upper.
+func halves(p netip.Prefix) [2]netip.Prefix {
+	low := p.Masked().Addr().As4()
+	high := low
+	high[p.Bits()/8] |= 1 << (7 - p.Bits()%8)
+	return [2]netip.Prefix{netip.PrefixFrom(netip.AddrFrom4(low), p.Bits()+1), netip.PrefixFrom(netip.AddrFrom4(high), p.Bits()+1)}
+}
+
+// scoped limits a fault of calls to the experiment group's networks.
+func (r *runner) scoped(f fault.Request) fault.Request {
+	if r.e.Groups.By != "client" || f.Params["clients"] != "" {
+		return f
+	}
+	text := ""
+	region, _ := r.Lab.Topology().Region(r.e.Traffic.Region)
+	for _, isp := range region.ISPs {
+		for _, p := range isp.Prefixes {
+			if p.Addr().Is4() && p.Bits() <= 24 {
+				text += "|" + halves(p)[1].String()
+			}
+		}
+	}
+	f.Params["clients"] = text[min(1, len(text)):]
+	return f
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), context.Cause(ctx))
+	case <-t.C:
+		return nil
+	}
+}
+
+func since(a, b time.Time) float64 { return float64(b.Sub(a).Microseconds()) / 1000 }

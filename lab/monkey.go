@@ -1,0 +1,82 @@
+package lab
+
+import (
+	"context"
+	"time"
+
+	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/lab/fault"
+	"github.com/flix-lab/flix/services"
+)
+
+// MonkeyRun is the JSON of "flix chaos monkey".
+type MonkeyRun struct {
+	Seed uint64 `json:"seed"`
+	// Leashed says that nothing was killed.
+	Leashed bool         `json:"leashed"`
+	MeanS   float64      `json:"mean_s"`
+	Started time.Time    `json:"started"`
+	Kills   []MonkeyKill `json:"kills"`
+}
+
+// MonkeyKill is one kill, done or only planned.
+type MonkeyKill struct {
+	fault.Kill
+	// AfterS is since the start, in seconds.
+	AfterS float64 `json:"after_s"`
+	// Outcome is planned, killed or spared; Fault is the fault's id, Reason why
+	// it was spared.
+	Outcome string `json:"outcome"`
+	Fault   string `json:"fault,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+}
+
+// MonkeyRequest is a monkey with how long it works.
+type MonkeyRequest struct {
+	fault.Monkey
+	Last     time.Duration
+	Unleash  bool
+	TTL      time.Duration
+	Progress func(MonkeyKill)
+}
+
+// Monkey works out a schedule of kills, and with Unleash lives it. What the
+// lab refuses to lose is spared, with the reason.
+func Monkey(ctx context.Context, c *control.Client, r MonkeyRequest) (MonkeyRun, error) {
+	out := MonkeyRun{Seed: r.Seed, Leashed: !r.Unleash, MeanS: r.Mean.Seconds(), Started: time.Now().UTC(), Kills: []MonkeyKill{}}
+	w, err := c.World(ctx)
+	if err != nil {
+		return out, err
+	}
+	kills, err := r.Schedule(fault.View{Topology: w.Topology, Instances: w.Topology.Instances()}, out.Started.Local(), r.Last)
+	if err != nil {
+		return out, err
+	}
+	for _, k := range kills {
+		m := MonkeyKill{Kill: k, AfterS: k.At.Sub(out.Started).Seconds(), Outcome: "planned"}
+		if r.Unleash {
+			if err := pause(ctx, time.Until(k.At)); err != nil {
+				return out, nil // it was called off
+			}
+			m.kill(ctx, c, r.TTL)
+		}
+		out.Kills = append(out.Kills, m)
+		if r.Progress != nil {
+			r.Progress(m)
+		}
+	}
+	return out, nil
+}
+
+// kill tries one kill.
+func (m *MonkeyKill) kill(ctx context.Context, c *control.Client, ttl time.Duration) {
+	st, err := c.RunFault(ctx, control.FaultRequest{Request: fault.Request{Kind: "kill", Target: "instance:" + m.Instance, TTL: ttl, By: "monkey"}})
+	if err != nil {
+		m.Outcome, m.Reason = "spared", err.Error()
+		if services.KindOf(err) == services.Conflict {
+			m.Reason = "the lab refuses: " + m.Reason
+		}
+		return
+	}
+	m.Outcome, m.Fault = "killed", st.ID
+}

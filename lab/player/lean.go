@@ -1,0 +1,221 @@
+package player
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/flix-lab/flix/services/media"
+)
+
+// lean is an http.RoundTripper for a client that asks one thing at a time and
+// shall cost little: one kept connection of HTTP/1.1, no goroutine, and buffers
+// that are borrowed only while a request is under way. Requests of several
+// goroutines wait for one another.
+type lean struct {
+	bufs *buffers
+	dial func(context.Context) (net.Conn, error)
+	// turn is held from a request to the end of its answer's body.
+	turn sync.Mutex
+	conn net.Conn // nil when there is none; guarded by turn
+}
+
+func newLean(bufs *buffers, dial func(context.Context) (net.Conn, error)) *lean {
+	return &lean{bufs: bufs, dial: dial}
+}
+
+// buffers are what all plays of a player borrow: readers of an answer's head,
+// writers of requests, and rooms for bodies that nobody wants.
+type buffers struct{ readers, writers, rooms sync.Pool }
+
+func newBuffers() *buffers {
+	b := &buffers{}
+	b.readers.New = func() any { return bufio.NewReaderSize(nil, 4<<10) }
+	b.writers.New = func() any { return bufio.NewWriterSize(nil, 2<<10) }
+	b.rooms.New = func() any { return new([32 << 10]byte) }
+	return b
+}
+
+// RoundTrip implements http.RoundTripper. A kept connection that the other side
+// had closed is replaced once, as long as no part of an answer came.
+func (l *lean) RoundTrip(req *http.Request) (*http.Response, error) {
+	l.turn.Lock()
+	kept := l.conn != nil
+	resp, err := l.try(req)
+	if err != nil && kept && req.Context().Err() == nil && rewind(req) {
+		resp, err = l.try(req)
+	}
+	if err != nil {
+		l.turn.Unlock()
+		return nil, err
+	}
+	return resp, nil // its body gives the turn back
+}
+
+// rewind makes a request's body anew.
+func rewind(req *http.Request) bool {
+	if req.Body == nil || req.Body == http.NoBody {
+		return true
+	}
+	if req.GetBody == nil {
+		return false
+	}
+	b, err := req.GetBody()
+	if err != nil {
+		return false
+	}
+	req.Body = b
+	return true
+}
+
+func (l *lean) try(req *http.Request) (*http.Response, error) {
+	ctx := req.Context()
+	if l.conn == nil {
+		conn, err := l.dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		l.conn = conn
+	}
+	conn := l.conn
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	fail := func(err error) (*http.Response, error) {
+		stop()
+		l.hangUp()
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, err
+	}
+	w := l.bufs.writers.Get().(*bufio.Writer)
+	w.Reset(conn)
+	err := req.Write(w)
+	if err == nil {
+		err = w.Flush()
+	}
+	w.Reset(nil)
+	l.bufs.writers.Put(w)
+	if err != nil {
+		return fail(err)
+	}
+	r := l.bufs.readers.Get().(*bufio.Reader)
+	r.Reset(conn)
+	resp, err := http.ReadResponse(r, req)
+	for err == nil && resp.StatusCode < http.StatusOK { // interim
+		resp, err = http.ReadResponse(r, req)
+	}
+	if err != nil {
+		r.Reset(nil)
+		l.bufs.readers.Put(r)
+		return fail(err)
+	}
+	resp.Body = &leanBody{ReadCloser: resp.Body, l: l, r: r, ctx: ctx, stop: stop, last: resp.Close}
+	return resp, nil
+}
+
+// hangUp drops the connection. The caller has the turn.
+func (l *lean) hangUp() {
+	if l.conn != nil {
+		_ = l.conn.Close() // nobody waits for anything on it
+		l.conn = nil
+	}
+}
+
+// CloseIdleConnections closes the connection unless a request is under way.
+func (l *lean) CloseIdleConnections() {
+	if l.turn.TryLock() {
+		l.hangUp()
+		l.turn.Unlock()
+	}
+}
+
+// leanBody gives everything back at its end.
+type leanBody struct {
+	io.ReadCloser
+	l    *lean
+	r    *bufio.Reader
+	ctx  context.Context
+	stop func() bool
+	last bool // the connection ends with it
+	done bool
+}
+
+func (b *leanBody) Read(p []byte) (int, error) {
+	if b.done {
+		return 0, io.EOF
+	}
+	n, err := b.ReadCloser.Read(p)
+	switch {
+	case err == io.EOF:
+		b.release(b.last)
+	case err != nil:
+		b.release(true)
+		if b.ctx.Err() != nil {
+			err = context.Cause(b.ctx)
+		}
+	}
+	return n, err
+}
+
+func (b *leanBody) Close() error {
+	if !b.done {
+		// A body of no bytes is at its end without having been read.
+		n, err := b.ReadCloser.Read(make([]byte, 1))
+		b.release(b.last || n > 0 || err != io.EOF)
+	}
+	return nil
+}
+
+func (b *leanBody) release(hangUp bool) {
+	b.done = true
+	// If the request was cancelled in the meantime, its deadline is set.
+	if !b.stop() || hangUp {
+		b.l.hangUp()
+	}
+	b.r.Reset(nil)
+	b.l.bufs.readers.Put(b.r)
+	b.l.turn.Unlock()
+}
+
+// drop reads and forgets exactly n bytes and the end after them.
+func (b *buffers) drop(r io.Reader, n int64) error {
+	buf := b.rooms.Get().(*[32 << 10]byte)
+	defer b.rooms.Put(buf)
+	for {
+		k, err := r.Read(buf[:])
+		n -= int64(k)
+		switch {
+		case err == io.EOF && n == 0:
+			return nil
+		case err == io.EOF:
+			return io.ErrUnexpectedEOF
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// maxIndexes bounds the indexes that a player keeps.
+const maxIndexes = 256
+
+// index parses a title's index, or returns the one that was parsed before.
+func (p *Player) index(sum, b []byte) (media.Index, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if x, ok := p.indexes[string(sum)]; ok {
+		return x, nil
+	}
+	x, err := media.ParseIndex(b)
+	if err != nil {
+		return media.Index{}, err
+	}
+	if len(p.indexes) >= maxIndexes {
+		clear(p.indexes)
+	}
+	p.indexes[string(sum)] = x
+	return x, nil
+}

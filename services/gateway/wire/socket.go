@@ -1,0 +1,168 @@
+package wire
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// socket reads and writes a TCP connection that carries its bytes as they are.
+// It does less than net.TCPConn for the same: a descriptor that never blocks
+// is used without telling the scheduler, which only needs to know of calls that
+// may take long, and ask saves the read that finds nothing yet.
+//
+// Deadlines are those of the connection. One goroutine may read while another
+// writes; neither may be two.
+type socket struct {
+	raw rawConn
+
+	in     []byte
+	got    int
+	inErr  error
+	asking []byte // goes out before anything is read
+	used   bool   // something had come in before
+	unsent error
+
+	out     [3][]byte
+	sent    int
+	outErr  error
+	receive func(fd uintptr) bool // made once, as deliver
+	deliver func(fd uintptr) bool
+}
+
+// newSocket returns the socket of a connection; nil where there is no such
+// thing.
+func newSocket(tcp *net.TCPConn) *socket {
+	if tcp == nil || !hasSockets {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil { // it is closed
+		return nil
+	}
+	s := &socket{raw: raw}
+	s.receive, s.deliver = s.take, s.give
+	return s
+}
+
+// Read implements io.Reader.
+func (s *socket) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	s.in = p
+	return s.read()
+}
+
+func (s *socket) read() (int, error) {
+	s.got, s.inErr = 0, nil
+	err := s.raw.Read(s.receive)
+	s.in = nil
+	if s.inErr != nil {
+		err = s.inErr
+	}
+	return s.got, err
+}
+
+var (
+	// errUsed says that something came in on a connection before anything was
+	// asked on it: the next answer would not be the one to the next request.
+	errUsed = errors.New("the server spoke unasked, or ended the connection")
+	// errUnsent marks an error from before all of a request was sent.
+	errUnsent = errors.New("the request could not be sent")
+)
+
+// ask sends out and reads what comes then into in, which may be the same
+// memory. Nothing is sent, and the error is errUsed, when something had come in
+// before.
+//
+// The runtime tells of input once, when it comes (its poller is edge triggered).
+// Whoever reads must therefore look first and wait then. Here what is waited for
+// cannot come before out is sent, and the waiting is prepared before that: the
+// first look can be spared.
+func (s *socket) ask(out, in []byte) (int, error) {
+	s.asking, s.in, s.used, s.unsent = out, in, false, nil
+	n, err := s.read()
+	s.asking = nil
+	switch {
+	case s.used:
+		return 0, errUsed
+	case s.unsent != nil:
+		return 0, errors.Join(errUnsent, s.unsent)
+	}
+	return n, err
+}
+
+// take is what the runtime calls when there may be something to read; false
+// makes it wait.
+func (s *socket) take(fd uintptr) bool {
+	if out := s.asking; out != nil {
+		s.asking = nil
+		if s.used = !nothingToRead(fd); s.used {
+			return true
+		}
+		_, s.unsent = s.Write(out)
+		return s.unsent != nil
+	}
+	n, errno := receiveNow(fd, s.in)
+	switch {
+	case errno == syscall.EAGAIN:
+		return false
+	case errno != 0:
+		s.inErr = os.NewSyscallError("read", errno)
+	case n == 0:
+		s.inErr = io.EOF
+	default:
+		s.got = n
+	}
+	return true
+}
+
+// Write implements io.Writer.
+func (s *socket) Write(p []byte) (int, error) {
+	s.out[0] = p
+	err := s.write()
+	return s.sent, err
+}
+
+// Writev sends several pieces in one call. It forgets them.
+func (s *socket) Writev(a, b, c []byte) error {
+	s.out = [3][]byte{a, b, c}
+	return s.write()
+}
+
+func (s *socket) write() error {
+	s.sent, s.outErr = 0, nil
+	err := s.raw.Write(s.deliver)
+	clear(s.out[:])
+	if s.outErr != nil {
+		return s.outErr
+	}
+	return err
+}
+
+// give is take for writing.
+func (s *socket) give(fd uintptr) bool {
+	for {
+		n, errno := sendNow(fd, &s.out)
+		if errno == syscall.EAGAIN {
+			return false
+		}
+		if errno != 0 {
+			s.outErr = os.NewSyscallError("write", errno)
+			return true
+		}
+		s.sent += n
+		left := false
+		for i, p := range s.out {
+			m := min(n, len(p))
+			s.out[i], n = p[m:], n-m
+			left = left || m < len(p)
+		}
+		if !left {
+			return true
+		}
+	}
+}

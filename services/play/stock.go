@@ -1,0 +1,246 @@
+package play
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/edge"
+	"github.com/flix-lab/flix/services/media"
+	"github.com/flix-lab/flix/services/playback/playbackpb"
+	"github.com/flix-lab/flix/services/resilience"
+	"github.com/flix-lab/flix/services/steering/steeringpb"
+	"github.com/flix-lab/flix/services/token"
+)
+
+// Files below PathStock and a token.
+const (
+	fileDASH     = "manifest.mpd"
+	fileHLS      = "master.m3u8"
+	fileSteering = "steering.json"
+)
+
+// Media types of the manifests (ISO/IEC 23009-1, annex C; RFC 8216, 10).
+const (
+	typeDASH = "application/dash+xml"
+	typeHLS  = "application/vnd.apple.mpegurl"
+)
+
+// How a manifest names the appliances.
+const (
+	hostsName    = "name"    // oca-1-SITE.localhost, which browsers know to be here
+	hostsAddress = "address" // 127.0.0.1, for everybody else
+)
+
+// SteeringManifest is what a content steering server answers (ETSI TS 103 998,
+// 6; draft-pantos-hls-rfc8216bis, 7.1). It has no RELOAD-URI, which is optional:
+// the next request goes where this one went, and only the player knows where
+// that is, for the API lies behind a balancer and perhaps a proxy. (A relative
+// one would do by both standards, but Shaka Player does not resolve it.)
+type SteeringManifest struct {
+	Version int `json:"VERSION"`
+	// TTL in seconds.
+	TTL      int      `json:"TTL"`
+	Priority []string `json:"PATHWAY-PRIORITY"`
+}
+
+// stock is what the play API keeps for stock players.
+type stock struct {
+	indexes *indexes
+	served  *prometheus.CounterVec
+}
+
+func newStock(d Deps, read *resilience.Command[media.Index]) *stock {
+	k := &stock{
+		indexes: newIndexes(d, read),
+		served:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "play_stock_answers_total", Help: "Manifests and steering orders for stock players, by file and whether the order moved the player."}, []string{"file", "moved"}),
+	}
+	d.Tel.Metrics.MustRegister(k.served)
+	return k
+}
+
+func stockOperation(file, id, summary, produces string, params ...edge.Param) edge.Operation {
+	one, most := 1, 4096
+	o := edge.Operation{Pattern: "GET " + PathStock + "{token}/" + file, ID: id, Summary: summary, Fails: []services.Kind{services.Denied, services.NotFound}, Params: append([]edge.Param{
+		{Name: "token", In: "path", Required: true, Doc: "of the answer that started the play", Schema: edge.Schema{Type: "string", MinLength: &one, MaxLength: &most}},
+	}, params...)}
+	if produces == "application/json" {
+		o.Reply = SteeringManifest{}
+	} else {
+		o.Produces = produces
+	}
+	return o
+}
+
+func hostsParam() edge.Param {
+	return edge.Param{Name: "hosts", In: "query", Doc: "how appliances are named; by name for browsers, which resolve names under localhost by themselves, else by address", Schema: edge.Schema{Type: "string", Enum: []string{hostsName, hostsAddress}}}
+}
+
+// pathway is an appliance's name in manifests.
+func pathway(appliance string) string { return strings.ReplaceAll(appliance, "/", ".") }
+
+// stockPaths signs the paths of one play's manifests.
+func (s *Server) stockPaths(p play, trace string, height int) Stock {
+	c := token.Claims{Title: p.title, Client: p.ClientIP, Session: p.session, Trace: trace, Country: p.Country, MaxHeight: height}
+	base := PathStock + s.d.Key.Sign(token.Stock, c, time.Now(), s.d.Timing.URLExpiry.D()) + "/"
+	return Stock{DASH: base + fileDASH, HLS: base + fileHLS, Steering: base + fileSteering}
+}
+
+// follower is the play that a stock player's token stands for.
+func (s *Server) follower(r *http.Request) (play, token.Claims, error) {
+	c, err := s.d.Key.Verify(token.Stock, r.PathValue("token"), time.Now())
+	if err != nil {
+		return play{}, c, services.Wrap("stock", err)
+	}
+	// The appliances' URLs are for the client that the token was made for, not
+	// for whoever asks: who holds the token may play anyway.
+	caller := edge.Caller{ClientIP: c.Client, Country: c.Country, ISP: edge.CallerOf(r).ISP}
+	return play{Caller: caller, session: c.Session, title: c.Title}, c, nil
+}
+
+// steered is what a manifest is made of.
+type steered struct {
+	index    media.Index
+	steering media.Steering
+}
+
+// steeredTitle gathers the index, as far as the plan goes, and the appliances
+// that a stock player can reach, best first.
+func (s *Server) steeredTitle(r *http.Request) (out steered, err error) {
+	ctx := r.Context()
+	p, claims, err := s.follower(r)
+	if err != nil {
+		return out, err
+	}
+	profiles, err := s.getProfiles(ctx, p)
+	if err != nil {
+		return out, err
+	}
+	rank, _, err := s.getRank(ctx, p)
+	if err != nil {
+		return out, err
+	}
+	reachable := slices.DeleteFunc(slices.Clone(rank.GetCandidates()), func(c *steeringpb.Candidate) bool { return c.GetPlainUrl() == "" })
+	if len(reachable) == 0 {
+		return out, services.Errorf(services.NotFound, "no appliance that holds %s serves without TLS", p.title).WithReason(services.ReasonNoReplica).WithRemedy("flix lab up brings the appliances up to date")
+	}
+	pr := profiles.Value
+	index, err := s.stock.indexes.get(ctx, p.title, pr, rank.GetCandidates())
+	if err != nil {
+		return out, err
+	}
+	allowed := map[string]bool{}
+	for _, st := range streams(pr.GetProfiles(), claims.MaxHeight) {
+		allowed[st.Path] = true
+	}
+	out.index = index.Only(func(t media.Track) bool { return allowed[t.Path] })
+	out.steering.Server = fileSteering
+	byName := namesHosts(r)
+	for _, a := range s.appliances(play{Caller: p.Caller, session: p.session, title: p.title}, pr.GetVersion(), claims.Trace, reachable) {
+		base := a.PlainURL
+		if !byName {
+			base = byAddress(base)
+		}
+		out.steering.Pathways = append(out.steering.Pathways, media.Pathway{ID: a.Pathway, URL: base})
+	}
+	return out, nil
+}
+
+// namesHosts says whether a client gets names: a browser resolves those under
+// localhost by itself, and says that it is one (Fetch Metadata); other clients
+// ask a resolver that need not know them.
+func namesHosts(r *http.Request) bool {
+	switch r.URL.Query().Get("hosts") {
+	case hostsName:
+		return true
+	case hostsAddress:
+		return false
+	}
+	return r.Header.Get("Sec-Fetch-Mode") != ""
+}
+
+// byAddress replaces a name under localhost by what it means.
+func byAddress(base string) string {
+	u, err := url.Parse(base)
+	if err != nil || !strings.HasSuffix(u.Hostname(), ".localhost") {
+		return base
+	}
+	u.Host = "127.0.0.1:" + u.Port()
+	return u.String()
+}
+
+func (s *Server) dash(r *http.Request) (any, error) {
+	t, err := s.steeredTitle(r)
+	if err != nil {
+		return nil, err
+	}
+	s.stock.served.WithLabelValues(fileDASH, "").Inc()
+	return edge.Content{Type: typeDASH, Body: t.index.SteeredDASH(t.steering), Any: true}, nil
+}
+
+func (s *Server) hls(r *http.Request) (any, error) {
+	t, err := s.steeredTitle(r)
+	if err != nil {
+		return nil, err
+	}
+	s.stock.served.WithLabelValues(fileHLS, "").Inc()
+	return edge.Content{Type: typeHLS, Body: t.index.SteeredHLS(t.steering), Any: true}, nil
+}
+
+// steer answers with the order of the appliances now. What the player says it
+// uses stays first among its equals: to move between appliances that are
+// equally near gains nothing.
+func (s *Server) steer(r *http.Request) (any, error) {
+	p, _, err := s.follower(r)
+	if err != nil {
+		return nil, err
+	}
+	rank, _, err := s.getRank(r.Context(), p)
+	if err != nil {
+		return nil, err
+	}
+	now := current(r.URL.Query())
+	order := prefer(rank.GetCandidates(), now)
+	s.stock.served.WithLabelValues(fileSteering, strconv.FormatBool(now != "" && len(order) > 0 && order[0] != now)).Inc()
+	return SteeringManifest{Version: 1, TTL: max(1, int(s.d.Timing.SteeringTTL.D()/time.Second)), Priority: order}, nil
+}
+
+// current is the pathway that a player says it uses; the latest of several. DASH
+// has it in quotes.
+func current(q url.Values) string {
+	for _, name := range []string{"_DASH_pathway", "_HLS_pathway"} {
+		first, _, _ := strings.Cut(strings.Trim(q.Get(name), `"`), ",")
+		if first != "" && len(first) <= maxID {
+			return first
+		}
+	}
+	return ""
+}
+
+// prefer lists pathways best first, with the one in use before those that are
+// as near.
+func prefer(candidates []*steeringpb.Candidate, now string) []string {
+	out := []string{}
+	for _, c := range candidates[:min(len(candidates), maxAppliances)] {
+		if c.GetPlainUrl() != "" {
+			out = append(out, pathway(c.GetAppliance()))
+		}
+	}
+	at := slices.IndexFunc(candidates, func(c *steeringpb.Candidate) bool { return pathway(c.GetAppliance()) == now })
+	i := slices.Index(out, now)
+	if at >= 0 && i > 0 && candidates[at].GetRank() == candidates[0].GetRank() {
+		out = slices.Insert(slices.Delete(out, i, i+1), 0, now)
+	}
+	return out
+}
+
+// versionOf is the version of a title that its profiles are of.
+func versionOf(pr *playbackpb.ProfilesReply) string {
+	return strconv.FormatUint(pr.GetVersion(), 10)
+}
