@@ -42,6 +42,15 @@ type Planner struct {
 	before, behind table
 	planned        int // the segment they are of; -1 for none
 
+	// capped is the segment whose download was given up, -1 for none, and cap the
+	// rung that it was given up for: what has been decided in the middle of a
+	// download is not decided anew right after, or a network that is hard to tell
+	// would have one segment begun over and over.
+	capped, cap int
+	// vain: the last replacement was given up, so that none is tried until
+	// another segment has come.
+	vain bool
+
 	latencyMS float64
 	idleMS    float64 // waited since the last sample
 	sampled   float64 // bits and ms of the download that were seen as samples
@@ -50,7 +59,7 @@ type Planner struct {
 
 // NewPlanner makes the default algorithm for a buffer of at most bufferMS.
 func NewPlanner(l Ladder, bufferMS float64) *Planner {
-	p := &Planner{ladder: l, belief: newBelief(), planned: -1}
+	p := &Planner{ladder: l, belief: newBelief(), planned: -1, capped: -1}
 	p.plan = plan{segmentMS: l.SegmentMS, utilities: utilities(l.Kbps, 0), mostMS: max(bufferMS-l.SegmentMS, l.SegmentMS/10)}
 	p.plan.grid()
 	p.usual = make([]float64, len(l.Kbps))
@@ -149,12 +158,15 @@ func (p *Planner) Next(v View) Choice {
 	}
 	w := p.now()
 	rung, _ := p.best(v, &w)
+	if p.capped == v.Next {
+		rung = min(rung, p.cap)
+	}
 	return Choice{Rung: rung}
 }
 
 // Replace implements Algorithm.
 func (p *Planner) Replace(v View, full bool) (Replacement, bool) {
-	if !p.belief.known || v.Next >= len(p.ladder.Bits) {
+	if !p.belief.known || v.Next >= len(p.ladder.Bits) || p.vain {
 		return Replacement{}, false
 	}
 	p.prepare(v)
@@ -183,7 +195,7 @@ func (p *Planner) Replace(v View, full bool) (Replacement, bool) {
 				if share == 0 {
 					continue
 				}
-				took := p.latencyMS + sizes[q]/p.plan.kbps[s]
+				took := p.latencyMS + p.plan.took(s, sizes[q])
 				if took < startsMS {
 					x += share * gain
 				}
@@ -203,8 +215,8 @@ func (p *Planner) Progressed(v View, d Progress) (int, bool) {
 	took := d.ElapsedMS - d.FirstByteMS
 	if took-p.sampledMS >= sampleMS && d.Received > p.sampled {
 		p.sample(d)
-		if p.planned == v.Next && !p.plan.covers(p.belief.level) {
-			p.prepare(v) // another network than the plan is for
+		if h := &p.belief.holes; p.planned == v.Next && (!p.plan.covers(p.belief.level) || h.in && h.sinceMS > p.plan.lastMS) {
+			p.prepare(v) // another network than the plan is for, or a longer hole
 		}
 	}
 	if d.Replaces && v.BufferMS < float64(v.Next-d.Segment)*p.ladder.SegmentMS {
@@ -258,14 +270,14 @@ func (p *Planner) hopeless(v View, d Progress, w *[states]float64) bool {
 	gain := p.plan.utilities[d.Rung] - p.plan.utilities[had]
 	on, off := 0.0, 0.0
 	for s, share := range w {
-		took := (d.Bits - d.Received) / p.plan.kbps[s]
+		took := p.plan.took(s, d.Bits-d.Received)
 		if took < starts {
 			on += share * gain
 		}
 		on += share * p.plan.at(&p.before[s], max(v.BufferMS-min(took, starts), 0))
 		off += share * p.plan.at(&p.before[s], v.BufferMS)
 	}
-	return off > on
+	return off > on+abandonGain
 }
 
 // rest is the worth of a download's rest, which needs no other first byte.
@@ -298,10 +310,18 @@ func (p *Planner) Done(_ View, t Transfer) {
 	}
 	p.latencyMS += (t.FirstByteMS - p.latencyMS) / 4
 	p.planned = -1
+	switch {
+	case t.Replaces:
+		p.vain = t.Abandoned
+	case t.Abandoned:
+		p.capped, p.cap = t.Segment, t.AbandonedTo
+	default:
+		p.capped, p.vain = -1, false
+	}
 }
 
 // Waited implements Algorithm.
 func (p *Planner) Waited(ms float64) { p.idleMS += ms }
 
 // Seek implements Algorithm.
-func (p *Planner) Seek(int) { p.planned = -1 }
+func (p *Planner) Seek(int) { p.planned, p.capped = -1, -1 }

@@ -29,6 +29,8 @@ type plan struct {
 	logs      [states]float64 // of kbps
 	move      [states][states]float64
 	fall      float64 // probability of a hole within a segment
+	lastMS    float64 // of a hole
+	relaxMS   float64 // memory of the level
 }
 
 // grid places the buffer's levels, closer together where it is thin.
@@ -63,6 +65,7 @@ func (p *plan) network(mean, spread, relaxMS float64, h holes) {
 	}
 	p.logs[hole] = mean - h.depth
 	p.kbps[hole] = math.Exp(p.logs[hole])
+	p.lastMS, p.relaxMS = h.lastMS, relaxMS
 	rho := math.Exp(-p.segmentMS / relaxMS)
 	p.move = [states][states]float64{}
 	rouwenhorst(&p.move, (1+rho)/2)
@@ -105,10 +108,31 @@ func rouwenhorst(into *[states][states]float64, stay float64) {
 	*into = now
 }
 
+// atOnce is the share of the level's memory that a transfer may take without
+// the level moving meanwhile.
+const atOnce = 0.05
+
+// took is how long a transfer is expected to take that begins in a state. It may
+// outlast the state: a hole ends, after its mean length, in the usual level, and
+// a level goes back to the mean as fast as it forgets.
+func (p *plan) took(state int, bits float64) float64 {
+	ms := bits / p.kbps[state]
+	if state == hole {
+		inside := -p.lastMS * math.Expm1(-ms/p.lastMS)
+		return inside + (bits-p.kbps[hole]*inside)/p.kbps[ordinary/2]
+	}
+	x := ms / p.relaxMS
+	if x < atOnce {
+		return ms
+	}
+	mean := p.logs[ordinary/2]
+	return bits / math.Exp(mean-(p.logs[state]-mean)*math.Expm1(-x)/x)
+}
+
 // after is the value of fetching bits of some utility from a buffer level in a
 // state, and of going on with what follows.
 func (p *plan) after(follow *table, state int, levelMS, bits, utility float64) float64 {
-	left := levelMS - p.latencyMS - bits/p.kbps[state]
+	left := levelMS - p.latencyMS - p.took(state, bits)
 	if left < 0 {
 		utility += p.penalty * left
 		left = 0
@@ -127,7 +151,7 @@ func (p *plan) back(bits []float64, follow, into *table) {
 	}
 	for q, size := range bits {
 		for s := range expect {
-			p.fetch(&follow[s], &expect[s], p.latencyMS+size/p.kbps[s], p.utilities[q])
+			p.fetch(&follow[s], &expect[s], p.latencyMS+p.took(s, size), p.utilities[q])
 		}
 		for s := range into {
 			var sum [levels]float64
