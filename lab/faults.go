@@ -25,13 +25,12 @@ type hostKiller interface {
 
 // Faults implements control.Engine.
 func (l *Lab) Faults(context.Context) (control.Faults, error) {
-	i, err := l.need()
-	if err != nil {
+	if _, err := l.need(); err != nil {
 		return control.Faults{}, err
 	}
 	l.faulting.Lock() // what a daemon that was started anew lifts is over
 	defer l.faulting.Unlock()
-	i = l.current()
+	i := l.current()
 	out := control.Faults{Active: []control.ActiveFault{}, Kinds: fault.Kinds()}
 	for _, f := range i.Faults {
 		a := control.ActiveFault{Fault: f}

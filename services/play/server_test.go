@@ -48,10 +48,9 @@ type world struct {
 	release   *licensepb.ReleaseRequest
 	suspect   *cachecontrolpb.SuspectRequest
 	cache     map[string][]byte
-	// index is the title's, sum its SHA-256, and fill where it is read.
-	index []byte
-	sum   []byte
-	fill  string
+	// sum is the SHA-256 of the title's index, and fill where it is read.
+	sum  []byte
+	fill string
 }
 
 func (w *world) breaks(method string, err error) {
