@@ -375,7 +375,37 @@ func (l *Lab) undo(ctx context.Context, f fault.Fault) (string, error) {
 	if len(start) == 0 {
 		return what, nil
 	}
-	return what, l.rt.Start(ctx, start)
+	return what, l.startLost(ctx, start, e.Lost)
+}
+
+// startLost starts instances again. Real stores come back seconds after the
+// edge of a region that was lost: until they answer, DNS sends nobody there.
+func (l *Lab) startLost(ctx context.Context, start []runtime.Spec, lost []string) (err error) {
+	var stores []runtime.Spec
+	for _, s := range start {
+		if s.Sidecar && slices.Contains(lost, s.Region) {
+			stores = append(stores, s)
+		}
+	}
+	if len(stores) == 0 {
+		return l.rt.Start(ctx, start)
+	}
+	p := planet{l: l}
+	for _, region := range lost {
+		if _, evacuated := p.Evacuated()[region]; evacuated {
+			continue
+		}
+		if err := p.SetWeight(ctx, region, 0); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, p.SetWeight(context.WithoutCancel(ctx), region, 1)) }()
+	}
+	if err := l.rt.Start(ctx, start); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, storesTime)
+	defer cancel()
+	return l.storesAnswer(ctx, stores, func(runtime.Spec, time.Duration) {})
 }
 
 // hostsAlive says whether the hosts of some instances run.

@@ -148,26 +148,10 @@ func (l *Lab) awaitStores(ctx context.Context, st *steps, specs []runtime.Spec, 
 	return st.do(ctx, "stores", func(ctx context.Context) (string, error) {
 		ctx, cancel := context.WithTimeout(ctx, storesTime)
 		defer cancel()
-		began := time.Now()
-		waiting := stores
-		for wait := 50 * time.Millisecond; len(waiting) > 0; wait = min(2*wait, 500*time.Millisecond) {
-			var still []runtime.Spec
-			for _, s := range waiting {
-				up, err := l.inRegistry(ctx, s)
-				if err == nil && up {
-					st.tell("up.note", s.ID, fmt.Sprintf("%s answers after %.1f s", s.ID, time.Since(began).Seconds()))
-					continue
-				}
-				still = append(still, s)
-			}
-			if waiting = still; len(waiting) == 0 {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return "", errors.Join(services.Errorf(services.Unavailable, "%s does not answer", waiting[0].ID).WithRemedy("look at its log: flix lab logs %s", waiting[0].ID), ctx.Err())
-			case <-time.After(wait):
-			}
+		if err := l.storesAnswer(ctx, stores, func(s runtime.Spec, after time.Duration) {
+			st.tell("up.note", s.ID, fmt.Sprintf("%s answers after %.1f s", s.ID, after.Seconds()))
+		}); err != nil {
+			return "", err
 		}
 		if err := l.migrate(ctx, stores, have); err != nil {
 			return "", err
@@ -177,6 +161,30 @@ func (l *Lab) awaitStores(ctx context.Context, st *steps, specs []runtime.Spec, 
 		}
 		return fmt.Sprintf("%d stores answer and have their schemas", len(stores)), nil
 	})
+}
+
+// storesAnswer waits until every one of the stores is in its region's registry,
+// and tells of each.
+func (l *Lab) storesAnswer(ctx context.Context, stores []runtime.Spec, told func(runtime.Spec, time.Duration)) error {
+	began := time.Now()
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
+		var still []runtime.Spec
+		for _, s := range stores {
+			if up, err := l.inRegistry(ctx, s); err != nil || !up {
+				still = append(still, s)
+				continue
+			}
+			told(s, time.Since(began))
+		}
+		if stores = still; len(stores) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(services.Errorf(services.Unavailable, "%s does not answer", stores[0].ID).WithRemedy("look at its log: flix lab logs %s", stores[0].ID), ctx.Err())
+		case <-time.After(wait):
+		}
+	}
 }
 
 // schemaSeed is the journal's name for the stores' schemas, schemaData the

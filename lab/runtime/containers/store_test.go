@@ -32,6 +32,9 @@ func TestCassandraNodes(t *testing.T) {
 				t.Errorf("%s: %s is %q, want %s", s.ID, name, d.Env[name], s.Address)
 			}
 		}
+		if strings.Contains(d.Env["JVM_EXTRA_OPTS"], "flush_local_schema_changes") {
+			t.Errorf("%s would lose its schema when it is killed: %s", s.ID, d.Env["JVM_EXTRA_OPTS"])
+		}
 		for _, opt := range []string{"-Dcassandra.ring_delay_ms=1000", "-Dcassandra.gossip_quarantine_delay_ms=30000", "-Dcassandra.auto_bootstrap=false"} {
 			if !strings.Contains(d.Env["JVM_EXTRA_OPTS"], opt) {
 				t.Errorf("%s lacks %s: %s", s.ID, opt, d.Env["JVM_EXTRA_OPTS"])

@@ -4,6 +4,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/flix-lab/flix/services"
 )
 
 // freezeSocket makes the kernel drop every packet that comes for a socket, by
@@ -24,8 +26,12 @@ func freezeSocket(c syscall.RawConn, on bool) error {
 		drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
 		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop})
 	})
-	if cerr != nil {
+	switch {
+	case cerr != nil:
 		return nil // it is closed: nothing comes for it
+	case err == unix.EPERM:
+		return services.Errorf(services.Denied, "the kernel does not let this process freeze its sockets").
+			WithRemedy("stop the instance instead: flix chaos run stop")
 	}
 	return err
 }
