@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/flix-lab/flix/lab/fault"
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/steering"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -405,7 +407,41 @@ func (l *Lab) startLost(ctx context.Context, start []runtime.Spec, lost []string
 	}
 	ctx, cancel := context.WithTimeout(ctx, storesTime)
 	defer cancel()
-	return l.storesAnswer(ctx, stores, func(runtime.Spec, time.Duration) {})
+	if err := l.storesAnswer(ctx, stores, func(runtime.Spec, time.Duration) {}); err != nil {
+		return err
+	}
+	for _, region := range lost {
+		if err := l.steers(ctx, region); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// steers waits until a region's steering knows appliances for a client there:
+// one that has just started is told of them anew.
+func (l *Lab) steers(ctx context.Context, region string) error {
+	title, err := canaryTitle()
+	if err != nil {
+		return err
+	}
+	r, ok := l.current().Topology.Region(region)
+	if !ok || len(r.ISPs) == 0 || len(r.ISPs[0].Prefixes) == 0 {
+		return nil // nobody is there to be sent anywhere
+	}
+	path := "/steering/explain?" + url.Values{"ip": {r.ISPs[0].Prefixes[0].Addr().Next().String()}, "title": {title}}.Encode()
+	for {
+		var out steering.Explained
+		err := l.askSteering(ctx, region, path, &out)
+		if err == nil && len(out.Candidates) > 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(services.Errorf(services.Unavailable, "the steering of %s knows no appliance for its clients", region).WithRemedy("look at its log: flix lab logs %s", region), err, ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // hostsAlive says whether the hosts of some instances run.
