@@ -65,10 +65,13 @@ func newStock(d Deps, read *resilience.Command[media.Index]) *stock {
 	return k
 }
 
+// tokenForm is that of package token.
+const tokenForm = `^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$`
+
 func stockOperation(file, id, summary, produces string, params ...edge.Param) edge.Operation {
 	one, most := 1, 4096
 	o := edge.Operation{Pattern: "GET " + PathStock + "{token}/" + file, ID: id, Summary: summary, Fails: []services.Kind{services.Denied, services.NotFound}, Params: append([]edge.Param{
-		{Name: "token", In: "path", Required: true, Doc: "of the answer that started the play", Schema: edge.Schema{Type: "string", MinLength: &one, MaxLength: &most}},
+		{Name: "token", In: "path", Required: true, Doc: "of the answer that started the play", Schema: edge.Schema{Type: "string", MinLength: &one, MaxLength: &most, Pattern: tokenForm}},
 	}, params...)}
 	if produces == "application/json" {
 		o.Reply = SteeringManifest{}

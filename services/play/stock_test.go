@@ -135,12 +135,15 @@ func TestStockRefusals(t *testing.T) {
 	tok := strings.TrimSuffix(strings.TrimPrefix(stock.DASH, PathStock), "/"+fileDASH)
 	member := r.key.Sign(token.Member, token.Claims{Title: "tt-a", Client: "198.18.0.9"}, time.Now(), time.Hour)
 	old := r.key.Sign(token.Stock, token.Claims{Title: "tt-a", Client: "198.18.0.9"}, time.Now().Add(-time.Hour), time.Minute)
-	for name, bad := range map[string]string{"forged": tok + "A", "for another audience": member, "expired": old, "none": "x"} {
+	for name, bad := range map[string]string{"forged": tok + "A", "for another audience": member, "expired": old, "of nobody": "x.y"} {
 		for _, file := range []string{fileDASH, fileHLS, fileSteering} {
 			if resp, body := r.fetch(PathStock + bad + "/" + file); resp.StatusCode != 403 {
 				t.Errorf("%s, %s: %s %s", name, file, resp.Status, body)
 			}
 		}
+	}
+	if resp, _ := r.fetch(PathStock + "x/" + fileDASH); resp.StatusCode != 400 {
+		t.Errorf("what has not the form of a token: %s", resp.Status)
 	}
 	if resp, _ := r.fetch(PathStock + tok + "/other.mpd"); resp.StatusCode != 404 {
 		t.Errorf("no such file: %s", resp.Status)
