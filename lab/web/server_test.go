@@ -261,7 +261,11 @@ type stream struct {
 	t    *testing.T
 	body io.ReadCloser
 	in   *bufio.Scanner
+	// passed are events that came before one that was waited for.
+	passed []streamed
 }
+
+type streamed struct{ kind, data string }
 
 func (r *rig) live() *stream {
 	r.t.Helper()
@@ -274,20 +278,32 @@ func (r *rig) live() *stream {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { resp.Body.Close() })
-	return &stream{r.t, resp.Body, bufio.NewScanner(resp.Body)}
+	return &stream{t: r.t, body: resp.Body, in: bufio.NewScanner(resp.Body)}
 }
 
-// next returns the data of the next event of a kind that says something.
+// next returns the data of the next event of a kind that says something. Events
+// of one kind keep their order; those of two may come in any.
 func (s *stream) next(kind, says string) string {
 	s.t.Helper()
+	for k, e := range s.passed {
+		if e.kind == kind && strings.Contains(e.data, says) {
+			s.passed = slices.Delete(s.passed, k, k+1)
+			return e.data
+		}
+	}
 	now := ""
 	for s.in.Scan() {
 		line := s.in.Text()
 		if k, ok := strings.CutPrefix(line, "event: "); ok {
 			now = k
 		}
-		if data, ok := strings.CutPrefix(line, "data: "); ok && now == kind && strings.Contains(data, says) {
+		data, ok := strings.CutPrefix(line, "data: ")
+		switch {
+		case !ok:
+		case now == kind && strings.Contains(data, says):
 			return data
+		default:
+			s.passed = append(s.passed, streamed{now, data})
 		}
 	}
 	s.t.Fatalf("the stream ended before %s said %s", kind, says)
