@@ -276,19 +276,23 @@ var checkNamespaces = map[check.Kind]kv.Namespace{check.Local: kv.Probe, check.G
 const checkPage = 500
 
 // partition of a key, which is a number.
-func (c *checker) partition(key string) string {
+func (c *checker) partition(key string) (string, error) {
 	n, err := strconv.Atoi(key)
 	if err != nil {
-		panic("lab: a check's key is no number: " + key)
+		return "", services.Errorf(services.Invalid, "a check's key is a number, and %q is none", key)
 	}
-	return fmt.Sprintf("check %s %d", c.run, n/checkPage)
+	return fmt.Sprintf("check %s %d", c.run, n/checkPage), nil
 }
 
 func (c *checker) writers() map[check.Kind]check.Writer {
 	out := map[check.Kind]check.Writer{check.SQL: c.commit}
 	for kind, ns := range checkNamespaces {
 		out[kind] = func(ctx context.Context, key, value string) error {
-			return c.store.Put(ctx, ns, c.partition(key), kv.Item{Sort: key, Value: []byte(value)})
+			part, err := c.partition(key)
+			if err != nil {
+				return err
+			}
+			return c.store.Put(ctx, ns, part, kv.Item{Sort: key, Value: []byte(value)})
 		}
 	}
 	return out
@@ -332,7 +336,11 @@ func (c *checker) Get(ctx context.Context, kind check.Kind, key string) (bool, e
 		_, ok := all[key]
 		return ok, err
 	}
-	_, err := c.store.Get(ctx, checkNamespaces[kind], c.partition(key), key)
+	part, err := c.partition(key)
+	if err != nil {
+		return false, err
+	}
+	_, err = c.store.Get(ctx, checkNamespaces[kind], part, key)
 	if services.KindOf(err) == services.NotFound {
 		return false, nil
 	}
@@ -346,7 +354,10 @@ func (c *checker) All(ctx context.Context, kind check.Kind, keys []string) (map[
 	}
 	out, done := map[string]string{}, map[string]bool{}
 	for _, key := range keys {
-		part := c.partition(key)
+		part, err := c.partition(key)
+		if err != nil {
+			return nil, err
+		}
 		if done[part] {
 			continue
 		}

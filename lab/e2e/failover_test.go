@@ -211,7 +211,7 @@ func failoverUnderPlayers(l *lab) {
 func failbackReturnsTraffic(l *lab) {
 	t := l.t
 	if l.region("us-east").State != "evacuated" {
-		t.Skip("us-east was not evacuated")
+		t.Fatal("us-east was not evacuated")
 	}
 	m, r := l.move("failback", "us-east")
 	if r.code != 0 || m.State != "done" || m.PlaysFailed != 0 || m.PlaysDuring == 0 {

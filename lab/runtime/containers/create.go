@@ -73,34 +73,33 @@ func (r *Runtime) create(ctx context.Context, name, sum string, d declaration) e
 	}
 	req := testcontainers.GenericContainerRequest{Started: true, Logger: quiet}
 	req.Name, req.Image, req.Env, req.Cmd, req.Labels = name, d.Image, maps.Clone(d.Env), d.Cmd, labels
-	var mounts []mount.Mount
 	if d.Serves {
 		req.Entrypoint = []string{"/" + binaryPath}
-		mounts = append(mounts, mount.Mount{Type: mount.TypeBind, Source: r.stateDir(), Target: serveDir, ReadOnly: true})
 	}
-	if d.Volume != "" {
-		volume := name + "-data"
-		if err := r.c.Journal.Put(journal.Volume, volume, struct{}{}); err != nil {
-			return err
-		}
-		mounts = append(mounts, mount.Mount{Type: mount.TypeVolume, Source: volume, Target: d.Volume, VolumeOptions: &mount.VolumeOptions{Labels: r.labels(d.Host, d.Role)}})
+	mounts, err := r.mounts(name, d)
+	if err != nil {
+		return err
 	}
-	bindings := network.PortMap{}
-	if r.hostNetwork() {
-		d.Publish = nil // they are this machine's already
+	bindings, err := r.bindings(d)
+	if err != nil {
+		return err
 	}
-	for _, p := range d.Publish {
-		np, err := network.ParsePort(p.String())
-		if err != nil {
-			return fmt.Errorf("%s: %w", d.ID, err)
-		}
-		bindings[np] = []network.PortBinding{{HostIP: clientAddress, HostPort: strconv.Itoa(p.Number)}}
+	for p := range bindings {
 		req.ExposedPorts = append(req.ExposedPorts, p.String())
 	}
 	address, err := netip.ParseAddr(d.Address)
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.ID, err)
 	}
+	r.modify(&req, d, address, mounts, bindings)
+	if _, err := testcontainers.GenericContainer(ctx, req); err != nil {
+		return r.notStarted(d, err)
+	}
+	return nil
+}
+
+// modify sets what the library's own request has no word for.
+func (r *Runtime) modify(req *testcontainers.GenericContainerRequest, d declaration, address netip.Addr, mounts []mount.Mount, bindings network.PortMap) {
 	var hostConfig *container.HostConfig
 	req.ConfigModifier = func(c *container.Config) {
 		c.StopTimeout = &d.Grace
@@ -135,10 +134,40 @@ func (r *Runtime) create(ctx context.Context, name, sum string, d declaration) e
 			return nil
 		},
 	}}}
-	if _, err := testcontainers.GenericContainer(ctx, req); err != nil {
-		return r.notStarted(d, err)
+}
+
+// mounts are the folder that flix's own containers read, and the volume of a
+// container's data, which is journaled.
+func (r *Runtime) mounts(name string, d declaration) ([]mount.Mount, error) {
+	var out []mount.Mount
+	if d.Serves {
+		out = append(out, mount.Mount{Type: mount.TypeBind, Source: r.stateDir(), Target: serveDir, ReadOnly: true})
 	}
-	return nil
+	if d.Volume == "" {
+		return out, nil
+	}
+	volume := name + "-data"
+	if err := r.c.Journal.Put(journal.Volume, volume, struct{}{}); err != nil {
+		return nil, err
+	}
+	return append(out, mount.Mount{Type: mount.TypeVolume, Source: volume, Target: d.Volume, VolumeOptions: &mount.VolumeOptions{Labels: r.labels(d.Host, d.Role)}}), nil
+}
+
+// bindings are the ports that a container publishes: none on the host's
+// network, where they are this machine's already.
+func (r *Runtime) bindings(d declaration) (network.PortMap, error) {
+	out := network.PortMap{}
+	if r.hostNetwork() {
+		return out, nil
+	}
+	for _, p := range d.Publish {
+		np, err := network.ParsePort(p.String())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", d.ID, err)
+		}
+		out[np] = []network.PortBinding{{HostIP: clientAddress, HostPort: strconv.Itoa(p.Number)}}
+	}
+	return out, nil
 }
 
 // clientAddress is where ports are published.
