@@ -96,7 +96,7 @@ func checkMemory() Finding {
 
 func checkPorts() Finding {
 	free := 0
-	for n := portFirst; n <= portLast; n += slotSize {
+	for n := portFirst; n+slotSize-1 <= portLast; n += slotSize {
 		if l, err := net.Listen("tcp", net.JoinHostPort(publicAddress, strconv.Itoa(n))); err == nil {
 			_ = l.Close()
 			free++
