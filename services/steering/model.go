@@ -58,6 +58,7 @@ type asset struct {
 // title says who holds every file of a title's current version; immutable.
 type title struct {
 	version uint64
+	bytes   uint64 // of all files
 	holders slotSet
 }
 
@@ -287,7 +288,7 @@ func (m *model) mark(id string, k *known) {
 	if old.holders.has(k.app.slot) == whole {
 		return
 	}
-	m.srv.titles.store(id, &title{version: old.version, holders: old.holders.with(k.app.slot, whole)})
+	m.srv.titles.store(id, &title{version: old.version, bytes: old.bytes, holders: old.holders.with(k.app.slot, whole)})
 }
 
 // asset takes up a title, or a newer version of one.
@@ -299,12 +300,13 @@ func (m *model) asset(in *ccpb.Asset) {
 		return
 	}
 	a := &asset{version: in.GetVersion(), round: m.round, paths: make([]string, 0, len(in.GetFiles()))}
+	t := &title{version: a.version}
 	for _, f := range in.GetFiles() {
 		a.paths = append(a.paths, f.GetPath())
+		t.bytes += f.GetSize()
 	}
 	slices.Sort(a.paths)
 	m.assets[id] = a
-	t := &title{version: a.version}
 	for _, k := range m.known {
 		if a.heldBy(id, k) {
 			t.holders = t.holders.with(k.app.slot, true)
