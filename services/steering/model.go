@@ -173,6 +173,7 @@ func (m *model) appliance(h *ccpb.Hello, old *appliance) *appliance {
 		isp: h.GetKind() == string(topology.SiteISP), slot: slot, lot: newLot(h.GetAppliance(), max(1, float64(h.GetBandwidthBps()))),
 		routes: make(map[netip.Prefix]route, len(h.GetPrefixes())),
 	}
+	m.learn(a, h)
 	if old != nil {
 		a.health = old.health
 	} else {
@@ -184,9 +185,10 @@ func (m *model) appliance(h *ccpb.Hello, old *appliance) *appliance {
 			m.srv.log.Error("an appliance announces what is no prefix", "appliance", a.id, "prefix", text)
 			continue
 		}
-		a.routes[p.Masked()] = route{slot: slot}
+		if _, ok := a.routes[p.Masked()]; !ok {
+			a.routes[p.Masked()] = route{slot: slot}
+		}
 	}
-	m.learn(a, h)
 	return a
 }
 
