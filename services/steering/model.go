@@ -152,10 +152,7 @@ func (m *model) state(st *ccpb.ApplianceState, now time.Time) {
 		m.stale = true
 	}
 	m.health(k, st, now)
-	// A state of a report alone does not repeat the titles.
-	if len(st.GetTitles()) > 0 || st.GetHeldFiles() == 0 {
-		m.holdings(k, st.GetTitles())
-	}
+	m.holdings(k, st.GetTitles())
 }
 
 // appliance makes the part of an appliance that seldom changes; its slot and

@@ -414,6 +414,22 @@ func TestExcludingEverybodyExcludesNobody(t *testing.T) {
 	f.until(&pb.RankRequest{Exclude: all}, fails(services.Unavailable, services.ReasonNoReplica))
 }
 
+// Cache control hides the titles that an appliance sheds; one that sheds all it
+// holds gets no viewer.
+func TestAnApplianceThatShedsEverythingIsSpared(t *testing.T) {
+	f := start(t, topology.LabTiming())
+	tired, other := ispBox(1), ispBox(2)
+	f.control.tell(asset(1), tired.event(), other.event())
+	f.until(&pb.RankRequest{}, offers(2))
+	tired.counter = 2
+	hidden := tired.event()
+	hidden.State.Titles = nil // its files are still counted
+	f.control.tell(hidden)
+	if r := f.until(&pb.RankRequest{}, offers(1)); ids(r)[0] != other.id {
+		t.Errorf("%v, want %s", ids(r), other.id)
+	}
+}
+
 // Old reports that cache control repeats do not make an appliance fresh.
 func TestStaleReport(t *testing.T) {
 	timing := topology.LabTiming()
