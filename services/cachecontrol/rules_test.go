@@ -229,9 +229,9 @@ func TestPlanAndExplainTellWhy(t *testing.T) {
 	}
 	states := map[string]string{}
 	for _, m := range plan.Moves {
-		states[m.Appliance] = m.State
-		if m.Appliance == "us-east/us-east-isp-1/oca/1" && !strings.HasPrefix(m.From, "us-east/us-east-i") {
-			t.Errorf("the ISP's appliance waits for %q", m.From)
+		states[m.Appliance] = m.File.State
+		if m.Appliance == "us-east/us-east-isp-1/oca/1" && !strings.HasPrefix(m.File.From, "us-east/us-east-i") {
+			t.Errorf("the ISP's appliance waits for %q", m.File.From)
 		}
 	}
 	if states["us-east/us-east-ix/oca/1"] != stateInFlight && states["us-east/us-east-ix/oca/1"] != stateWaiting || states["us-east/us-east-isp-1/oca/1"] != stateWaiting || states["us-east/us-east-ix/oca/2"] != stateBlocked {
