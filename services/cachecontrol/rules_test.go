@@ -48,6 +48,17 @@ func TestOlderRuleDoesNotComeBack(t *testing.T) {
 	}
 }
 
+func TestEndedRulesAreForgotten(t *testing.T) {
+	w := exchangeOnly(t, 1)
+	for i, title := range []string{"tt-old", "tt-new", "tt-pinned"} {
+		w.p.setRule(&pb.FillRule{Kind: rulePin, TitleId: title, Active: i == 2, Version: w.now.Add(time.Duration(i) * time.Hour).UnixNano()})
+	}
+	w.p.rules.forget(w.now.Add(endedRule + time.Minute))
+	if len(w.p.rules) != 2 || len(w.p.rules.active()) != 1 || w.p.rules[ruleKey{rulePin, "", "tt-old"}] != nil {
+		t.Errorf("%v are remembered", w.p.rules)
+	}
+}
+
 func TestPausedMasterIsReplaced(t *testing.T) {
 	w := exchangeOnly(t, 2)
 	master := w.p.master(w.p.sites["us-east-ix"], w.p.cat.files[0].sum).id
