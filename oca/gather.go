@@ -70,7 +70,13 @@ func (a *attempt) gather(ctx context.Context, sources []int) error {
 	case !w.complete():
 		return cmp.Or(errors.Join(errs...), ctx.Err(), io.ErrUnexpectedEOF)
 	}
-	return a.t.commit(a.o.GetSources()[g.most(sources)])
+	err := a.t.commit(a.o.GetSources()[g.most(sources)])
+	if errors.Is(err, errUseless) { // not theirs to mend, however often they are asked
+		for _, i := range sources {
+			a.struck[i] = true
+		}
+	}
+	return err
 }
 
 // most is the source that gave most.

@@ -190,6 +190,9 @@ func TestGatherOfAFileWhoseChunksAreRightAndWholeIsNot(t *testing.T) {
 	if got, held := blamed(s, a, b); held || len(got) != 0 {
 		t.Errorf("held %v, blamed %v: nothing may be stored, and no source is to blame", held, got)
 	}
+	if n := p.asked["a"] + p.asked["b"]; n != len(c.file.ChunkSha256) {
+		t.Errorf("%d chunks were fetched, want each of %d once: the next time brings the same", n, len(c.file.ChunkSha256))
+	}
 }
 
 func TestPartialFilesAreBounded(t *testing.T) {
