@@ -1,6 +1,7 @@
 package cachecontrol
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -268,6 +269,24 @@ func TestPlanAndExplainTellWhy(t *testing.T) {
 	}
 }
 
+// Whoever begins to watch while a new version waits for its date hears of the
+// one before it.
+func TestVersionBeforeOneThatWaitsIsShown(t *testing.T) {
+	p := newPlanet(t, time.Minute)
+	east := p.start("us-east")
+	p.publish(east, asset("tt-a", 1, 1, origins, 100))
+	next := asset("tt-a", 2, 1, origins, 100)
+	next.AvailableUnixMs = time.Now().Add(time.Hour).UnixMilli()
+	p.publish(east, next)
+	w := p.watch(east)
+	w.until(t, func() string {
+		if !w.ended || w.assets["tt-a"].GetVersion() != 1 {
+			return fmt.Sprintf("version %d is shown, want 1", w.assets["tt-a"].GetVersion())
+		}
+		return ""
+	})
+}
+
 func TestTitleIsShownWhenItIsLive(t *testing.T) {
 	p := newPlanet(t, time.Minute)
 	east := p.start("us-east")
@@ -288,9 +307,11 @@ func TestTitleIsShownWhenItIsLive(t *testing.T) {
 		}
 		return ""
 	})
+	w.mu.Lock()
 	if w.assets["tt-b"] != nil {
 		t.Error("a title that no site holds is shown though it wants two")
 	}
+	w.mu.Unlock()
 	p.connect(east, "us-east/us-east-ix/oca/1", 0, heldFileOf(b, 0))
 	p.connect(east, "us-east/us-east-isp-1/oca/1", 0, heldFileOf(b, 0))
 	w.until(t, func() string {
