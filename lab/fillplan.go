@@ -40,9 +40,10 @@ func (l *Lab) FillPlan(ctx context.Context, r control.FillPlanRequest) (control.
 		})
 	}
 	for _, m := range rep.GetMoves() {
+		f := m.GetFile()
 		out.Moves = append(out.Moves, control.FillMove{
-			Appliance: m.GetAppliance(), Title: m.GetTitleId(), Version: m.GetVersion(), Path: m.GetPath(), Bytes: m.GetSize(),
-			State: m.GetState(), Source: sourceOf(m.GetSource()), From: m.GetFrom(), Why: m.GetWhy(),
+			Appliance: m.GetAppliance(), Title: m.GetTitleId(), Version: m.GetVersion(), Path: f.GetPath(), Bytes: f.GetSize(),
+			State: f.GetState(), Source: sourceOf(f.GetSource()), From: f.GetFrom(), Why: f.GetWhy(),
 		})
 	}
 	for _, s := range rep.GetSites() {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -130,10 +131,106 @@ func (w *receiver) diskError(err error) error {
 	return &services.Error{Kind: services.Internal, Reason: reasonDisk, Msg: "cannot use what was received of " + w.ref.String(), Err: err}
 }
 
+// chunkWriter puts a chunk's bytes in their place and hashes them.
+type chunkWriter struct {
+	w      *receiver
+	index  int
+	at, to uint64
+	digest hash.Hash
+}
+
+// chunk returns a writer of a chunk.
+func (w *receiver) chunk(i int) *chunkWriter {
+	from, to := w.chunks.span(i, w.want.size)
+	return &chunkWriter{w: w, index: i, at: from, to: to, digest: sha256.New()}
+}
+
+// Write implements io.Writer; more than the chunk's bytes is an error.
+func (c *chunkWriter) Write(b []byte) (int, error) {
+	if uint64(len(b)) > c.to-c.at {
+		return 0, fmt.Errorf("%w: more bytes came than were asked for", errUseless)
+	}
+	n, err := 0, c.w.s.fault().write()
+	if err == nil {
+		n, err = c.w.f.WriteAt(b, int64(c.at))
+	}
+	c.digest.Write(b[:n])
+	c.at += uint64(n)
+	if err != nil {
+		return n, c.w.diskError(err)
+	}
+	return n, nil
+}
+
+// verify compares the checksum of a chunk that is all there.
+func (c *chunkWriter) verify() error {
+	if sum(c.digest.Sum(nil)) != c.w.chunks.sums[c.index] {
+		return fmt.Errorf("chunk %d: %w", c.index, errChecksum)
+	}
+	return nil
+}
+
+// stream puts the bytes of a file of several chunks in their places as they come
+// from one source, in their order. A chunk counts, and is shown to readers, when
+// its checksum is right; one that is there already is left as it is.
+type stream struct {
+	w    *receiver
+	at   uint64
+	part *chunkWriter // nil at the start of a chunk
+}
+
+// Write implements io.Writer; more than the file's bytes is an error, and so is
+// a wrong chunk.
+func (s *stream) Write(b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var k int
+		k, err = s.take(b[n:])
+		n += k
+	}
+	return n, err
+}
+
+// take writes what belongs to the chunk at hand.
+func (s *stream) take(b []byte) (int, error) {
+	w := s.w
+	if s.at >= w.want.size {
+		return 0, fmt.Errorf("%w: more bytes came than were asked for", errUseless)
+	}
+	i := int(s.at / w.chunks.bytes)
+	_, to := w.chunks.span(i, w.want.size)
+	b = b[:min(uint64(len(b)), to-s.at)]
+	if w.whole[i] {
+		s.at += uint64(len(b))
+		return len(b), nil
+	}
+	if s.part == nil {
+		s.part = w.chunk(i)
+	}
+	n, err := s.part.Write(b)
+	s.at += uint64(n)
+	if err != nil || s.at < to {
+		return n, err
+	}
+	err = s.part.verify()
+	s.part = nil
+	if err == nil {
+		err = w.accept(i)
+	}
+	return n, err
+}
+
+func (s *stream) position() uint64 { return s.at }
+
+// rewind keeps the chunks that are there.
+func (s *stream) rewind() error {
+	s.at, s.part = 0, nil
+	return nil
+}
+
 // keeps says whether what was received is worth keeping for the next attempt:
 // at least one chunk of it is whole.
 func (w *receiver) keeps() bool {
-	return w.partial && (slices.Contains(w.whole, true) || len(w.chunks.sums) > 0 && w.offset >= w.chunks.bytes)
+	return w.partial && slices.Contains(w.whole, true)
 }
 
 // trimPartial removes what nobody works on, but the newest. Called with the

@@ -26,42 +26,57 @@ type transfer struct {
 	mixed  bool
 }
 
+// sink takes a file's bytes in their order, from one source.
+type sink interface {
+	io.Writer
+	// position is where the next byte goes.
+	position() uint64
+	// rewind makes that the first one: the source knows no ranges.
+	rewind() error
+}
+
 // from fetches what is missing from one source and stores the file when all
 // of it is there. A connection that broke is resumed where it stopped, as long
 // as each attempt gets further. errChecksum blames the source only if every
-// byte came from it; otherwise the file is fetched anew from this one.
+// byte that was compared came from it; otherwise the file is fetched anew from
+// this one.
 func (t *transfer) from(ctx context.Context, src *pb.FillSource) error {
+	var to sink = t.w
+	if len(t.w.chunks.sums) > 0 {
+		to = &stream{w: t.w, at: t.w.offset}
+	}
 	for {
-		before := t.w.offset
-		if err := t.get(ctx, src); !t.w.complete() {
+		before := to.position()
+		if err := t.get(ctx, src, to); !t.w.complete() {
 			if err == nil {
 				err = io.ErrUnexpectedEOF
 			}
-			if t.w.offset > before && !errors.Is(err, errUseless) && services.ReasonOf(err) != reasonDisk && ctx.Err() == nil {
+			if to.position() > before && !errors.Is(err, errUseless) && !errors.Is(err, errChecksum) && services.ReasonOf(err) != reasonDisk && ctx.Err() == nil {
 				continue
 			}
 			return fmt.Errorf("%s: %w", sourceLabel(src), err)
 		}
-		err := t.w.commit(src)
+		err := t.commit(src)
 		if !errors.Is(err, errChecksum) {
 			return err
 		}
-		again := t.mixed
-		if err := t.restart(); err != nil {
+		if err := to.rewind(); err != nil {
 			return err
 		}
-		if !again {
+		if !t.mixed {
 			return fmt.Errorf("%s: %w", sourceLabel(src), errChecksum)
 		}
 	}
 }
 
-func (t *transfer) restart() error {
-	t.origin, t.mixed = "", false
-	if err := t.w.restart(); err != nil {
-		return &services.Error{Kind: services.Internal, Reason: reasonDisk, Msg: "cannot start anew", Err: err}
+// commit stores a file that is complete. When each of its chunks is as published
+// and the whole is not, no source is to blame, and none is of use.
+func (t *transfer) commit(src *pb.FillSource) error {
+	err := t.w.commit(src)
+	if len(t.w.chunks.sums) > 0 && errors.Is(err, errChecksum) {
+		return errors.Join(fmt.Errorf("%w: its chunks are right and the whole is not", errUseless), t.w.rewind())
 	}
-	return nil
+	return err
 }
 
 // sourceLabel names a source without the signature in its URL.
@@ -80,27 +95,27 @@ func sourceFrom(src *pb.FillSource) string {
 	return "origin/" + src.GetRegion()
 }
 
-// get makes one request for the bytes from the receiver's offset on.
-func (t *transfer) get(ctx context.Context, src *pb.FillSource) error {
+// get makes one request for the bytes from a sink's position on.
+func (t *transfer) get(ctx context.Context, src *pb.FillSource, to sink) error {
 	if t.w.complete() {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	resp, err := t.request(ctx, src, t.w.offset, t.w.want.size)
+	resp, err := t.request(ctx, src, to.position(), t.w.want.size)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	if err := t.accept(resp); err != nil {
+	if err := t.accept(resp, to); err != nil {
 		return err
 	}
-	if t.w.offset == 0 {
+	if to.position() == 0 {
 		t.origin, t.mixed = src.GetUrl(), false
 	} else if t.origin != src.GetUrl() {
 		t.mixed = true
 	}
-	return t.copy(ctx, cancel, t.w, resp.Body, src.GetSource())
+	return t.copy(ctx, cancel, to, resp.Body, src.GetSource())
 }
 
 // request asks a source for the bytes of the file between two offsets.
@@ -127,17 +142,17 @@ func (t *transfer) request(ctx context.Context, src *pb.FillSource, from, to uin
 }
 
 // accept checks that the answer holds the bytes asked for.
-func (t *transfer) accept(resp *http.Response) error {
+func (t *transfer) accept(resp *http.Response, to sink) error {
 	if resp.StatusCode == http.StatusOK {
 		if resp.ContentLength >= 0 && uint64(resp.ContentLength) != t.w.want.size {
 			return fmt.Errorf("%w: it has %d bytes, want %d", errUseless, resp.ContentLength, t.w.want.size)
 		}
-		if t.w.offset > 0 { // it knows no ranges
-			return t.restart()
+		if to.position() > 0 { // it knows no ranges
+			return to.rewind()
 		}
 		return nil
 	}
-	return t.acceptRange(resp, t.w.offset, t.w.want.size)
+	return t.acceptRange(resp, to.position(), t.w.want.size)
 }
 
 // acceptRange checks that an answer is the range that was asked for.

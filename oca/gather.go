@@ -1,11 +1,10 @@
 package oca
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"net/http"
 	"sync"
@@ -39,13 +38,8 @@ func (a *attempt) gather(ctx context.Context, sources []int) error {
 	g := &gathering{a: a, given: map[int]uint64{}}
 	g.idle = sync.NewCond(&g.mu)
 	w := a.t.w
-	if w.offset%w.chunks.bytes != 0 && !w.complete() { // the rest of an attempt of another kind
-		if err := a.t.restart(); err != nil {
-			return err
-		}
-	}
-	for i := range w.chunks.sums {
-		if from, _ := w.chunks.span(i, w.want.size); !w.whole[i] && from >= w.offset {
+	for i, there := range w.whole {
+		if !there {
 			g.queue = append(g.queue, i)
 		}
 	}
@@ -74,24 +68,15 @@ func (a *attempt) gather(ctx context.Context, sources []int) error {
 	case g.err != nil:
 		return g.err
 	case !w.complete():
-		return cmpErr(errors.Join(errs...), ctx.Err())
+		return cmp.Or(errors.Join(errs...), ctx.Err(), io.ErrUnexpectedEOF)
 	}
-	err := w.commit(a.o.GetSources()[g.most(sources)])
-	if errors.Is(err, errChecksum) {
-		// Every chunk is as published and the whole is not: no source is to blame.
-		return errors.Join(fmt.Errorf("%w: its chunks are right and the whole is not", errUseless), a.t.restart())
+	err := a.t.commit(a.o.GetSources()[g.most(sources)])
+	if errors.Is(err, errUseless) { // not theirs to mend, however often they are asked
+		for _, i := range sources {
+			a.struck[i] = true
+		}
 	}
 	return err
-}
-
-func cmpErr(err, otherwise error) error {
-	switch {
-	case err != nil:
-		return err
-	case otherwise != nil:
-		return otherwise
-	}
-	return io.ErrUnexpectedEOF
 }
 
 // most is the source that gave most.
@@ -165,22 +150,18 @@ func (g *gathering) work(ctx context.Context, i int) error {
 // source, as long as each attempt gets further.
 func (g *gathering) fetch(ctx context.Context, src *pb.FillSource, chunk int) error {
 	w := g.a.t.w
-	from, to := w.chunks.span(chunk, w.want.size)
-	cw := &chunkWriter{w: w, at: from, to: to, digest: sha256.New()}
-	for cw.at < to {
+	cw := w.chunk(chunk)
+	for cw.at < cw.to {
 		before := cw.at
 		err := g.get(ctx, src, cw)
-		if err == nil && cw.at < to {
+		if err == nil && cw.at < cw.to {
 			err = io.ErrUnexpectedEOF
 		}
-		if err != nil && (cw.at == before || cw.at < to && (errors.Is(err, errUseless) || services.ReasonOf(err) == reasonDisk || ctx.Err() != nil)) {
+		if err != nil && (cw.at == before || cw.at < cw.to && (errors.Is(err, errUseless) || services.ReasonOf(err) == reasonDisk || ctx.Err() != nil)) {
 			return err
 		}
 	}
-	if sum(cw.digest.Sum(nil)) != w.chunks.sums[chunk] {
-		return fmt.Errorf("chunk %d: %w", chunk, errChecksum)
-	}
-	return nil
+	return cw.verify()
 }
 
 func (g *gathering) get(ctx context.Context, src *pb.FillSource, cw *chunkWriter) error {
@@ -200,28 +181,4 @@ func (g *gathering) get(ctx context.Context, src *pb.FillSource, cw *chunkWriter
 		}
 	}
 	return g.a.t.copy(ctx, cancel, cw, resp.Body, src.GetSource())
-}
-
-// chunkWriter puts a chunk's bytes in their place and hashes them.
-type chunkWriter struct {
-	w      *receiver
-	at, to uint64
-	digest hash.Hash
-}
-
-// Write implements io.Writer; more than the chunk's bytes is an error.
-func (c *chunkWriter) Write(b []byte) (int, error) {
-	if uint64(len(b)) > c.to-c.at {
-		return 0, fmt.Errorf("%w: more bytes came than were asked for", errUseless)
-	}
-	n, err := 0, c.w.s.fault().write()
-	if err == nil {
-		n, err = c.w.f.WriteAt(b, int64(c.at))
-	}
-	c.digest.Write(b[:n])
-	c.at += uint64(n)
-	if err != nil {
-		return n, c.w.diskError(err)
-	}
-	return n, nil
 }

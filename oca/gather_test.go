@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -189,6 +190,9 @@ func TestGatherOfAFileWhoseChunksAreRightAndWholeIsNot(t *testing.T) {
 	if got, held := blamed(s, a, b); held || len(got) != 0 {
 		t.Errorf("held %v, blamed %v: nothing may be stored, and no source is to blame", held, got)
 	}
+	if n := p.asked["a"] + p.asked["b"]; n != len(c.file.ChunkSha256) {
+		t.Errorf("%d chunks were fetched, want each of %d once: the next time brings the same", n, len(c.file.ChunkSha256))
+	}
 }
 
 func TestPartialFilesAreBounded(t *testing.T) {
@@ -286,5 +290,82 @@ func TestGatherOnAFullDiskKeepsNothing(t *testing.T) {
 	defer d.Close()
 	if names, _ := d.Readdirnames(-1); len(names) != 0 || s.store.reserved != 0 {
 		t.Errorf("%v are kept, %d bytes reserved", names, s.store.reserved)
+	}
+}
+
+// A single source is read in one go, and its bytes are shown chunk by chunk, as
+// far as they are right: one that sends a wrong byte, or dies within a chunk, is
+// left, and what it gave before is kept.
+func TestASingleSourceShowsNoWrongByte(t *testing.T) {
+	c := newChunked(t, 8*256<<10)
+	at := 5*int(c.file.ChunkBytes) + 1000
+	wrong := bytes.Clone(c.body)
+	wrong[at] ^= 1
+	for _, x := range []struct {
+		name  string
+		first http.HandlerFunc
+	}{
+		{"a wrong byte", whole(wrong)},
+		{"it dies within a chunk", broken(c.body, at)},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			s := newTestServer(t, func(d *Deps) { d.Appliance.Capacity = 8 << 20 })
+			s.outbox.start(&pb.Hello{})
+			p := &peers{asked: map[string]int{}}
+			var ranges []string
+			shown := int64(-1)
+			first := p.source(t, "first", func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Range") == "" {
+					x.first(w, r)
+				}
+				panic(http.ErrAbortHandler) // dead from then on
+			})
+			second := p.source(t, "second", func(w http.ResponseWriter, r *http.Request) {
+				ranges = append(ranges, r.Header.Get("Range"))
+				s.store.mu.RLock()
+				a := s.store.receiving[c.name].arrival
+				s.store.mu.RUnlock()
+				a.mu.Lock()
+				shown = a.offset
+				a.mu.Unlock()
+				whole(c.body)(w, r)
+			})
+			second.Source = pb.Source_SOURCE_TIER // after the first, not beside it
+			s.filler.fill(t.Context(), c.order(first, second))
+			if got, held := blamed(s, first, second); !held || !slices.Equal(got, []string{"first"}) {
+				t.Errorf("held %v, blamed %v", held, got)
+			}
+			if want := int64(5 * c.file.ChunkBytes); shown != want || !slices.Equal(ranges, []string{"bytes=" + strconv.FormatInt(want, 10) + "-"}) {
+				t.Errorf("%d bytes are shown, then %v is asked for, want %d", shown, ranges, want)
+			}
+			if read(t, s.store, c.name) != string(c.body) {
+				t.Error("wrong bytes are stored")
+			}
+		})
+	}
+}
+
+// A source that knows no ranges starts from the front; the chunks that are there
+// are left as they are.
+func TestASourceWithoutRangesDisturbsNoChunk(t *testing.T) {
+	c := newChunked(t, 4*256<<10)
+	s := newTestServer(t, func(d *Deps) { d.Appliance.Capacity = 8 << 20 })
+	s.outbox.start(&pb.Hello{})
+	other := bytes.Clone(c.body)
+	clear(other[:2*c.file.ChunkBytes]) // wrong, and not wanted
+	p := &peers{asked: map[string]int{}}
+	first := p.source(t, "first", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Range") == "" {
+			broken(c.body, int(2*c.file.ChunkBytes))(w, r)
+		}
+		_, _ = w.Write(other)
+	})
+	s.filler.fill(t.Context(), c.order(first))
+	if got, held := blamed(s, first); !held || len(got) != 0 {
+		t.Errorf("held %v, blamed %v", held, got)
+	}
+	if read(t, s.store, c.name) != string(c.body) {
+		t.Error("wrong bytes are stored")
 	}
 }

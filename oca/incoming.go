@@ -9,9 +9,11 @@ import (
 	"github.com/flix-lab/flix/services"
 )
 
-// arrival is how far a file being received has come. Its readers follow it; the
-// last byte is kept from them until the checksum of all is known to be right,
-// so that nobody ever gets the whole of a wrong file. Safe for concurrent use.
+// arrival is how far a file being received has come and is known to be right:
+// chunk by chunk, or not at all before the end if it is of one. Its readers
+// follow it; the last byte is kept from them until the checksum of all is right,
+// too, so that nobody ever gets a wrong byte, or a file that is not as published.
+// Safe for concurrent use.
 type arrival struct {
 	size     int64
 	patience time.Duration

@@ -42,7 +42,7 @@ type receiver struct {
 	name   string
 	f      *os.File
 	digest hash.Hash
-	offset uint64 // what is there without a gap
+	offset uint64 // what is there without a gap; of a file of chunks, and is right
 	done   bool
 	// chunks are how the file is cut, if it is, and whole says which are there.
 	// A partial file is kept when the attempt fails.
@@ -113,7 +113,8 @@ func (s *store) begin(r ref, digest sum, size uint64, chunks chunking) (*receive
 	return w, nil
 }
 
-// Write implements io.Writer; more than the file's size is an error.
+// Write implements io.Writer for a file of one chunk; more than its size is an
+// error. None of it is shown to readers before its checksum is known to be right.
 func (w *receiver) Write(b []byte) (int, error) {
 	if uint64(len(b)) > w.want.size-w.offset {
 		return 0, services.Errorf(services.Invalid, "%s: more than %d bytes came", w.ref, w.want.size)
@@ -124,9 +125,8 @@ func (w *receiver) Write(b []byte) (int, error) {
 	}
 	w.digest.Write(b[:n])
 	w.offset += uint64(n)
-	w.arrival.grew(w.offset)
 	if err != nil {
-		return n, &services.Error{Kind: services.Internal, Reason: reasonDisk, Msg: "cannot write " + w.ref.String(), Err: err}
+		return n, w.diskError(err)
 	}
 	return n, nil
 }
@@ -151,6 +151,16 @@ func (w *receiver) restart() error {
 	w.offset = 0
 	clear(w.whole)
 	return w.f.Truncate(0)
+}
+
+func (w *receiver) position() uint64 { return w.offset }
+
+// rewind starts anew.
+func (w *receiver) rewind() error {
+	if err := w.restart(); err != nil {
+		return &services.Error{Kind: services.Internal, Reason: reasonDisk, Msg: "cannot start anew", Err: err}
+	}
+	return nil
 }
 
 // complete says whether every byte has come.

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -31,14 +33,8 @@ func (t *RouteTable) At(name string) []Route { return t.routes[name] }
 // Len is the number of routes.
 func (t *RouteTable) Len() int { return t.count }
 
-// Places are the sites and appliances that have routes, in no order.
-func (t *RouteTable) Places() []string {
-	out := make([]string, 0, len(t.routes))
-	for name := range t.routes {
-		out = append(out, name)
-	}
-	return out
-}
+// Places are the sites and appliances that have routes, in order.
+func (t *RouteTable) Places() []string { return slices.Sorted(maps.Keys(t.routes)) }
 
 const (
 	// maxRoutes bounds a table: several times the internet's.
@@ -60,7 +56,6 @@ const (
 // and field.
 func ParseRoutes(file string, r io.Reader) (*RouteTable, error) {
 	t := &RouteTable{routes: map[string][]Route{}}
-	names := map[string]string{} // one copy of each
 	var errs ParseErrors
 	sc := bufio.NewScanner(r)
 	sc.Buffer(make([]byte, 64<<10), 64<<10)
@@ -83,12 +78,10 @@ func ParseRoutes(file string, r io.Reader) (*RouteTable, error) {
 			}
 			continue
 		}
-		name, ok := names[place]
-		if !ok {
-			name = strings.Clone(place)
-			names[name] = name
+		if _, ok := t.routes[place]; !ok {
+			place = strings.Clone(place) // the line it is part of can go
 		}
-		t.routes[name] = append(t.routes[name], route)
+		t.routes[place] = append(t.routes[place], route)
 		t.count++
 	}
 	if err := sc.Err(); err != nil {

@@ -158,8 +158,8 @@ func fillRefusals(l *lab) {
 	}
 }
 
-// sourceDiesWithinAFill empties one appliance of a site, slows its lines down,
-// and kills the neighbour that it fills from: the rest comes from the exchange,
+// sourceDiesWithinAFill empties one appliance of a site, lets it fill from its
+// neighbour and kills that at once: what is missing then comes from the exchange,
 // and nothing wrong is stored.
 func sourceDiesWithinAFill(l *lab) {
 	t := l.t

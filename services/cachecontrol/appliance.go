@@ -32,6 +32,8 @@ type appliance struct {
 	hidden map[string]bool
 	// seen is the hash of the store's copy of its state.
 	seen uint64
+	// announced is the prefixes of its hello, in order.
+	announced announced
 	// pace is how fast it filled of late.
 	pace pace
 	// state is the answer to Watch; nil when it has to be built. It is never

@@ -190,7 +190,7 @@ func compareWithinTitle(x, y *plannedFile, rungs map[string]float64) int {
 		cmp.Compare(x.file.GetKbps(), y.file.GetKbps()), cmp.Compare(x.ref.path, y.ref.path))
 }
 
-// titleOf finds a title of the feed by a file's rank.
+// titleOf finds a title's rank in the feed.
 func (f *feed) titleOf(title string) (i int, ok bool) {
 	i = slices.IndexFunc(f.titles, func(t rankedTitle) bool { return t.asset.GetTitleId() == title })
 	return i, i >= 0

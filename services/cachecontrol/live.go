@@ -9,7 +9,9 @@ import (
 
 // A title is live when its date has come and as many sites as its publisher
 // asked for hold all of it. Until then it is filled and not shown to those who
-// watch, so that nobody is sent to it; a version before it goes on being played.
+// watch, so that nobody is sent to it; a version before it goes on being played
+// where it is stored, unless this cache control has started since: the store has
+// the newest alone.
 
 // notLive says why a title may not be played yet; "" if it may.
 func (s *Server) notLive(a *pb.Asset, now time.Time) string {
@@ -47,21 +49,23 @@ func (s *Server) show(a *pb.Asset) {
 		s.withheld[a.GetTitleId()] = struct{}{}
 		return
 	}
-	delete(s.withheld, a.GetTitleId())
-	s.notify(assetKey(a.GetTitleId()))
+	s.unveil(a)
+}
+
+// unveil tells those who watch of a title. Called with the lock held.
+func (s *Server) unveil(a *pb.Asset) {
+	title := a.GetTitleId()
+	delete(s.withheld, title)
+	s.shown[title] = a
+	s.notify(assetKey(title))
 }
 
 // release shows the titles whose time has come. Called with the lock held.
 func (s *Server) release(now time.Time) {
 	for title := range s.withheld {
-		a := s.planner.cat.assets[title]
-		if a != nil && s.notLive(a, now) != "" {
-			continue
-		}
-		delete(s.withheld, title)
-		if a != nil {
+		if a := s.planner.cat.assets[title]; s.notLive(a, now) == "" {
 			s.d.Tel.Log.Info("a title is live", "title", title, "version", a.GetVersion())
-			s.notify(assetKey(title))
+			s.unveil(a)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package cachecontrol
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -74,7 +75,7 @@ func (p *planner) place(s *site) {
 	if len(pl.members) == 0 {
 		return
 	}
-	smallest := slices.MinFunc(pl.members, func(a, b *node) int { return compareUint(a.capacity, b.capacity) })
+	smallest := slices.MinFunc(pl.members, func(a, b *node) int { return cmp.Compare(a.capacity, b.capacity) })
 	if f.bytes <= smallest.capacity {
 		pl.everywhere(f)
 		return
@@ -89,16 +90,6 @@ func (p *planner) place(s *site) {
 		}
 		sh.node.assigned = sh.assigned
 	}
-}
-
-func compareUint(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // everywhere assigns every title to every appliance: there is room.

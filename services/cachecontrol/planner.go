@@ -49,8 +49,9 @@ func (p *planner) declare(t topology.Topology, now time.Time) {
 		for _, isp := range r.ISPs {
 			p.declareSite(r.Name, isp.Name, topology.SiteISP, isp.Appliances, now, seen)
 		}
+		clock, clocked := r.UTCOffset.Get()
 		for _, s := range p.near[r.Name] {
-			s.clock, s.clocked = r.UTCOffset.Get()
+			s.clock, s.clocked = clock, clocked
 		}
 	}
 	for id, n := range p.nodes {

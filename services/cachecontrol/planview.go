@@ -120,11 +120,8 @@ func (p *planner) moves(reply *pb.FillPlanReply, n *node, title string, limit in
 			reply.LeftOff++
 			continue
 		}
-		o, file := p.outlook(n, f, now), p.cat.files[f]
-		reply.Moves = append(reply.Moves, &pb.PlannedMove{
-			Appliance: n.id, TitleId: file.ref.title, Version: file.ref.version, Path: file.ref.path, Size: file.file.GetSize(),
-			State: o.state, Source: o.kind, From: o.from, Why: o.why,
-		})
+		ref := p.cat.files[f].ref
+		reply.Moves = append(reply.Moves, &pb.PlannedMove{Appliance: n.id, TitleId: ref.title, Version: ref.version, File: p.fileOutlook(n, f, now)})
 	}
 }
 
@@ -197,31 +194,26 @@ func (s *Server) explain(r *pb.FillExplainRequest) (*pb.FillExplainReply, error)
 }
 
 // explainFiles says of each file of a title where it came or would come from.
-func (s *Server) explainFiles(n *node, a *pb.Asset, now time.Time) []*pb.ExplainedFile {
-	var out []*pb.ExplainedFile
+func (s *Server) explainFiles(n *node, a *pb.Asset, now time.Time) []*pb.FileOutlook {
+	var out []*pb.FileOutlook
 	files := s.planner.numbers(a)
 	slices.SortFunc(files, func(a, b int32) int { return cmp.Compare(n.site.feed.rank[a], n.site.feed.rank[b]) })
 	for _, f := range files {
-		file := s.planner.cat.files[f]
-		x := &pb.ExplainedFile{Path: file.ref.path, Size: file.file.GetSize()}
+		x := s.planner.fileOutlook(n, f, now)
+		placed := n.assigned.files.has(f)
 		switch {
 		case n.held.has(f):
-			x.State = stateHeld
 			if ap := s.appliances[n.id]; ap != nil {
-				x.Source, x.From = ap.origin(file.ref)
+				x.Source, x.From = ap.origin(s.planner.cat.files[f].ref)
 			}
-			if !n.assigned.files.has(f) {
+			if !placed {
 				x.Why = "it has no place here any more and goes when its room is needed"
 			}
-		case !n.assigned.files.has(f):
-			o := s.planner.outlook(n, f, now)
-			x.State, x.Source, x.From, x.Why = stateNotAssigned, o.kind, o.from, "if it had a place here it would come from there"
-			if o.from == "" {
-				x.Why = ""
+		case !placed:
+			x.State, x.Why = stateNotAssigned, ""
+			if x.GetFrom() != "" {
+				x.Why = "if it had a place here it would come from there"
 			}
-		default:
-			o := s.planner.outlook(n, f, now)
-			x.State, x.Source, x.From, x.Why = o.state, o.kind, o.from, o.why
 		}
 		out = append(out, x)
 	}
@@ -229,9 +221,9 @@ func (s *Server) explainFiles(n *node, a *pb.Asset, now time.Time) []*pb.Explain
 }
 
 // summary is a title's state by its files', and a sentence on it.
-func summary(files []*pb.ExplainedFile) (state, why string) {
+func summary(files []*pb.FileOutlook) (state, why string) {
 	n := map[string]int{}
-	var first *pb.ExplainedFile
+	var first *pb.FileOutlook
 	for _, f := range files {
 		n[f.GetState()]++
 		if first == nil && f.GetState() != stateHeld {

@@ -11,8 +11,8 @@ import (
 // prefixes, a session is down or a filter is wrong, and some viewers are sent
 // farther than they need.
 
-// uneven lists the sites whose connected, healthy or not, appliances announce
-// different prefixes. Called with the lock held.
+// uneven lists the sites whose appliances, healthy or not, announce different
+// prefixes. Called with the lock held.
 func (s *Server) uneven() []string {
 	heard := map[string][]string{}
 	var out []string
@@ -21,7 +21,7 @@ func (s *Server) uneven() []string {
 			continue
 		}
 		site := a.hello.GetSite()
-		announced := announcedBy(a.hello)
+		announced := a.announces()
 		first, ok := heard[site]
 		if !ok {
 			heard[site] = announced
@@ -35,14 +35,25 @@ func (s *Server) uneven() []string {
 	return out
 }
 
-// announcedBy lists an appliance's prefixes in order, each once.
-func announcedBy(h *pb.Hello) []string {
-	out := slices.Clone(h.GetPrefixes())
-	for _, r := range h.GetRoutes() {
-		out = append(out, r.GetPrefix())
+// announces lists an appliance's prefixes in order, each once. They are put in
+// order once for each hello: that is seldom a new one, and sites are looked at
+// all the time.
+func (a *appliance) announces() []string {
+	if a.announced.by != a.hello {
+		out := slices.Clone(a.hello.GetPrefixes())
+		for _, r := range a.hello.GetRoutes() {
+			out = append(out, r.GetPrefix())
+		}
+		slices.Sort(out)
+		a.announced = announced{a.hello, slices.Compact(out)}
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	return a.announced.prefixes
+}
+
+// announced is the prefixes of a hello.
+type announced struct {
+	by       *pb.Hello
+	prefixes []string
 }
 
 // watchPrefixes raises the alarm when a site begins to announce unevenly, and

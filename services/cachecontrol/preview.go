@@ -90,6 +90,12 @@ func (p *planner) outlook(n *node, f int32, now time.Time) outlook {
 	return o
 }
 
+// fileOutlook is the outlook of a file as it is told.
+func (p *planner) fileOutlook(n *node, f int32, now time.Time) *pb.FileOutlook {
+	o, file := p.outlook(n, f, now), p.cat.files[f]
+	return &pb.FileOutlook{Path: file.ref.path, Size: file.file.GetSize(), State: o.state, Source: o.kind, From: o.from, Why: o.why}
+}
+
 // awaited says for whom an appliance waits that has no source.
 func (p *planner) awaited(n *node, f int32, now time.Time) outlook {
 	sum := p.cat.files[f].sum

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 )
@@ -39,6 +40,14 @@ func (rs rules) put(r *pb.FillRule) bool {
 	}
 	rs[k] = r
 	return true
+}
+
+// forget lets go of rules that ended so long ago that the store has let go of
+// them, too.
+func (rs rules) forget(now time.Time) {
+	maps.DeleteFunc(rs, func(_ ruleKey, r *pb.FillRule) bool {
+		return !r.GetActive() && now.Sub(time.Unix(0, r.GetVersion())) > endedRule
+	})
 }
 
 // active lists the rules in force, in order.

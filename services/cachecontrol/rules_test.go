@@ -1,6 +1,7 @@
 package cachecontrol
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -45,6 +46,17 @@ func TestOlderRuleDoesNotComeBack(t *testing.T) {
 	w.p.setRule(&pb.FillRule{Kind: rulePause, Version: 7})
 	if w.p.setRule(&pb.FillRule{Kind: rulePause, Active: true, Version: 6}) || len(w.p.rules.active()) != 0 {
 		t.Error("a pause that was ended is in force again")
+	}
+}
+
+func TestEndedRulesAreForgotten(t *testing.T) {
+	w := exchangeOnly(t, 1)
+	for i, title := range []string{"tt-old", "tt-new", "tt-pinned"} {
+		w.p.setRule(&pb.FillRule{Kind: rulePin, TitleId: title, Active: i == 2, Version: w.now.Add(time.Duration(i) * time.Hour).UnixNano()})
+	}
+	w.p.rules.forget(w.now.Add(endedRule + time.Minute))
+	if len(w.p.rules) != 2 || len(w.p.rules.active()) != 1 || w.p.rules[ruleKey{rulePin, "", "tt-old"}] != nil {
+		t.Errorf("%v are remembered", w.p.rules)
 	}
 }
 
@@ -229,9 +241,9 @@ func TestPlanAndExplainTellWhy(t *testing.T) {
 	}
 	states := map[string]string{}
 	for _, m := range plan.Moves {
-		states[m.Appliance] = m.State
-		if m.Appliance == "us-east/us-east-isp-1/oca/1" && !strings.HasPrefix(m.From, "us-east/us-east-i") {
-			t.Errorf("the ISP's appliance waits for %q", m.From)
+		states[m.Appliance] = m.File.State
+		if m.Appliance == "us-east/us-east-isp-1/oca/1" && !strings.HasPrefix(m.File.From, "us-east/us-east-i") {
+			t.Errorf("the ISP's appliance waits for %q", m.File.From)
 		}
 	}
 	if states["us-east/us-east-ix/oca/1"] != stateInFlight && states["us-east/us-east-ix/oca/1"] != stateWaiting || states["us-east/us-east-isp-1/oca/1"] != stateWaiting || states["us-east/us-east-ix/oca/2"] != stateBlocked {
@@ -257,6 +269,24 @@ func TestPlanAndExplainTellWhy(t *testing.T) {
 	}
 }
 
+// Whoever begins to watch while a new version waits for its date hears of the
+// one before it.
+func TestVersionBeforeOneThatWaitsIsShown(t *testing.T) {
+	p := newPlanet(t, time.Minute)
+	east := p.start("us-east")
+	p.publish(east, asset("tt-a", 1, 1, origins, 100))
+	next := asset("tt-a", 2, 1, origins, 100)
+	next.AvailableUnixMs = time.Now().Add(time.Hour).UnixMilli()
+	p.publish(east, next)
+	w := p.watch(east)
+	w.until(t, func() string {
+		if !w.ended || w.assets["tt-a"].GetVersion() != 1 {
+			return fmt.Sprintf("version %d is shown, want 1", w.assets["tt-a"].GetVersion())
+		}
+		return ""
+	})
+}
+
 func TestTitleIsShownWhenItIsLive(t *testing.T) {
 	p := newPlanet(t, time.Minute)
 	east := p.start("us-east")
@@ -277,9 +307,11 @@ func TestTitleIsShownWhenItIsLive(t *testing.T) {
 		}
 		return ""
 	})
+	w.mu.Lock()
 	if w.assets["tt-b"] != nil {
 		t.Error("a title that no site holds is shown though it wants two")
 	}
+	w.mu.Unlock()
 	p.connect(east, "us-east/us-east-ix/oca/1", 0, heldFileOf(b, 0))
 	p.connect(east, "us-east/us-east-isp-1/oca/1", 0, heldFileOf(b, 0))
 	w.until(t, func() string {

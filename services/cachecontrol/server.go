@@ -88,8 +88,10 @@ type Server struct {
 	// departed holds the last counter of appliances that are gone while the
 	// store still has a copy, lest they come back to life from it.
 	departed map[string]uint64
-	// withheld are titles that may not be played yet, and so are not shown.
+	// withheld are titles that may not be played yet, and so are not shown; shown
+	// is the version of each title that may.
 	withheld map[string]struct{}
+	shown    map[string]*pb.Asset
 	// unevenSites are the sites that were last found to announce differently.
 	unevenSites []string
 }
@@ -108,7 +110,7 @@ func New(d Deps) (*Server, error) {
 		d:          d,
 		appliances: map[string]*appliance{}, subscribers: map[*subscriber]struct{}{},
 		dirty: map[string]struct{}{}, dirtyNote: make(chan struct{}, 1), seenAssets: map[string]uint64{}, told: map[string]uint64{},
-		seed: maphash.MakeSeed(), departed: map[string]uint64{}, withheld: map[string]struct{}{},
+		seed: maphash.MakeSeed(), departed: map[string]uint64{}, withheld: map[string]struct{}{}, shown: map[string]*pb.Asset{},
 	}
 	s.lifetime, s.stop = context.WithCancel(context.Background())
 	s.planner = newPlanner(d.Timing, func(region string) []string { return s.declared.Nearest(region) })

@@ -80,8 +80,8 @@ func (s *Server) checkRule(r *pb.FillRule) error {
 		if err := s.planner.knowsScope(r.GetScope()); err != nil {
 			return err
 		}
-		if len(s.planner.rules) >= maxRules && s.planner.rules[keyOfRule(r)] == nil {
-			return services.Errorf(services.Exhausted, "fill rules: there are %d", len(s.planner.rules)).WithRemedy("end some: flix fill unpin, flix fill resume")
+		if n := len(s.planner.rules.active()); n >= maxRules && !s.planner.rules[keyOfRule(r)].GetActive() {
+			return services.Errorf(services.Exhausted, "fill rules: there are %d", n).WithRemedy("end some: flix fill unpin, flix fill resume")
 		}
 	}
 	return nil
@@ -134,7 +134,10 @@ func (s *Server) syncRules(ctx context.Context) error {
 		}
 		read = append(read, r)
 	}
-	s.update(func(time.Time) { s.takeRules(read) })
+	s.update(func(now time.Time) {
+		s.takeRules(read)
+		s.planner.rules.forget(now)
+	})
 	return s.fulfil(ctx)
 }
 

@@ -81,10 +81,8 @@ func (s *Server) subscribe() *subscriber {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := &subscriber{pending: map[string]struct{}{}, note: make(chan struct{}, 1)}
-	for title := range s.planner.cat.assets {
-		if _, no := s.withheld[title]; !no {
-			w.mark(assetKey(title))
-		}
+	for title := range s.shown {
+		w.mark(assetKey(title))
 	}
 	for id := range s.appliances {
 		w.mark(applianceKey(id))
@@ -121,7 +119,7 @@ func (s *Server) eventOf(key string) *pb.WatchEvent {
 		return &pb.WatchEvent{Gone: id}
 	}
 	if title, ok := strings.CutPrefix(key, assetMark); ok {
-		return &pb.WatchEvent{Asset: s.planner.cat.assets[title]}
+		return &pb.WatchEvent{Asset: s.shown[title]}
 	}
 	return &pb.WatchEvent{SnapshotEnd: true}
 }

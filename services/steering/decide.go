@@ -49,9 +49,10 @@ type query struct {
 	title   *title
 	exclude []string
 	nowMS   int64
-	// lenient: a stale report is no reason to strike.
-	lenient bool
-	want    int
+	// lenient: a stale report is no reason to strike; forgiving: that the client
+	// found an appliance broken is none.
+	lenient, forgiving bool
+	want               int
 
 	picks [most]pick
 	n     int
@@ -213,7 +214,7 @@ func (t *table) judge(q *query, slot int, state uint64, has bool, expiryMS int64
 		return stale
 	case !has:
 		return lacking
-	case len(q.exclude) > 0 && slices.Contains(q.exclude, t.apps[slot].id):
+	case len(q.exclude) > 0 && !q.forgiving && slices.Contains(q.exclude, t.apps[slot].id):
 		return excluded
 	}
 	return kept

@@ -49,7 +49,7 @@ func (e *explanation) decisions(t *table, q *query) []*pb.Decision {
 				add(n.app, f.name, false, "")
 				continue
 			}
-			add(n.app, f.name, true, t.why(q, n))
+			add(n.app, f.name, f.by != excluded || !q.forgiving, t.why(q, n))
 			break
 		}
 	}
@@ -86,6 +86,9 @@ func (t *table) why(q *query, n note) string {
 	case lacking:
 		return fmt.Sprintf("not every file of version %d", q.title.version)
 	case excluded:
+		if q.forgiving {
+			return "the client found it broken, and there is no other"
+		}
 		return "the client found it broken"
 	case kept:
 	}

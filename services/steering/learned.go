@@ -8,9 +8,10 @@ import (
 	"github.com/flix-lab/flix/topology"
 )
 
-// learn adds to an appliance's routes those that it learned with attributes,
-// and those of the loaded table. A prefix that is announced more than once
-// keeps the best route; what is no prefix is logged and skipped.
+// learn gives an appliance the routes that it learned with attributes, and those
+// of the loaded table: the best of each prefix. What is no prefix is logged and
+// skipped. It comes before plain announcements, which have no attributes and
+// count only where nothing was learned.
 func (m *model) learn(a *appliance, h *ccpb.Hello) {
 	for _, r := range h.GetRoutes() {
 		p, err := netip.ParsePrefix(r.GetPrefix())
@@ -32,13 +33,11 @@ func (m *model) learn(a *appliance, h *ccpb.Hello) {
 }
 
 // better takes a route unless a shorter path, or a smaller discriminator of the
-// same, is known. A plain announcement has neither, and stands for itself: it is
-// replaced.
+// same, is known.
 func (a *appliance) better(p netip.Prefix, path, med uint32) {
 	fresh := route{slot: a.slot, path: uint8(min(path, 255)), med: med}
 	old, had := a.routes[p.Masked()]
-	plain := old.path == 0 && old.med == 0
-	if !had || plain || fresh.path < old.path || fresh.path == old.path && fresh.med < old.med {
+	if !had || fresh.path < old.path || fresh.path == old.path && fresh.med < old.med {
 		a.routes[p.Masked()] = fresh
 	}
 }

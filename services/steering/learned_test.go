@@ -34,6 +34,20 @@ func TestTiesByPathThenMED(t *testing.T) {
 	f.until(&pb.RankRequest{}, first("us-east/us-east-ix/oca/2"))
 }
 
+// The best of an appliance's routes to a prefix counts, whatever their order; a
+// plain announcement beside them says nothing of the way.
+func TestBestRouteOfAPrefixCounts(t *testing.T) {
+	f := start(t, topology.LabTiming())
+	a, b := ixBox("us-east", 1).event(), ixBox("us-east", 2, "198.18.0.0/20").event()
+	a.State.Hello.Routes = []*ccpb.Route{{Prefix: "198.18.0.0/20"}, {Prefix: "198.18.0.0/20", AsPath: 3}}
+	b.State.Hello.Routes = []*ccpb.Route{{Prefix: "198.18.0.0/20", AsPath: 1}}
+	f.control.tell(asset(1), a, b)
+	f.until(&pb.RankRequest{}, first("us-east/us-east-ix/oca/1"))
+	a.State.Hello.Routes = a.State.Hello.Routes[1:]
+	f.control.tell(a)
+	f.until(&pb.RankRequest{}, first("us-east/us-east-ix/oca/2"))
+}
+
 func TestTableOfRoutesFromAFile(t *testing.T) {
 	f := start(t, topology.LabTiming())
 	f.control.tell(planet()...)

@@ -24,9 +24,12 @@ const (
 	resultOK result = iota
 	// resultStale: cache control is away and every report is stale.
 	resultStale
+	// resultExcluded: the client found everybody broken who may serve, and is
+	// offered them again.
+	resultExcluded
 	// resultNoReplica: nobody holds the title.
 	resultNoReplica
-	// resultUnhealthy: who holds it is unhealthy, stale or excluded.
+	// resultUnhealthy: who holds it is unhealthy or stale.
 	resultUnhealthy
 	// resultNotReady: nothing has been heard from cache control yet.
 	resultNotReady
@@ -70,7 +73,7 @@ func newMetrics(reg *prometheus.Registry, s *Server) *metrics {
 	reg.MustRegister(decisions, misses, age, connected, &s.tally)
 	m := &metrics{}
 	for k, name := range [kinds]string{"none", "isp", "exchange", "transit"} {
-		for r, result := range [results]string{"ok", "stale", "no_replica", "unhealthy", "not_ready"} {
+		for r, result := range [results]string{"ok", "stale", "excluded", "no_replica", "unhealthy", "not_ready"} {
 			m.decisions[k][r] = decisions.WithLabelValues(name, result)
 		}
 	}

@@ -57,23 +57,14 @@ type tally struct {
 	names map[missGroup]int
 	by    map[missKey]*Miss
 	total Misses
-	sizes map[string]uint64 // of titles, in bytes
 }
 
 // init makes the maps. Called with the lock held.
 func (m *tally) init() {
 	if m.by == nil {
-		m.names, m.by, m.sizes = map[missGroup]int{}, map[missKey]*Miss{}, map[string]uint64{}
+		m.names, m.by = map[missGroup]int{}, map[missKey]*Miss{}
 		m.total = Misses{Decisions: map[string]uint64{}, Bytes: map[string]uint64{}}
 	}
-}
-
-// size notes how big a title is.
-func (m *tally) size(title string, bytes uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.init()
-	m.sizes[title] = bytes
 }
 
 // causeOf says what kind of miss a decision was; "" if it was none.
@@ -106,7 +97,7 @@ func (s *Server) missed(q *query, t *table, titleID string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.init()
-	bytes := m.sizes[titleID]
+	bytes := q.title.bytes
 	m.total.Decisions[cause]++
 	m.total.Bytes[cause] += bytes
 	m.add(cause, "title", titleID, bytes)

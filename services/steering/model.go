@@ -58,6 +58,7 @@ type asset struct {
 // title says who holds every file of a title's current version; immutable.
 type title struct {
 	version uint64
+	bytes   uint64 // of all files
 	holders slotSet
 }
 
@@ -151,10 +152,7 @@ func (m *model) state(st *ccpb.ApplianceState, now time.Time) {
 		m.stale = true
 	}
 	m.health(k, st, now)
-	// A state of a report alone does not repeat the titles.
-	if len(st.GetTitles()) > 0 || st.GetHeldFiles() == 0 {
-		m.holdings(k, st.GetTitles())
-	}
+	m.holdings(k, st.GetTitles())
 }
 
 // appliance makes the part of an appliance that seldom changes; its slot and
@@ -172,6 +170,7 @@ func (m *model) appliance(h *ccpb.Hello, old *appliance) *appliance {
 		isp: h.GetKind() == string(topology.SiteISP), slot: slot, lot: newLot(h.GetAppliance(), max(1, float64(h.GetBandwidthBps()))),
 		routes: make(map[netip.Prefix]route, len(h.GetPrefixes())),
 	}
+	m.learn(a, h)
 	if old != nil {
 		a.health = old.health
 	} else {
@@ -183,9 +182,10 @@ func (m *model) appliance(h *ccpb.Hello, old *appliance) *appliance {
 			m.srv.log.Error("an appliance announces what is no prefix", "appliance", a.id, "prefix", text)
 			continue
 		}
-		a.routes[p.Masked()] = route{slot: slot}
+		if _, ok := a.routes[p.Masked()]; !ok {
+			a.routes[p.Masked()] = route{slot: slot}
+		}
 	}
-	m.learn(a, h)
 	return a
 }
 
@@ -287,7 +287,7 @@ func (m *model) mark(id string, k *known) {
 	if old.holders.has(k.app.slot) == whole {
 		return
 	}
-	m.srv.titles.store(id, &title{version: old.version, holders: old.holders.with(k.app.slot, whole)})
+	m.srv.titles.store(id, &title{version: old.version, bytes: old.bytes, holders: old.holders.with(k.app.slot, whole)})
 }
 
 // asset takes up a title, or a newer version of one.
@@ -299,12 +299,13 @@ func (m *model) asset(in *ccpb.Asset) {
 		return
 	}
 	a := &asset{version: in.GetVersion(), round: m.round, paths: make([]string, 0, len(in.GetFiles()))}
+	t := &title{version: a.version}
 	for _, f := range in.GetFiles() {
 		a.paths = append(a.paths, f.GetPath())
+		t.bytes += f.GetSize()
 	}
 	slices.Sort(a.paths)
 	m.assets[id] = a
-	t := &title{version: a.version}
 	for _, k := range m.known {
 		if a.heldBy(id, k) {
 			t.holders = t.holders.with(k.app.slot, true)

@@ -62,6 +62,13 @@ func (s *Server) decide(q *query, t *table, titleID string) (r result, ok bool) 
 		q.lenient, r = true, resultStale
 		t.decide(q, p, s.expiry.Milliseconds())
 	}
+	if q.n == 0 && len(q.exclude) > 0 {
+		// What a client found broken may be well again, and is not broken for
+		// everybody: it is better than no video, and than a refusal that looks
+		// like a failure of steering's own.
+		q.forgiving, r = true, resultExcluded
+		t.decide(q, p, s.expiry.Milliseconds())
+	}
 	return r, q.n > 0
 }
 
@@ -104,6 +111,6 @@ func (q *query) none(titleID string) (result, error) {
 		return resultNoReplica, services.Errorf(services.NotFound, "steering.Rank: no appliance holds all of %s, version %d", titleID, q.title.version).
 			WithReason(services.ReasonNoReplica).WithRemedy("wait until its fill is done: flix fill status")
 	}
-	return resultUnhealthy, services.Errorf(services.Unavailable, "steering.Rank: of the appliances that hold %s none is healthy and not excluded", titleID).
+	return resultUnhealthy, services.Errorf(services.Unavailable, "steering.Rank: of the appliances that hold %s none is healthy", titleID).
 		WithReason(services.ReasonNoReplica).WithRemedy("look at the appliances: flix status")
 }

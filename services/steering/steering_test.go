@@ -373,7 +373,6 @@ func TestNoReplica(t *testing.T) {
 	full.counter = 2
 	f.control.tell(full.event())
 	f.until(&pb.RankRequest{}, offers(1))
-	f.until(&pb.RankRequest{Exclude: []string{full.id}}, fails(services.Unavailable, services.ReasonNoReplica))
 	// A newer version is held by nobody until it has been filled.
 	f.control.tell(asset(2))
 	f.until(&pb.RankRequest{}, fails(services.NotFound, services.ReasonNoReplica))
@@ -381,6 +380,53 @@ func TestNoReplica(t *testing.T) {
 	f.control.tell(full.event())
 	if r := f.until(&pb.RankRequest{}, offers(1)); r.GetVersion() != 2 {
 		t.Errorf("version %d, want 2", r.GetVersion())
+	}
+}
+
+// A client that found broken whoever may serve is offered them again: it has
+// nothing better, and its refusals are no failure of steering. One that is sick
+// stays out.
+func TestExcludingEverybodyExcludesNobody(t *testing.T) {
+	f := start(t, topology.LabTiming())
+	first, second, sick := ispBox(1), ispBox(2), ispBox(3)
+	sick.sick = "disk is slow"
+	f.control.tell(asset(1), first.event(), second.event(), sick.event())
+	f.until(&pb.RankRequest{}, offers(2))
+	all := []string{first.id, second.id, sick.id}
+	r := f.until(&pb.RankRequest{Exclude: all, Explain: true}, offers(2))
+	for _, d := range r.GetDecisions() {
+		if d.GetStruck() != (d.GetAppliance() == sick.id && d.GetFilter() == "healthy") {
+			t.Errorf("%v", d)
+		}
+		if d.GetFilter() == "exclude" && d.GetWhy() == "" {
+			t.Errorf("nothing is said of the exclusion: %v", d)
+		}
+	}
+	if n := counter(t, f.tel, "steering_decisions_total", "result", "excluded"); n == 0 {
+		t.Error("the decision is not counted as one against the client's word")
+	}
+	// While one is left it is the only one.
+	if r := f.until(&pb.RankRequest{Exclude: []string{first.id}}, offers(1)); ids(r)[0] != second.id {
+		t.Errorf("%v, want %s alone", ids(r), second.id)
+	}
+	first.sick, first.counter, second.sick, second.counter = "disk is slow", 2, "disk is slow", 2
+	f.control.tell(first.event(), second.event())
+	f.until(&pb.RankRequest{Exclude: all}, fails(services.Unavailable, services.ReasonNoReplica))
+}
+
+// Cache control hides the titles that an appliance sheds; one that sheds all it
+// holds gets no viewer.
+func TestAnApplianceThatShedsEverythingIsSpared(t *testing.T) {
+	f := start(t, topology.LabTiming())
+	tired, other := ispBox(1), ispBox(2)
+	f.control.tell(asset(1), tired.event(), other.event())
+	f.until(&pb.RankRequest{}, offers(2))
+	tired.counter = 2
+	hidden := tired.event()
+	hidden.State.Titles = nil // its files are still counted
+	f.control.tell(hidden)
+	if r := f.until(&pb.RankRequest{}, offers(1)); ids(r)[0] != other.id {
+		t.Errorf("%v, want %s", ids(r), other.id)
 	}
 }
 

@@ -71,9 +71,6 @@ func (s *Server) watch(ctx context.Context) (whole bool, err error) {
 				s.connected.Store(true)
 				continue
 			}
-			if a := ev.GetAsset(); a != nil {
-				s.tally.size(a.GetTitleId(), sizeOf(a))
-			}
 			if s.model.apply(ev, time.Now()) && !waiting {
 				waiting = true
 				build.Reset(gather)
@@ -91,14 +88,6 @@ func (s *Server) watch(ctx context.Context) (whole bool, err error) {
 			return whole, context.DeadlineExceeded
 		}
 	}
-}
-
-// sizeOf is the bytes of all files of a title.
-func sizeOf(a *ccpb.Asset) (total uint64) {
-	for _, f := range a.GetFiles() {
-		total += f.GetSize()
-	}
-	return total
 }
 
 // receive passes the stream's events on until it ends.

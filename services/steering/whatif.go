@@ -209,14 +209,8 @@ type choice struct {
 
 // first decides for a client that asked, without counting.
 func (s *Server) first(t *table, a asked, nowMS int64) choice {
-	hash := fnv(a.title)
-	q := query{addr: a.addr, nowMS: nowMS, want: 1, key: clientKey(a.addr, hash), title: s.titles.load(a.title, hash)}
-	if q.title == nil {
-		return choice{class: "none", near: transit + 1}
-	}
-	q.lenient = !s.connected.Load()
-	t.decide(&q, s.places.Load(), s.expiry.Milliseconds())
-	if q.n == 0 {
+	q := query{addr: a.addr, nowMS: nowMS, want: 1}
+	if _, ok := s.decide(&q, t, a.title); !ok {
 		return choice{class: "none", near: transit + 1}
 	}
 	return choice{app: t.apps[q.picks[0].slot], class: [kinds]string{"none", "isp", "exchange", "transit"}[t.kindOf(&q.picks[0])], near: q.picks[0].class}

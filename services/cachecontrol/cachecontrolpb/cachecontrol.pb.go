@@ -2214,7 +2214,7 @@ type FillTime struct {
 	RateBps       uint64                 `protobuf:"varint,3,opt,name=rate_bps,json=rateBps,proto3" json:"rate_bps,omitempty"`             // what came of late, bits per second; 0 if nothing did
 	EtaMs         int64                  `protobuf:"varint,4,opt,name=eta_ms,json=etaMs,proto3" json:"eta_ms,omitempty"`                   // at that rate, or else at the lines' speed; -1: never, as things are
 	BoundMs       int64                  `protobuf:"varint,5,opt,name=bound_ms,json=boundMs,proto3" json:"bound_ms,omitempty"`             // no plan is faster
-	BoundBy       string                 `protobuf:"bytes,6,opt,name=bound_by,json=boundBy,proto3" json:"bound_by,omitempty"`              // what bounds it: an appliance's line, "uploads of REGION", "exchange of REGION"
+	BoundBy       string                 `protobuf:"bytes,6,opt,name=bound_by,json=boundBy,proto3" json:"bound_by,omitempty"`              // what bounds it: an appliance's line, "the uploads of SITE", "the lines of SITE"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2705,12 +2705,7 @@ type PlannedMove struct {
 	Appliance     string                 `protobuf:"bytes,1,opt,name=appliance,proto3" json:"appliance,omitempty"`
 	TitleId       string                 `protobuf:"bytes,2,opt,name=title_id,json=titleId,proto3" json:"title_id,omitempty"`
 	Version       uint64                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
-	Path          string                 `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
-	Size          uint64                 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
-	State         string                 `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"` // "in_flight", "ready", "waiting", "blocked"
-	Source        Source                 `protobuf:"varint,7,opt,name=source,proto3,enum=flix.cachecontrol.v1.Source" json:"source,omitempty"`
-	From          string                 `protobuf:"bytes,8,opt,name=from,proto3" json:"from,omitempty"` // the appliance, or "origin/REGION"; of "waiting", whom it waits for
-	Why           string                 `protobuf:"bytes,9,opt,name=why,proto3" json:"why,omitempty"`
+	File          *FileOutlook           `protobuf:"bytes,10,opt,name=file,proto3" json:"file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2766,42 +2761,92 @@ func (x *PlannedMove) GetVersion() uint64 {
 	return 0
 }
 
-func (x *PlannedMove) GetPath() string {
+func (x *PlannedMove) GetFile() *FileOutlook {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
+// FileOutlook is where a file on an appliance came from, or would come from.
+type FileOutlook struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"` // "held", "in_flight", "ready", "waiting", "blocked", "not_assigned"
+	Source        Source                 `protobuf:"varint,4,opt,name=source,proto3,enum=flix.cachecontrol.v1.Source" json:"source,omitempty"`
+	From          string                 `protobuf:"bytes,5,opt,name=from,proto3" json:"from,omitempty"` // the appliance, or "origin/REGION"; of "waiting", whom it waits for
+	Why           string                 `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileOutlook) Reset() {
+	*x = FileOutlook{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileOutlook) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileOutlook) ProtoMessage() {}
+
+func (x *FileOutlook) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileOutlook.ProtoReflect.Descriptor instead.
+func (*FileOutlook) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *FileOutlook) GetPath() string {
 	if x != nil {
 		return x.Path
 	}
 	return ""
 }
 
-func (x *PlannedMove) GetSize() uint64 {
+func (x *FileOutlook) GetSize() uint64 {
 	if x != nil {
 		return x.Size
 	}
 	return 0
 }
 
-func (x *PlannedMove) GetState() string {
+func (x *FileOutlook) GetState() string {
 	if x != nil {
 		return x.State
 	}
 	return ""
 }
 
-func (x *PlannedMove) GetSource() Source {
+func (x *FileOutlook) GetSource() Source {
 	if x != nil {
 		return x.Source
 	}
 	return Source_SOURCE_UNSPECIFIED
 }
 
-func (x *PlannedMove) GetFrom() string {
+func (x *FileOutlook) GetFrom() string {
 	if x != nil {
 		return x.From
 	}
 	return ""
 }
 
-func (x *PlannedMove) GetWhy() string {
+func (x *FileOutlook) GetWhy() string {
 	if x != nil {
 		return x.Why
 	}
@@ -2828,7 +2873,7 @@ type SitePlacement struct {
 
 func (x *SitePlacement) Reset() {
 	*x = SitePlacement{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2840,7 +2885,7 @@ func (x *SitePlacement) String() string {
 func (*SitePlacement) ProtoMessage() {}
 
 func (x *SitePlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2853,7 +2898,7 @@ func (x *SitePlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SitePlacement.ProtoReflect.Descriptor instead.
 func (*SitePlacement) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{37}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SitePlacement) GetSite() string {
@@ -2943,7 +2988,7 @@ type FillExplainRequest struct {
 
 func (x *FillExplainRequest) Reset() {
 	*x = FillExplainRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2955,7 +3000,7 @@ func (x *FillExplainRequest) String() string {
 func (*FillExplainRequest) ProtoMessage() {}
 
 func (x *FillExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2968,7 +3013,7 @@ func (x *FillExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillExplainRequest.ProtoReflect.Descriptor instead.
 func (*FillExplainRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{38}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *FillExplainRequest) GetTitleId() string {
@@ -2996,7 +3041,7 @@ type FillExplainReply struct {
 	State         string                 `protobuf:"bytes,7,opt,name=state,proto3" json:"state,omitempty"` // "held", "filling", "waiting", "blocked", "not_assigned"
 	Why           string                 `protobuf:"bytes,8,opt,name=why,proto3" json:"why,omitempty"`     // in one sentence
 	Checks        []*FillCheck           `protobuf:"bytes,9,rep,name=checks,proto3" json:"checks,omitempty"`
-	Files         []*ExplainedFile       `protobuf:"bytes,10,rep,name=files,proto3" json:"files,omitempty"`
+	Files         []*FileOutlook         `protobuf:"bytes,10,rep,name=files,proto3" json:"files,omitempty"`
 	Planner       string                 `protobuf:"bytes,11,opt,name=planner,proto3" json:"planner,omitempty"` // the instance that answered; it plans for the appliance if own
 	Own           bool                   `protobuf:"varint,12,opt,name=own,proto3" json:"own,omitempty"`
 	Placement     *SitePlacement         `protobuf:"bytes,13,opt,name=placement,proto3" json:"placement,omitempty"`
@@ -3006,7 +3051,7 @@ type FillExplainReply struct {
 
 func (x *FillExplainReply) Reset() {
 	*x = FillExplainReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3018,7 +3063,7 @@ func (x *FillExplainReply) String() string {
 func (*FillExplainReply) ProtoMessage() {}
 
 func (x *FillExplainReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3031,7 +3076,7 @@ func (x *FillExplainReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillExplainReply.ProtoReflect.Descriptor instead.
 func (*FillExplainReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{39}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *FillExplainReply) GetTitleId() string {
@@ -3097,7 +3142,7 @@ func (x *FillExplainReply) GetChecks() []*FillCheck {
 	return nil
 }
 
-func (x *FillExplainReply) GetFiles() []*ExplainedFile {
+func (x *FillExplainReply) GetFiles() []*FileOutlook {
 	if x != nil {
 		return x.Files
 	}
@@ -3127,7 +3172,7 @@ func (x *FillExplainReply) GetPlacement() *SitePlacement {
 
 type FillCheck struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Check         string                 `protobuf:"bytes,1,opt,name=check,proto3" json:"check,omitempty"` // rank, cut_off, capacity, pin, window, pause, liveness, appliance
+	Check         string                 `protobuf:"bytes,1,opt,name=check,proto3" json:"check,omitempty"` // popularity, rank, cut_off, capacity, placement, pin, window, pause, liveness, appliance
 	Ok            bool                   `protobuf:"varint,2,opt,name=ok,proto3" json:"ok,omitempty"`      // it speaks for the title being there
 	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3136,7 +3181,7 @@ type FillCheck struct {
 
 func (x *FillCheck) Reset() {
 	*x = FillCheck{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3148,7 +3193,7 @@ func (x *FillCheck) String() string {
 func (*FillCheck) ProtoMessage() {}
 
 func (x *FillCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3161,7 +3206,7 @@ func (x *FillCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillCheck.ProtoReflect.Descriptor instead.
 func (*FillCheck) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{40}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *FillCheck) GetCheck() string {
@@ -3181,90 +3226,6 @@ func (x *FillCheck) GetOk() bool {
 func (x *FillCheck) GetText() string {
 	if x != nil {
 		return x.Text
-	}
-	return ""
-}
-
-type ExplainedFile struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
-	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
-	Source        Source                 `protobuf:"varint,4,opt,name=source,proto3,enum=flix.cachecontrol.v1.Source" json:"source,omitempty"`
-	From          string                 `protobuf:"bytes,5,opt,name=from,proto3" json:"from,omitempty"`
-	Why           string                 `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ExplainedFile) Reset() {
-	*x = ExplainedFile{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ExplainedFile) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ExplainedFile) ProtoMessage() {}
-
-func (x *ExplainedFile) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ExplainedFile.ProtoReflect.Descriptor instead.
-func (*ExplainedFile) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{41}
-}
-
-func (x *ExplainedFile) GetPath() string {
-	if x != nil {
-		return x.Path
-	}
-	return ""
-}
-
-func (x *ExplainedFile) GetSize() uint64 {
-	if x != nil {
-		return x.Size
-	}
-	return 0
-}
-
-func (x *ExplainedFile) GetState() string {
-	if x != nil {
-		return x.State
-	}
-	return ""
-}
-
-func (x *ExplainedFile) GetSource() Source {
-	if x != nil {
-		return x.Source
-	}
-	return Source_SOURCE_UNSPECIFIED
-}
-
-func (x *ExplainedFile) GetFrom() string {
-	if x != nil {
-		return x.From
-	}
-	return ""
-}
-
-func (x *ExplainedFile) GetWhy() string {
-	if x != nil {
-		return x.Why
 	}
 	return ""
 }
@@ -3716,17 +3677,21 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\tin_flight\x18\x06 \x01(\rR\binFlight\x12\x18\n" +
 	"\ablocked\x18\a \x01(\tR\ablocked\x12'\n" +
 	"\x0fremovable_bytes\x18\b \x01(\x04R\x0eremovableBytes\x122\n" +
-	"\x04time\x18\t \x01(\v2\x1e.flix.cachecontrol.v1.FillTimeR\x04time\"\xfa\x01\n" +
+	"\x04time\x18\t \x01(\v2\x1e.flix.cachecontrol.v1.FillTimeR\x04time\"\x9d\x01\n" +
 	"\vPlannedMove\x12\x1c\n" +
 	"\tappliance\x18\x01 \x01(\tR\tappliance\x12\x19\n" +
 	"\btitle_id\x18\x02 \x01(\tR\atitleId\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\x04R\aversion\x12\x12\n" +
-	"\x04path\x18\x04 \x01(\tR\x04path\x12\x12\n" +
-	"\x04size\x18\x05 \x01(\x04R\x04size\x12\x14\n" +
-	"\x05state\x18\x06 \x01(\tR\x05state\x124\n" +
-	"\x06source\x18\a \x01(\x0e2\x1c.flix.cachecontrol.v1.SourceR\x06source\x12\x12\n" +
-	"\x04from\x18\b \x01(\tR\x04from\x12\x10\n" +
-	"\x03why\x18\t \x01(\tR\x03why\"\xcf\x02\n" +
+	"\aversion\x18\x03 \x01(\x04R\aversion\x125\n" +
+	"\x04file\x18\n" +
+	" \x01(\v2!.flix.cachecontrol.v1.FileOutlookR\x04fileJ\x04\b\x04\x10\n" +
+	"\"\xa7\x01\n" +
+	"\vFileOutlook\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x124\n" +
+	"\x06source\x18\x04 \x01(\x0e2\x1c.flix.cachecontrol.v1.SourceR\x06source\x12\x12\n" +
+	"\x04from\x18\x05 \x01(\tR\x04from\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\"\xcf\x02\n" +
 	"\rSitePlacement\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12\x1e\n" +
@@ -3744,7 +3709,7 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\timbalance\x18\v \x01(\x01R\timbalance\"M\n" +
 	"\x12FillExplainRequest\x12\x19\n" +
 	"\btitle_id\x18\x01 \x01(\tR\atitleId\x12\x1c\n" +
-	"\tappliance\x18\x02 \x01(\tR\tappliance\"\xb0\x03\n" +
+	"\tappliance\x18\x02 \x01(\tR\tappliance\"\xae\x03\n" +
 	"\x10FillExplainReply\x12\x19\n" +
 	"\btitle_id\x18\x01 \x01(\tR\atitleId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3754,23 +3719,16 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\x04site\x18\x06 \x01(\tR\x04site\x12\x14\n" +
 	"\x05state\x18\a \x01(\tR\x05state\x12\x10\n" +
 	"\x03why\x18\b \x01(\tR\x03why\x127\n" +
-	"\x06checks\x18\t \x03(\v2\x1f.flix.cachecontrol.v1.FillCheckR\x06checks\x129\n" +
+	"\x06checks\x18\t \x03(\v2\x1f.flix.cachecontrol.v1.FillCheckR\x06checks\x127\n" +
 	"\x05files\x18\n" +
-	" \x03(\v2#.flix.cachecontrol.v1.ExplainedFileR\x05files\x12\x18\n" +
+	" \x03(\v2!.flix.cachecontrol.v1.FileOutlookR\x05files\x12\x18\n" +
 	"\aplanner\x18\v \x01(\tR\aplanner\x12\x10\n" +
 	"\x03own\x18\f \x01(\bR\x03own\x12A\n" +
 	"\tplacement\x18\r \x01(\v2#.flix.cachecontrol.v1.SitePlacementR\tplacement\"E\n" +
 	"\tFillCheck\x12\x14\n" +
 	"\x05check\x18\x01 \x01(\tR\x05check\x12\x0e\n" +
 	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x12\n" +
-	"\x04text\x18\x03 \x01(\tR\x04text\"\xa9\x01\n" +
-	"\rExplainedFile\x12\x12\n" +
-	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x14\n" +
-	"\x05state\x18\x03 \x01(\tR\x05state\x124\n" +
-	"\x06source\x18\x04 \x01(\x0e2\x1c.flix.cachecontrol.v1.SourceR\x06source\x12\x12\n" +
-	"\x04from\x18\x05 \x01(\tR\x04from\x12\x10\n" +
-	"\x03why\x18\x06 \x01(\tR\x03why\"6\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"6\n" +
 	"\x0eFillRunRequest\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\bR\x03now\x12\x12\n" +
 	"\x04deep\x18\x02 \x01(\bR\x04deep\"F\n" +
@@ -3859,11 +3817,11 @@ var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_goTypes = []any
 	(*FillPlanReply)(nil),       // 35: flix.cachecontrol.v1.FillPlanReply
 	(*AppliancePlan)(nil),       // 36: flix.cachecontrol.v1.AppliancePlan
 	(*PlannedMove)(nil),         // 37: flix.cachecontrol.v1.PlannedMove
-	(*SitePlacement)(nil),       // 38: flix.cachecontrol.v1.SitePlacement
-	(*FillExplainRequest)(nil),  // 39: flix.cachecontrol.v1.FillExplainRequest
-	(*FillExplainReply)(nil),    // 40: flix.cachecontrol.v1.FillExplainReply
-	(*FillCheck)(nil),           // 41: flix.cachecontrol.v1.FillCheck
-	(*ExplainedFile)(nil),       // 42: flix.cachecontrol.v1.ExplainedFile
+	(*FileOutlook)(nil),         // 38: flix.cachecontrol.v1.FileOutlook
+	(*SitePlacement)(nil),       // 39: flix.cachecontrol.v1.SitePlacement
+	(*FillExplainRequest)(nil),  // 40: flix.cachecontrol.v1.FillExplainRequest
+	(*FillExplainReply)(nil),    // 41: flix.cachecontrol.v1.FillExplainReply
+	(*FillCheck)(nil),           // 42: flix.cachecontrol.v1.FillCheck
 	(*FillRunRequest)(nil),      // 43: flix.cachecontrol.v1.FillRunRequest
 	(*FillRunReply)(nil),        // 44: flix.cachecontrol.v1.FillRunReply
 	(*SuspectRequest)(nil),      // 45: flix.cachecontrol.v1.SuspectRequest
@@ -3912,14 +3870,14 @@ var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_depIdxs = []int
 	31, // 39: flix.cachecontrol.v1.SetFillRulesReply.rules:type_name -> flix.cachecontrol.v1.FillRule
 	36, // 40: flix.cachecontrol.v1.FillPlanReply.appliances:type_name -> flix.cachecontrol.v1.AppliancePlan
 	37, // 41: flix.cachecontrol.v1.FillPlanReply.moves:type_name -> flix.cachecontrol.v1.PlannedMove
-	38, // 42: flix.cachecontrol.v1.FillPlanReply.sites:type_name -> flix.cachecontrol.v1.SitePlacement
+	39, // 42: flix.cachecontrol.v1.FillPlanReply.sites:type_name -> flix.cachecontrol.v1.SitePlacement
 	30, // 43: flix.cachecontrol.v1.FillPlanReply.time:type_name -> flix.cachecontrol.v1.FillTime
 	30, // 44: flix.cachecontrol.v1.AppliancePlan.time:type_name -> flix.cachecontrol.v1.FillTime
-	0,  // 45: flix.cachecontrol.v1.PlannedMove.source:type_name -> flix.cachecontrol.v1.Source
-	41, // 46: flix.cachecontrol.v1.FillExplainReply.checks:type_name -> flix.cachecontrol.v1.FillCheck
-	42, // 47: flix.cachecontrol.v1.FillExplainReply.files:type_name -> flix.cachecontrol.v1.ExplainedFile
-	38, // 48: flix.cachecontrol.v1.FillExplainReply.placement:type_name -> flix.cachecontrol.v1.SitePlacement
-	0,  // 49: flix.cachecontrol.v1.ExplainedFile.source:type_name -> flix.cachecontrol.v1.Source
+	38, // 45: flix.cachecontrol.v1.PlannedMove.file:type_name -> flix.cachecontrol.v1.FileOutlook
+	0,  // 46: flix.cachecontrol.v1.FileOutlook.source:type_name -> flix.cachecontrol.v1.Source
+	42, // 47: flix.cachecontrol.v1.FillExplainReply.checks:type_name -> flix.cachecontrol.v1.FillCheck
+	38, // 48: flix.cachecontrol.v1.FillExplainReply.files:type_name -> flix.cachecontrol.v1.FileOutlook
+	39, // 49: flix.cachecontrol.v1.FillExplainReply.placement:type_name -> flix.cachecontrol.v1.SitePlacement
 	3,  // 50: flix.cachecontrol.v1.CacheControl.Connect:input_type -> flix.cachecontrol.v1.ApplianceMessage
 	19, // 51: flix.cachecontrol.v1.CacheControl.Watch:input_type -> flix.cachecontrol.v1.WatchRequest
 	23, // 52: flix.cachecontrol.v1.CacheControl.Publish:input_type -> flix.cachecontrol.v1.PublishRequest
@@ -3929,7 +3887,7 @@ var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_depIdxs = []int
 	45, // 56: flix.cachecontrol.v1.CacheControl.Suspect:input_type -> flix.cachecontrol.v1.SuspectRequest
 	32, // 57: flix.cachecontrol.v1.CacheControl.SetFillRules:input_type -> flix.cachecontrol.v1.SetFillRulesRequest
 	34, // 58: flix.cachecontrol.v1.CacheControl.FillPlan:input_type -> flix.cachecontrol.v1.FillPlanRequest
-	39, // 59: flix.cachecontrol.v1.CacheControl.FillExplain:input_type -> flix.cachecontrol.v1.FillExplainRequest
+	40, // 59: flix.cachecontrol.v1.CacheControl.FillExplain:input_type -> flix.cachecontrol.v1.FillExplainRequest
 	13, // 60: flix.cachecontrol.v1.CacheControl.Connect:output_type -> flix.cachecontrol.v1.ControlMessage
 	20, // 61: flix.cachecontrol.v1.CacheControl.Watch:output_type -> flix.cachecontrol.v1.WatchEvent
 	24, // 62: flix.cachecontrol.v1.CacheControl.Publish:output_type -> flix.cachecontrol.v1.PublishReply
@@ -3939,7 +3897,7 @@ var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_depIdxs = []int
 	46, // 66: flix.cachecontrol.v1.CacheControl.Suspect:output_type -> flix.cachecontrol.v1.SuspectReply
 	33, // 67: flix.cachecontrol.v1.CacheControl.SetFillRules:output_type -> flix.cachecontrol.v1.SetFillRulesReply
 	35, // 68: flix.cachecontrol.v1.CacheControl.FillPlan:output_type -> flix.cachecontrol.v1.FillPlanReply
-	40, // 69: flix.cachecontrol.v1.CacheControl.FillExplain:output_type -> flix.cachecontrol.v1.FillExplainReply
+	41, // 69: flix.cachecontrol.v1.CacheControl.FillExplain:output_type -> flix.cachecontrol.v1.FillExplainReply
 	60, // [60:70] is the sub-list for method output_type
 	50, // [50:60] is the sub-list for method input_type
 	50, // [50:50] is the sub-list for extension type_name
