@@ -89,22 +89,36 @@ func (l *Lab) restartInstances(ctx context.Context, ids []string) error {
 	if err := l.tellWorld(ctx); err != nil {
 		return err
 	}
-	var specs []runtime.Spec
-	for _, id := range ids {
-		s, err := l.instance(id)
-		if err != nil {
-			return err
-		}
-		specs = append(specs, s)
+	specs, err := l.toRun(ids)
+	if err != nil {
+		return err
 	}
 	g, gctx := errgroup.WithContext(ctx)
-	for _, id := range ids {
-		g.Go(func() error { return l.rt.Kill(gctx, id) })
+	for _, s := range specs {
+		g.Go(func() error { return l.rt.Kill(gctx, s.ID) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
 	return l.rt.Start(ctx, specs)
+}
+
+// toRun are the specs of those of some instances that are wanted and not
+// stopped.
+func (l *Lab) toRun(ids []string) ([]runtime.Spec, error) {
+	var out []runtime.Spec
+	i := l.current()
+	for _, inst := range i.instances() {
+		if !slices.Contains(ids, inst.ID) || i.Stopped[inst.ID] {
+			continue
+		}
+		s, err := l.spec(i, inst)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
 }
 
 // flush has cache servers forget what they hold, by memcached's own command.

@@ -162,8 +162,8 @@ func (l *Lab) FaultHistory(context.Context) (control.FaultHistory, error) {
 	return control.FaultHistory{Faults: fs}, err
 }
 
-// endFault takes a fault out of the intent and undoes what it did. It is called
-// with faulting held.
+// endFault takes a fault out of the intent and undoes what it did, unless it is
+// one that was done as a whole. It is called with faulting held.
 func (l *Lab) endFault(ctx context.Context, f fault.Fault, how, note string) (control.FaultEnded, error) {
 	ended := control.FaultEnded{Fault: f, Ended: time.Now().UTC(), How: how, Note: note}
 	if err := l.changeIntent(func(i *intent) {
@@ -171,7 +171,7 @@ func (l *Lab) endFault(ctx context.Context, f fault.Fault, how, note string) (co
 	}); err != nil {
 		return ended, err
 	}
-	if !l.current().Halted {
+	if how != "done" && !l.current().Halted {
 		what, err := l.undo(ctx, f)
 		if what != "" {
 			ended.Note = strings.TrimPrefix(ended.Note+"; "+what, "; ")

@@ -19,11 +19,15 @@ import (
 // said.
 func (l *Lab) undo(ctx context.Context, f fault.Fault) (string, error) {
 	e := f.Effect
-	if !e.Lasting() {
-		return "", nil
-	}
 	if err := l.tellWorld(ctx); err != nil {
 		return "", err
+	}
+	if len(e.Restart) > 0 { // it was killed and perhaps not started
+		start, err := l.toRun(e.Restart)
+		if err != nil {
+			return "", err
+		}
+		return "", l.rt.Start(ctx, start)
 	}
 	i := l.current()
 	var (
