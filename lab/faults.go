@@ -84,6 +84,7 @@ func (l *Lab) RunFault(ctx context.Context, r control.FaultRequest) (control.Fau
 	if err := l.changeIntent(func(i *intent) { i.Faults = append(i.Faults, f) }); err != nil {
 		return out, err
 	}
+	l.newFault()
 	l.log.Add("fault.begin", f.Target, fmt.Sprintf("%s: %s", f.ID, f), map[string]any{"id": f.ID, "kind": f.Kind, "until": f.Until, "blast_radius": out.Blast.Instances})
 	// Half a fault is worse than either: it goes on without its client.
 	act := context.WithoutCancel(ctx)

@@ -58,6 +58,55 @@ func actingLab(t *testing.T) (*Lab, *acting) {
 	return l, a
 }
 
+// TestLapse: the daemon ends a fault in its time, without a look in between, and
+// one without an end never.
+func TestLapse(t *testing.T) {
+	l, _ := actingLab(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	released, done := make(chan struct{}), make(chan struct{})
+	l.faulting.Lock()
+	go func() {
+		defer close(done)
+		l.lapses(ctx, func() { l.faulting.Unlock(); close(released) })
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	<-released
+	run := func(r fault.Request) string {
+		t.Helper()
+		st, err := l.RunFault(t.Context(), control.FaultRequest{Request: r})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.ID
+	}
+	run(fault.Request{Kind: "latency", Target: "us-east/a/play/1", Forever: true})
+	short := run(fault.Request{Kind: "latency", Target: "us-east/b/play/2", TTL: 20 * time.Millisecond})
+	for until := time.Now().Add(10 * time.Second); ; <-time.After(time.Millisecond) {
+		past, err := readFaults(l.paths.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(past) == 1 && past[0].ID == short && past[0].How == "lapsed" {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatalf("over are %+v", past)
+		}
+	}
+	if now := l.current().Faults; len(now) != 1 || now[0].ID == short {
+		t.Errorf("in force are %+v", now)
+	}
+}
+
+// TestForever: a fault of the network that holds until it is stopped outlasts the
+// longest that has an end.
+func TestForever(t *testing.T) {
+	rules := rulesOf([]fault.Fault{{ID: "f-1", Effect: fault.Effect{Link: &fault.Link{Hole: true}}}})
+	if len(rules) != 1 || !rules[0].Until.After(time.Now().Add(2*fault.MaxTTL)) {
+		t.Errorf("%+v", rules)
+	}
+}
+
 // TestRestartHalfWay: whatever ends a restart between the kill and the start,
 // the instance runs afterwards.
 func TestRestartHalfWay(t *testing.T) {
