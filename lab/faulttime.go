@@ -18,39 +18,68 @@ import (
 	"github.com/flix-lab/flix/services"
 )
 
-// lapseLook is how often the daemon looks for faults whose time is up. Where
-// they act they lapse by themselves; this keeps the books, and reverts what
-// nobody else can.
-const lapseLook = 200 * time.Millisecond
+// lapseAgain is when the daemon tries again to end a fault that it could not.
+const lapseAgain = time.Second
 
 // lapses lifts what an earlier daemon left, then ends faults as they lapse,
-// until ctx ends. release lets others at the faults once the first is done.
+// until ctx ends. Where they act they lapse by themselves; this keeps the books,
+// and reverts what nobody else can. release lets others at the faults once the
+// first is done.
 func (l *Lab) lapses(ctx context.Context, release func()) {
 	l.liftAll(ctx)
 	release()
-	tick := time.NewTicker(lapseLook)
-	defer tick.Stop()
+	next := time.NewTimer(0)
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-l.faulted:
+		case <-next.C:
 		}
-		i := l.current()
-		if i == nil || l.ending.Load() || len(i.Faults) == 0 {
-			continue
+		if at := l.lapse(ctx); at.IsZero() {
+			next.Stop()
+		} else {
+			next.Reset(time.Until(at))
 		}
-		l.faulting.Lock()
-		now := time.Now()
-		for _, f := range l.current().Faults {
-			if !f.Over(now) {
+	}
+}
+
+// lapse ends the faults whose time is up. It says when to look again; the zero
+// time is when there is a new one.
+func (l *Lab) lapse(ctx context.Context) (next time.Time) {
+	l.faulting.Lock()
+	defer l.faulting.Unlock()
+	i := l.current()
+	now := time.Now()
+	switch {
+	case i == nil || len(i.Faults) == 0:
+		return next
+	case l.ending.Load(): // for good, or not
+		return now.Add(lapseAgain)
+	}
+	for _, f := range i.Faults {
+		at := f.Until
+		if f.Over(now) {
+			_, err := l.endFault(ctx, f, "lapsed", "")
+			if err == nil {
 				continue
 			}
-			if _, err := l.endFault(ctx, f, "lapsed", ""); err != nil {
-				l.log.Add("fault.stuck", f.Target, fmt.Sprintf("%s is not ended: %v", f.ID, err), nil)
-			}
+			at = now.Add(lapseAgain)
+			l.log.Add("fault.stuck", f.Target, fmt.Sprintf("%s is not ended: %v", f.ID, err), nil)
 		}
-		l.faulting.Unlock()
+		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	return next
+}
+
+// newFault tells that there is a fault that will lapse.
+func (l *Lab) newFault() {
+	select {
+	case l.faulted <- struct{}{}:
+	default: // it was told already
 	}
 }
 

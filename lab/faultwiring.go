@@ -33,7 +33,7 @@ func rulesOf(faults []fault.Fault) []wan.Rule {
 		}
 		until := f.Until
 		if until.IsZero() {
-			until = time.Now().Add(fault.MaxTTL) // renewed with every world
+			until = time.Now().AddDate(100, 0, 0) // until it is stopped
 		}
 		out = append(out, wan.Rule{
 			A: sideOf(l.A), B: sideOf(l.B), OneWay: l.OneWay, Until: until, Delay: l.Delay, Jitter: l.Jitter,

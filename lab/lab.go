@@ -61,6 +61,8 @@ type Lab struct {
 	scaler scaler
 	// faulting is held while a fault begins or ends.
 	faulting sync.Mutex
+	// faulted wakes who waits for the next fault to lapse, when there is a new one.
+	faulted chan struct{}
 
 	mu     sync.Mutex // guards what follows, and busy
 	intent *intent
@@ -101,7 +103,7 @@ func open(env Env, p Paths) (*Lab, error) {
 	if err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
-	l := &Lab{env: env, paths: p, started: time.Now(), journal: j, log: log}
+	l := &Lab{env: env, paths: p, started: time.Now(), journal: j, log: log, faulted: make(chan struct{}, 1)}
 	if l.intent, err = readIntent(p.Dir); err != nil {
 		return nil, errors.Join(err, l.close())
 	}

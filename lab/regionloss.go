@@ -63,6 +63,11 @@ type LossRequest struct {
 	Patience time.Duration
 }
 
+// Fault is the loss as a fault.
+func (r LossRequest) Fault() control.FaultRequest {
+	return control.FaultRequest{Request: fault.Request{Kind: "kill", Target: "region:" + r.Region, TTL: r.TTL, Force: r.Force, By: "region"}}
+}
+
 const (
 	// lossSessionSeconds of media an in-flight session plays, in real time.
 	lossSessionSeconds = 12
@@ -109,7 +114,7 @@ func LoseRegion(ctx context.Context, c *control.Client, r LossRequest, progress 
 		return l.out, err
 	}
 	began := time.Now()
-	st, err := c.RunFault(ctx, control.FaultRequest{Request: fault.Request{Kind: "kill", Target: "region:" + r.Region, TTL: r.TTL, Force: r.Force, By: "region"}})
+	st, err := c.RunFault(ctx, r.Fault())
 	if err != nil {
 		sessions.abandon()
 		return l.out, err

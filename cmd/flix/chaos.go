@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"fmt"
@@ -229,7 +228,7 @@ func runChaos(ctx context.Context, a *app, o chaosRunOptions) error {
 
 // confirmFault shows a fault's blast radius on a terminal and asks.
 func confirmFault(ctx context.Context, a *app, client *control.Client, r control.FaultRequest, yes bool) error {
-	if r.DryRun || yes || !a.env.OutTTY || !a.env.ErrTTY {
+	if r.DryRun || !a.asks(yes) {
 		return nil
 	}
 	r.DryRun = true
@@ -242,12 +241,7 @@ func confirmFault(ctx context.Context, a *app, client *control.Client, r control
 	for _, t := range plan.Blast.Text {
 		msg.Printf("  %s\n", t)
 	}
-	msg.Printf("begin it? [y/N] ")
-	line, _ := bufio.NewReader(a.env.In).ReadString('\n') // no answer is no
-	if l := strings.ToLower(strings.TrimSpace(line)); l != "y" && l != "yes" {
-		return services.Errorf(services.Conflict, "nothing was done").WithRemedy("answer y, or pass --yes")
-	}
-	return nil
+	return a.confirm("begin it?")
 }
 
 func printStarted(a *app, st control.FaultStarted) {
@@ -335,21 +329,7 @@ func newChaosHistoryCmd(a *app) *cobra.Command {
 	var out output
 	c := &cobra.Command{
 		Use: "history", Short: "Faults that are over", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			client, _, err := lab.Connect(cmd.Context(), a.env.lab(), a.name)
-			if err != nil {
-				return err
-			}
-			h, err := client.FaultHistory(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if out.machine() {
-				return out.print(a, h)
-			}
+		RunE: show(a, &out, func(ctx context.Context, c *control.Client) (control.FaultHistory, error) { return c.FaultHistory(ctx) }, func(h control.FaultHistory) error {
 			s := a.env.out()
 			if len(h.Faults) == 0 {
 				s.Printf("nothing was broken on purpose yet\n")
@@ -360,7 +340,7 @@ func newChaosHistoryCmd(a *app) *cobra.Command {
 				rows = append(rows, []string{f.ID, f.Kind, ends(f.Fault), paramText(f.Params), f.Began.Local().Format(time.TimeOnly), f.Ended.Sub(f.Began).Round(100 * time.Millisecond).String(), f.How, f.By, f.Note})
 			}
 			return s.Table([]string{"id", "kind", "target", "parameters", "began", "lasted", "ended", "by", "note"}, rows)
-		},
+		}),
 	}
 	out.flag(c, "table", "json", "yaml")
 	return c

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -9,7 +10,6 @@ import (
 	"github.com/flix-lab/flix/cmd/flix/render"
 	"github.com/flix-lab/flix/lab"
 	"github.com/flix-lab/flix/lab/control"
-	"github.com/flix-lab/flix/lab/fault"
 	"github.com/flix-lab/flix/services"
 )
 
@@ -69,7 +69,7 @@ func regionDown(ctx context.Context, a *app, o chaosRegionOptions) error {
 	if err != nil {
 		return err
 	}
-	r := control.FaultRequest{Request: fault.Request{Kind: "kill", Target: "region:" + o.r.Region, TTL: o.r.TTL, Force: o.r.Force, By: "region"}}
+	r := o.r.Fault()
 	if o.dryRun {
 		r.DryRun = true
 		st, err := client.RunFault(ctx, r)
@@ -121,10 +121,8 @@ func regionUp(ctx context.Context, a *app, o chaosRegionOptions) error {
 	}
 	var ids []string
 	for _, f := range fs.Active {
-		for _, r := range f.Effect.Lost {
-			if r == o.r.Region {
-				ids = append(ids, f.ID)
-			}
+		if slices.Contains(f.Effect.Lost, o.r.Region) {
+			ids = append(ids, f.ID)
 		}
 	}
 	if len(ids) == 0 {

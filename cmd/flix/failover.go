@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"github.com/flix-lab/flix/lab"
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/lab/evacuate"
-	"github.com/flix-lab/flix/services"
 )
 
 type moveOptions struct {
@@ -33,28 +31,17 @@ Appliances keep serving: the video does not move.`
 	var out output
 	status := &cobra.Command{
 		Use: "status", Short: "Evacuations so far, and the one that runs", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			client, _, err := lab.Connect(cmd.Context(), a.env.lab(), a.name)
-			if err != nil {
-				return err
-			}
-			moves, err := client.FailoverStatus(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if out.machine() {
-				return out.print(a, map[string]any{"evacuations": moves})
-			}
+		RunE: show(a, &out, func(ctx context.Context, c *control.Client) (evacuations, error) {
+			moves, err := c.FailoverStatus(ctx)
+			return evacuations{moves}, err
+		}, func(e evacuations) error {
 			s := a.env.out()
-			if len(moves) == 0 {
+			if len(e.Evacuations) == 0 {
 				s.Printf("no region was evacuated yet\n")
 				return nil
 			}
 			var rows [][]string
-			for _, m := range moves {
+			for _, m := range e.Evacuations {
 				started := "-"
 				if !m.Started.IsZero() {
 					started = m.Started.Local().Format("15:04:05")
@@ -62,7 +49,7 @@ Appliances keep serving: the video does not move.`
 				rows = append(rows, []string{m.ID, m.Verb, m.Region, s.State(m.State), started, render.MS(m.RTOMS), fmt.Sprintf("%d/%d", m.PlaysFailed, m.PlaysDuring)})
 			}
 			return s.Table([]string{"id", "verb", "region", "state", "started", "rto", "failed plays"}, rows)
-		},
+		}),
 	}
 	out.flag(status, "table", "json", "yaml")
 	c.AddCommand(status, newFailoverWatchCmd(a))
@@ -117,15 +104,14 @@ func runMove(ctx context.Context, a *app, o moveOptions, region string) error {
 		do = client.Failback
 	}
 	msg := a.env.errOut()
-	if !o.dryRun && !o.yes && a.env.OutTTY && a.env.ErrTTY {
+	if !o.dryRun && a.asks(o.yes) {
 		plan, err := do(ctx, control.FailoverRequest{Region: region, DryRun: true}, nil)
 		if err != nil {
 			return err
 		}
-		msg.Printf("%s\n%s %s? [y/N] ", planText(plan), o.verb, region)
-		line, _ := bufio.NewReader(a.env.In).ReadString('\n') // no answer is no
-		if l := strings.ToLower(strings.TrimSpace(line)); l != "y" && l != "yes" {
-			return services.Errorf(services.Conflict, "nothing was done").WithRemedy("answer y, or pass --yes")
+		msg.Printf("%s\n", planText(plan))
+		if err := a.confirm(o.verb + " " + region + "?"); err != nil {
+			return err
 		}
 	}
 	view := newMoveView(msg, o.verb)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -133,32 +134,21 @@ func newTranscodeCmd(a *app) *cobra.Command {
 	var out output
 	status := &cobra.Command{
 		Use: "status", Short: "State of the transcode jobs", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			client, _, err := lab.Connect(cmd.Context(), a.env.lab(), a.name)
-			if err != nil {
-				return err
-			}
-			jobs, err := client.Jobs(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if out.machine() {
-				return out.print(a, map[string]any{"jobs": jobs})
-			}
+		RunE: show(a, &out, func(ctx context.Context, c *control.Client) (jobs, error) {
+			js, err := c.Jobs(ctx)
+			return jobs{js}, err
+		}, func(js jobs) error {
 			s := a.env.out()
-			if len(jobs) == 0 {
+			if len(js.Jobs) == 0 {
 				s.Printf("no job yet; start one: flix title add FILE --name \"NAME\"\n")
 				return nil
 			}
 			var rows [][]string
-			for _, j := range jobs {
+			for _, j := range js.Jobs {
 				rows = append(rows, []string{j.ID, j.Name, j.Region, s.State(j.State), fmt.Sprintf("%.0f %%", j.Percent), j.Error})
 			}
 			return s.Table([]string{"job", "title", "region", "state", "done", "error"}, rows)
-		},
+		}),
 	}
 	out.flag(status, "table", "json", "yaml")
 	c.AddCommand(status)

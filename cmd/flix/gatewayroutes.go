@@ -290,21 +290,7 @@ func newRoutesHistoryCmd(a *app) *cobra.Command {
 	var out output
 	c := &cobra.Command{
 		Use: "history", Short: "List the versions of the table", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			client, _, err := lab.Connect(cmd.Context(), a.env.lab(), a.name)
-			if err != nil {
-				return err
-			}
-			h, err := client.RouteHistory(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if out.machine() {
-				return out.print(a, h)
-			}
+		RunE: show(a, &out, func(ctx context.Context, c *control.Client) (control.RouteHistory, error) { return c.RouteHistory(ctx) }, func(h control.RouteHistory) error {
 			s := a.env.out()
 			var rows [][]string
 			for _, v := range h.Versions {
@@ -318,7 +304,7 @@ func newRoutesHistoryCmd(a *app) *cobra.Command {
 				rows = append(rows, []string{strconv.Itoa(v.Version), at, strings.Join(v.Changes, ", "), strconv.Itoa(len(v.Routes)), v.Note, current})
 			}
 			return s.Table([]string{"version", "at", "changes", "routes", "note", ""}, rows)
-		},
+		}),
 	}
 	out.flag(c, "table", "json", "yaml")
 	return c

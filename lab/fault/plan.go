@@ -238,14 +238,13 @@ func planRole(role topology.Role) func(*planner) error {
 }
 
 func planStore(p *planner) error {
+	if p.target.sort == sortInstance { // it says itself which it is
+		p.params["store"] = string(p.target.instances[0].Role)
+	}
 	if !slices.Contains([]string{"kv", "sql", "search", "s3", "evcache"}, p.params["store"]) {
 		return p.invalid("store", "a store")
 	}
-	role := topology.Role(p.params["store"])
-	if p.target.sort == sortInstance {
-		role = p.target.instances[0].Role
-	}
-	return planRole(role)(p)
+	return planRole(topology.Role(p.params["store"]))(p)
 }
 
 func (p *planner) link(set func(*Link) error) error {

@@ -113,6 +113,7 @@ func TestRefusals(t *testing.T) {
 		{"a part of what is lost", active(whole, Request{Kind: "kill", Target: "us-east"}), Request{Kind: "kill", Target: "us-east/a/play/1"}, services.Conflict, "f-1"},
 		{"the same link from its other end", active(whole, Request{Kind: "latency", Target: "us-east", To: "us-west"}), Request{Kind: "loss", Target: "us-west", To: "us-east"}, services.Conflict, "f-1"},
 		{"what does not run", silent, Request{Kind: "kill", Target: "us-east/a/play/1"}, services.Conflict, "does not run"},
+		{"what is no store", whole, Request{Kind: "store-down", Target: "us-east/a/play/1"}, services.Invalid, "not a store"},
 		{"the only node of a store", whole, Request{Kind: "store-down", Target: "us-east"}, services.Conflict, "⌊1/2⌋+1 = 1"},
 		{"the second last region", active(whole, Request{Kind: "kill", Target: "us-east"}), Request{Kind: "kill", Target: "us-west"}, services.Conflict, "1 would be left"},
 		{"the last region, by force", twoLost, Request{Kind: "kill", Target: "eu-west", Force: true}, services.Conflict, "1 − 1 = 0"},
@@ -126,6 +127,9 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("%v (%s), want %s that says %q", err, services.KindOf(err), c.kind, c.says)
 			}
 		})
+	}
+	if f, _, err := Plan("f-1", Request{Kind: "store-down", Target: "us-east/b/evcache/2"}, whole); err != nil || f.Params["store"] != "evcache" {
+		t.Errorf("a node of the cache: %v, %v", f.Params, err)
 	}
 	if err := plan(whole, Request{Kind: "store-down", Target: "us-east", Force: true}); err != nil {
 		t.Errorf("by force: %v", err)

@@ -132,7 +132,8 @@ type open struct {
 // sweepEvery bounds the closed connections that are remembered.
 const sweepEvery = 256
 
-// crosses remembers a connection; it resets one that a cut came before.
+// crosses remembers a connection; it resets one that a cut came before, and a
+// plain one that a rule came before: nothing else can be done to it.
 func (t *Table) crosses(c net.Conn, o open) {
 	raw, ok := c.(syscall.Conn)
 	if !ok {
@@ -145,7 +146,10 @@ func (t *Table) crosses(c net.Conn, o open) {
 		resetRaw(raw)
 		return
 	}
-	o.touched = o.flow.touched()
+	if o.touched = o.flow.touched(); o.touched && o.stream == nil && !o.datagram {
+		resetRaw(raw)
+		return
+	}
 	x.conns[raw] = o
 	if x.swept++; x.swept < sweepEvery {
 		return

@@ -236,3 +236,20 @@ func TestLossDelaysStreams(t *testing.T) {
 		t.Errorf("a packet that is not lost is late by %s", d)
 	}
 }
+
+// TestRuleDuringDial: a rule that comes while a plain connection is made finds
+// it.
+func TestRuleDuringDial(t *testing.T) {
+	table := NewTable(topology.Topology{}, nil)
+	addr := placedEcho(t, table, "east")
+	raw, err := net.Dial("tcp", addr) // as the dialer does before anything is known of a rule
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	table.Impose([]Rule{{A: side("east"), B: Side{}, Until: until(), Delay: time.Hour}})
+	table.crosses(raw, open{flow: flow{t: table, from: Site{Region: "west"}, addr: addr, region: "east"}})
+	if _, err := ping(raw, soon); err == nil {
+		t.Error("it goes on as if nothing were")
+	}
+}

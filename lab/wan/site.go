@@ -120,7 +120,7 @@ type flow struct {
 	addr, region string
 }
 
-// rules returns those in force.
+// live returns the rules that were imposed last; some may be over.
 func (t *Table) live() []Rule {
 	p := t.rules.Load()
 	if p == nil {

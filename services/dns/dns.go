@@ -91,7 +91,7 @@ func New(d Deps) (*Server, error) {
 	if !d.Appliances.IsValid() {
 		d.Appliances = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
-	s := &Server{health: health{failed: map[string]int{}}, deps: d, log: d.Tel.Log, ttl: uint32(d.Timing.DNSTTL.D() / time.Second), metrics: newMetrics(d.Tel.Metrics)}
+	s := &Server{deps: d, log: d.Tel.Log, ttl: uint32(d.Timing.DNSTTL.D() / time.Second), metrics: newMetrics(d.Tel.Metrics)}
 	s.SetTopology(d.Topology)
 	d.Tel.Properties.Watch(s.property)
 	return s, nil

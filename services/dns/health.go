@@ -1,30 +1,30 @@
 package dns
 
 import (
-	"bufio"
 	"context"
-	"fmt"
-	"net"
-	"net/http"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/flix-lab/flix/services"
 )
 
-// A load balancer is checked as Route 53 checks an endpoint: a request through
-// it every interval, from every DNS server; one that fails so many times in a
-// row is not answered with until it succeeds again. A connection that is
-// refused tells more than one that is slow: it counts at once. When every one
-// of them fails, all are answered with: then it is the checker that is cut off.
+// A load balancer is checked in the manner of Route 53: requests through it,
+// from every DNS server; one that fails so many of them in a row is not answered
+// with until it succeeds again. A connection that is refused tells more than one
+// that is slow: it counts at once. When every one of them fails, all are
+// answered with: then it is the checker that is cut off.
 const slowFailures = 2
+
+// farther is by how much less often than those of its own region a server
+// checks the balancers of another while they are well: what ends with a reset is
+// noticed without a check.
+const farther = 2
 
 // health is what a server's checks have found.
 type health struct {
 	mu     sync.Mutex
-	failed map[string]int // checks in a row, by the address checked
+	failed map[string]int // checks in a row, by the address checked; each that there is
 	sick   atomic.Pointer[map[string]bool]
 }
 
@@ -37,49 +37,81 @@ func (h *health) well(es []Endpoint) []Endpoint {
 	return slices.DeleteFunc(slices.Clone(es), func(e Endpoint) bool { return (*sick)[e.Check] })
 }
 
-// note counts a check's outcome.
-func (h *health) note(addr string, refused bool, err error) {
+// know says which balancers there are.
+func (h *health) know(now map[balancer]bool) (changed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	switch {
-	case err == nil:
-		delete(h.failed, addr)
-	case refused:
-		h.failed[addr] = slowFailures
-	default:
-		h.failed[addr]++
+	was := h.failed
+	h.failed = make(map[string]int, len(now))
+	for b := range now {
+		h.failed[b.addr] = was[b.addr]
 	}
+	return h.settle()
 }
 
-// settle makes what was counted the truth for answers; of are the addresses
-// that there are.
-func (h *health) settle(of []string) (changed bool) {
+// note counts a check's outcome.
+func (h *health) note(addr string, refused bool, err error) (changed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	n, known := h.failed[addr]
+	switch {
+	case !known:
+		return false // it has gone meanwhile
+	case err == nil:
+		n = 0
+	case refused:
+		n = slowFailures
+	default:
+		n++
+	}
+	h.failed[addr] = n
+	return h.settle()
+}
+
+// settle makes what was counted the truth for answers.
+func (h *health) settle() (changed bool) {
 	sick := map[string]bool{}
 	for addr, n := range h.failed {
-		if !slices.Contains(of, addr) {
-			delete(h.failed, addr)
-		} else if n >= slowFailures {
+		if n >= slowFailures {
 			sick[addr] = true
 		}
 	}
-	if len(sick) == len(of) {
+	if len(sick) == len(h.failed) {
 		clear(sick)
 	}
 	was := h.sick.Swap(&sick)
-	return was == nil && len(sick) > 0 || was != nil && len(*was) != len(sick)
+	return was == nil && len(sick) > 0 || was != nil && !maps.Equal(*was, sick)
 }
 
-// watch checks the load balancers until ctx ends.
+// balancer is a load balancer that is checked.
+type balancer struct{ region, addr string }
+
+// watch checks the load balancers that there are until ctx ends.
 func (s *Server) watch(ctx context.Context) error {
 	if s.deps.Dial == nil {
 		return nil
 	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	checked := map[balancer]context.CancelFunc{}
 	tick := time.NewTicker(s.deps.Timing.LeaseRenewal.D())
 	defer tick.Stop()
 	for {
-		s.round(ctx)
+		now := s.balancers()
+		s.tell(s.health.know(now))
+		for b, end := range checked {
+			if !now[b] {
+				end()
+				delete(checked, b)
+			}
+		}
+		for b := range now {
+			if checked[b] == nil {
+				bctx, end := context.WithCancel(ctx)
+				checked[b] = end
+				wg.Go(func() { s.check(bctx, b) })
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -88,60 +120,50 @@ func (s *Server) watch(ctx context.Context) error {
 	}
 }
 
-// round checks every load balancer once, all at once.
-func (s *Server) round(ctx context.Context) {
-	var (
-		wg  sync.WaitGroup
-		all []string
-	)
+func (s *Server) balancers() map[balancer]bool {
+	out := map[balancer]bool{}
 	t := s.plan.Load()
 	for _, region := range t.nearest[t.own] {
-		limit := s.deps.Timing.RPCTimeout.D() + 2*t.rtt[region]
 		for _, e := range s.deps.Zones(region) {
-			if e.Check == "" {
-				continue
+			if e.Check != "" {
+				out[balancer{region, e.Check}] = true
 			}
-			all = append(all, e.Check)
-			wg.Go(func() {
-				cctx, cancel := context.WithTimeout(ctx, limit)
-				defer cancel()
-				refused, err := s.check(cctx, e.Check)
-				if ctx.Err() == nil {
-					s.health.note(e.Check, refused, err)
-				}
-			})
 		}
 	}
-	wg.Wait()
-	if ctx.Err() == nil && s.health.settle(all) {
-		s.log.Info("dns: other load balancers are healthy now", "failing", *s.health.sick.Load())
+	return out
+}
+
+func (s *Server) tell(changed bool) {
+	if changed {
+		s.log.Info("dns: other load balancers are healthy now", "failing", slices.Sorted(maps.Keys(*s.health.sick.Load())))
 	}
 }
 
-// check asks for something through a load balancer. Whatever a gateway answers
-// shows that the way is whole; refused says that nobody listens there.
-func (s *Server) check(ctx context.Context, addr string) (refused bool, err error) {
-	c, err := s.deps.Dial(ctx, "tcp", addr)
-	if err != nil {
-		return ctx.Err() == nil, err
+// check checks one balancer until ctx ends: at its times, and at once when its
+// connection ends, which tells of most deaths without a check.
+func (s *Server) check(ctx context.Context, b balancer) {
+	p := probe{dial: s.deps.Dial, addr: b.addr}
+	defer p.close()
+	interval := s.deps.Timing.LeaseRenewal.D()
+	var hasty time.Time // the last check before its time
+	for ctx.Err() == nil {
+		t, began := s.plan.Load(), time.Now()
+		refused, err := p.check(ctx, s.deps.Timing.RPCTimeout.D()+2*t.rtt[b.region])
+		if ctx.Err() != nil {
+			return
+		}
+		s.tell(s.health.note(b.addr, refused, err))
+		next := began.Add(interval)
+		if err == nil && b.region != t.own {
+			next = began.Add(farther * interval)
+		}
+		if !p.rest(ctx, next) {
+			continue
+		}
+		// A balancer that ends every connection is not asked in a tight loop.
+		if again := hasty.Add(interval); time.Now().Before(again) {
+			p.rest(ctx, again)
+		}
+		hasty = time.Now()
 	}
-	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	return false, ask(c)
-}
-
-func ask(c net.Conn) error {
-	if _, err := c.Write([]byte("GET /healthz HTTP/1.1\r\nHost: api.flix.test\r\nConnection: close\r\n\r\n")); err != nil {
-		return err
-	}
-	resp, err := http.ReadResponse(bufio.NewReaderSize(c, 512), nil)
-	if err != nil {
-		return err
-	}
-	_ = resp.Body.Close() // the status is all that is wanted
-	if resp.StatusCode >= http.StatusInternalServerError {
-		return services.Errorf(services.Unavailable, "%s", fmt.Sprint(resp.Status))
-	}
-	return nil
 }

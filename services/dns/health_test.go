@@ -65,19 +65,6 @@ func TestHealthMovesAway(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
-	port := func() uint16 {
-		m := new(mdns.Msg).SetQuestion("api.flix.test.", mdns.TypeHTTPS)
-		reply, _, err := (&mdns.Client{Net: "udp"}).Exchange(m, pc.LocalAddr().String())
-		if err != nil || len(reply.Answer) != 1 {
-			return 0
-		}
-		for _, kv := range reply.Answer[0].(*mdns.HTTPS).Value {
-			if p, ok := kv.(*mdns.SVCBPort); ok {
-				return p.Port
-			}
-		}
-		return 0
-	}
 	own, other := uint16(4000), uint16(4001)
 	if topo.RegionNames()[0] != "us-east" {
 		own, other = other, own
@@ -94,12 +81,119 @@ func TestHealthMovesAway(t *testing.T) {
 		{"it is back", nil, own},
 	} {
 		fail(step.fail...)
-		deadline := time.Now().Add(10 * time.Second)
-		for got := port(); got != step.want; got = port() {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: port %d, want %d", step.what, got, step.want)
-			}
-			<-time.After(time.Millisecond)
+		awaitPort(t, pc.LocalAddr().String(), step.what, step.want)
+	}
+}
+
+// awaitPort waits until a server answers with a port for the edge.
+func awaitPort(t *testing.T, server, what string, want uint16) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for got := edgePort(server); got != want; got = edgePort(server) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: port %d, want %d", what, got, want)
 		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+// edgePort is the port that a server answers with for the edge; 0 without one.
+func edgePort(server string) uint16 {
+	m := new(mdns.Msg).SetQuestion("api.flix.test.", mdns.TypeHTTPS)
+	reply, _, err := (&mdns.Client{Net: "udp"}).Exchange(m, server)
+	if err != nil || len(reply.Answer) != 1 {
+		return 0
+	}
+	for _, kv := range reply.Answer[0].(*mdns.HTTPS).Value {
+		if p, ok := kv.(*mdns.SVCBPort); ok {
+			return p.Port
+		}
+	}
+	return 0
+}
+
+// TestDeathIsNoticedAtOnce: a balancer that dies is left long before its next
+// check, and one that is well is asked on the connection that there is.
+func TestDeathIsNoticedAtOnce(t *testing.T) {
+	topo, err := topology.Preset(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	topo.Timing.LeaseRenewal = topology.Duration(time.Hour)
+	zones := map[string][]dns.Endpoint{}
+	asked := make(chan string, 16)
+	var (
+		own       *httptest.Server
+		near, far uint16
+	)
+	for k, r := range topo.RegionNames() {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte("ok"))
+			asked <- r
+		}))
+		t.Cleanup(srv.Close)
+		zones[r] = []dns.Endpoint{{Host: "127.0.0.1", Port: 4000 + k, Zone: "a", Check: srv.Listener.Addr().String()}}
+		if r == "us-east" {
+			own, near = srv, uint16(4000+k)
+		} else {
+			far = uint16(4000 + k)
+		}
+	}
+	pc, l := bind(t)
+	srv, err := dns.New(dns.Deps{
+		UDP: pc, TCP: l, Topology: topo, Zones: func(r string) []dns.Endpoint { return zones[r] }, Region: "us-east", Tel: telemetry.Discard(), Timing: topo.Timing,
+		Dial: (&net.Dialer{}).DialContext,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	<-asked
+	<-asked
+	awaitPort(t, pc.LocalAddr().String(), "all are well", near)
+	_ = own.Listener.Close()
+	own.CloseClientConnections()
+	awaitPort(t, pc.LocalAddr().String(), "the region is lost", far)
+}
+
+// TestChecksShareAConnection: checks of a balancer that is well do not connect
+// anew each time.
+func TestChecksShareAConnection(t *testing.T) {
+	topo, err := topology.Preset(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	topo.Timing.LeaseRenewal = topology.Duration(time.Millisecond)
+	const checks = 20
+	asked, dialled := make(chan struct{}, 1000), make(chan struct{}, 1000)
+	edge := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- struct{}{} }))
+	t.Cleanup(edge.Close)
+	pc, l := bind(t)
+	srv, err := dns.New(dns.Deps{
+		UDP: pc, TCP: l, Topology: topo, Region: topo.RegionNames()[0], Tel: telemetry.Discard(), Timing: topo.Timing,
+		Zones: func(string) []dns.Endpoint {
+			return []dns.Endpoint{{Host: "127.0.0.1", Port: 4000, Zone: "a", Check: edge.Listener.Addr().String()}}
+		},
+		Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			dialled <- struct{}{}
+			return (&net.Dialer{}).DialContext(ctx, network, addr)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx) }()
+	for range checks {
+		<-asked
+	}
+	cancel()
+	<-done
+	if n := len(dialled); n > checks/4 {
+		t.Errorf("%d checks took %d connections", checks, n)
 	}
 }

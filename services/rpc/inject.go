@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +25,7 @@ type Call struct {
 	// ID of the fault, without which no scope can be marked.
 	ID string `json:"id"`
 	// Name of the call: a service ("license"), a method of it
-	// ("license/Issue"), or a path at the gateway ("/play/start"). Letter case
+	// ("license/Issue"), or a path at the gateway ("/play/start", with those below it). Letter case
 	// does not matter.
 	Name string `json:"name"`
 	// Region of the caller; "" is any.
@@ -118,11 +117,7 @@ func sticky(id string, v Viewer) float64 {
 
 // Injector holds the calls that are injected into one process. The zero value
 // injects nothing. It is safe for concurrent use.
-type Injector struct {
-	calls atomic.Pointer[[]Call]
-	mu    sync.Mutex // guards rng
-	rng   *rand.Rand
-}
+type Injector struct{ calls atomic.Pointer[[]Call] }
 
 // Set replaces the calls.
 func (i *Injector) Set(calls []Call) {
@@ -166,11 +161,18 @@ func (i *Injector) Mark(v Viewer) string {
 
 func (c Call) live() bool { return c.Until.IsZero() || time.Now().Before(c.Until) }
 
-// Names says whether the call of that name is meant: "license/Issue" by
+// names says whether the call of that name is meant: "license/Issue" by
 // "license" and by itself.
-func (c Call) Names(service, method string) bool {
+func (c Call) names(service, method string) bool {
 	s, m, one := strings.Cut(c.Name, "/")
 	return strings.EqualFold(s, service) && (!one || strings.EqualFold(m, method))
+}
+
+// covers says whether the path, or one below it, is meant: "/play/start" by
+// "/play" and by itself, "/playlists" by neither.
+func (c Call) covers(path string) bool {
+	n := strings.TrimSuffix(c.Name, "/")
+	return len(path) >= len(n) && strings.EqualFold(path[:len(n)], n) && (len(path) == len(n) || path[len(n)] == '/')
 }
 
 // marked says whether a request's context names the fault.
@@ -186,11 +188,11 @@ func (i *Injector) Apply(ctx context.Context, from, service, method string) erro
 		return nil
 	}
 	for _, c := range *i.calls.Load() {
-		if strings.HasPrefix(c.Name, "/") || c.Region != "" && c.Region != from || !c.live() || !c.Names(service, method) {
+		if strings.HasPrefix(c.Name, "/") || c.Region != "" && c.Region != from || !c.live() || !c.names(service, method) {
 			continue
 		}
 		if c.Scope.Everybody() || marked(ctx, c.ID) {
-			if err := i.hit(ctx, c); err != nil {
+			if err := c.hit(ctx); err != nil {
 				return err
 			}
 		}
@@ -204,10 +206,10 @@ func (i *Injector) ApplyPath(ctx context.Context, from, path string, v Viewer) e
 		return nil
 	}
 	for _, c := range *i.calls.Load() {
-		if !strings.HasPrefix(c.Name, "/") || c.Region != "" && c.Region != from || !c.live() || !strings.HasPrefix(path, c.Name) || !c.Scope.Has(c.ID, v) {
+		if !strings.HasPrefix(c.Name, "/") || c.Region != "" && c.Region != from || !c.live() || !c.covers(path) || !c.Scope.Has(c.ID, v) {
 			continue
 		}
-		if err := i.hit(ctx, c); err != nil {
+		if err := c.hit(ctx); err != nil {
 			return err
 		}
 	}
@@ -215,8 +217,8 @@ func (i *Injector) ApplyPath(ctx context.Context, from, path string, v Viewer) e
 }
 
 // hit throws the dice for one call and does what it says.
-func (i *Injector) hit(ctx context.Context, c Call) error {
-	if c.Share < 1 && i.dice() >= c.Share {
+func (c Call) hit(ctx context.Context) error {
+	if c.Share < 1 && rand.Float64() >= c.Share {
 		return nil
 	}
 	if c.Delay > 0 {
@@ -236,15 +238,6 @@ func (i *Injector) hit(ctx context.Context, c Call) error {
 
 // ReasonInjected is the reason of an injected error.
 const ReasonInjected = "fault_injected"
-
-func (i *Injector) dice() float64 {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.rng == nil {
-		i.rng = rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
-	}
-	return i.rng.Float64()
-}
 
 // DialOptions apply the injected calls to a connection from a region to a
 // service. They come after a client's own, so that a span and a resilience

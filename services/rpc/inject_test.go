@@ -180,6 +180,11 @@ func TestShare(t *testing.T) {
 	if err := i.ApplyPath(t.Context(), "us-east", "/play/start", Viewer{}); services.ReasonOf(err) != ReasonInjected {
 		t.Error(err)
 	}
+	for path, hit := range map[string]bool{"/play": true, "/Play/": true, "/playlists": false, "/pla": false, "/": false} {
+		if err := i.ApplyPath(t.Context(), "us-east", path, Viewer{}); (err != nil) != hit {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
 	if fmt.Sprint(Scope{}) != "everybody" {
 		t.Error("a scope without bounds is everybody's")
 	}

@@ -79,6 +79,18 @@ func pick(plays []Play, group string, phases ...string) []Play {
 	return out
 }
 
+// latest are at most the n newest plays of the experiment group that count for
+// an abort, the newest first.
+func latest(plays []Play, n int) []Play {
+	var out []Play
+	for k := len(plays) - 1; k >= 0 && len(out) < n; k-- {
+		if p := plays[k]; p.Group == treated && (p.Phase == inFault || p.Phase == inSettle) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 // measure sums up plays over a time; 0 for no rate.
 func measure(plays []Play, over time.Duration) Figures {
 	f := Figures{Plays: len(plays)}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
@@ -145,12 +144,23 @@ func (r *runner) place() error {
 		}
 	}
 	if isp := r.e.Traffic.ISP; isp != "" {
-		if _, _, ok := t.ISP(isp); !ok {
+		_, near, ok := t.ISP(isp)
+		if !ok {
 			return services.Errorf(services.NotFound, "traffic.isp: there is no ISP %q", isp).WithRemedy("flix lab topology show lists them")
+		}
+		if near.Name != r.e.Traffic.Region {
+			return services.Errorf(services.Invalid, "traffic.isp: %s is near %s, the traffic near %s", isp, near.Name, r.e.Traffic.Region).WithRemedy("write traffic.region: %s", near.Name)
 		}
 	}
 	if r.e.Groups.By == "region" && r.e.Traffic.Region == r.e.Groups.Control {
 		return services.Errorf(services.Invalid, "groups.control: both groups are near %s", r.e.Traffic.Region).WithRemedy("bring the lab up with a second region, or tell the groups apart by time")
+	}
+	if r.e.Groups.By == "client" {
+		for _, isp := range r.isps() {
+			if len(networks(isp)) == 0 {
+				return services.Errorf(services.Invalid, "groups.by: %s has no IPv4 network whose halves could tell clients apart", isp.Name).WithRemedy("name another traffic.isp, or tell the groups apart by region or time")
+			}
+		}
 	}
 	return nil
 }
@@ -171,7 +181,9 @@ func (r *runner) run(ctx context.Context) (Result, error) {
 			wg.Go(func() { r.watchOn(ctx, traffic, group, k) })
 		}
 	}
-	err = r.phases(ctx)
+	if err = r.phases(ctx); err != nil {
+		r.cancel() // nobody plays on for nothing
+	}
 	stop()
 	wg.Wait()
 	r.lift()
@@ -275,9 +287,9 @@ func (r *runner) note(p Play, at, end time.Time) {
 	if p.Group != treated || r.began.IsZero() || r.abort != "" {
 		return
 	}
-	last := pick(r.plays, treated, inFault, inSettle)
-	if n := r.e.Abort.Plays; len(last) >= n {
-		m := measure(last[len(last)-n:], 0)
+	n := r.e.Abort.Plays
+	if last := latest(r.plays, n); len(last) == n {
+		m := measure(last, 0)
 		switch {
 		case r.e.Abort.ErrorRatio > 0 && m.ErrorRatio.Value > r.e.Abort.ErrorRatio:
 			r.abort = fmt.Sprintf("%d of the last %d plays of the experiment group failed, more than %g", m.Failed, n, r.e.Abort.ErrorRatio)
@@ -310,77 +322,6 @@ func (r *runner) phase(at, end time.Time) string {
 		return inSettle
 	}
 	return inFault
-}
-
-// viewer is the n-th that the k-th place of a group plays as. The seed decides
-// everything about it.
-func (r *runner) viewer(group string, k, n int) Viewer {
-	t := r.e.Traffic
-	v := Viewer{Region: t.Region, ISP: t.ISP, Device: t.Device, Title: t.Title, Seconds: t.Seconds, Speed: t.Speed, Bandwidth: t.Bandwidth}
-	if r.e.Groups.By == "region" && group == control {
-		v.Region, v.ISP = r.e.Groups.Control, ""
-	}
-	rng := rand.New(rand.NewPCG(r.e.Seed, uint64(k)<<32|uint64(n)))
-	region, _ := r.Lab.Topology().Region(v.Region)
-	isps := region.ISPs
-	if v.ISP == "" && len(isps) > 0 {
-		v.ISP = isps[rng.IntN(len(isps))].Name
-	}
-	for _, isp := range isps {
-		if isp.Name == v.ISP {
-			v.Client = address(isp, group, rng)
-		}
-	}
-	return v
-}
-
-// address picks a client's address of an ISP. The last bit tells the groups
-// apart, so that one network list names all of a group.
-func address(isp topology.ISP, group string, rng *rand.Rand) netip.Addr {
-	for _, p := range isp.Prefixes {
-		if !p.Addr().Is4() || p.Bits() > 24 {
-			continue
-		}
-		half := halves(p)
-		px := half[0]
-		if group == treated {
-			px = half[1]
-		}
-		b := px.Addr().As4()
-		host := rng.Uint32N(1<<(32-px.Bits())-2) + 1
-		for i := range 4 {
-			b[i] |= byte(host >> (8 * (3 - i)))
-		}
-		return netip.AddrFrom4(b)
-	}
-	return netip.Addr{}
-}
-
-// halves of an IPv4 network: the control group lives in the lower, the
-// experiment group in the upper.
-func halves(p netip.Prefix) [2]netip.Prefix {
-	low := p.Masked().Addr().As4()
-	high := low
-	high[p.Bits()/8] |= 1 << (7 - p.Bits()%8)
-	return [2]netip.Prefix{netip.PrefixFrom(netip.AddrFrom4(low), p.Bits()+1), netip.PrefixFrom(netip.AddrFrom4(high), p.Bits()+1)}
-}
-
-// scoped limits a fault of calls to the experiment group's networks.
-func (r *runner) scoped(f fault.Request) fault.Request {
-	if r.e.Groups.By != "client" || f.Params["clients"] != "" {
-		return f
-	}
-	text := ""
-	region, _ := r.Lab.Topology().Region(r.e.Traffic.Region)
-	for _, isp := range region.ISPs {
-		for _, p := range isp.Prefixes {
-			if p.Addr().Is4() && p.Bits() <= 24 {
-				text += "|" + halves(p)[1].String()
-			}
-		}
-	}
-	f.Params["clients"] = text[min(1, len(text)):]
-	return f
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

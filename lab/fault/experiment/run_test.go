@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/lab/fault"
+	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -26,6 +28,8 @@ type stage struct {
 	ended   []string
 	viewers []Viewer
 	refuse  error
+	runErr  error
+	length  time.Duration // of a play
 }
 
 func newStage(t *testing.T) *stage {
@@ -33,7 +37,7 @@ func newStage(t *testing.T) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &stage{t: topo, active: map[string]fault.Request{}}
+	return &stage{t: topo, active: map[string]fault.Request{}, length: time.Second}
 }
 
 func (s *stage) Topology() topology.Topology               { return s.t }
@@ -45,6 +49,9 @@ func (s *stage) Sessions(context.Context) (map[string]bool, error) {
 func (s *stage) RunFault(_ context.Context, r fault.Request) (fault.Fault, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.runErr != nil {
+		return fault.Fault{}, s.runErr
+	}
 	s.active["f-1"] = r
 	return fault.Fault{ID: "f-1", Kind: r.Kind, Target: r.Target, Until: time.Now().Add(r.TTL), Effect: fault.Effect{Down: []string{"x"}}}, nil
 }
@@ -77,7 +84,7 @@ func (s *stage) Play(ctx context.Context, v Viewer) Play {
 	}
 	s.mu.Unlock()
 	p := Play{Session: "seen", DelayMS: 20, PlayedS: v.Seconds, AnsweredBy: v.Region}
-	if err := sleep(ctx, time.Second); err != nil {
+	if err := sleep(ctx, s.length); err != nil {
 		p.Error = err.Error()
 	} else if bad {
 		p.Error = "no licence"
@@ -202,4 +209,46 @@ func TestSeed(t *testing.T) {
 			t.Errorf("the groups' viewers %+v and %+v", a, b)
 		}
 	}
+}
+
+// TestPlaces refuses groups that could not be told apart: a fault that is about
+// nobody, or about everybody, proves nothing.
+func TestPlaces(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Experiment, *topology.Topology)
+		says   string
+	}{
+		"an ISP of another region": {func(e *Experiment, _ *topology.Topology) {
+			e.Traffic.Region, e.Traffic.ISP = "us-east", "us-west-isp-1"
+		}, "near us-west"},
+		"no networks": {func(e *Experiment, t *topology.Topology) {
+			e.Groups.By = "client"
+			for k := range t.Regions[0].ISPs {
+				t.Regions[0].ISPs[k].Prefixes = []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")}
+			}
+		}, "no IPv4 network"},
+	} {
+		s := newStage(t)
+		_, err := try(t, s, func(e *Experiment) {
+			e.Traffic.Region = s.t.Regions[0].Name
+			e.Method = []Step{{Kind: "fail-call", Target: "license"}}
+			c.change(e, &s.t)
+		})
+		if services.KindOf(err) != services.Invalid || !strings.Contains(fmt.Sprint(err), c.says) || len(s.viewers) != 0 {
+			t.Errorf("%s: %v, and %d viewers played", name, err, len(s.viewers))
+		}
+	}
+}
+
+// TestRefusedMeanwhile: a fault that is refused in the middle ends the traffic at
+// once, however long a play takes.
+func TestRefusedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, begun := newStage(t), time.Now()
+		s.runErr, s.length = errors.New("it is faulted already"), time.Hour
+		_, err := try(t, s, func(e *Experiment) { e.Phases.Baseline = Duration(time.Second) })
+		if !errors.Is(err, s.runErr) || time.Since(begun) > time.Minute {
+			t.Errorf("%v after %s", err, time.Since(begun))
+		}
+	})
 }

@@ -24,11 +24,14 @@ type holding struct {
 func (h *Host) enforce() error {
 	h.enforcing.Lock()
 	defer h.enforcing.Unlock()
+	if h.ended {
+		return nil
+	}
 	h.mu.Lock()
 	faults := h.world.Faults
 	h.mu.Unlock()
 	now := time.Now()
-	down, frozen := map[string]bool{}, map[string]bool{} // id → orderly
+	down, frozen := map[string]bool{}, map[string]bool{} // down: id → orderly
 	var next time.Time
 	for _, f := range faults {
 		if f.Over(now) {
@@ -65,10 +68,12 @@ func (h *Host) arm(at time.Time) {
 	})
 }
 
-// disarm ends the timer for good.
+// disarm ends the timer for good, and what it has begun: nothing comes up in a
+// host that ends.
 func (h *Host) disarm() {
 	h.enforcing.Lock()
 	defer h.enforcing.Unlock()
+	h.ended = true
 	h.arm(time.Time{})
 }
 
@@ -131,12 +136,11 @@ func (h *Host) freeze(frozen map[string]bool) error {
 	return errors.Join(errs...)
 }
 
-// freezeOne freezes an instance that starts while it is to be frozen.
-func (h *Host) freezeOne(id string) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if r, ok := h.units[id]; ok && h.frozen[id] {
-		return r.sockets.freeze(true)
+// freezeNew freezes the sockets of an instance that starts while it is to be
+// frozen. It is called with mu held.
+func (h *Host) freezeNew(r *running) error {
+	if !h.frozen[r.spec.ID] {
+		return nil
 	}
-	return nil
+	return r.sockets.freeze(true)
 }

@@ -127,3 +127,81 @@ func TestFrozen(t *testing.T) {
 		t.Errorf("a new connection after it: %v", err)
 	}
 }
+
+// TestHeldWhileBuilt: a fault that comes while an instance is built finds it.
+func TestHeldWhileBuilt(t *testing.T) {
+	a := runtimetest.Spec(t, t.TempDir(), "north", 1)
+	var h *Host
+	h, s := newHost(t, func(_ string, n int) (unitFunc, error) {
+		if n == 1 {
+			return echoing, h.setWorld(faulted(fault.Effect{Down: []string{a.ID}}, time.Minute))
+		}
+		return echoing, nil
+	})
+	t.Cleanup(h.disarm)
+	if err := h.start(t.Context(), []runtime.Spec{a}); err != nil {
+		t.Fatal(err)
+	}
+	if i := stateOf(h, a.ID); i.State != runtime.Stopped {
+		t.Errorf("it is %s", i.State)
+	}
+	if err := h.setWorld(runtime.World{}); err != nil {
+		t.Fatal(err)
+	}
+	if i := stateOf(h, a.ID); i.State != runtime.Running || len(s.times(a.ID)) != 2 {
+		t.Errorf("after the fault it is %s, built %d times", i.State, len(s.times(a.ID)))
+	}
+}
+
+// TestEndedHostStartsNothing: a fault that lapses as its host ends brings nothing
+// up again.
+func TestEndedHostStartsNothing(t *testing.T) {
+	a := runtimetest.Spec(t, t.TempDir(), "north", 1)
+	h, s := newHost(t, func(string, int) (unitFunc, error) { return echoing, nil })
+	if err := h.start(t.Context(), []runtime.Spec{a}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.setWorld(faulted(fault.Effect{Down: []string{a.ID}}, time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	h.disarm()
+	if err := h.setWorld(runtime.World{}); err != nil { // what the timer would do
+		t.Fatal(err)
+	}
+	if n := len(s.times(a.ID)); n != 1 {
+		t.Errorf("it was built %d times", n)
+	}
+}
+
+// TestFrozenThroughFailure: an instance that fails while it is frozen comes back
+// frozen.
+func TestFrozenThroughFailure(t *testing.T) {
+	a := runtimetest.Spec(t, t.TempDir(), "north", 1)
+	fail := make(chan struct{})
+	h, _ := newHost(t, func(_ string, n int) (unitFunc, error) {
+		if n > 1 {
+			return echoing, nil
+		}
+		return func(ctx context.Context, l net.Listener) error {
+			<-fail
+			return errors.New("it broke")
+		}, nil
+	})
+	t.Cleanup(h.disarm)
+	if err := h.start(t.Context(), []runtime.Spec{a}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.setWorld(faulted(fault.Effect{Frozen: []string{a.ID}}, time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	close(fail)
+	awaitState(t, h, a.ID, func(i runtime.Instance) bool { return i.State == runtime.Running && i.Restarts == 1 })
+	h.mu.Lock()
+	s := h.units[a.ID].sockets
+	h.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.frozen {
+		t.Error("it answers")
+	}
+}

@@ -61,9 +61,10 @@ type Host struct {
 	frozen map[string]bool
 
 	// enforcing serialises changes of what faults do here; lapse is when it is
-	// looked at again by itself.
+	// looked at again by itself, and ended says that it never will be.
 	enforcing sync.Mutex
 	lapse     *time.Timer
+	ended     bool
 
 	quit context.CancelCauseFunc
 }
@@ -218,9 +219,17 @@ func (h *Host) startOne(spec runtime.Spec) error {
 	r := &running{spec: spec, cancel: cancel, done: make(chan struct{}), sockets: socks, started: time.Now(), state: runtime.Running}
 	h.mu.Lock()
 	h.units[spec.ID] = r
+	held, down := h.held[spec.ID] // a fault that came while it was built
+	if down {
+		held.spec, held.again = spec, true
+	}
+	frozen := h.freezeNew(r)
 	h.mu.Unlock()
 	go h.supervise(ctx, r, unit)
-	return h.freezeOne(spec.ID)
+	if down {
+		return h.kill([]string{spec.ID})
+	}
+	return frozen
 }
 
 func (h *Host) build(spec runtime.Spec) (services.Unit, *sockets, error) {
@@ -287,6 +296,9 @@ func (h *Host) supervise(ctx context.Context, r *running, unit services.Unit) {
 			} else {
 				unit, r.sockets, r.state, r.err, r.started = u, socks, runtime.Running, nil, time.Now()
 				r.restarts++
+				if err := h.freezeNew(r); err != nil {
+					h.log.Error("an instance that is to be frozen is not", "instance", r.spec.ID, "error", err)
+				}
 			}
 			h.mu.Unlock()
 		}
