@@ -25,14 +25,15 @@ type link struct {
 	vec   [2][]byte
 	bufs  net.Buffers
 
-	readUntil time.Time
-	body      body
-	reusable  bool // after the answer
-	got       bool // something of the answer has come
-	lifeline  *Lifeline
-	unhook    func() bool
-	aborted   atomic.Bool
-	sending   atomic.Int32
+	readUntil, writeUntil time.Time
+
+	body     body
+	reusable bool // after the answer
+	got      bool // something of the answer has come
+	lifeline *Lifeline
+	unhook   func() bool
+	aborted  atomic.Bool
+	sending  atomic.Int32
 }
 
 // What became of a request's body.
@@ -185,6 +186,7 @@ func (l *link) write(r *Request) error {
 	// Nothing can have come in yet: the buffer for the answer is free.
 	b := appendRequest(l.in.buf[:0], r)
 	l.armRead(r.Start, r.Deadline.Sub(r.Start))
+	l.armWrite(r.Start, r.Deadline.Sub(r.Start))
 	if l.sock != nil && r.empty() {
 		return l.ask(b)
 	}
@@ -193,15 +195,12 @@ func (l *link) write(r *Request) error {
 	case len(r.Whole) == 0:
 		_, err = l.nc.Write(b)
 	case len(b)+len(r.Whole) <= cap(b):
-		_ = l.nc.SetWriteDeadline(r.Deadline)
 		_, err = l.nc.Write(append(b, r.Whole...))
 	case l.tcp != nil:
-		_ = l.nc.SetWriteDeadline(r.Deadline)
 		l.bufs = append(l.vec[:0], b, r.Whole)
 		_, err = l.bufs.WriteTo(l.tcp)
 		clear(l.vec[:])
 	default:
-		_ = l.nc.SetWriteDeadline(r.Deadline)
 		if _, err = l.nc.Write(b); err == nil {
 			_, err = l.nc.Write(r.Whole)
 		}
@@ -310,5 +309,17 @@ func (l *link) setReadDeadline(t time.Time) {
 	_ = l.nc.SetReadDeadline(t)
 	if l.aborted.Load() { // whoever aborted may have come first
 		_ = l.nc.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// armWrite is armRead for writing: what the request before allowed is over.
+func (l *link) armWrite(now time.Time, limit time.Duration) {
+	if left := l.writeUntil.Sub(now); left >= limit && left <= limit+limit/8 {
+		return
+	}
+	l.writeUntil = now.Add(limit + limit/8)
+	_ = l.nc.SetWriteDeadline(l.writeUntil)
+	if l.aborted.Load() { // as above
+		_ = l.nc.SetWriteDeadline(time.Unix(1, 0))
 	}
 }

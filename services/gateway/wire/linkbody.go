@@ -63,10 +63,7 @@ func (l *link) sendBody(src io.Reader, length int64, trailer func() *Fields, lim
 // push writes a piece of a body. A server that takes no more may have answered
 // already: its answer is read all the same.
 func (l *link) push(p []byte, limit time.Duration) error {
-	_ = l.nc.SetWriteDeadline(time.Now().Add(limit))
-	if l.aborted.Load() {
-		_ = l.nc.SetWriteDeadline(time.Unix(1, 0))
-	}
+	l.armWrite(time.Now(), limit)
 	_, err := l.nc.Write(p)
 	if err != nil {
 		l.sending.Store(failedBody)
