@@ -79,7 +79,10 @@ func (p *Pool) Send(ctx context.Context, r *Request, resp *Response) error {
 	if err != nil {
 		return err
 	}
-	return l.send(ctx, r, resp)
+	if err = l.send(ctx, r, resp); errors.Is(err, errUsed) {
+		return &ConnectError{err} // it came to nothing: any request may be sent elsewhere
+	}
+	return err
 }
 
 func (p *Pool) dial(ctx context.Context, r *Request) (*link, error) {
