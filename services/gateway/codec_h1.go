@@ -161,6 +161,11 @@ func (h *h1) write(ex *Exchange) error {
 	if r.Body == nil || c.Bodyless() {
 		return c.End(nil)
 	}
+	if r.waits() {
+		if err := c.Flush(); err != nil {
+			return err
+		}
+	}
 	var err error
 	if p, ok := r.Body.(wire.Pieces); ok {
 		err = passPieces(c, p)

@@ -163,6 +163,9 @@ func (b *answerBody) Next() (p []byte, more bool, err error) {
 	}
 }
 
+// Ready implements Pieces.
+func (b *answerBody) Ready() bool { return b.l == nil || b.l.body.ready() }
+
 // Read implements io.Reader.
 func (b *answerBody) Read(p []byte) (n int, err error) {
 	if b.l == nil {
