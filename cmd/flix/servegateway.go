@@ -24,6 +24,8 @@ place of the route's, as with nginx's proxy_pass: with /api=http://127.0.0.1:900
 a request for /api/x asks for /v1/x, with /api=http://127.0.0.1:9000/ for /x, and with
 /api=http://127.0.0.1:9000 for /api/x.
 
+/healthz is answered by the gateway itself, with 200, unless a route has it.
+
 Without a certificate it speaks HTTP/1.1, and HTTP/2 to clients that begin with
 it; with one, TLS 1.3 with HTTP/2 or HTTP/1.1. It stops at SIGINT or SIGTERM.`,
 		Example: `  flix serve gateway --listen 127.0.0.1:8080 --route /api=http://127.0.0.1:9000

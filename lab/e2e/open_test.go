@@ -23,6 +23,7 @@ func TestOpen(t *testing.T) {
 	url := l.open()
 	t.Run("keyboard", func(t *testing.T) { byKeyboard(t, url) })
 	t.Run("hls", func(t *testing.T) { playsHLS(t, url) })
+	t.Run("hasty", func(t *testing.T) { clicksTwice(t, url) })
 	t.Run("appliance dies", func(t *testing.T) { applianceDies(t, l.on(t), url) })
 	t.Run("region is evacuated", func(t *testing.T) { regionLeaves(t, l.on(t), url) })
 	t.Run("screens", func(t *testing.T) { screens(t, url) })
@@ -64,6 +65,25 @@ func playsHLS(t *testing.T, url string) {
 	b.watch("garden-of-cells")
 	eval[bool](b, `(document.getElementById("video").currentTime = 20, true)`)
 	b.until("the end", `flix.play.state === "ended"`)
+	b.quiet()
+}
+
+// clicksTwice asks for two titles at once while another plays: the last one plays,
+// alone, also when it is asked for before the one before has begun.
+func clicksTwice(t *testing.T, url string) {
+	b := browse(t, url)
+	b.signIn()
+	b.watch("harbor-lights")
+	eval[bool](b, `(() => { const all = [flix.play]; globalThis.all = all;
+		Object.defineProperty(globalThis, "flix", { set: (v) => all.push(v.play), get: () => ({ play: all.at(-1) }) }); return true; })()`)
+	eval[bool](b, `(() => { for (const t of ["garden-of-cells", "the-long-zoom"]) document.querySelector(`+"`[data-title=${t}]`"+`).click(); return true; })()`)
+	b.until("the last one begins", `flix.play.title.id === "the-long-zoom"`)
+	eval[bool](b, `(document.querySelector("[data-title=garden-of-cells]").click(), true)`)
+	b.until("the last one plays", `flix.play.title.id === "garden-of-cells" && flix.play.appliance !== undefined && document.getElementById("video").currentTime > 0.5`)
+	b.until("it plays alone", `all.filter((p) => !p.ended).length === 1`)
+	if s := eval[string](b, `document.getElementById("status").textContent`); s != "" {
+		t.Errorf("the page says: %s", s)
+	}
 	b.quiet()
 }
 

@@ -263,11 +263,16 @@ func (w *watch) serve(rw http.ResponseWriter, r *http.Request) {
 	h := rw.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
+	h.Set("Connection", "close") // what is set on it below is not for another request
 	out := http.NewResponseController(rw)
 	tick := time.NewTicker(comment)
 	defer tick.Stop()
 	next := []byte("retry: 1000\n\n")
 	for {
+		// Without an end a browser that reads no more would hold this for good.
+		if out.SetWriteDeadline(time.Now().Add(comment)) != nil {
+			return
+		}
 		if _, err := rw.Write(next); err != nil {
 			return
 		}

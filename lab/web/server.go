@@ -98,9 +98,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		Handler: guard(port, s.routes()), ReadHeaderTimeout: headTime, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 		BaseContext: func(net.Listener) context.Context { return base },
 	}
+	looking, stopLooking := context.WithCancel(ctx)
 	var background sync.WaitGroup
-	background.Go(func() { s.watch.run(ctx) })
-	defer background.Wait()
+	background.Go(func() { s.watch.run(looking) })
+	defer func() { stopLooking(); background.Wait() }()
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }()
 	select {

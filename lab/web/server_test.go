@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -126,6 +127,8 @@ type rig struct {
 	// closed counts the ways that were closed.
 	closed atomic.Int32
 	stop   func() error
+	ended  func() error // waits for the end, and does not bring it about
+	ln     net.Listener
 }
 
 func serve(t *testing.T) *rig {
@@ -142,14 +145,15 @@ func serve(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.host = ln.Addr().String()
+	r.ln, r.host = ln, ln.Addr().String()
 	r.url = "http://" + r.host
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, ln) }()
-	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
+	r.ended = sync.OnceValue(func() error { return <-done })
+	r.stop = func() error { cancel(); return r.ended() }
 	t.Cleanup(func() {
 		http.DefaultClient.CloseIdleConnections()
-		if err := r.stop(); err != nil {
+		if err := r.stop(); err != nil && !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Serve: %v", err)
 		}
 	})
@@ -397,5 +401,16 @@ func TestNewLabNewWays(t *testing.T) {
 	a.next("lab", "starting")
 	if n := r.closed.Load(); n != 1 {
 		t.Errorf("%d ways into the old lab were closed, want 1", n)
+	}
+}
+
+// A server whose listener fails ends with that error, and does not wait for
+// somebody to end it.
+func TestListenerFails(t *testing.T) {
+	r := serve(t)
+	r.ask("GET", "/lab/world", "")
+	_ = r.ln.Close()
+	if err := r.ended(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Serve: %v", err)
 	}
 }

@@ -55,7 +55,7 @@ const quiet = 4
 
 // snapshot joins what the daemon says of the lab.
 func snapshot(st control.Status, sessions []control.Session, report time.Duration, now time.Time) Snapshot {
-	out := Snapshot{Plays: []PlayNow{}}
+	out := Snapshot{Regions: []RegionNow{}, Plays: []PlayNow{}}
 	for _, r := range st.Regions {
 		n := RegionNow{Name: r.Name, State: r.State, Share: r.Share, Appliances: []ApplianceNow{}}
 		for _, i := range r.Instances {

@@ -157,9 +157,14 @@ func (h *h1) write(ex *Exchange) error {
 	if r.Body == nil && ex.Request.Method != http.MethodHead {
 		length = 0
 	}
-	c.Begin(r.Status, r.Header, length, ex.CloseConnection, ex.now())
+	c.Begin(r.Status, r.Header, length, ex.CloseConnection)
 	if r.Body == nil || c.Bodyless() {
 		return c.End(nil)
+	}
+	if r.waits() {
+		if err := c.Flush(); err != nil {
+			return err
+		}
 	}
 	var err error
 	if p, ok := r.Body.(wire.Pieces); ok {

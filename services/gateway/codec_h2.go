@@ -129,6 +129,11 @@ func (c *h2) write(w http.ResponseWriter, ex *Exchange) error {
 	if ex.Response.Body == nil || ex.Request.Method == http.MethodHead {
 		return nil
 	}
+	if ex.Response.waits() {
+		if err := rc.Flush(); err != nil {
+			return err
+		}
+	}
 	buf := c.s.copies.Get().(*[]byte)
 	defer c.s.copies.Put(buf)
 	if err := pass(w, rc, ex.Response, *buf, arm); err != nil {

@@ -205,6 +205,12 @@ func (b *gzipBody) Read(p []byte) (int, error) {
 	return b.out.take(p), nil
 }
 
+// Ready says that something has come to compress.
+func (b *gzipBody) Ready() bool {
+	r, ok := b.src.(readiness)
+	return ok && r.Ready() || !ok && !b.flush
+}
+
 // Close implements io.Closer.
 func (b *gzipBody) Close() error {
 	if b.w != nil {

@@ -174,6 +174,19 @@ func (r *Response) close() {
 	}
 }
 
+// readiness is a body that knows whether a read of it would wait.
+type readiness interface{ Ready() bool }
+
+// waits says that the head should not wait for the body, which is not here yet:
+// who follows a stream wants to know that it has begun. Of a body that does not
+// know, one of unknown length is taken for a stream.
+func (r *Response) waits() bool {
+	if b, ok := r.Body.(readiness); ok {
+		return !b.Ready()
+	}
+	return r.ContentLength < 0
+}
+
 // answerProblem replaces the response by an error's problem.
 func (ex *Exchange) answerProblem(err error) {
 	ex.Response.close()

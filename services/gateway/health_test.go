@@ -22,3 +22,30 @@ func TestHealthChecksAreNoClients(t *testing.T) {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
 }
+
+// The answer is the same to everybody, tells nothing, and is open to no page; a
+// route that has the path keeps it, with what it asks of a client.
+func TestHealthAnswerOpensNothing(t *testing.T) {
+	w := newWorld(t)
+	e := w.gateway("us-east")
+	c := e.client(eastClient, true)
+	header := []string{"Origin", "https://evil.example", "Authorization", "Bearer x.y", "X-Flix-Member", "m-1"}
+	for _, method := range []string{"GET", "POST", "OPTIONS"} {
+		a := ask(t, c, method, HealthPath, "", append(header, "Access-Control-Request-Method", "GET")...)
+		if a.StatusCode != 200 || a.body != "ok\n" || a.Header.Get("Access-Control-Allow-Origin") != "" || a.Header.Get("X-Request-Id") == "" {
+			t.Errorf("%s: status %d, %q, %v", method, a.StatusCode, a.body, a.Header)
+		}
+	}
+	for _, path := range []string{HealthPath + "/x", "/x" + HealthPath} {
+		if a := ask(t, c, "GET", path, ""); a.StatusCode != 404 {
+			t.Errorf("%s: status %d", path, a.StatusCode)
+		}
+	}
+	e.set(PropertyRoutes, `[{"prefix":"/","vip":"play","member":true}]`)
+	if a := ask(t, c, "GET", HealthPath, ""); a.StatusCode != 401 {
+		t.Errorf("a route has the path: status %d", a.StatusCode)
+	}
+	eventually(t, "the requests to be counted", func() bool {
+		return e.metric("gateway_requests_total", "route", "none", "status", "200", "origin_region", "us-east", "proxied_in", "no") == 3
+	})
+}

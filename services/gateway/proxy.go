@@ -148,6 +148,9 @@ func (r *reply) Read(p []byte) (int, error) { return r.resp.Body.Read(p) }
 // Next implements wire.Pieces.
 func (r *reply) Next() (p []byte, more bool, err error) { return r.resp.Body.(wire.Pieces).Next() }
 
+// Ready implements wire.Pieces.
+func (r *reply) Ready() bool { return r.resp.Body.(wire.Pieces).Ready() }
+
 // Close implements io.Closer.
 func (r *reply) Close() error {
 	if r.over {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -504,5 +505,42 @@ func TestSlowBodyEnds(t *testing.T) {
 	}
 	if _, err := c.r.ReadByte(); !errors.Is(err, io.EOF) {
 		t.Errorf("the connection is kept: %v", err)
+	}
+}
+
+// The head of an answer does not wait for its body: who follows a stream knows
+// that it has begun before anything happens.
+func TestHeadComesBeforeTheBody(t *testing.T) {
+	w := newWorld(t)
+	e := w.gateway("us-east")
+	end := make(chan struct{})
+	e.api("signup", "us-east/a/signup/1", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-end:
+		case <-r.Context().Done():
+		}
+		_, _ = io.WriteString(w, "data: 1\n\n")
+	})
+	for _, h2 := range []bool{false, true} {
+		ctx, cancel := context.WithTimeout(t.Context(), patience/10)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+edgeHost+"/signup/stream", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := e.client(eastClient, h2).Do(req)
+		if err != nil {
+			t.Errorf("h2=%t: %v", h2, err)
+			cancel()
+			continue
+		}
+		end <- struct{}{}
+		if b, err := io.ReadAll(resp.Body); string(b) != "data: 1\n\n" || err != nil {
+			t.Errorf("h2=%t: %q, %v", h2, b, err)
+		}
+		_ = resp.Body.Close()
+		cancel()
 	}
 }

@@ -8,9 +8,9 @@ import (
 
 // DASH writes the title's MPEG-DASH presentation (ISO/IEC 23009-1): one
 // adaptation set per kind. A track with a segment index box is one self-
-// contained representation that points at it; otherwise, and where the
-// presentation is steered, every segment is listed as a byte range with an explicit timeline. Equal indexes give equal
-// bytes.
+// contained representation that points at it; otherwise every segment is listed
+// as a byte range with an explicit timeline, and so it is in a presentation that
+// is steered. Equal indexes give equal bytes.
 func (x Index) DASH() []byte { return x.dash(Steering{}) }
 
 func (x Index) dash(st Steering) []byte {

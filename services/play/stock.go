@@ -129,7 +129,7 @@ func (s *Server) steeredTitle(r *http.Request) (out steered, err error) {
 	if err != nil {
 		return out, err
 	}
-	reachable := slices.DeleteFunc(slices.Clone(rank.GetCandidates()), func(c *steeringpb.Candidate) bool { return c.GetPlainUrl() == "" })
+	reachable := plain(rank.GetCandidates())
 	if len(reachable) == 0 {
 		return out, services.Errorf(services.NotFound, "no appliance that holds %s serves without TLS", p.title).WithReason(services.ReasonNoReplica).WithRemedy("flix lab up brings the appliances up to date")
 	}
@@ -226,21 +226,25 @@ func current(q url.Values) string {
 	return ""
 }
 
-// prefer lists pathways best first, with the one in use before those that are
-// as near.
+// prefer lists the pathways that a manifest has, best first, with the one in use
+// before those that are as near.
 func prefer(candidates []*steeringpb.Candidate, now string) []string {
+	from := plain(candidates)
 	out := []string{}
-	for _, c := range candidates[:min(len(candidates), maxAppliances)] {
-		if c.GetPlainUrl() != "" {
-			out = append(out, pathway(c.GetAppliance()))
-		}
+	for _, c := range from {
+		out = append(out, pathway(c.GetAppliance()))
 	}
-	at := slices.IndexFunc(candidates, func(c *steeringpb.Candidate) bool { return pathway(c.GetAppliance()) == now })
-	i := slices.Index(out, now)
-	if at >= 0 && i > 0 && candidates[at].GetRank() == candidates[0].GetRank() {
+	if i := slices.Index(out, now); i > 0 && from[i].GetRank() == from[0].GetRank() {
 		out = slices.Insert(slices.Delete(out, i, i+1), 0, now)
 	}
 	return out
+}
+
+// plain are the candidates that a stock player can reach, as many as it is told
+// of.
+func plain(candidates []*steeringpb.Candidate) []*steeringpb.Candidate {
+	out := slices.DeleteFunc(slices.Clone(candidates), func(c *steeringpb.Candidate) bool { return c.GetPlainUrl() == "" })
+	return out[:min(len(out), maxAppliances)]
 }
 
 // versionOf is the version of a title that its profiles are of.

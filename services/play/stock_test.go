@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -190,6 +191,22 @@ func TestPrefer(t *testing.T) {
 		if got := strings.Join(prefer(all, now), " "); got != want {
 			t.Errorf("at %q: %s, want %s", now, got, want)
 		}
+	}
+	// Who has no plain door is in no manifest: it takes nobody's place, and is not
+	// what others are measured by.
+	mixed := []*steeringpb.Candidate{{Appliance: "r/a/oca/9"}}
+	var want []string
+	for i := range 2 * maxAppliances {
+		mixed = append(mixed, &steeringpb.Candidate{Appliance: fmt.Sprintf("r/b/oca/%d", i), PlainUrl: "http://b", Rank: 1})
+		want = append(want, fmt.Sprintf("r.b.oca.%d", i))
+	}
+	want = want[:maxAppliances]
+	if got := prefer(mixed, "r.b.oca.0"); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	want[0], want[1] = want[1], want[0]
+	if got := prefer(mixed, want[0]); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 	if got := prefer(nil, "x"); got == nil || len(got) != 0 {
 		t.Errorf("of nothing: %v", got)

@@ -75,7 +75,7 @@ func New(c Config) *Telemetry {
 		)),
 	}
 	if c.Exporter != nil {
-		opts = append(opts, sdktrace.WithBatcher(c.Exporter))
+		opts = append(opts, sdktrace.WithBatcher(textExporter{c.Exporter}))
 	}
 	t.provider = sdktrace.NewTracerProvider(opts...)
 	t.Tracer = t.provider.Tracer("flix")
@@ -86,8 +86,9 @@ func New(c Config) *Telemetry {
 // short-lived clients.
 func Discard() *Telemetry { return New(Config{Instance: "test", Role: "test"}) }
 
-// Close flushes what the exporter has not got yet.
-func (t *Telemetry) Close(ctx context.Context) error { return t.provider.ForceFlush(ctx) }
+// Close flushes what the exporter has not got yet, and records no more. The
+// exporter is its owner's to end: others use it, too.
+func (t *Telemetry) Close(ctx context.Context) error { return t.provider.Shutdown(ctx) }
 
 // TraceID returns the hexadecimal trace id of the context, or "".
 func TraceID(ctx context.Context) string {

@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -135,10 +134,16 @@ func TestExporterGetsEverySpan(t *testing.T) {
 	if v, ok := got[0].Resource.Set().Value("service.instance.id"); !ok || v.AsString() != "x" {
 		t.Errorf("resource %v", got[0].Resource)
 	}
-	// The exporter is shared: Close must not shut it down. The batcher's own
-	// goroutine ends with the provider, which the test owns here.
-	if err := tel.provider.Shutdown(context.Background()); err != nil {
+	// The exporter is shared: Close ends the instance's own goroutine (the package's
+	// tests look for it), and not what another sends.
+	other := New(Config{Instance: "y", Role: "kv", Region: "north", Exporter: exp})
+	_, s = other.Tracer.Start(t.Context(), "two")
+	s.End()
+	if err := other.Close(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if got := exp.GetSpans(); len(got) != 2 {
+		t.Errorf("exported %v", got)
 	}
 }
 

@@ -12,12 +12,13 @@ export function follow(onLab, onAway) {
     if (s.error) onAway(s.error);
     else onLab(s);
   });
-  const seen = new Set();
+  const seen = new Set(); // of the last events: a stream that begins anew repeats them
   stream.addEventListener("log", (e) => {
     const event = JSON.parse(e.data);
     const key = `${event.seq} ${event.at}`;
     if (!seen.has(key)) {
       seen.add(key);
+      if (seen.size > 2 * shown) seen.delete(seen.values().next().value);
       note(event);
     }
   });

@@ -62,8 +62,11 @@ function leave() {
   byId("email").focus();
 }
 
+let wanted; // what was asked for last: who clicks twice while a play ends wants that
 const watch = guarded(async (title) => {
+  wanted = title;
   await closePlay();
+  if (wanted !== title) return;
   byId("now-playing").textContent = title.name;
   byId("overlay").replaceChildren();
   byId("watch").hidden = false;
@@ -79,10 +82,13 @@ const watch = guarded(async (title) => {
   await play.start();
 });
 
-async function closePlay() {
+// closePlay ends the play, and returns once every play has let go of the picture.
+let closing = Promise.resolve();
+function closePlay() {
   const had = play;
   play = undefined;
-  if (had) await had.close();
+  if (had) closing = closing.catch(() => {}).then(() => had.close()); // a failure was told to whoever closed that one
+  return closing;
 }
 
 byId("sign-in").addEventListener("submit", guarded(async (e) => {

@@ -40,14 +40,25 @@ export class Play {
     this.listeners = new AbortController();
   }
 
+  // start begins the play; one that is closed meanwhile just ends.
   async start() {
+    try {
+      await this.begin();
+    } catch (e) {
+      if (!this.ended) throw e;
+    }
+  }
+
+  async begin() {
     this.answer = await this.api.post("/play/start", { session_id: this.session, title_id: this.title.id, device: "web" });
+    if (this.ended) return this.report("stop"); // its licence is to be given back all the same
     this.region = this.answer.region;
     const { Player, polyfill } = globalThis.shaka;
     polyfill.installAll();
     if (!Player.isBrowserSupported()) throw new Error("This browser cannot play: it has no Media Source Extensions.");
     this.player = new Player();
     await this.player.attach(this.video);
+    if (this.ended) return;
     this.player.configure(settings(this.world, this.session, this.title.id));
     this.player.configure("streaming.failureCallback", (why) => this.recover(why));
     this.player.getNetworkingEngine().registerResponseFilter((type, response) => this.received(type, response));
@@ -160,11 +171,11 @@ export class Play {
   }
 
   report(kind, error) {
-    if (this.ended || kind === "progress" && this.state === "starting") return undefined;
+    if (this.ended && kind !== "stop" || kind === "progress" && this.state === "starting") return undefined;
     const bytes = this.bytes - this.reported.bytes;
     this.reported.bytes = this.bytes;
     const body = {
-      session_id: this.session, title_id: this.title.id, kind, sequence: ++this.reported.sequence, position_s: this.video.currentTime,
+      session_id: this.session, title_id: this.title.id, kind, sequence: ++this.reported.sequence, position_s: this.player ? this.video.currentTime : this.answer.position_s,
       appliance: this.appliance?.name, bytes, rung: this.rung?.id, rebuffer_s: this.rebufferS, error, device: "web",
     };
     if (kind === "stop") body.license = this.answer.license;

@@ -33,7 +33,7 @@ func BodyAllowed(status int) bool {
 // Begin starts the final answer; it goes out with the first piece of the body
 // or with End. length is -1 if it is not known. Fields of h about the hop or
 // the framing are not sent: they are made here.
-func (c *Conn) Begin(status int, h *Fields, length int64, closing bool, now time.Time) {
+func (c *Conn) Begin(status int, h *Fields, length int64, closing bool) {
 	c.mu.Lock()
 	c.final = true
 	continued := c.continued
@@ -72,7 +72,6 @@ func (c *Conn) Begin(status int, h *Fields, length int64, closing bool, now time
 		b = append(b, "Connection: keep-alive\r\n"...)
 	}
 	c.out = append(b, '\r', '\n')
-	c.armWrite(now)
 }
 
 // framed names the fields that Begin makes itself.
@@ -148,6 +147,7 @@ func (c *Conn) flush() error {
 	if len(c.out) == 0 {
 		return nil
 	}
+	c.armWrite(time.Now()) // the piece before may be long ago
 	err := c.send(c.out)
 	c.out = c.out[:0]
 	if err != nil {

@@ -362,9 +362,11 @@ func (b *Body) reset(f framing, length int64) {
 func (b *Body) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.b.err == nil && b.c.in.buffered() == 0 {
-		b.c.proceed()
-		b.c.armRead(time.Now(), b.c.limits.Body)
+	if b.b.err == nil {
+		if b.c.in.buffered() == 0 {
+			b.c.proceed()
+		}
+		b.c.armRead(time.Now(), b.c.limits.Body) // what is buffered may be half a chunk's line
 	}
 	if b.over.Load() { // after arming: Finish may just have ended the read
 		return 0, errOver

@@ -25,14 +25,15 @@ type link struct {
 	vec   [2][]byte
 	bufs  net.Buffers
 
-	readUntil time.Time
-	body      body
-	reusable  bool // after the answer
-	got       bool // something of the answer has come
-	lifeline  *Lifeline
-	unhook    func() bool
-	aborted   atomic.Bool
-	sending   atomic.Int32
+	readUntil, writeUntil time.Time
+
+	body     body
+	reusable bool // after the answer
+	got      bool // something of the answer has come
+	lifeline *Lifeline
+	unhook   func() bool
+	aborted  atomic.Bool
+	sending  atomic.Int32
 }
 
 // What became of a request's body.
@@ -78,7 +79,10 @@ func (p *Pool) Send(ctx context.Context, r *Request, resp *Response) error {
 	if err != nil {
 		return err
 	}
-	return l.send(ctx, r, resp)
+	if err = l.send(ctx, r, resp); errors.Is(err, errUsed) {
+		return &ConnectError{err} // it came to nothing: any request may be sent elsewhere
+	}
+	return err
 }
 
 func (p *Pool) dial(ctx context.Context, r *Request) (*link, error) {
@@ -185,6 +189,7 @@ func (l *link) write(r *Request) error {
 	// Nothing can have come in yet: the buffer for the answer is free.
 	b := appendRequest(l.in.buf[:0], r)
 	l.armRead(r.Start, r.Deadline.Sub(r.Start))
+	l.armWrite(r.Start, r.Deadline.Sub(r.Start))
 	if l.sock != nil && r.empty() {
 		return l.ask(b)
 	}
@@ -193,15 +198,12 @@ func (l *link) write(r *Request) error {
 	case len(r.Whole) == 0:
 		_, err = l.nc.Write(b)
 	case len(b)+len(r.Whole) <= cap(b):
-		_ = l.nc.SetWriteDeadline(r.Deadline)
 		_, err = l.nc.Write(append(b, r.Whole...))
 	case l.tcp != nil:
-		_ = l.nc.SetWriteDeadline(r.Deadline)
 		l.bufs = append(l.vec[:0], b, r.Whole)
 		_, err = l.bufs.WriteTo(l.tcp)
 		clear(l.vec[:])
 	default:
-		_ = l.nc.SetWriteDeadline(r.Deadline)
 		if _, err = l.nc.Write(b); err == nil {
 			_, err = l.nc.Write(r.Whole)
 		}
@@ -313,304 +315,14 @@ func (l *link) setReadDeadline(t time.Time) {
 	}
 }
 
-// await reads answers until the final one.
-func (l *link) await(r *Request, resp *Response) error {
-	waits := r.Body != nil && r.Expect && l.sending.Load() == sendsNothing
-	if waits {
-		l.setReadDeadline(time.Now().Add(l.pool.conf.ContinueAfter))
+// armWrite is armRead for writing: what the request before allowed is over.
+func (l *link) armWrite(now time.Time, limit time.Duration) {
+	if left := l.writeUntil.Sub(now); left >= limit && left <= limit+limit/8 {
+		return
 	}
-	leave := func() {
-		if waits {
-			waits = false
-			l.setReadDeadline(r.Deadline)
-			l.startBody(r)
-		}
-	}
-	for range maxInterim {
-		s, err := l.readHead()
-		if isTimeout(err) && waits && !l.aborted.Load() {
-			leave()
-			s, err = l.readHead()
-		}
-		if err != nil {
-			return err
-		}
-		a, err := l.parse(s, r, resp)
-		if err != nil {
-			return err
-		}
-		switch {
-		case resp.Status == http.StatusSwitchingProtocols:
-			return l.switched(r, resp, a)
-		case resp.Status == http.StatusContinue:
-			leave()
-		case resp.Status < 200:
-			if r.Interim != nil {
-				r.Interim.Interim(resp.Status, resp.Header)
-			}
-		default:
-			if waits {
-				l.sending.Store(failedBody) // and never will be sent
-			}
-			return l.final(r, resp, a)
-		}
-	}
-	return errors.New("the server sends interim answers without end")
-}
-
-// readHead reads the head of an answer.
-func (l *link) readHead() (string, error) {
-	for {
-		if l.in.buffered() > 0 {
-			l.got = true
-			n, err := headEnd(l.in.buf[l.in.r:l.in.w])
-			if err != nil {
-				return "", err
-			}
-			if n > 0 {
-				s := string(l.in.buf[l.in.r : l.in.r+n])
-				l.in.r += n
-				return s, nil
-			}
-		}
-		if err := l.in.fill(l.pool.conf.MaxHeader); err != nil {
-			return "", l.silent(err)
-		}
-	}
-}
-
-// parse reads the head of an answer into resp.
-func (l *link) parse(s string, r *Request, resp *Response) (head, error) {
-	line, rest, err := cutLine(s)
-	if err != nil {
-		return head{}, err
-	}
-	if resp.Header == nil {
-		resp.Header = new(Fields)
-	} else {
-		resp.Header.Reset()
-	}
-	a := head{fields: resp.Header}
-	if len(line) < 12 || line[:7] != "HTTP/1." || line[7] != '0' && line[7] != '1' || line[8] != ' ' || len(line) > 12 && line[12] != ' ' {
-		return a, bad("%.40q is not a status line", line)
-	}
-	status, ok := digits(line[9:12])
-	if !ok || status < 100 || !all(line[12:], isText) {
-		return a, bad("%.40q is not a status line", line)
-	}
-	resp.Status = int(status)
-	if err := a.parse(rest); err != nil {
-		return a, err
-	}
-	l.reusable = !a.closing && (line[7] == '1' || a.keep)
-	return a, nil
-}
-
-// final makes the body of a final answer ready.
-func (l *link) final(r *Request, resp *Response, a head) error {
-	resp.ContentLength = a.length
-	resp.Trailer, resp.Upgraded = nil, nil
-	f := byClose
-	switch {
-	case a.coded && !a.chunked:
-		return bad("the answer's Transfer-Encoding is not chunked")
-	case r.Method == http.MethodHead, !BodyAllowed(resp.Status):
-		f = noBody
-	case a.chunked:
-		f = byChunks
-	case a.length >= 0:
-		f = byLength
-	default:
-		l.reusable = false
-	}
-	l.body.reset(&l.in, f, a.length)
-	resp.body = answerBody{l: l, r: r}
-	resp.Body = &resp.body
-	if f == byChunks {
-		resp.Trailer = func() *Fields { return resp.body.trailer }
-	}
-	return nil
-}
-
-// switched hands the connection over.
-func (l *link) switched(r *Request, resp *Response, a head) error {
-	if r.Upgrade == "" {
-		return errors.New("the server switched protocols unasked")
-	}
-	resp.Header.Set("Upgrade", a.upgrade)
-	if !l.unhooked() {
-		return net.ErrClosed
-	}
-	_ = l.nc.SetDeadline(time.Time{})
-	resp.ContentLength, resp.Body, resp.Trailer = -1, nil, nil
-	resp.Upgraded = &Upgraded{l: l}
-	return nil
-}
-
-// startBody sends the body beside the waiting for the answer.
-func (l *link) startBody(r *Request) {
-	l.sending.Store(sendsBody)
-	// What is the caller's may be used for another request before the body
-	// has noticed its end.
-	src, length, trailer, limit := r.Body, r.ContentLength, r.Trailer, time.Until(r.Deadline)
-	l.pool.bodies.Go(func() { l.sendBody(src, length, trailer, limit) })
-}
-
-// sendBody sends a body piece by piece, each as it comes and each within limit.
-func (l *link) sendBody(src io.Reader, length int64, trailer func() *Fields, limit time.Duration) {
-	const front = 16 // room for a chunk's size
-	buf := l.in.buffers.get(largeBuffer)
-	defer l.in.buffers.put(buf)
-	for left := length; ; {
-		n, err := src.Read(buf[front : len(buf)-2])
-		if n > 0 {
-			p := buf[front : front+n]
-			if length < 0 {
-				line := appendChunk(buf[:0:front], n)
-				p = buf[front-len(line) : front+n+2]
-				copy(p, line)
-				copy(p[len(p)-2:], crlf)
-			} else if left -= int64(n); left < 0 {
-				err = bad("the body is longer than announced")
-			}
-			if (err == nil || errors.Is(err, io.EOF)) && l.push(p, limit) != nil {
-				return
-			}
-		}
-		switch {
-		case err == nil:
-		case !errors.Is(err, io.EOF), length >= 0 && left != 0:
-			// The client's side failed: the server must not take what it got
-			// for the whole.
-			l.sending.Store(failedBody)
-			l.abort()
-			return
-		default:
-			if length < 0 {
-				end := append(buf[:0], '0', '\r', '\n')
-				if trailer != nil {
-					end = appendFields(end, trailer(), framed)
-				}
-				if l.push(append(end, '\r', '\n'), limit) != nil {
-					return
-				}
-			}
-			l.sending.Store(sentBody)
-			return
-		}
-	}
-}
-
-// push writes a piece of a body. A server that takes no more may have answered
-// already: its answer is read all the same.
-func (l *link) push(p []byte, limit time.Duration) error {
-	_ = l.nc.SetWriteDeadline(time.Now().Add(limit))
-	if l.aborted.Load() {
+	l.writeUntil = now.Add(limit + limit/8)
+	_ = l.nc.SetWriteDeadline(l.writeUntil)
+	if l.aborted.Load() { // as above
 		_ = l.nc.SetWriteDeadline(time.Unix(1, 0))
 	}
-	_, err := l.nc.Write(p)
-	if err != nil {
-		l.sending.Store(failedBody)
-	}
-	return err
-}
-
-// answerBody is the body of an answer. It implements Pieces.
-type answerBody struct {
-	l       *link
-	r       *Request
-	trailer *Fields
-	err     error
-}
-
-// Next implements Pieces.
-func (b *answerBody) Next() (p []byte, more bool, err error) {
-	if b.l == nil {
-		return nil, false, b.ended()
-	}
-	for {
-		p, more, err = b.l.body.next()
-		if err == nil || !b.patient(err) {
-			return p, more, b.done(err)
-		}
-	}
-}
-
-// Read implements io.Reader.
-func (b *answerBody) Read(p []byte) (n int, err error) {
-	if b.l == nil {
-		return 0, b.ended()
-	}
-	for {
-		n, err = b.l.body.read(p)
-		if err == nil || !b.patient(err) {
-			return n, b.done(err)
-		}
-	}
-}
-
-func (b *answerBody) ended() error {
-	if b.err == nil {
-		return net.ErrClosed
-	}
-	return b.err
-}
-
-// patient says that an error is only the deadline of the header, which is over:
-// a stream may be silent for as long as its client stays.
-func (b *answerBody) patient(err error) bool {
-	if !isTimeout(err) || b.l.aborted.Load() {
-		return false
-	}
-	b.l.setReadDeadline(time.Time{})
-	return true
-}
-
-// done lets go of the connection once the body has ended.
-func (b *answerBody) done(err error) error {
-	if err != nil {
-		b.err, b.trailer = err, b.l.body.trailer
-		l := b.l
-		b.l = nil
-		l.end(b.r, errors.Is(err, io.EOF))
-	}
-	return err
-}
-
-// Close implements io.Closer.
-func (b *answerBody) Close() error {
-	if l := b.l; l != nil {
-		b.l = nil
-		b.trailer = l.body.trailer
-		l.end(b.r, l.body.ended())
-	}
-	return nil
-}
-
-// Upgraded is a server's side of a connection after status 101.
-type Upgraded struct{ l *link }
-
-// Read implements io.Reader.
-func (u *Upgraded) Read(p []byte) (int, error) {
-	if in := &u.l.in; in.buffered() > 0 {
-		n := copy(p, in.buf[in.r:in.w])
-		in.r += n
-		in.release()
-		return n, nil
-	}
-	return u.l.nc.Read(p)
-}
-
-// Write implements io.Writer.
-func (u *Upgraded) Write(p []byte) (int, error) { return u.l.nc.Write(p) }
-
-// Close implements io.Closer.
-func (u *Upgraded) Close() error { return u.l.nc.Close() }
-
-// CloseWrite passes a half-close on where the connection can.
-func (u *Upgraded) CloseWrite() error {
-	if hc, ok := u.l.nc.(interface{ CloseWrite() error }); ok {
-		return hc.CloseWrite()
-	}
-	return errors.ErrUnsupported
 }

@@ -87,6 +87,8 @@ type Pieces interface {
 	// Next returns the next piece, valid until the next call; more says that
 	// the next call, which may only tell the end, will not have to wait.
 	Next() (p []byte, more bool, err error)
+	// Ready says that the next call of Next will not have to wait.
+	Ready() bool
 }
 
 // Sender sends requests to servers over pooled connections.

@@ -1,0 +1,108 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+// ends are a socket on a connection, the connection, and its peer.
+func ends(t *testing.T) (*socket, *net.TCPConn, net.Conn) {
+	if !hasSockets {
+		t.Skip("there are none here")
+	}
+	taken := make(chan net.Conn, 1)
+	addr := listening(t, func(c net.Conn) { taken <- c })
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer := <-taken
+	t.Cleanup(func() { _ = c.Close(); _ = peer.Close() })
+	tcp := c.(*net.TCPConn)
+	return newSocket(tcp), tcp, peer
+}
+
+// More than the system takes at once goes out whole and in order, however the
+// pieces are cut.
+func TestSocketWritesAll(t *testing.T) {
+	s, tcp, peer := ends(t)
+	_ = tcp.SetWriteBuffer(64 << 10)
+	big := make([]byte, 4<<20)
+	for i := range big {
+		big[i] = byte(i * 7 >> 5)
+	}
+	got := make(chan []byte, 1)
+	go func() { b, _ := io.ReadAll(peer); got <- b }()
+	err := errors.Join(s.Writev(nil, big[:1], nil), s.Writev(big[1:3], big[3:3<<20], big[3<<20:]), s.Writev(nil, nil, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.Write(big); n != len(big) || err != nil {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	_ = tcp.CloseWrite()
+	if b := <-got; !bytes.Equal(b, append(big[:len(big):len(big)], big...)) {
+		t.Errorf("the peer got %d bytes, and not those that were sent", len(b))
+	}
+}
+
+func TestSocketDeadlines(t *testing.T) {
+	s, tcp, peer := ends(t)
+	_ = tcp.SetDeadline(time.Now().Add(50 * time.Millisecond))
+	b := make([]byte, 16)
+	if n, err := s.Read(b); n != 0 || !isTimeout(err) {
+		t.Errorf("a read of nothing: %d, %v", n, err)
+	}
+	if n, err := s.ask([]byte("x"), b); n != 0 || !isTimeout(err) || errors.Is(err, errUsed) {
+		t.Errorf("a question after the deadline: %d, %v", n, err)
+	}
+	_ = tcp.SetDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, err := s.Write(make([]byte, 32<<20)); n == 32<<20 || !isTimeout(err) {
+		t.Errorf("a write that nobody reads: %d, %v", n, err)
+	}
+	// Another deadline, and it goes on.
+	_ = tcp.SetDeadline(time.Time{})
+	_, _ = io.WriteString(peer, "late")
+	if n, err := s.Read(b); string(b[:n]) != "late" || err != nil {
+		t.Errorf("%q, %v", b[:n], err)
+	}
+}
+
+func TestSocketEnds(t *testing.T) {
+	s, tcp, peer := ends(t)
+	_, _ = io.WriteString(peer, "end")
+	_ = peer.(*net.TCPConn).CloseWrite()
+	b := make([]byte, 2)
+	for _, want := range []string{"en", "d"} {
+		if n, err := s.Read(b); string(b[:n]) != want || err != nil {
+			t.Errorf("%q, %v", b[:n], err)
+		}
+	}
+	if n, err := s.Read(b); n != 0 || err != io.EOF {
+		t.Errorf("at the end: %d, %v", n, err)
+	}
+	if n, err := s.ask([]byte("x"), b); n != 0 || !errors.Is(err, errUsed) {
+		t.Errorf("a question after the end: %d, %v", n, err)
+	}
+	// Closing ends what is under way, and whatever comes later.
+	s, tcp, peer = ends(t)
+	done := make(chan error, 1)
+	go func() { _, err := s.ask([]byte("question"), make([]byte, 16)); done <- err }()
+	if n, err := io.ReadFull(peer, make([]byte, len("question"))); err != nil {
+		t.Fatal(n, err)
+	}
+	_ = tcp.Close()
+	if err := <-done; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a read that Close ended: %v", err)
+	}
+	if _, err := s.Read(b); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a read after Close: %v", err)
+	}
+	if _, err := s.Write(b); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a write after Close: %v", err)
+	}
+}
