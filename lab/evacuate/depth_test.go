@@ -237,6 +237,25 @@ func TestSentinelKeepsTheLastRegion(t *testing.T) {
 	}
 }
 
+// TestSentinelMissesAnAnswer has one of a region's two instances of everything
+// not answer a look: its counts since its start are no burst when it is back.
+func TestSentinelMissesAnAnswer(t *testing.T) {
+	const rate = 2.0
+	s := NewSentinel()
+	for i := range 120 {
+		at := 1000 + float64(i) // it has been running for long
+		v := Vitals{Region: "us-east", Gateways: 2, PlayAPIs: 2, Starts: rate * at, Answered: 10 * rate * at, Failed: 400}
+		if i == 60 {
+			v.Gateways, v.PlayAPIs, v.Starts, v.Answered, v.Failed = 1, 1, v.Starts/2, v.Answered/2, 0
+		}
+		for _, x := range s.Look(time.Unix(int64(i), 0), []Vitals{v, {Region: "us-west", Gateways: 2}}) {
+			if x.Text != "" || x.Evacuate || x.Forecast > 1.01*rate {
+				t.Fatalf("second %d: %+v", i, x)
+			}
+		}
+	}
+}
+
 // TestSentinelRests evacuates one region, and another only after its rest.
 func TestSentinelRests(t *testing.T) {
 	s := NewSentinel()
