@@ -20,10 +20,10 @@ func (p *fakePlanet) measured(limit, mean float64) {
 		p.services[r.Name] = map[topology.Role]Service{}
 		for _, role := range planned {
 			n := 1
-			if isFront(role) {
+			if slices.Contains(scaled, role) {
 				n = 2
 			}
-			p.services[r.Name][role] = Service{Instances: n, Limit: limit, LimitKnown: isFront(role)}
+			p.services[r.Name][role] = Service{Instances: n, Limit: limit, LimitKnown: slices.Contains(scaled, role)}
 		}
 		p.demand[r.Name] = 100
 	}
@@ -53,8 +53,41 @@ func TestScalesByDemand(t *testing.T) {
 			if s.PerInstance < 199 || s.PerInstance > 201 || s.Demand < 99 || s.Demand > 101 || s.Used < 199 || s.Used > 201 || !s.Fits {
 				t.Errorf("%+v", s)
 			}
-			if known := s.Default == ""; known != isFront(topology.Role(s.Role)) {
+			if known := s.Default == ""; known != slices.Contains(scaled, topology.Role(s.Role)) {
 				t.Errorf("%s: default %q", s.Role, s.Default)
+			}
+		}
+	})
+}
+
+// TestLateAnswersAreNoDemand has an instance of everything in the leaving region
+// answer only the second look: what it has counted since its start is no load
+// that the savers would have to bear.
+func TestLateAnswersAreNoDemand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 2)
+		p.measured(20, 0.1)
+		p.demand["us-east"], p.rate["us-east"] = 1000, 10_000
+		begun := time.Now()
+		early := func() bool { return time.Now().Equal(begun) }
+		p.onEdge = func(region string, e *Edge) {
+			if region == "us-east" && early() {
+				e.Gateways, e.ClientRequests = 1, 0
+			}
+		}
+		p.onServices = func(region string, s *Service) {
+			if region == "us-east" && early() {
+				s.Instances, s.Answered = 0, 0
+			}
+		}
+		r, _ := run(p)
+		rep, err := r.Failover(t.Context(), "us-east", true)
+		if err != nil || rep.Capacity.Demand != 0 {
+			t.Errorf("demand %g, error %v", rep.Capacity.Demand, err)
+		}
+		for _, s := range rep.Capacity.Services {
+			if s.Demand != 0 || !strings.Contains(s.Default, "came or went") {
+				t.Errorf("%+v", s)
 			}
 		}
 	})
