@@ -215,17 +215,14 @@ func (p planet) Edge(ctx context.Context, region string) (evacuate.Edge, error) 
 	if p.l.isDown(region) {
 		return sum, nil
 	}
-	got := make(chan edgeAnswer, 64)
+	var mu sync.Mutex
 	err := p.l.each(region, topology.RoleGateway, func(s runtime.Spec) error {
 		var a edgeAnswer
 		if err := p.l.admin(ctx, s, http.MethodGet, "/edge", nil, &a); err != nil {
 			return nil // a gateway that is down answers no client either
 		}
-		got <- a
-		return nil
-	})
-	close(got)
-	for a := range got {
+		mu.Lock()
+		defer mu.Unlock()
 		sum.Gateways++
 		sum.ClientRequests += a.ClientRequests
 		sum.Inflight += a.Inflight
@@ -236,7 +233,8 @@ func (p planet) Edge(ctx context.Context, region string) (evacuate.Edge, error) 
 		if at := time.UnixMilli(a.LastClientMS); a.LastClientMS > 0 && at.After(sum.LastClient) {
 			sum.LastClient = at
 		}
-	}
+		return nil
+	})
 	return sum, err
 }
 

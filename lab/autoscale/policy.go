@@ -80,7 +80,7 @@ func (p Policy) Validate() error {
 	case p.Metric != Concurrency && p.Metric != Rate && p.Metric != Utilisation:
 		return services.Errorf(services.Invalid, "--metric: there is no metric %q", p.Metric).WithRemedy("use concurrency, rate or utilisation")
 	case !(p.Target >= 0 && p.Target <= 1e9):
-		return services.Errorf(services.Invalid, "--target: %g is not above 0", p.Target)
+		return services.Errorf(services.Invalid, "--target: %g is not between 0 and 1e9", p.Target)
 	case p.Metric == Utilisation && p.Target > 1:
 		return services.Errorf(services.Invalid, "--target: a utilisation of %g is above 1", p.Target).WithRemedy("write a share, e.g. 0.6")
 	case len(p.Schedule) > maxWindows:
