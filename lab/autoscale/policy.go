@@ -106,9 +106,10 @@ func (w Window) String() string {
 	return fmt.Sprintf("%02d:%02d-%02d:%02d=%d", w.From/60, w.From%60, w.To/60, w.To%60, w.Count)
 }
 
-// ParseSchedule reads windows like "08:00-20:00=4,20:00-23:30=8".
+// ParseSchedule reads windows like "08:00-20:00=4,20:00-23:30=8". None are an
+// empty list, which says so in JSON, too.
 func ParseSchedule(s string) ([]Window, error) {
-	var out []Window
+	out := []Window{}
 	for part := range strings.SplitSeq(s, ",") {
 		if part = strings.TrimSpace(part); part == "" {
 			continue
