@@ -129,6 +129,26 @@ func serial(f func(context.Context, string, string, string) error) func(context.
 	}
 }
 
+// TestSignUpGivesUp asks a lab that makes no members for a few, not for all of a
+// large fleet's, and one that is interrupted begins no load.
+func TestSignUpGivesUp(t *testing.T) {
+	v := &fakeViewer{}
+	c := config(t, 10_000)
+	var asked atomic.Int64
+	c.SignUp = func(context.Context, string, string, string) error {
+		asked.Add(1)
+		return services.Errorf(services.Unavailable, "no member can be made")
+	}
+	if _, err := Run(t.Context(), v, c); services.KindOf(err) != services.Unavailable || asked.Load() > 20 {
+		t.Errorf("asked %d times, error %v", asked.Load(), err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Run(ctx, v, c); !errors.Is(err, context.Canceled) || len(v.plays) != 0 {
+		t.Errorf("%d plays, error %v", len(v.plays), err)
+	}
+}
+
 // TestDurationKeepsPlayersBusy plays title after title, and lets viewers leave
 // at the end.
 func TestDurationKeepsPlayersBusy(t *testing.T) {
