@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -97,9 +98,6 @@ func (r Record) Figure(name string) (Figure, bool) {
 
 // Seconds is how long it took.
 func (r Record) Seconds() float64 { return max(r.Ended.Sub(r.Started).Seconds(), 0) }
-
-// Since is a time in seconds since the record's start.
-func (r Record) Since(t time.Time) float64 { return t.Sub(r.Started).Seconds() }
 
 // maxRecords bounds what a lab keeps: the oldest go.
 const maxRecords = 200
@@ -192,7 +190,7 @@ func (s Store) read(id string) (Record, error) {
 	if info.Size() > maxFile {
 		return Record{}, services.Errorf(services.Exhausted, "record %s has %d bytes", id, info.Size())
 	}
-	b, err := os.ReadFile(s.path(id))
+	b, err := io.ReadAll(f)
 	if err != nil {
 		return Record{}, err
 	}
