@@ -190,7 +190,6 @@ func (f *Fleet) loop(until, plays context.Context) {
 			turn[slot]++
 			started++
 			o.Gauge, o.Until = &f.count, until
-			f.count.begun.Add(1)
 			f.count.active.Add(1)
 			f.wg.Go(func() {
 				f.play(until, plays, o)
