@@ -212,10 +212,24 @@ func TestStallsFailTheVerdict(t *testing.T) {
 	})
 }
 
+// TestNothingPlayedIsNoSuccess is over before any play has a picture.
 func TestNothingPlayedIsNoSuccess(t *testing.T) {
-	if holds, _ := (Report{}).Verdict(Limits{RebufferRatio: 1}); holds {
-		t.Error("a load without a play holds")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		c := config(t, 5)
+		c.Duration = 10 * time.Millisecond
+		r := mustRun(t, lateViewer{}, c)
+		if holds, why := r.Verdict(Limits{RebufferRatio: 1}); holds || len(why) != 1 || r.Plays != 0 || r.PlaysFailed != 0 {
+			t.Errorf("holds %v, %q: %+v", holds, why, r.Report)
+		}
+	})
+}
+
+// lateViewer walks away before there is a picture.
+type lateViewer struct{}
+
+func (lateViewer) Play(_ context.Context, o player.Options) (player.Report, error) {
+	<-o.Until.Done()
+	return player.Report{Left: true}, nil
 }
 
 func TestShapes(t *testing.T) {
