@@ -1,6 +1,6 @@
-// Package record keeps what was measured in a lab: each evacuation, load or
-// experiment leaves one record, a JSON file in the lab's state, that can be read
-// again, drawn and compared with an earlier one.
+// Package record keeps what was measured in a lab: each evacuation, return and
+// load leaves one record, a JSON file in the lab's state, that can be read again,
+// drawn and compared with an earlier one.
 //
 // The format is open: a producer names its figures, series and phases as it
 // likes, and every reader shows them by these names. It only stores and draws;
@@ -27,7 +27,7 @@ import (
 // Record of one thing that was measured.
 type Record struct {
 	ID string `json:"id"`
-	// Kind is what it was: failover, failback, load, fault, experiment.
+	// Kind is what it was: failover, failback, load, or another producer's.
 	Kind string `json:"kind"`
 	// Subject is what it was about, e.g. a region; it may be empty.
 	Subject string    `json:"subject,omitempty"`
