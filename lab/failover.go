@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,7 +19,6 @@ import (
 	"github.com/flix-lab/flix/lab/evacuate"
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/services"
-	"github.com/flix-lab/flix/services/sqldb"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -215,17 +213,14 @@ func (p planet) Edge(ctx context.Context, region string) (evacuate.Edge, error) 
 	if p.l.isDown(region) {
 		return sum, nil
 	}
-	got := make(chan edgeAnswer, 64)
+	var mu sync.Mutex
 	err := p.l.each(region, topology.RoleGateway, func(s runtime.Spec) error {
 		var a edgeAnswer
 		if err := p.l.admin(ctx, s, http.MethodGet, "/edge", nil, &a); err != nil {
 			return nil // a gateway that is down answers no client either
 		}
-		got <- a
-		return nil
-	})
-	close(got)
-	for a := range got {
+		mu.Lock()
+		defer mu.Unlock()
 		sum.Gateways++
 		sum.ClientRequests += a.ClientRequests
 		sum.Inflight += a.Inflight
@@ -236,7 +231,8 @@ func (p planet) Edge(ctx context.Context, region string) (evacuate.Edge, error) 
 		if at := time.UnixMilli(a.LastClientMS); a.LastClientMS > 0 && at.After(sum.LastClient) {
 			sum.LastClient = at
 		}
-	}
+		return nil
+	})
 	return sum, err
 }
 
@@ -313,261 +309,6 @@ func (p planet) set(ctx context.Context, region, name, value string) error {
 		return nil
 	}
 	return err
-}
-
-func (p planet) Scale(ctx context.Context, region string, role topology.Role, n int) ([]string, error) {
-	i := p.l.current()
-	r, ok := i.Topology.Region(region)
-	if !ok {
-		return nil, services.Errorf(services.NotFound, "there is no region %q", region)
-	}
-	there := func(x topology.Instance) bool { return x.Region == region && x.Role == role && !i.Grown[x.ID] }
-	extra := 0 // what an attempt before this one added counts
-	for _, x := range i.Extra {
-		if there(x) {
-			extra++
-		}
-	}
-	fresh := i.next(r, role, n-extra)
-	if err := p.l.changeIntent(func(i *intent) { i.Extra = append(i.Extra, fresh...) }); err != nil {
-		return nil, err
-	}
-	var add []topology.Instance
-	for _, x := range p.l.current().Extra {
-		if there(x) {
-			add = append(add, x)
-		}
-	}
-	return p.l.startExtra(ctx, region, add)
-}
-
-// next numbers n more instances of a role in a region.
-func (i *intent) next(r topology.Region, role topology.Role, n int) []topology.Instance {
-	taken := map[int]bool{}
-	for _, x := range i.instances() {
-		if x.Region == r.Name && x.Role == role {
-			taken[x.Number] = true
-		}
-	}
-	var out []topology.Instance
-	for number := 1; len(out) < n; number++ {
-		if !taken[number] {
-			out = append(out, topology.NewInstance(r, role, number))
-		}
-	}
-	return out
-}
-
-// startExtra starts instances of one region that the intent names, and returns
-// their names once the registry shows them.
-func (l *Lab) startExtra(ctx context.Context, region string, add []topology.Instance) ([]string, error) {
-	i := l.current()
-	var (
-		specs []runtime.Spec
-		names []string
-	)
-	for _, inst := range add {
-		s, err := l.spec(i, inst)
-		if err != nil {
-			return nil, err
-		}
-		specs, names = append(specs, s), append(names, inst.ID)
-	}
-	if err := l.rt.SetWorld(ctx, l.world(i, mustSpecs(l, i))); err != nil {
-		return nil, err
-	}
-	if err := l.rt.Start(ctx, specs); err != nil {
-		return nil, err
-	}
-	return names, l.registered(ctx, region, names)
-}
-
-// mustSpecs declares what has its ports already.
-func mustSpecs(l *Lab, i *intent) []runtime.Spec {
-	var out []runtime.Spec
-	for _, inst := range i.instances() {
-		if s, err := l.spec(i, inst); err == nil {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// registered waits until a region's registry shows instances as UP.
-func (l *Lab) registered(ctx context.Context, region string, names []string) error {
-	s, err := l.specOf(region, topology.RoleRegistry)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		missing, err := l.unregistered(ctx, s, names)
-		if err == nil && len(missing) == 0 {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return &services.Error{Kind: services.Unavailable, Msg: fmt.Sprintf("the registry of %s does not show %v as UP", region, missing), Err: err}
-		case <-time.After(wait):
-		}
-	}
-}
-
-func (p planet) Unscale(ctx context.Context) error {
-	i := p.l.current()
-	var gone []topology.Instance
-	for _, x := range i.Extra {
-		if !i.Grown[x.ID] { // the autoscaler knows when to take its own away
-			gone = append(gone, x)
-		}
-	}
-	return p.l.dropExtra(ctx, gone)
-}
-
-// dropExtra ends instances that were added, and forgets them. Those that are to
-// take no request with them are drained first.
-func (l *Lab) dropExtra(ctx context.Context, gone []topology.Instance) error {
-	if len(gone) == 0 {
-		return nil
-	}
-	ids := make([]string, len(gone))
-	for k, x := range gone {
-		ids[k] = x.ID
-	}
-	if err := l.rt.Stop(ctx, ids, stopGrace); err != nil {
-		return err
-	}
-	for _, x := range gone {
-		if err := errors.Join(l.ports.release(x), l.rt.Release(x)); err != nil {
-			return err
-		}
-	}
-	return l.changeIntent(func(i *intent) {
-		i.Extra = slices.DeleteFunc(i.Extra, func(x topology.Instance) bool { return slices.Contains(ids, x.ID) })
-		for _, id := range ids {
-			delete(i.Grown, id)
-		}
-	})
-}
-
-// sqlPatience bounds the wait for a SQL node's answer. One that takes longer
-// counts as lost, which nobody shall be for a busy moment.
-const sqlPatience = 3 * time.Second
-
-// ask asks the SQL nodes of some regions at once; those that do not answer are
-// left out, with the reasons.
-func ask[T any](ctx context.Context, l *Lab, regions []string, f func(context.Context, sqldb.Node) (T, error)) (map[string]T, error) {
-	ctx, cancel := context.WithTimeout(ctx, sqlPatience)
-	defer cancel()
-	var (
-		mu   sync.Mutex
-		wg   sync.WaitGroup
-		errs []error
-	)
-	out := map[string]T{}
-	for _, r := range regions {
-		wg.Go(func() {
-			var v T
-			n, err := l.sqlNode(r)
-			if err == nil {
-				v, err = f(ctx, n)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", r, err))
-				return
-			}
-			out[r] = v
-		})
-	}
-	wg.Wait()
-	return out, errors.Join(errs...)
-}
-
-func (p planet) PrimaryRegion(ctx context.Context) (string, bool, error) {
-	names := p.Topology().RegionNames()
-	var there []string // a region without a process need not be waited for
-	for _, r := range names {
-		if !p.l.isDown(r) {
-			there = append(there, r)
-		}
-	}
-	primary, errs := ask(ctx, p.l, there, func(ctx context.Context, n sqldb.Node) (bool, error) { return n.Primary(ctx) })
-	if err := ctx.Err(); err != nil {
-		return "", false, err
-	}
-	for _, r := range names {
-		if primary[r] {
-			return r, false, nil
-		}
-	}
-	for _, r := range names {
-		if _, answers := primary[r]; !answers {
-			return r, true, nil
-		}
-	}
-	err := services.Errorf(services.Unavailable, "no region's SQL node is the primary").WithRemedy("a promotion may be under way: try again")
-	err.Err = errs
-	return "", false, err
-}
-
-func (p planet) TakePrimary(ctx context.Context, of []string) (string, error) {
-	positions, errs := ask(ctx, p.l, of, func(ctx context.Context, n sqldb.Node) (uint64, error) { return n.Position(ctx) })
-	to := ""
-	for _, r := range of { // the nearest of those with the same
-		if at, ok := positions[r]; ok && (to == "" || at > positions[to]) {
-			to = r
-		}
-	}
-	if to == "" {
-		err := services.Errorf(services.Unavailable, "no saver's SQL node answers: none can become the primary").WithRemedy("mend them first: flix lab up")
-		err.Err = errs
-		return "", err
-	}
-	next, err := p.l.sqlNode(to)
-	if err != nil {
-		return "", err
-	}
-	ctx, cancel := context.WithTimeout(ctx, promoteTime)
-	defer cancel()
-	if err := next.Promote(ctx, positions[to]); err != nil {
-		return "", &services.Error{Kind: services.Unavailable, Err: err, Msg: "the SQL node of " + to + " does not become the primary", Remedy: "run the failover again; flix lab logs " + to + " shows why"}
-	}
-	p.l.log.Add("sql.taken", to, fmt.Sprintf("%s is the SQL primary from position %d on: the old one does not answer", to, positions[to]), nil)
-	return to, nil
-}
-
-// promoteTime bounds a promotion without the old primary: a real server first
-// takes over what other replicas have.
-const promoteTime = 20 * time.Second
-
-func (p planet) MovePrimary(ctx context.Context, to string) (bool, error) {
-	from, lost, err := p.PrimaryRegion(ctx)
-	if err != nil {
-		return false, err
-	}
-	if from == to && !lost {
-		return false, nil
-	}
-	if lost {
-		return false, services.Errorf(services.Unavailable, "the SQL primary in %s does not answer", from).
-			WithRemedy("evacuate it, which promotes another region: flix failover %s", from)
-	}
-	old, err := p.l.sqlNode(from)
-	if err != nil {
-		return false, err
-	}
-	next, err := p.l.sqlNode(to)
-	if err != nil {
-		return false, err
-	}
-	position, err := old.Fence(ctx)
-	if err != nil {
-		return false, err
-	}
-	return true, next.Promote(ctx, position)
 }
 
 func (p planet) Play(ctx context.Context, near string) error { return p.l.canary(ctx, near) }

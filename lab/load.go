@@ -52,24 +52,25 @@ func Load(ctx context.Context, client *control.Client, c traffic.Config, isps, t
 	return traffic.Run(ctx, v, c)
 }
 
+// ispsNamed looks ISPs up; all without names.
 func ispsNamed(t topology.Topology, names []string) ([]topology.ISP, error) {
 	var all, out []topology.ISP
 	for _, r := range t.Regions {
 		all = append(all, r.ISPs...)
 	}
+	if len(names) == 0 {
+		return all, nil
+	}
 	for _, n := range names {
-		i := slices.IndexFunc(all, func(x topology.ISP) bool { return x.Name == n })
-		if i < 0 {
+		isp, _, ok := t.ISP(n)
+		if !ok {
 			var have []string
 			for _, x := range all {
 				have = append(have, x.Name)
 			}
 			return nil, services.Errorf(services.Invalid, "--isps: no ISP is called %q", n).WithReason(services.ReasonUnknownISP).WithRemedy("the lab's ISPs are %s", strings.Join(have, ", "))
 		}
-		out = append(out, all[i])
-	}
-	if len(names) == 0 {
-		return all, nil
+		out = append(out, isp)
 	}
 	return out, nil
 }

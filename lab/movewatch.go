@@ -161,7 +161,8 @@ func (w *moveWatch) look(ctx context.Context) {
 			loads[r] = regionLoad{requests: e.ClientRequests, answered: e.Answered, failed: e.Failed, busy: e.BusySeconds}
 		}
 		if !w.l.isDown(r) {
-			starts += w.l.playsBegun(ctx, r)
+			n, _ := w.l.playsBegun(ctx, r)
+			starts += n
 		}
 	}
 	times := w.l.edgeLatencies(ctx, w.regions)

@@ -147,20 +147,20 @@ func (l *Lab) vitals(ctx context.Context) ([]evacuate.Vitals, error) {
 			}
 		}
 		if !l.isDown(region) {
-			v.Starts = l.playsBegun(ctx, region)
+			v.Starts, v.PlayAPIs = l.playsBegun(ctx, region)
 		}
 		out = append(out, v)
 	}
 	return out, nil
 }
 
-// playsBegun counts the plays that a region's play APIs have let begin.
-func (l *Lab) playsBegun(ctx context.Context, region string) float64 {
+// playsBegun counts the plays that a region's play APIs have let begin, and how
+// many of these answered.
+func (l *Lab) playsBegun(ctx context.Context, region string) (n float64, apis int) {
 	works, err := l.works(ctx, region, topology.RolePlay)
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	n := 0.0
 	for _, w := range works {
 		for route, t := range w {
 			if strings.Contains(route, "/play/start") {
@@ -168,5 +168,5 @@ func (l *Lab) playsBegun(ctx context.Context, region string) float64 {
 			}
 		}
 	}
-	return n
+	return n, len(works)
 }

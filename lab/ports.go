@@ -187,8 +187,16 @@ func (p *ports) allFree(first int) bool {
 	return true
 }
 
-// newSlot takes a slot that no other lab of this user holds. The search starts
-// at a place that depends on the lab's name, so that labs rarely meet.
+// start is where the search for slots begins: at a place that depends on the
+// home and the lab's name, so that labs rarely meet. Those of another home that
+// come up at the same moment are not seen.
+func (p *ports) start() int {
+	h := fnv.New32a()
+	h.Write([]byte(filepath.Join(p.home, p.name)))
+	return int(h.Sum32() % slots)
+}
+
+// newSlot takes a slot that no other lab of this home holds.
 func (p *ports) newSlot(region string) (int, error) {
 	home, err := os.Open(p.home)
 	if err != nil {
@@ -202,9 +210,7 @@ func (p *ports) newSlot(region string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	h := fnv.New32a()
-	h.Write([]byte(p.name))
-	start := int(h.Sum32() % slots)
+	start := p.start()
 	for k := range slots {
 		first := portFirst + (start+k)%slots*slotSize
 		if _, ours := p.slots[first]; ours || taken[first] {

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"fmt"
-	"hash/fnv"
 	"net"
 	"os"
 	"path/filepath"
@@ -104,30 +103,42 @@ func TestForeignListenersAreSkipped(t *testing.T) {
 		t.Skipf("port %d is taken by another program", slot)
 	}
 	defer edge.Close()
-	other := openPorts(t, t.TempDir(), "x") // the same place to begin, and no knowledge of the first
+	home = t.TempDir()
+	other := openPorts(t, home, besideOf(home, p)) // the same place to begin, and no knowledge of the first
 	portsOf(t, other, kvOf("north", 1))
 	if got := other.ranges()[0].First; got == slot {
 		t.Errorf("slot %d was taken although somebody listens there", got)
 	}
 }
 
-func startSlot(name string) uint32 {
-	h := fnv.New32a()
-	h.Write([]byte(name))
-	return h.Sum32() % slots
+// besideOf is the name of a lab of a home that begins its search where another
+// one does.
+func besideOf(home string, other *ports) string {
+	for k := 0; ; k++ {
+		if p := (&ports{home: home, name: fmt.Sprintf("lab-%d", k)}); p.start() == other.start() {
+			return p.name
+		}
+	}
+}
+
+// TestHomesBeginElsewhere has labs of one name in several homes: they come up at
+// the same moment, and know nothing of one another.
+func TestHomesBeginElsewhere(t *testing.T) {
+	starts := map[int]bool{}
+	for k := range 10 {
+		starts[(&ports{home: fmt.Sprintf("/home/user-%d/labs", k), name: DefaultName}).start()] = true
+	}
+	if len(starts) < 5 {
+		t.Errorf("10 labs begin at %d places", len(starts))
+	}
 }
 
 // TestLabsNeverShareASlot lets two labs that begin their search at the same
 // place take slots at the same time.
 func TestLabsNeverShareASlot(t *testing.T) {
-	a, b := "lab-0", ""
-	for k := 1; b == ""; k++ {
-		if n := fmt.Sprintf("lab-%d", k); startSlot(n) == startSlot(a) {
-			b = n
-		}
-	}
 	home := t.TempDir()
-	labs := []*ports{openPorts(t, home, a), openPorts(t, home, b)}
+	first := openPorts(t, home, "first")
+	labs := []*ports{first, openPorts(t, home, besideOf(home, first))}
 	var wg sync.WaitGroup
 	for _, p := range labs {
 		wg.Go(func() {

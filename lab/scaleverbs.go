@@ -103,7 +103,7 @@ func (l *Lab) SetScale(ctx context.Context, r control.ScaleRequest) (control.Sca
 		if err := p.Validate(); err != nil {
 			return control.Scale{}, err
 		}
-		if d := declared(i, k); p.Min < d {
+		if d := declared(i, k); r.Set != nil && p.Min < d {
 			return control.Scale{}, services.Errorf(services.Invalid, "--min: %d is below the %d instances of %s that the topology declares in %s", p.Min, d, k.role, k.region).
 				WithRemedy("declare fewer in the topology (flix lab up --topology), or use a minimum of %d", d)
 		}
@@ -228,7 +228,11 @@ func (w *idleWatch) look(ctx context.Context, l *Lab, i *intent) {
 	if w.requests = requests; !quiet {
 		w.since = now
 	}
-	if now.Sub(w.since) < i.IdleStop || !l.verb.TryLock() {
+	if now.Sub(w.since) < i.IdleStop {
+		return
+	}
+	if !l.verb.TryLock() {
+		w.since = now
 		return
 	}
 	defer l.verb.Unlock()

@@ -115,9 +115,9 @@ func runFailoverWatch(ctx context.Context, a *app) error {
 			if !x.Evacuate {
 				continue
 			}
-			view := render.NewSteps(msg)
-			rep, err := client.Failover(ctx, control.FailoverRequest{Region: x.Region}, showSteps(view, "failover"))
-			view.Close()
+			view := newMoveView(msg, "failover")
+			rep, err := client.Failover(ctx, control.FailoverRequest{Region: x.Region}, view.heard)
+			view.close()
 			if err != nil {
 				return err
 			}

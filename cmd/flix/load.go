@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,8 +41,9 @@ page, searches, plays, perhaps jumps or walks away, and reports. With a duration
 each player watches title after title; without one each watches once.
 
 Modes: full checks every segment as flix play does; light receives every byte and
-keeps none, adapts by throughput alone, and needs the least memory; head makes every call to the control
-plane and asks an appliance for one head: no media. The report says which it was.
+keeps none, adapts by throughput alone, and needs the least memory; head makes
+every call to the control plane and asks an appliance for one head: no media. The
+report says which it was.
 
 It ends with 0 only when the verdict holds: no more plays failed than --max-failed
 and a rebuffer ratio of at most --max-rebuffer. Ctrl-C lets the viewers walk away
@@ -80,14 +82,12 @@ func (o *loadOptions) parse(seeded bool) error {
 	if err := o.out.check(); err != nil {
 		return err
 	}
-	v, err := strconv.ParseFloat(strings.TrimSuffix(o.speed, "x"), 64)
-	if err != nil || !(v > 0) || v > 1000 {
-		return services.Errorf(services.Invalid, "--speed: %q is not a speed", o.speed).WithRemedy("use a factor above 0 and up to 1000, e.g. 1x or 10x")
+	var err error
+	if o.c.Speed, err = parseSpeed(o.speed); err != nil {
+		return err
 	}
-	o.c.Speed, o.c.Mode, o.c.Shape = v, player.Mode(o.mode), traffic.Shape(o.shape)
-	switch o.c.Mode {
-	case player.Full, player.Light, player.Head:
-	default:
+	o.c.Mode, o.c.Shape = player.Mode(o.mode), traffic.Shape(o.shape)
+	if !slices.Contains(player.Modes(), o.c.Mode) {
 		return services.Errorf(services.Invalid, "--mode: there is no mode %q", o.mode).WithRemedy("use full, light or head")
 	}
 	if o.limits.Failed < 0 || !(o.limits.RebufferRatio >= 0) {
@@ -129,13 +129,11 @@ func runLoad(ctx context.Context, a *app, o loadOptions) error {
 		if err := o.out.print(a, res.Report); err != nil {
 			return err
 		}
-	} else {
-		printLoad(a.env.out(), o, res, holds)
-	}
-	if o.out.machine() { // the data have no room for it
-		for _, e := range res.Errors {
+		for _, e := range res.Errors { // the data have no room for it
 			msg.Printf("%s %d × %s\n", msg.Warn("!"), e.Plays, e.Text)
 		}
+	} else {
+		printLoad(a.env.out(), o, res, holds)
 	}
 	if rerr == nil {
 		msg.Printf("%s\n", msg.Dim("look at it again: flix report "+id))

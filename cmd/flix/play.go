@@ -84,11 +84,10 @@ func (o *playOptions) parse() error {
 		}
 		o.o.Bandwidth = r
 	}
-	v, err := strconv.ParseFloat(strings.TrimSuffix(o.speed, "x"), 64)
-	if err != nil || !(v > 0) || v > 1000 {
-		return services.Errorf(services.Invalid, "--speed: %q is not a speed", o.speed).WithRemedy("use a factor above 0 and up to 1000, e.g. 1x or 10x")
+	var err error
+	if o.o.Speed, err = parseSpeed(o.speed); err != nil {
+		return err
 	}
-	o.o.Speed = v
 	if !abr.Known(o.o.ABR) {
 		return services.Errorf(services.Invalid, "--abr: there is no algorithm %q", o.o.ABR).WithRemedy("use one of %s", strings.Join(abr.Names(), ", "))
 	}
@@ -101,6 +100,15 @@ func (o *playOptions) parse() error {
 		return services.Errorf(services.Invalid, "--device: %q is not a device", o.o.Device).WithRemedy("use web, phone or tv")
 	}
 	return nil
+}
+
+// parseSpeed reads the speed of a playback clock, like 1x.
+func parseSpeed(s string) (float64, error) {
+	v, err := strconv.ParseFloat(strings.TrimSuffix(s, "x"), 64)
+	if err != nil || !(v > 0) || v > 1000 {
+		return 0, services.Errorf(services.Invalid, "--speed: %q is not a speed", s).WithRemedy("use a factor above 0 and up to 1000, e.g. 1x or 10x")
+	}
+	return v, nil
 }
 
 func runPlay(ctx context.Context, a *app, o playOptions) error {

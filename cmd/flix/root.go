@@ -98,7 +98,7 @@ func run(parent context.Context, env Env) int {
 		return int(status)
 	}
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || services.KindOf(err) == services.Unavailable) {
-		env.errOut().Error("interrupted", "", "run the same command again: it goes on from here")
+		env.errOut().Error("interrupted", "", "run the same command again: what is done already is kept")
 		return exitInterrupted
 	}
 	return report(env, err)

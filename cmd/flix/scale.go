@@ -87,33 +87,12 @@ func newScaleSetCmd(a *app) *cobra.Command {
 
 // change holds the flags that were given.
 func (o *scaleSetOptions) change(cmd *cobra.Command) (control.ScaleChange, error) {
-	var ch control.ScaleChange
-	given := cmd.Flags().Changed
-	if given("min") {
-		ch.Min = &o.min
+	ch := control.ScaleChange{
+		Min: given(cmd, "min", &o.min), Max: given(cmd, "max", &o.max), Metric: given(cmd, "metric", &o.metric), Target: given(cmd, "target", &o.target),
+		UpCooldown: given(cmd, "up-cooldown", &o.upCool), DownCooldown: given(cmd, "down-cooldown", &o.downCool),
+		WarmUp: given(cmd, "warm-up", &o.warm), Predict: given(cmd, "predict", &o.predict),
 	}
-	if given("max") {
-		ch.Max = &o.max
-	}
-	if given("metric") {
-		ch.Metric = &o.metric
-	}
-	if given("target") {
-		ch.Target = &o.target
-	}
-	if given("up-cooldown") {
-		ch.UpCooldown = &o.upCool
-	}
-	if given("down-cooldown") {
-		ch.DownCooldown = &o.downCool
-	}
-	if given("warm-up") {
-		ch.WarmUp = &o.warm
-	}
-	if given("predict") {
-		ch.Predict = &o.predict
-	}
-	if given("schedule") {
+	if cmd.Flags().Changed("schedule") {
 		ws, err := autoscale.ParseSchedule(o.schedule)
 		if err != nil {
 			return ch, err
@@ -124,6 +103,14 @@ func (o *scaleSetOptions) change(cmd *cobra.Command) (control.ScaleChange, error
 		return ch, services.Errorf(services.Invalid, "nothing was said of the policy").WithRemedy("set at least --target, --schedule, --min or --max")
 	}
 	return ch, nil
+}
+
+// given is where a flag's value is if somebody set it, else nil.
+func given[T any](cmd *cobra.Command, name string, value *T) *T {
+	if cmd.Flags().Changed(name) {
+		return value
+	}
+	return nil
 }
 
 // newScaleRmCmd removes policies.
@@ -174,7 +161,7 @@ func newScaleIdleCmd(a *app) *cobra.Command {
 				if err != nil || d <= 0 {
 					return services.Errorf(services.Invalid, "%q is no duration", args[0]).WithRemedy("write like 30m, or off")
 				}
-				ms = float64(d.Milliseconds())
+				ms = float64(d) / float64(time.Millisecond)
 			}
 			return runScale(cmd.Context(), a, out, func(ctx context.Context, c *control.Client) (control.Scale, error) {
 				return c.SetScale(ctx, control.ScaleRequest{IdleStopMS: &ms})

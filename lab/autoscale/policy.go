@@ -80,7 +80,7 @@ func (p Policy) Validate() error {
 	case p.Metric != Concurrency && p.Metric != Rate && p.Metric != Utilisation:
 		return services.Errorf(services.Invalid, "--metric: there is no metric %q", p.Metric).WithRemedy("use concurrency, rate or utilisation")
 	case !(p.Target >= 0 && p.Target <= 1e9):
-		return services.Errorf(services.Invalid, "--target: %g is not above 0", p.Target)
+		return services.Errorf(services.Invalid, "--target: %g is not between 0 and 1e9", p.Target)
 	case p.Metric == Utilisation && p.Target > 1:
 		return services.Errorf(services.Invalid, "--target: a utilisation of %g is above 1", p.Target).WithRemedy("write a share, e.g. 0.6")
 	case len(p.Schedule) > maxWindows:
@@ -106,9 +106,10 @@ func (w Window) String() string {
 	return fmt.Sprintf("%02d:%02d-%02d:%02d=%d", w.From/60, w.From%60, w.To/60, w.To%60, w.Count)
 }
 
-// ParseSchedule reads windows like "08:00-20:00=4,20:00-23:30=8".
+// ParseSchedule reads windows like "08:00-20:00=4,20:00-23:30=8". None are an
+// empty list, which says so in JSON, too.
 func ParseSchedule(s string) ([]Window, error) {
-	var out []Window
+	out := []Window{}
 	for part := range strings.SplitSeq(s, ",") {
 		if part = strings.TrimSpace(part); part == "" {
 			continue

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,11 +15,8 @@ import (
 // they started, by the name that each id has in roles. It reads the kernel's
 // own count (cgroup v1 and v2), so the engine must run on this machine.
 func cpuByRole(ctx context.Context, roles map[string]string) (map[string]float64, error) {
-	ids := make([]string, 0, len(roles))
-	for id := range roles {
-		ids = append(ids, id)
-	}
-	out, err := docker(ctx, append([]string{"inspect", "--format", "{{.Id}} {{.State.Pid}}"}, ids...)...)
+	args := slices.AppendSeq([]string{"inspect", "--format", "{{.Id}} {{.State.Pid}}"}, maps.Keys(roles))
+	out, err := docker(ctx, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -8,8 +8,7 @@
 // and a soak with random kills instead.
 //
 // It reads what flix reports, and memory and processor time in /proc; it never
-// looks inside. It is run by "make bench"
-// and its like.
+// looks inside. It is run by "make bench" and its like.
 package main
 
 import (

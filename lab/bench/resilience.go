@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-
 	"strings"
 	"time"
 )
@@ -204,6 +203,9 @@ func costOf(pid int) (cost, error) {
 			break
 		}
 	}
+	if c.kib == 0 {
+		return c, fmt.Errorf("process %d: the kernel counts no anonymous memory", pid)
+	}
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return c, err
@@ -212,6 +214,9 @@ func costOf(pid int) (cost, error) {
 	c.cpu = ticks / ticksPerSecond
 	return c, err
 }
+
+// leastLight players end the halving.
+const leastLight = 8
 
 // lightPlayers measures what light players cost, and how many play without a
 // late segment: it halves their number until none is.
@@ -234,8 +239,13 @@ func lightPlayers(ctx context.Context, l lab, c config) ([]figure, error) {
 				figure{"processor time for 1 Mbit/s, of a core", fmt.Sprintf("%.3f %%", core), "0.05 %", core <= 0.05},
 				figure{"plays that failed, and stalled, of them", fmt.Sprintf("%d and %d of %d", r.PlaysFailed, r.StalledPlays, r.Plays), "", false})
 		}
-		if r.PlaysFailed == 0 && r.StalledPlays == 0 || n <= 8 {
-			return append(out, figure{"most light players without a failed play or a late segment, by halving", fmt.Sprint(n), "", false}), nil
+		most := figure{"most light players without a failed play or a late segment, by halving", fmt.Sprint(n), "", false}
+		if r.PlaysFailed == 0 && r.StalledPlays == 0 {
+			return append(out, most), nil
+		}
+		if n <= leastLight {
+			most.measured = fmt.Sprintf("not even %d", n)
+			return append(out, most), nil
 		}
 	}
 }

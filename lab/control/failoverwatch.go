@@ -28,10 +28,12 @@ type FailoverWatchRequest struct {
 // Vitals are what a region shows of its health at one look.
 type Vitals struct {
 	Region string `json:"region"`
-	// Gateways that answer, and what is missing of the region's roles.
+	// Gateways and play APIs that answer, and what is missing of the region's
+	// roles.
 	Gateways int    `json:"gateways"`
+	PlayAPIs int    `json:"play_apis"`
 	Missing  string `json:"missing,omitempty"`
-	// Counts since the instances started: plays begun, requests answered, and
+	// Counts of those that answer since they started: plays begun, requests answered, and
 	// those of them that failed.
 	Starts   float64 `json:"starts"`
 	Answered float64 `json:"answered"`

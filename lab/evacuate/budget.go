@@ -78,8 +78,8 @@ func (r *Run) spent(before, after map[string]Edge, savers []string) string {
 	return ""
 }
 
-// warm fills the cold caches of some regions from their siblings, and tells the
-// savers' miss ratio since the last look.
+// warm fills the cold caches of some regions from their siblings, and tells how
+// many of these regions' reads missed since their caches started.
 func (r *Run) warm(ctx context.Context, regions []string) (string, error) {
 	warmed := 0
 	var hits, misses uint64

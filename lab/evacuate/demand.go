@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -63,8 +65,15 @@ func (r *Run) plus(saver string, role topology.Role, n int) {
 // service measures one service in all regions that matter.
 func (r *Run) service(role topology.Role, region string, savers []string, first, second map[string]map[topology.Role]Service, seconds float64) control.ServiceCapacity {
 	out := control.ServiceCapacity{Role: string(role)}
+	var why []string
+	unsteady := false
 	rate := func(name string) float64 {
-		return max(second[name][role].Answered-first[name][role].Answered, 0) / seconds
+		a, b := first[name][role], second[name][role]
+		if a.Instances != b.Instances { // what one has counted since its start is no rate
+			unsteady = true
+			return 0
+		}
+		return max(b.Answered-a.Answered, 0) / seconds
 	}
 	out.Demand = rate(region)
 	var answered, busy, limit float64
@@ -79,18 +88,18 @@ func (r *Run) service(role topology.Role, region string, savers []string, first,
 		}
 	}
 	mean := assumedMean
-	switch {
-	case answered >= enough && busy > 0:
+	if answered >= enough && busy > 0 {
 		mean = busy / answered
-	default:
-		out.Default = fmt.Sprintf("too few requests to measure: %g ms a request are assumed", assumedMean*1000)
+	} else {
+		why = append(why, fmt.Sprintf("too few requests to measure: %g ms a request are assumed", assumedMean*1000))
 	}
 	if !known && limit > 0 {
-		if out.Default != "" {
-			out.Default += "; "
-		}
-		out.Default += fmt.Sprintf("%g requests at once are assumed for an instance", limit)
+		why = append(why, fmt.Sprintf("%g requests at once are assumed for an instance", limit))
 	}
+	if unsteady {
+		why = append(why, "an instance came or went meanwhile: no requests are assumed where it did")
+	}
+	out.Default = strings.Join(why, "; ")
 	if limit > 0 {
 		out.PerInstance = limit / mean
 	}
@@ -99,7 +108,7 @@ func (r *Run) service(role topology.Role, region string, savers []string, first,
 
 // missing is how many instances a saver needs more, and books that.
 func (r *Run) missing(out *control.ServiceCapacity, leaving topology.Region, role topology.Role, s Service, savers int) int {
-	front := isFront(role)
+	front := slices.Contains(scaled, role)
 	if out.PerInstance <= 0 || s.Instances == 0 {
 		// Nothing is known of it here: as many as the leaving region has,
 		// spread over the savers.
@@ -123,15 +132,6 @@ func (r *Run) missing(out *control.ServiceCapacity, leaving topology.Region, rol
 	out.Add += add
 	out.Have += s.Instances
 	return add
-}
-
-func isFront(role topology.Role) bool {
-	for _, x := range scaled {
-		if x == role {
-			return true
-		}
-	}
-	return false
 }
 
 // lossBorne checks that the savers bear the whole load with one instance of

@@ -20,10 +20,10 @@ func (p *fakePlanet) measured(limit, mean float64) {
 		p.services[r.Name] = map[topology.Role]Service{}
 		for _, role := range planned {
 			n := 1
-			if isFront(role) {
+			if slices.Contains(scaled, role) {
 				n = 2
 			}
-			p.services[r.Name][role] = Service{Instances: n, Limit: limit, LimitKnown: isFront(role)}
+			p.services[r.Name][role] = Service{Instances: n, Limit: limit, LimitKnown: slices.Contains(scaled, role)}
 		}
 		p.demand[r.Name] = 100
 	}
@@ -53,8 +53,41 @@ func TestScalesByDemand(t *testing.T) {
 			if s.PerInstance < 199 || s.PerInstance > 201 || s.Demand < 99 || s.Demand > 101 || s.Used < 199 || s.Used > 201 || !s.Fits {
 				t.Errorf("%+v", s)
 			}
-			if known := s.Default == ""; known != isFront(topology.Role(s.Role)) {
+			if known := s.Default == ""; known != slices.Contains(scaled, topology.Role(s.Role)) {
 				t.Errorf("%s: default %q", s.Role, s.Default)
+			}
+		}
+	})
+}
+
+// TestLateAnswersAreNoDemand has an instance of everything in the leaving region
+// answer only the second look: what it has counted since its start is no load
+// that the savers would have to bear.
+func TestLateAnswersAreNoDemand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 2)
+		p.measured(20, 0.1)
+		p.demand["us-east"], p.rate["us-east"] = 1000, 10_000
+		begun := time.Now()
+		early := func() bool { return time.Now().Equal(begun) }
+		p.onEdge = func(region string, e *Edge) {
+			if region == "us-east" && early() {
+				e.Gateways, e.ClientRequests = 1, 0
+			}
+		}
+		p.onServices = func(region string, s *Service) {
+			if region == "us-east" && early() {
+				s.Instances, s.Answered = 0, 0
+			}
+		}
+		r, _ := run(p)
+		rep, err := r.Failover(t.Context(), "us-east", true)
+		if err != nil || rep.Capacity.Demand != 0 {
+			t.Errorf("demand %g, error %v", rep.Capacity.Demand, err)
+		}
+		for _, s := range rep.Capacity.Services {
+			if s.Demand != 0 || !strings.Contains(s.Default, "came or went") {
+				t.Errorf("%+v", s)
 			}
 		}
 	})
@@ -234,6 +267,25 @@ func TestSentinelKeepsTheLastRegion(t *testing.T) {
 	got := watchFor(NewSentinel(), 0, 100, func(int) []Vitals { return []Vitals{{Region: "us-east"}, {Region: "us-west"}} })
 	if len(got) != 0 {
 		t.Errorf("evacuated %v while no region is well", got)
+	}
+}
+
+// TestSentinelMissesAnAnswer has one of a region's two instances of everything
+// not answer a look: its counts since its start are no burst when it is back.
+func TestSentinelMissesAnAnswer(t *testing.T) {
+	const rate = 2.0
+	s := NewSentinel()
+	for i := range 120 {
+		at := 1000 + float64(i) // it has been running for long
+		v := Vitals{Region: "us-east", Gateways: 2, PlayAPIs: 2, Starts: rate * at, Answered: 10 * rate * at, Failed: 400}
+		if i == 60 {
+			v.Gateways, v.PlayAPIs, v.Starts, v.Answered, v.Failed = 1, 1, v.Starts/2, v.Answered/2, 0
+		}
+		for _, x := range s.Look(time.Unix(int64(i), 0), []Vitals{v, {Region: "us-west", Gateways: 2}}) {
+			if x.Text != "" || x.Evacuate || x.Forecast > 1.01*rate {
+				t.Fatalf("second %d: %+v", i, x)
+			}
+		}
 	}
 }
 

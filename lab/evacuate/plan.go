@@ -80,7 +80,7 @@ func (r *Run) capacity(ctx context.Context, region string, savers []string) erro
 	if err != nil {
 		return err
 	}
-	services1, err := r.watched(ctx, all)
+	before, err := r.watched(ctx, all)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (r *Run) capacity(ctx context.Context, region string, savers []string) erro
 	if err != nil {
 		return err
 	}
-	services2, err := r.watched(ctx, all)
+	after, err := r.watched(ctx, all)
 	if err != nil {
 		return err
 	}
@@ -99,12 +99,13 @@ func (r *Run) capacity(ctx context.Context, region string, savers []string) erro
 		r.tell(r.report.Verb+".note", region+" is lost: none of its gateways answers", nil)
 	}
 	rate := func(name string) float64 {
-		if second[name].ClientRequests < first[name].ClientRequests { // a gateway started anew
+		a, b := first[name], second[name]
+		if b.ClientRequests < a.ClientRequests || b.Gateways != a.Gateways { // one started anew, or others are counted
 			return 0
 		}
-		return float64(second[name].ClientRequests-first[name].ClientRequests) / r.timing.EvacuationStep.D().Seconds()
+		return float64(b.ClientRequests-a.ClientRequests) / r.timing.EvacuationStep.D().Seconds()
 	}
-	r.demand(region, savers, services1, services2, r.timing.EvacuationStep.D().Seconds())
+	r.demand(region, savers, before, after, r.timing.EvacuationStep.D().Seconds())
 	c := control.Capacity{Demand: rate(region), Services: r.report.Capacity.Services}
 	for _, s := range savers {
 		e := second[s]

@@ -32,9 +32,11 @@ type fakePlanet struct {
 	mean     float64
 	cold     map[string][]string // zones
 	// onEdge changes what a look at a region's edge sees.
-	onEdge  func(region string, e *Edge)
-	looks   int
-	primary string
+	onEdge func(region string, e *Edge)
+	// onServices does so for each of its services.
+	onServices func(region string, s *Service)
+	looks      int
+	primary    string
 	// primaryLost says that the primary does not answer.
 	primaryLost bool
 	share       float64
@@ -118,6 +120,9 @@ func (p *fakePlanet) Services(_ context.Context, region string, roles []topology
 	out := map[topology.Role]Service{}
 	for role, s := range p.services[region] {
 		s.Answered += p.demand[region] * time.Since(p.began).Seconds()
+		if p.onServices != nil {
+			p.onServices(region, &s)
+		}
 		s.BusySeconds = s.Answered * p.mean
 		out[role] = s
 	}

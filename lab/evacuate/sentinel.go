@@ -2,7 +2,6 @@ package evacuate
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/flix-lab/flix/lab/control"
@@ -86,17 +85,13 @@ func (s *Sentinel) Look(now time.Time, all []Vitals) []Symptom {
 		return out
 	}
 	// The one that has been sick for longest goes first.
-	sick := slices.MaxFunc(append([]Symptom{{}}, out...), func(a, b Symptom) int {
-		switch {
-		case a.ForS < b.ForS:
-			return -1
-		case a.ForS > b.ForS:
-			return 1
+	i := 0
+	for k, x := range out {
+		if x.ForS > out[i].ForS {
+			i = k
 		}
-		return 0
-	})
-	if sick.Text != "" && sick.ForS >= s.Patience.Seconds() {
-		i := slices.IndexFunc(out, func(x Symptom) bool { return x.Region == sick.Region })
+	}
+	if out[i].Text != "" && out[i].ForS >= s.Patience.Seconds() {
 		out[i].Evacuate = true
 		s.last = now
 	}
@@ -112,12 +107,15 @@ func (g *vigil) look(now time.Time, v Vitals) {
 		return
 	}
 	answered, failed, starts := v.Answered-before.Answered, v.Failed-before.Failed, v.Starts-before.Starts
-	if answered < 0 || failed < 0 || starts < 0 { // something started anew
-		answered, failed, starts = 0, 0, 0
+	// Counts of others than before, or of one that started anew, say nothing of
+	// the time in between.
+	if v.Gateways != before.Gateways || answered < 0 || failed < 0 {
+		answered, failed = 0, 0
 	}
-	// Starts come in lumps: the rate is a mean of some seconds.
-	keep := min(took/5, 1)
-	g.starts += keep * (starts/took - g.starts)
+	if v.PlayAPIs == before.PlayAPIs && starts >= 0 {
+		// Starts come in lumps: the rate is a mean of some seconds.
+		g.starts += min(took/5, 1) * (starts/took - g.starts)
+	}
 	g.looks++
 	text := g.see(v, answered, failed)
 	switch {

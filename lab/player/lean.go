@@ -22,6 +22,7 @@ type lean struct {
 	// turn is held from a request to the end of its answer's body.
 	turn sync.Mutex
 	conn net.Conn // nil when there is none; guarded by turn
+	came bool     // a part of the last answer did; guarded by turn
 }
 
 func newLean(bufs *buffers, dial func(context.Context) (net.Conn, error)) *lean {
@@ -46,7 +47,7 @@ func (l *lean) RoundTrip(req *http.Request) (*http.Response, error) {
 	l.turn.Lock()
 	kept := l.conn != nil
 	resp, err := l.try(req)
-	if err != nil && kept && req.Context().Err() == nil && rewind(req) {
+	if err != nil && kept && !l.came && req.Context().Err() == nil && rewind(req) {
 		resp, err = l.try(req)
 	}
 	if err != nil {
@@ -74,6 +75,7 @@ func rewind(req *http.Request) bool {
 
 func (l *lean) try(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
+	l.came = false
 	if l.conn == nil {
 		conn, err := l.dial(ctx)
 		if err != nil {
@@ -104,7 +106,11 @@ func (l *lean) try(req *http.Request) (*http.Response, error) {
 	}
 	r := l.bufs.readers.Get().(*bufio.Reader)
 	r.Reset(conn)
-	resp, err := http.ReadResponse(r, req)
+	var resp *http.Response
+	if _, err = r.Peek(1); err == nil {
+		l.came = true
+		resp, err = http.ReadResponse(r, req)
+	}
 	for err == nil && resp.StatusCode < http.StatusOK { // interim
 		resp, err = http.ReadResponse(r, req)
 	}

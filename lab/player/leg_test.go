@@ -1,7 +1,9 @@
 package player
 
 import (
+	"bufio"
 	"context"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -227,6 +229,51 @@ func TestLeanReplacesAClosedConnection(t *testing.T) {
 	if n := dials.Load(); n != 2 {
 		t.Errorf("%d connections, want another one", n)
 	}
+}
+
+// TestLeanAsksOnceForAHalfAnswer has a kept connection end within an answer: the
+// request was heard, and is not made again.
+func TestLeanAsksOnceForAHalfAnswer(t *testing.T) {
+	t.Parallel()
+	ln := listen(t)
+	defer ln.Close()
+	var asked atomic.Int32
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			r := bufio.NewReader(c)
+			for _, answer := range []string{"HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 2"} {
+				if _, err := http.ReadRequest(r); err != nil {
+					break
+				}
+				asked.Add(1)
+				_, _ = io.WriteString(c, answer)
+			}
+			_ = c.Close()
+		}
+	}()
+	tr := newLean(newBuffers(), func(ctx context.Context) (netConn, error) { return dialTCP(ctx, ln.Addr().String()) })
+	client := &http.Client{Transport: tr}
+	for _, fails := range []bool{false, true} {
+		resp, err := client.Post("http://"+ln.Addr().String()+"/", "text/plain", strings.NewReader("x"))
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		if (err != nil) != fails {
+			t.Errorf("error %v", err)
+		}
+	}
+	if n := asked.Load(); n != 2 {
+		t.Errorf("asked %d times for two answers", n)
+	}
+	tr.CloseIdleConnections()
+	_ = ln.Close()
+	<-served
 }
 
 func TestLeanKeepsToItsContext(t *testing.T) {

@@ -1,6 +1,6 @@
-// Package record keeps what was measured in a lab: each evacuation, load or
-// experiment leaves one record, a JSON file in the lab's state, that can be read
-// again, drawn and compared with an earlier one.
+// Package record keeps what was measured in a lab: each evacuation, return and
+// load leaves one record, a JSON file in the lab's state, that can be read again,
+// drawn and compared with an earlier one.
 //
 // The format is open: a producer names its figures, series and phases as it
 // likes, and every reader shows them by these names. It only stores and draws;
@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -26,7 +27,7 @@ import (
 // Record of one thing that was measured.
 type Record struct {
 	ID string `json:"id"`
-	// Kind is what it was: failover, failback, load, fault, experiment.
+	// Kind is what it was: failover, failback, load, or another producer's.
 	Kind string `json:"kind"`
 	// Subject is what it was about, e.g. a region; it may be empty.
 	Subject string    `json:"subject,omitempty"`
@@ -97,9 +98,6 @@ func (r Record) Figure(name string) (Figure, bool) {
 
 // Seconds is how long it took.
 func (r Record) Seconds() float64 { return max(r.Ended.Sub(r.Started).Seconds(), 0) }
-
-// Since is a time in seconds since the record's start.
-func (r Record) Since(t time.Time) float64 { return t.Sub(r.Started).Seconds() }
 
 // maxRecords bounds what a lab keeps: the oldest go.
 const maxRecords = 200
@@ -192,7 +190,7 @@ func (s Store) read(id string) (Record, error) {
 	if info.Size() > maxFile {
 		return Record{}, services.Errorf(services.Exhausted, "record %s has %d bytes", id, info.Size())
 	}
-	b, err := os.ReadFile(s.path(id))
+	b, err := io.ReadAll(f)
 	if err != nil {
 		return Record{}, err
 	}

@@ -13,9 +13,9 @@ const maxErrors = 8
 
 // counts sums up what the players of a fleet felt. It is every play's gauge.
 type counts struct {
-	active, begun, ended, failed, stalledPlays, left atomic.Int64
-	shown, rebuffers, bytes                          atomic.Int64
-	playing, stalled                                 atomic.Int64 // ns
+	active, ended, failed, stalledPlays, left atomic.Int64
+	shown, rebuffers, bytes                   atomic.Int64
+	playing, stalled                          atomic.Int64 // ns
 
 	mu     sync.Mutex // guards what follows
 	delays histogram

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/flix-lab/flix/lab/player"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
@@ -124,7 +126,7 @@ func Run(ctx context.Context, v Viewer, c Config) (Result, error) {
 		return Result{}, err
 	}
 	f.began = time.Now()
-	until, stop := context.WithCancel(ctx)
+	until, stop := ctx, func() {}
 	if c.Duration > 0 {
 		until, stop = context.WithTimeout(ctx, c.Duration)
 	}
@@ -139,7 +141,8 @@ func Run(ctx context.Context, v Viewer, c Config) (Result, error) {
 	return f.result(seconds, ctx.Err() != nil), nil
 }
 
-// signUp makes the fleet's members, a few at once.
+// signUp makes the fleet's members, a few at once, and gives up with the first
+// that cannot be made.
 func (f *Fleet) signUp(ctx context.Context) error {
 	if f.c.Email != "" {
 		return nil
@@ -147,29 +150,19 @@ func (f *Fleet) signUp(ctx context.Context) error {
 	if f.c.SignUp == nil {
 		return services.Errorf(services.Internal, "traffic: nobody to sign up with")
 	}
-	var (
-		wg    sync.WaitGroup
-		mu    sync.Mutex
-		errs  []error
-		turns = make(chan struct{}, 4)
-	)
-	for slot := 0; slot < f.c.Players; slot += household {
-		turns <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-turns }()
+	g, all := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for slot := 0; slot < f.c.Players && all.Err() == nil; slot += household {
+		g.Go(func() error {
 			email, password := f.c.member(slot)
-			if err := f.c.SignUp(ctx, email, password, f.c.ISPs[0].Country); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				errs = append(errs, err)
-			}
+			return f.c.SignUp(all, email, password, f.c.ISPs[0].Country)
 		})
 	}
-	wg.Wait()
-	if len(errs) > 0 {
-		return services.Wrap("sign the fleet's members up", errs[0])
+	err := g.Wait()
+	if err == nil {
+		err = ctx.Err()
 	}
-	return nil
+	return services.Wrap("sign the fleet's members up", err)
 }
 
 // loop keeps as many players watching as the shape wants, until the load is
@@ -197,7 +190,6 @@ func (f *Fleet) loop(until, plays context.Context) {
 			turn[slot]++
 			started++
 			o.Gauge, o.Until = &f.count, until
-			f.count.begun.Add(1)
 			f.count.active.Add(1)
 			f.wg.Go(func() {
 				f.play(until, plays, o)

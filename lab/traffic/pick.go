@@ -11,7 +11,6 @@ import (
 	"github.com/flix-lab/flix/lab/player"
 	"github.com/flix-lab/flix/lab/player/abr/sim"
 	"github.com/flix-lab/flix/services"
-	"github.com/flix-lab/flix/topology"
 )
 
 // Title that a fleet may watch.
@@ -40,8 +39,6 @@ type picker struct {
 	c Config
 	// titles by country, the most popular first, and the sums of their weights.
 	titles map[string]weighted
-	// homes are the ISPs' regions.
-	homes map[string]string
 }
 
 type weighted struct {
@@ -67,7 +64,7 @@ func newPicker(c Config) (*picker, error) {
 	if len(all) == 0 {
 		return nil, services.Errorf(services.NotFound, "no title is live").WithReason(services.ReasonNoTitle).WithRemedy("flix title ls lists them")
 	}
-	p := &picker{c: c, titles: map[string]weighted{}, homes: homes(c.Topology)}
+	p := &picker{c: c, titles: map[string]weighted{}}
 	for _, isp := range c.ISPs {
 		if _, ok := p.titles[isp.Country]; ok {
 			continue
@@ -116,8 +113,9 @@ func (p *picker) play(slot, n int, fan float64) player.Options {
 	if r.Float64() < fan {
 		title = w.titles[0]
 	}
+	_, home, _ := c.Topology.ISP(isp.Name)
 	o := player.Options{
-		Title: title.ID, ISP: isp.Name, Region: p.homes[isp.Name], Seed: c.Seed<<20 ^ uint64(slot),
+		Title: title.ID, ISP: isp.Name, Region: home.Name, Seed: c.Seed<<20 ^ uint64(slot),
 		Device: devices[slot%len(devices)], Speed: c.Speed, Mode: c.Mode, Browse: true,
 	}
 	if c.Mode == player.Light {
@@ -140,15 +138,4 @@ func (p *picker) play(slot, n int, fan float64) player.Options {
 		o.Leave = math.Max(length*(0.1+0.8*r.Float64()), 0.5)
 	}
 	return o
-}
-
-// homes maps each ISP to its region.
-func homes(t topology.Topology) map[string]string {
-	at := map[string]string{}
-	for _, r := range t.Regions {
-		for _, i := range r.ISPs {
-			at[i.Name] = r.Name
-		}
-	}
-	return at
 }

@@ -83,7 +83,7 @@ type Limits struct {
 // Verdict says whether a load kept within limits, and why not.
 func (r Report) Verdict(l Limits) (holds bool, why []string) {
 	if r.Plays == 0 {
-		why = append(why, "no play ended")
+		why = append(why, "no play had begun when it was over: a longer --duration may be needed")
 	}
 	if r.PlaysFailed > l.Failed {
 		why = append(why, fmt.Sprintf("%d of %d plays failed, %d may", r.PlaysFailed, r.Plays, l.Failed))

@@ -129,6 +129,26 @@ func serial(f func(context.Context, string, string, string) error) func(context.
 	}
 }
 
+// TestSignUpGivesUp asks a lab that makes no members for a few, not for all of a
+// large fleet's, and one that is interrupted begins no load.
+func TestSignUpGivesUp(t *testing.T) {
+	v := &fakeViewer{}
+	c := config(t, 10_000)
+	var asked atomic.Int64
+	c.SignUp = func(context.Context, string, string, string) error {
+		asked.Add(1)
+		return services.Errorf(services.Unavailable, "no member can be made")
+	}
+	if _, err := Run(t.Context(), v, c); services.KindOf(err) != services.Unavailable || asked.Load() > 20 {
+		t.Errorf("asked %d times, error %v", asked.Load(), err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Run(ctx, v, c); !errors.Is(err, context.Canceled) || len(v.plays) != 0 {
+		t.Errorf("%d plays, error %v", len(v.plays), err)
+	}
+}
+
 // TestDurationKeepsPlayersBusy plays title after title, and lets viewers leave
 // at the end.
 func TestDurationKeepsPlayersBusy(t *testing.T) {
@@ -192,10 +212,24 @@ func TestStallsFailTheVerdict(t *testing.T) {
 	})
 }
 
+// TestNothingPlayedIsNoSuccess is over before any play has a picture.
 func TestNothingPlayedIsNoSuccess(t *testing.T) {
-	if holds, _ := (Report{}).Verdict(Limits{RebufferRatio: 1}); holds {
-		t.Error("a load without a play holds")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		c := config(t, 5)
+		c.Duration = 10 * time.Millisecond
+		r := mustRun(t, lateViewer{}, c)
+		if holds, why := r.Verdict(Limits{RebufferRatio: 1}); holds || len(why) != 1 || r.Plays != 0 || r.PlaysFailed != 0 {
+			t.Errorf("holds %v, %q: %+v", holds, why, r.Report)
+		}
+	})
+}
+
+// lateViewer walks away before there is a picture.
+type lateViewer struct{}
+
+func (lateViewer) Play(_ context.Context, o player.Options) (player.Report, error) {
+	<-o.Until.Done()
+	return player.Report{Left: true}, nil
 }
 
 func TestShapes(t *testing.T) {

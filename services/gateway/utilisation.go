@@ -3,12 +3,13 @@ package gateway
 import (
 	"strconv"
 	"strings"
+
+	api "github.com/flix-lab/flix/services/edge"
 )
 
-// LoadHeader carries what a server says of its load with an answer, in the form
-// of ORCA (Open Request Cost Aggregation, the "endpoint-load-metrics" header):
-// TEXT, then name=value pairs. Clients do not get to see it.
-const LoadHeader = "Endpoint-Load-Metrics"
+// LoadHeader carries what a server says of its load with an answer: the lab's
+// own by package edge, others of the same form. Clients do not get to see it.
+const LoadHeader = api.HeaderLoad
 
 // loadNames are the metrics that are a share of the server in use, the one that
 // says most first.
