@@ -67,6 +67,14 @@ func (s *scaler) state(k scaleKey) *scaleState {
 	return st
 }
 
+// forget drops what was decided by a policy that is no more.
+func (s *scaler) forget(k scaleKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.state(k)
+	st.want, st.reason = 0, ""
+}
+
 // autoscale looks at every service with a policy until ctx ends, and changes
 // what they ask for. It waits for verbs that change the lab, and they for it.
 func (l *Lab) autoscale(ctx context.Context) {
@@ -103,14 +111,15 @@ func (l *Lab) scaleOne(ctx context.Context, k scaleKey) error {
 	if err := l.measure(ctx, k); err != nil {
 		return err
 	}
-	i := l.current()
+	l.scaler.mu.Lock()
+	i := l.current() // with the lock: a policy that changes after this forgets what is decided here
 	p, ok := i.Policies[k.region][k.role]
 	if !ok {
+		l.scaler.mu.Unlock()
 		return nil
 	}
 	have := instancesOf(i, k)
 	now := time.Now()
-	l.scaler.mu.Lock()
 	st := l.scaler.state(k)
 	fresh := 0
 	for _, inst := range have {

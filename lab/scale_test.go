@@ -116,3 +116,29 @@ func TestVerbsAreAUse(t *testing.T) {
 		t.Error("the lab was stopped right after a verb")
 	}
 }
+
+// What a policy decided is not said of the one that takes its place.
+func TestResumedPolicyIsNotCalledPaused(t *testing.T) {
+	l := answeringLab(t, edges)
+	k := scaleKey{l.current().Topology.Regions[0].Name, topology.RolePlay}
+	said := func(r control.ScaleRequest) string {
+		t.Helper()
+		r.Role = k.role
+		if _, err := l.SetScale(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		return l.scaleService(l.current(), k).Reason
+	}
+	target := 2.0
+	said(control.ScaleRequest{Set: &control.ScaleChange{Target: &target}})
+	said(control.ScaleRequest{Pause: true})
+	if err := l.scaleOne(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.scaleService(l.current(), k).Reason; got != "paused" {
+		t.Fatalf("a paused policy decided %q", got)
+	}
+	if got := said(control.ScaleRequest{Resume: true}); got != "" {
+		t.Errorf("a resumed policy is said to have decided %q", got)
+	}
+}

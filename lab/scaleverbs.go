@@ -130,6 +130,7 @@ func (l *Lab) SetScale(ctx context.Context, r control.ScaleRequest) (control.Sca
 		return control.Scale{}, err
 	}
 	for k := range next {
+		l.scaler.forget(k)
 		l.log.Add("scale.policy", k.region, fmt.Sprintf("policy of %s in %s set", k.role, k.region), nil)
 	}
 	return l.Scale(ctx)
