@@ -31,6 +31,7 @@ func TestPlanet(t *testing.T) {
 				{"flipped byte", flippedByteIsNoticed},
 				{"title add without ffmpeg", titleAddNeedsFFmpeg},
 				{"title add", titleAddPlays},
+				{"title with a date", titleWaitsForItsDate},
 				{"failover refused", failoverRefusals},
 				{"failover dry run", failoverDryRun},
 				{"failover", failoverUnderPlayers},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -360,6 +361,29 @@ func TestFilters(t *testing.T) {
 	old.reported, old.counter = time.Time{}, 2
 	f.control.tell(part.event(), sick.event(), old.event())
 	f.until(&pb.RankRequest{}, offers(5))
+}
+
+// A title that cache control withholds is refused with what it waits for, until
+// it is told of.
+func TestTitleThatIsNotLive(t *testing.T) {
+	f := start(t, topology.LabTiming())
+	f.control.tell(ispBox(1).event(), &ccpb.WatchEvent{Waiting: &ccpb.WaitingTitle{TitleId: title, MinSites: 3}})
+	says := func(text string) func(*pb.RankReply, error) error {
+		return func(r *pb.RankReply, err error) error {
+			if bad := fails(services.Conflict, services.ReasonNotLive)(r, err); bad != nil || strings.Contains(err.Error(), text) {
+				return bad
+			}
+			return fmt.Errorf("%w does not say %q", err, text)
+		}
+	}
+	f.until(&pb.RankRequest{}, says("before 3 sites hold all of it"))
+	f.control.tell(&ccpb.WatchEvent{Waiting: &ccpb.WaitingTitle{TitleId: title, AvailableUnixMs: time.Date(2100, 1, 2, 3, 4, 5, 0, time.UTC).UnixMilli()}})
+	f.until(&pb.RankRequest{}, says("its date is 2100-01-02T03:04:05Z"))
+	if n := counter(t, f.tel, "steering_decisions_total", "result", "not_live"); n == 0 {
+		t.Error("the refusals are not counted")
+	}
+	f.control.tell(asset(1))
+	f.until(&pb.RankRequest{}, offers(1))
 }
 
 func TestNoReplica(t *testing.T) {
