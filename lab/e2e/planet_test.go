@@ -23,6 +23,7 @@ func TestPlanet(t *testing.T) {
 				{"bandwidth", bandwidthDecidesTheRung},
 				{"refused plays", refusedPlays},
 				{"one play on the wire", onePlayOnTheWire},
+				{"manifests conform", servedManifestsConform},
 				{"dns", dnsAnswersByPlace},
 				{"registry", registrySpeaksEureka},
 				{"s3", s3RefusesAnonymous},
