@@ -39,7 +39,7 @@ func (s *Server) Rank(_ context.Context, req *pb.RankRequest) (*pb.RankReply, er
 	}
 	s.metrics.decided(t.kindOf(&q.picks[0]), result)
 	s.sample.add(q.addr, req.GetTitleId())
-	reply := &pb.RankReply{Candidates: t.candidates(&q), Version: q.title.version}
+	reply := &pb.RankReply{Candidates: t.candidates(&q), Version: q.title.version, Unsettled: q.unsettled || q.missed}
 	if q.log != nil {
 		reply.Decisions = q.log.decisions(t, &q)
 	}

@@ -172,6 +172,7 @@ type box struct {
 	paths                  []string
 	version                uint64
 	sick                   string
+	load                   float64
 	counter                uint64
 	reported               time.Time
 }
@@ -182,7 +183,7 @@ func (b box) event() *ccpb.WatchEvent {
 			Appliance: b.id, Region: b.region, Site: b.site, Kind: b.kind, Prefixes: b.prefixes,
 			ClientUrl: "https://" + b.site + ".oc.flix.test:1", BandwidthBps: 1e9,
 		},
-		Report:  &ccpb.Report{Healthy: b.sick == "", Reason: b.sick},
+		Report:  &ccpb.Report{Load: b.load, Healthy: b.sick == "", Reason: b.sick},
 		Counter: b.counter, ReportedUnixMs: time.Now().UnixMilli(),
 	}
 	if !b.reported.IsZero() {
@@ -361,6 +362,32 @@ func TestFilters(t *testing.T) {
 	old.reported, old.counter = time.Time{}, 2
 	f.control.tell(part.event(), sick.event(), old.event())
 	f.until(&pb.RankRequest{}, offers(5))
+}
+
+// Whoever asks by turns is told to come back soon while somebody near is not well.
+func TestUnsettled(t *testing.T) {
+	f := start(t, topology.LabTiming())
+	is := func(unsettled bool) func(*pb.RankReply, error) error {
+		return func(r *pb.RankReply, err error) error {
+			if err == nil && r.GetUnsettled() != unsettled {
+				err = fmt.Errorf("unsettled %v, want %v", r.GetUnsettled(), unsettled)
+			}
+			return err
+		}
+	}
+	one, two := ispBox(1), ispBox(2)
+	f.control.tell(asset(1), one.event(), two.event())
+	f.until(&pb.RankRequest{}, is(false))
+	two.sick, two.counter = "disk is slow", 2
+	f.control.tell(two.event())
+	f.until(&pb.RankRequest{}, is(true))
+	f.until(&pb.RankRequest{Explain: true}, is(true))
+	two.sick, two.counter = "", 3
+	f.control.tell(two.event())
+	f.until(&pb.RankRequest{}, is(false))
+	one.load, one.counter = 1, 2
+	f.control.tell(one.event())
+	f.until(&pb.RankRequest{}, is(true))
 }
 
 // A title that cache control withholds is refused with what it waits for, until
