@@ -24,6 +24,9 @@ type intent struct {
 	Topology topology.Topology `json:"topology"`
 	// Extra are instances beyond the topology: scaled up for an evacuation.
 	Extra []topology.Instance `json:"extra,omitempty"`
+	// Dark are the extra instances that take no work yet: the registry has them
+	// as STARTING until they are lit.
+	Dark map[string]bool `json:"dark,omitempty"`
 	// Stopped instances stay down until they are started.
 	Stopped map[string]bool `json:"stopped,omitempty"`
 	// Halted says that the lab as a whole was stopped.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ import (
 	"github.com/flix-lab/flix/lab/wan"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/evcache"
+	"github.com/flix-lab/flix/services/lookup"
 	"github.com/flix-lab/flix/services/token"
 	"github.com/flix-lab/flix/topology"
 )
@@ -308,8 +310,15 @@ func (l *Lab) spec(i *intent, inst topology.Instance) (runtime.Spec, error) {
 	for k, v := range i.Properties[inst.Region][inst.Role] {
 		props[k] = v
 	}
+	status := lookup.StatusUp
+	if i.Dark[inst.ID] {
+		status = lookup.StatusStarting
+	}
+	if slices.ContainsFunc(i.Extra, func(x topology.Instance) bool { return x.ID == inst.ID }) {
+		props[propStatus] = status // it changes while the instance runs
+	}
 	s := runtime.Spec{
-		Instance: inst, PortNumbers: ports, Properties: props, Status: "UP",
+		Instance: inst, PortNumbers: ports, Properties: props, Status: status,
 		Primary: inst.Role == topology.RoleSQL && inst.Region == i.Topology.Regions[0].Name && inst.Number == 1,
 	}
 	return s, l.rt.Place(&s)

@@ -15,6 +15,7 @@ import (
 func (r *Run) replace(ctx context.Context, region string, savers []string) error {
 	err := r.steps(ctx, []step{
 		{"scale", func(ctx context.Context) (string, error) { return r.scale(ctx, savers) }},
+		{"flip", r.flip},
 		{"check", func(ctx context.Context) (string, error) { return "a title plays in every saver", r.check(ctx, savers) }},
 		{"sql", func(ctx context.Context) (string, error) { return r.primary(ctx, region, savers) }},
 		{"dns", func(ctx context.Context) (string, error) {

@@ -40,7 +40,7 @@ func TestLostRegion(t *testing.T) {
 		if got := p.changes(); !slices.Equal(got, want) {
 			t.Errorf("calls\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
-		if rep.State != "done" || rep.PlaysFailed != 0 || rep.PlaysDuring == 0 || rep.RTOMS != 0 || stepNames(rep) != "plan scale check sql dns proxy drain offsets verify" {
+		if rep.State != "done" || rep.PlaysFailed != 0 || rep.PlaysDuring == 0 || rep.RTOMS != 0 || stepNames(rep) != "plan scale flip check sql dns proxy drain offsets verify" {
 			t.Errorf("report %+v", rep)
 		}
 		if p.primary != "eu-west" {

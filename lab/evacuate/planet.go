@@ -66,8 +66,13 @@ type Planet interface {
 	// SetDrain makes a region's gateways close their connections.
 	SetDrain(ctx context.Context, region string, on bool) error
 	// Scale starts n more instances of a role and returns their names once the
-	// registry shows them.
+	// registry shows them. They are dark: registered as STARTING, which gets them
+	// no work.
 	Scale(ctx context.Context, region string, role topology.Role, n int) ([]string, error)
+	// Light has the instances of Scale that answer take work, in all regions: the
+	// registry shows them as UP when it returns. It fails, and lights none, if one
+	// does not answer.
+	Light(ctx context.Context) (lit int, err error)
 	// Unscale ends what Scale started in all regions.
 	Unscale(ctx context.Context) error
 	// MovePrimary makes a region's SQL node the primary; moved is false when
