@@ -56,11 +56,14 @@ type intent struct {
 	Moving *moving `json:"moving,omitempty"`
 }
 
-// moving is an evacuation or failback that has begun.
+// moving is an evacuation or failback that has begun, and not come to an end
+// that leaves nothing half-moved.
 type moving struct {
 	ID     string `json:"id"`
 	Verb   string `json:"verb"`
 	Region string `json:"region"`
+	// Started is when it first was: what it took counts from there.
+	Started time.Time `json:"started,omitzero"`
 }
 
 func intentPath(dir string) string { return filepath.Join(dir, "intent.json") }

@@ -53,6 +53,8 @@ type Lab struct {
 	rising atomic.Bool
 	// busyCtx ends when the client of that verb goes away.
 	busyCtx context.Context
+	// life ends with the daemon.
+	life context.Context
 	// ending says that the lab is being taken down: no other verb begins a step.
 	ending atomic.Bool
 
@@ -71,6 +73,8 @@ type Lab struct {
 	secret secrets
 	spans  []control.Span
 	moves  []control.Failover
+	// course is the move that is under way.
+	course *course
 	// warming is how far the zones are that are being warmed, by REGION/ZONE.
 	warming map[string]evcache.Warmed
 	// owed are the properties that instances have not heard of, by id and name.

@@ -54,8 +54,12 @@ func (r *Run) scale(ctx context.Context, savers []string) (string, error) {
 	return fmt.Sprintf("%d dark instances added to %d savers: the registry has them as STARTING", total, len(savers)), nil
 }
 
-// flip has what was added take work.
+// flip has what was added take work, after the time of a step in which it finds
+// its own way around: it fetches the registry and opens its connections.
 func (r *Run) flip(ctx context.Context) (string, error) {
+	if err := sleep(ctx, r.patience()); err != nil {
+		return "", err
+	}
 	n, err := r.Planet.Light(ctx)
 	return fmt.Sprintf("%d of them answer and are UP", n), err
 }

@@ -18,7 +18,7 @@ func (r *Run) plan(ctx context.Context, region string) ([]string, error) {
 		return nil, services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab's regions are %v", t.RegionNames())
 	}
 	gone := r.Planet.Evacuated()
-	if gone[region] {
+	if gone[region] && r.CutShort == "" {
 		return nil, services.Errorf(services.Conflict, "%s is evacuated already", region).WithRemedy("return its traffic with: flix failback %s", region)
 	}
 	var (

@@ -137,7 +137,7 @@ func TestBegun(t *testing.T) {
 					p.evacuated["us-east"], do = true, r.Failback
 				}
 				n := 0
-				r.Begun = func() error {
+				r.Begun = func(time.Time) error {
 					n++
 					p.untouched(t)
 					return fails
