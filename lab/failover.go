@@ -360,3 +360,11 @@ func (p planet) set(ctx context.Context, region, name, value string) error {
 }
 
 func (p planet) Play(ctx context.Context, near string) error { return p.l.canary(ctx, near) }
+
+func (p planet) PlayIn(ctx context.Context, region string) error {
+	r, err := p.l.canaryReport(ctx, region)
+	if err == nil && r.Region != region {
+		err = services.Errorf(services.Unavailable, "it was answered by %s: %s lacks a service", r.Region, region).WithReason(services.ReasonPlayFailed)
+	}
+	return err
+}

@@ -70,7 +70,7 @@ func (r *Run) check(ctx context.Context, savers []string) error {
 	var g errgroup.Group
 	for _, s := range savers {
 		g.Go(func() error {
-			err := r.play(ctx, s)
+			err := r.playIn(ctx, s)
 			if err == nil {
 				return nil
 			}

@@ -61,7 +61,7 @@ func (r *Run) tryOut(ctx context.Context, region, why string) error {
 		err = errors.New("none of its gateways answers")
 	}
 	if err == nil {
-		err = r.play(ctx, region)
+		err = r.playIn(ctx, region)
 	}
 	if err == nil {
 		r.tell(r.report.Verb+".note", fmt.Sprintf("%s is not whole (%s), but a title plays there", region, why), nil)

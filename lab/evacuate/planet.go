@@ -92,8 +92,10 @@ type Planet interface {
 	// ReturnEvents is the reverse: the region goes on behind what was handled
 	// elsewhere, in moved partitions.
 	ReturnEvents(ctx context.Context, region string) (moved int, err error)
-	// Play plays a few seconds as a viewer near a region.
+	// Play plays a few seconds as a viewer near a region. PlayIn fails too if
+	// another region answers.
 	Play(ctx context.Context, near string) error
+	PlayIn(ctx context.Context, region string) error
 	// SetEvacuated records that a region is empty, or not any more.
 	SetEvacuated(region string, id string) error
 }

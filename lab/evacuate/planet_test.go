@@ -182,6 +182,7 @@ func (p *fakePlanet) AdoptEvents(_ context.Context, region string, savers []stri
 func (p *fakePlanet) ReturnEvents(_ context.Context, region string) (int, error) {
 	return 1, p.call(func() {}, "return %s", region)
 }
+func (p *fakePlanet) PlayIn(ctx context.Context, region string) error { return p.Play(ctx, region) }
 func (p *fakePlanet) Play(ctx context.Context, near string) error {
 	p.mu.Lock()
 	share := p.share
