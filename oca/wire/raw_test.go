@@ -3,6 +3,7 @@ package wire
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -210,6 +211,29 @@ func TestDeadlines(t *testing.T) {
 		return "a client that reads nothing is waited for"
 	})
 	eventually(t, func() string {
+		if n := r.Connections(); n != 0 {
+			return fmt.Sprintf("%d connections", n)
+		}
+		return ""
+	})
+}
+
+// A client of TLS that does not read holds an answer up no longer than one
+// without.
+func TestStalledTLSClientIsLeft(t *testing.T) {
+	secure := withTLS(t)
+	r := newRig(t, 64<<20, func(c *Config) {
+		secure(c)
+		c.StallTimeout = 2 * tickEvery
+	})
+	c := tls.Client(dial(t, r.addr), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the rig's own certificate
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		if a := r.answers(); len(a) != 1 || a[0].Err == nil || a[0].Sent >= 64<<20 {
+			return fmt.Sprintf("answers: %+v", a)
+		}
 		if n := r.Connections(); n != 0 {
 			return fmt.Sprintf("%d connections", n)
 		}

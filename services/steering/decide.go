@@ -179,9 +179,15 @@ func (t *table) consider(q *query, r *reach, tier int, expiryMS int64, s *seen) 
 		holds = holds || left != 0
 		for ; left != 0; left &= left - 1 {
 			slot := x.word*64 + bits.TrailingZeros64(left)
-			if state := t.states.at(slot).Load(); t.judge(q, slot, state, true, expiryMS) == kept {
-				q.take(pick{slot: int32(slot), score: t.lots[slot].draw(q.key, loadOf(state)), class: r.near.class, tier: int16(tier)}, t)
+			state := t.states.at(slot).Load()
+			if t.judge(q, slot, state, true, expiryMS) != kept {
+				continue
 			}
+			d := t.lots[slot].ticket(q.key, loadOf(state))
+			if q.n == q.want && d.most() < q.picks[q.n-1].score {
+				continue // most are no better than the last, and that is cheap to see
+			}
+			q.take(pick{slot: int32(slot), score: d.score(), class: r.near.class, tier: int16(tier)}, t)
 		}
 	}
 	return holds
