@@ -6,7 +6,8 @@
 // them with MSG_MORE; the socket's send buffer is small on a short path, so that
 // what is sent is still in the processor's cache when it is read, and left to
 // the kernel's tuning on a long one. With TLS (1.3 only) records are gathered
-// into large writes. HTTP/2 is net/http's, behind the same Handler.
+// into large writes, and their buffers taken only when the socket has room.
+// HTTP/2 is net/http's, behind the same Handler.
 //
 // Requests are read strictly: whatever two readers could understand in two
 // ways (two lengths, a bare line feed, a space before a colon, a folded line)

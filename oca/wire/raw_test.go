@@ -3,6 +3,7 @@ package wire
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -234,6 +235,29 @@ func TestDeadlines(t *testing.T) {
 	if resp, _ := raw(t, late, bufio.NewReader(late), "GET / HTTP/1.1\r\nHost:"); resp.StatusCode != 408 {
 		t.Errorf("a slow head after a rest: %s", resp.Status)
 	}
+}
+
+// A client of TLS that does not read holds an answer up no longer than one
+// without.
+func TestStalledTLSClientIsLeft(t *testing.T) {
+	secure := withTLS(t)
+	r := newRig(t, 64<<20, func(c *Config) {
+		secure(c)
+		c.StallTimeout = 2 * tickEvery
+	})
+	c := tls.Client(dial(t, r.addr), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the rig's own certificate
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		if a := r.answers(); len(a) != 1 || a[0].Err == nil || a[0].Sent >= 64<<20 {
+			return fmt.Sprintf("answers: %+v", a)
+		}
+		if n := r.Connections(); n != 0 {
+			return fmt.Sprintf("%d connections", n)
+		}
+		return ""
+	})
 }
 
 // A parked connection goes on as if nothing had been.

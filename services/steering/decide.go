@@ -185,9 +185,14 @@ func (t *table) consider(q *query, r *reach, tier int, expiryMS int64, s *seen) 
 			state := t.states.at(slot).Load()
 			v := t.judge(q, slot, state, true, expiryMS)
 			q.doubt(v, state)
-			if v == kept {
-				q.take(pick{slot: int32(slot), score: t.lots[slot].draw(q.key, loadOf(state)), class: r.near.class, tier: int16(tier)}, t)
+			if v != kept {
+				continue
 			}
+			d := t.lots[slot].ticket(q.key, loadOf(state))
+			if q.n == q.want && d.most() < q.picks[q.n-1].score {
+				continue // most are no better than the last, and that is cheap to see
+			}
+			q.take(pick{slot: int32(slot), score: d.score(), class: r.near.class, tier: int16(tier)}, t)
 		}
 	}
 	return holds

@@ -171,3 +171,27 @@ func TestTitles(t *testing.T) {
 		}
 	}
 }
+
+// What is struck out by the bound alone would have been struck out by its score:
+// the bound is never below it, not even where both are nearly nought.
+func TestTicketBound(t *testing.T) {
+	check := func(x uint64, load int) {
+		t.Helper()
+		l := lot{seed: 0, rare: 1 / 100e9}
+		d := ticket{unit(x), l.rare * burden[min(load, loadSteps)]}
+		if d.score() > d.most() {
+			t.Fatalf("%x at load %d: score %v above its bound %v", x, load, d.score(), d.most())
+		}
+	}
+	for load := range loadSteps + 2 {
+		for shift := range 64 {
+			for _, x := range []uint64{1 << shift, 1<<shift - 1, ^uint64(0) >> shift, ^(uint64(1) << shift)} {
+				check(x, load)
+			}
+		}
+	}
+	rng := rand.New(rand.NewPCG(5, 6))
+	for range 1_000_000 {
+		check(rng.Uint64(), rng.IntN(loadSteps+1))
+	}
+}

@@ -35,19 +35,38 @@ func newLot(id string, weight float64) lot { return lot{seed(id), 1 / weight} }
 // higher, the better. It is -1 / of the weighted score, which orders alike and
 // divides by nothing.
 func (l *lot) draw(key uint64, load int) float64 {
-	return lnUnit(mix(key^l.seed)) * l.rare * burden[min(load, loadSteps)]
+	d := l.ticket(key, load)
+	return d.score()
 }
+
+// ticket is a draw whose score is not worked out yet.
+type ticket struct {
+	unit  float64 // between 0 and 1
+	scale float64
+}
+
+func (l *lot) ticket(key uint64, load int) ticket {
+	return ticket{unit(mix(key ^ l.seed)), l.rare * burden[min(load, loadSteps)]}
+}
+
+func (d *ticket) score() float64 { return lnUnit(d.unit) * d.scale }
+
+// most is what the score is at the most, since ln u ≤ u - 1: no logarithm. lnUnit
+// leaves positive terms out, and so is below it, too.
+func (d *ticket) most() float64 { return (d.unit - 1) * d.scale }
+
+// unit makes a number between 0 and 1 of 64 bits.
+func unit(x uint64) float64 { return (float64(x>>11) + 0.5) / (1 << 53) }
 
 // burden is what a load in steps makes of 1 / weight: an appliance is worth what
 // of it is free. A full one still takes its share of half a step's worth: when
 // all are full somebody has to.
 var burden = [loadSteps + 1]float64{loadSteps / (loadSteps - 0.0), loadSteps / (loadSteps - 1.0), loadSteps / (loadSteps - 2.0), loadSteps / (loadSteps - 3.0), loadSteps / 0.5}
 
-// lnUnit is ln((x/2⁶⁴)) for x taken as a number between 0 and 1, to within 1e-4,
+// lnUnit is ln u for a number between 0 and 1 to within 1e-4,
 // which a score's order does not need better: the exponent, and for the mantissa
 // m in [1, 2) the series of atanh((m-1)/(m+1)), of which three terms suffice.
-func lnUnit(x uint64) float64 {
-	u := (float64(x>>11) + 0.5) / (1 << 53)
+func lnUnit(u float64) float64 {
 	bits := math.Float64bits(u)
 	exp := float64(int64(bits>>52) - 1023)
 	m := math.Float64frombits(bits&(1<<52-1) | 1023<<52)
