@@ -68,6 +68,7 @@ func runDaemon(ctx context.Context, env Env, p Paths, ready func()) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	l.life = ctx
 	var background sync.WaitGroup
 	background.Go(func() { l.watch(ctx) })
 	background.Go(func() { l.autoscale(ctx) })

@@ -4,13 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/lookup"
 	"github.com/flix-lab/flix/topology"
 )
+
+// propStatus is what an instance tells the registry of itself.
+const propStatus = "registry.status"
 
 func (p planet) Scale(ctx context.Context, region string, role topology.Role, n int) ([]string, error) {
 	i := p.l.current()
@@ -26,7 +33,7 @@ func (p planet) Scale(ctx context.Context, region string, role topology.Role, n 
 		}
 	}
 	fresh := i.next(r, role, n-extra)
-	if err := p.l.changeIntent(func(i *intent) { i.Extra = append(i.Extra, fresh...) }); err != nil {
+	if err := p.l.changeIntent(func(i *intent) { i.addDark(fresh) }); err != nil {
 		return nil, err
 	}
 	var add []topology.Instance
@@ -36,6 +43,93 @@ func (p planet) Scale(ctx context.Context, region string, role topology.Role, n 
 		}
 	}
 	return p.l.startExtra(ctx, region, add)
+}
+
+// Light implements evacuate.Planet.
+func (p planet) Light(ctx context.Context) (int, error) {
+	i := p.l.current()
+	var dark []topology.Instance
+	for _, x := range i.Extra {
+		if i.Dark[x.ID] && !i.Grown[x.ID] { // the autoscaler lights its own
+			dark = append(dark, x)
+		}
+	}
+	return len(dark), p.l.light(ctx, dark)
+}
+
+// addDark notes instances that are wanted beyond the topology, and shall take
+// no work yet.
+func (i *intent) addDark(fresh []topology.Instance) {
+	i.Extra = append(i.Extra, fresh...)
+	if i.Dark == nil {
+		i.Dark = map[string]bool{}
+	}
+	for _, x := range fresh {
+		i.Dark[x.ID] = true
+	}
+}
+
+// light has dark instances take work once each of them answers, and returns when
+// the registries show them as UP. That they shall is on disk first: whoever
+// begins anew goes on from there, and an instance that starts again is UP.
+func (l *Lab) light(ctx context.Context, dark []topology.Instance) error {
+	if len(dark) == 0 {
+		return nil
+	}
+	if err := l.answering(ctx, dark); err != nil {
+		return err
+	}
+	if err := l.changeIntent(func(i *intent) {
+		for _, x := range dark {
+			delete(i.Dark, x.ID)
+		}
+	}); err != nil {
+		return err
+	}
+	names := map[string][]string{}
+	var g errgroup.Group
+	i := l.current()
+	for _, x := range dark {
+		names[x.Region] = append(names[x.Region], x.ID)
+		s, err := l.spec(i, x)
+		if err != nil {
+			return err
+		}
+		g.Go(func() error {
+			err := l.admin(ctx, s, http.MethodPost, "/properties", map[string]string{propStatus: s.Status}, nil)
+			l.owe(s.ID, err, propStatus)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for region, ids := range names {
+		if err := l.registered(ctx, region, lookup.StatusUp, ids); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// answering fails unless every instance answers.
+func (l *Lab) answering(ctx context.Context, all []topology.Instance) error {
+	i := l.current()
+	var g errgroup.Group
+	for _, x := range all {
+		s, err := l.spec(i, x)
+		if err != nil {
+			return err
+		}
+		g.Go(func() error {
+			var have map[string]string
+			if err := l.admin(ctx, s, http.MethodGet, "/properties", nil, &have); err != nil {
+				return &services.Error{Kind: services.Unavailable, Err: err, Msg: x.ID + " was started and does not answer: it is given no work", Remedy: "see why: flix logs " + x.ID}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 // next numbers n more instances of a role in a region.
@@ -76,7 +170,18 @@ func (l *Lab) startExtra(ctx context.Context, region string, add []topology.Inst
 	if err := l.rt.Start(ctx, specs); err != nil {
 		return nil, err
 	}
-	return names, l.registered(ctx, region, names)
+	for _, status := range []string{lookup.StatusStarting, lookup.StatusUp} {
+		var of []string
+		for _, s := range specs {
+			if s.Status == status {
+				of = append(of, s.ID)
+			}
+		}
+		if err := l.registered(ctx, region, status, of); err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
 }
 
 // mustSpecs declares what has its ports already.
@@ -90,8 +195,11 @@ func mustSpecs(l *Lab, i *intent) []runtime.Spec {
 	return out
 }
 
-// registered waits until a region's registry shows instances as UP.
-func (l *Lab) registered(ctx context.Context, region string, names []string) error {
+// registered waits until a region's registry shows instances in a status.
+func (l *Lab) registered(ctx context.Context, region, status string, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
 	s, err := l.specOf(region, topology.RoleRegistry)
 	if err != nil {
 		return err
@@ -99,13 +207,13 @@ func (l *Lab) registered(ctx context.Context, region string, names []string) err
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		missing, err := l.unregistered(ctx, s, names)
+		missing, err := l.unregistered(ctx, s, status, names)
 		if err == nil && len(missing) == 0 {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return &services.Error{Kind: services.Unavailable, Msg: fmt.Sprintf("the registry of %s does not show %v as UP", region, missing), Err: err}
+			return &services.Error{Kind: services.Unavailable, Msg: fmt.Sprintf("the registry of %s does not show %v as %s", region, missing, status), Err: err}
 		case <-time.After(wait):
 		}
 	}
@@ -144,6 +252,7 @@ func (l *Lab) dropExtra(ctx context.Context, gone []topology.Instance) error {
 		i.Extra = slices.DeleteFunc(i.Extra, func(x topology.Instance) bool { return slices.Contains(ids, x.ID) })
 		for _, id := range ids {
 			delete(i.Grown, id)
+			delete(i.Dark, id)
 		}
 	})
 }

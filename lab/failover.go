@@ -9,7 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,15 +31,18 @@ const (
 
 // Failover implements control.Engine.
 func (l *Lab) Failover(ctx context.Context, r control.FailoverRequest, p control.Progress) (control.Failover, error) {
-	return l.move(ctx, "failover", r, p)
+	return l.move(ctx, evacuate.Leave, r, p)
 }
 
 // Failback implements control.Engine.
 func (l *Lab) Failback(ctx context.Context, r control.FailoverRequest, p control.Progress) (control.Failover, error) {
-	return l.move(ctx, "failback", r, p)
+	return l.move(ctx, evacuate.Return, r, p)
 }
 
 func (l *Lab) move(ctx context.Context, verb string, r control.FailoverRequest, p control.Progress) (control.Failover, error) {
+	if c := l.underway(); c != nil && !r.DryRun && c.verb == verb && c.region == r.Region && c.forsaken() {
+		return c.follow(ctx, p)
+	}
 	end, err := l.begin(ctx, verb+" "+r.Region)
 	if err != nil {
 		return control.Failover{}, err
@@ -49,46 +52,88 @@ func (l *Lab) move(ctx context.Context, verb string, r control.FailoverRequest, 
 	if err != nil {
 		return control.Failover{}, err
 	}
-	if m := i.Moving; m != nil && !r.DryRun && (m.Region != r.Region || m.Verb != verb) {
-		return control.Failover{}, services.Errorf(services.Conflict, "a %s of %s was cut short", m.Verb, m.Region).WithRemedy("finish it first: flix %s %s", m.Verb, m.Region)
+	m := i.Moving
+	if m != nil && !r.DryRun && m.Region != r.Region {
+		return control.Failover{}, services.Errorf(services.Conflict, "a %s of %s was cut short", m.Verb, m.Region).
+			WithRemedy("finish it first: flix %s %s, or undo it: flix %s %s", m.Verb, m.Region, opposite(m.Verb), m.Region)
 	}
-	run := &evacuate.Run{Planet: planet{l}, ID: newID(), Pace: r.Pace, Progress: func(kind, text string, data map[string]any) {
-		l.log.Add(kind, r.Region, text, data)
-		if p != nil {
-			p(control.Event{At: time.Now().UTC(), Kind: kind, Subject: r.Region, Text: text, Data: data})
-		}
-	}}
-	run.Begun = func() error {
-		return l.changeIntent(func(i *intent) { i.Moving = &moving{ID: run.ID, Verb: verb, Region: r.Region} })
-	}
-	var (
-		rep   control.Failover
-		watch *moveWatch
-	)
-	if !r.DryRun {
-		watch = l.watchMove(ctx, verb, r, p)
-		tell := run.Progress
-		run.Progress = func(kind, text string, data map[string]any) {
-			watch.heard(kind, text, data)
-			tell(kind, text, data)
+	run := &evacuate.Run{Planet: planet{l}, ID: newID(), Pace: r.Pace}
+	if m != nil && m.Region == r.Region {
+		run.CutShort = m.Verb
+		if m.Verb == verb { // it is the same one still
+			run.ID, run.Since = m.ID, m.Started
 		}
 	}
-	if verb == "failover" {
-		rep, err = run.Failover(ctx, r.Region, r.DryRun)
-	} else {
-		rep, err = run.Failback(ctx, r.Region, r.DryRun)
+	if r.DryRun {
+		run.Progress = l.hear(r.Region, p)
+		return run.Do(ctx, verb, r.Region, true)
 	}
-	if watch != nil {
-		rec := watch.end(ctx, rep)
-		if rep.State != evacuate.Refused {
-			err = errors.Join(err, Records(l.paths).Keep(rec))
-		}
-	}
-	if !r.DryRun && rep.State != evacuate.Refused {
-		err = errors.Join(err, l.changeIntent(func(i *intent) { i.Moving = nil }), l.keepMove(rep))
-		l.log.Add(verb+"."+rep.State, r.Region, fmt.Sprintf("%s of %s: %s", verb, r.Region, rep.State), nil)
-	}
+	ctx, c, land := l.embark(ctx, verb, r.Region, p)
+	rep, err := l.carryOut(ctx, run, c, r)
+	land(rep, err)
 	return rep, err
+}
+
+// opposite is the verb that undoes another.
+func opposite(verb string) string {
+	if verb == evacuate.Leave {
+		return evacuate.Return
+	}
+	return evacuate.Leave
+}
+
+// hear notes what a run tells in the event log, and passes it on.
+func (l *Lab) hear(region string, p control.Progress) func(kind, text string, data map[string]any) {
+	return func(kind, text string, data map[string]any) {
+		l.log.Add(kind, region, text, data)
+		if p != nil {
+			p(control.Event{At: time.Now().UTC(), Kind: kind, Subject: region, Text: text, Data: data})
+		}
+	}
+}
+
+// carryOut moves a region, looks at the lab meanwhile and keeps the report.
+// Whatever state the run ends in that is not half-moved ends what the intent
+// says of it.
+func (l *Lab) carryOut(ctx context.Context, run *evacuate.Run, c *course, r control.FailoverRequest) (control.Failover, error) {
+	watch := l.watchMove(ctx, c.verb, r, c.tell)
+	tell := l.hear(r.Region, c.tell)
+	run.Progress = func(kind, text string, data map[string]any) {
+		watch.heard(kind, text, data)
+		tell(kind, text, data)
+	}
+	run.Begun = func(started time.Time) error {
+		return l.changeIntent(func(i *intent) {
+			i.Moving = &moving{ID: run.ID, Verb: c.verb, Region: r.Region, Started: started}
+		})
+	}
+	rep, err := run.Do(ctx, c.verb, r.Region, false)
+	rec := watch.end(ctx, rep)
+	if rep.State == evacuate.Refused {
+		return rep, orUndo(err, run.CutShort, c)
+	}
+	err = errors.Join(err, Records(l.paths).Keep(rec))
+	if rep.State != evacuate.Failed {
+		err = errors.Join(err, l.changeIntent(func(i *intent) { i.Moving = nil }))
+	}
+	err = errors.Join(err, l.keepMove(rep))
+	l.log.Add(c.verb+"."+rep.State, r.Region, fmt.Sprintf("%s of %s: %s", c.verb, r.Region, rep.State), nil)
+	return rep, err
+}
+
+// orUndo adds to the error of a move that cannot go on what can be done instead.
+func orUndo(err error, cutShort string, c *course) error {
+	var e *services.Error
+	if cutShort != c.verb || !errors.As(err, &e) {
+		return err
+	}
+	out := *e
+	undo := fmt.Sprintf("undo what was moved: flix %s %s", opposite(c.verb), c.region)
+	if out.Remedy != "" {
+		undo = out.Remedy + "; or " + undo
+	}
+	out.Remedy = undo
+	return &out
 }
 
 // keepMoves bounds the reports that are kept.
@@ -114,6 +159,7 @@ func readMoves(dir string) ([]control.Failover, error) {
 func (l *Lab) keepMove(r control.Failover) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.moves = slices.DeleteFunc(l.moves, func(f control.Failover) bool { return f.ID == r.ID }) // its earlier attempt
 	l.moves = append(l.moves, r)
 	if n := len(l.moves); n > keepMoves {
 		l.moves = l.moves[n-keepMoves:]
@@ -137,10 +183,12 @@ func (l *Lab) FailoverStatus(context.Context) ([]control.Failover, error) {
 	out := append([]control.Failover{}, l.moves...)
 	if m := i.Moving; m != nil {
 		state := "cut short"
-		if strings.HasPrefix(l.busy, m.Verb) {
+		if l.course != nil {
 			state = "running"
 		}
-		out = append(out, control.Failover{ID: m.ID, Verb: m.Verb, Region: m.Region, State: state, Steps: []control.Step{}, Savers: []control.Saver{}})
+		// One that failed is in the list, too: it is the same.
+		out = slices.DeleteFunc(out, func(f control.Failover) bool { return f.ID == m.ID })
+		out = append(out, control.Failover{ID: m.ID, Verb: m.Verb, Region: m.Region, State: state, Started: m.Started, Steps: []control.Step{}, Savers: []control.Saver{}})
 	}
 	return out, nil
 }
@@ -312,3 +360,11 @@ func (p planet) set(ctx context.Context, region, name, value string) error {
 }
 
 func (p planet) Play(ctx context.Context, near string) error { return p.l.canary(ctx, near) }
+
+func (p planet) PlayIn(ctx context.Context, region string) error {
+	r, err := p.l.canaryReport(ctx, region)
+	if err == nil && r.Region != region {
+		err = services.Errorf(services.Unavailable, "it was answered by %s: %s lacks a service", r.Region, region).WithReason(services.ReasonPlayFailed)
+	}
+	return err
+}

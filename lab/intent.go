@@ -24,6 +24,9 @@ type intent struct {
 	Topology topology.Topology `json:"topology"`
 	// Extra are instances beyond the topology: scaled up for an evacuation.
 	Extra []topology.Instance `json:"extra,omitempty"`
+	// Dark are the extra instances that take no work yet: the registry has them
+	// as STARTING until they are lit.
+	Dark map[string]bool `json:"dark,omitempty"`
 	// Stopped instances stay down until they are started.
 	Stopped map[string]bool `json:"stopped,omitempty"`
 	// Halted says that the lab as a whole was stopped.
@@ -53,11 +56,14 @@ type intent struct {
 	Moving *moving `json:"moving,omitempty"`
 }
 
-// moving is an evacuation or failback that has begun.
+// moving is an evacuation or failback that has begun, and not come to an end
+// that leaves nothing half-moved.
 type moving struct {
 	ID     string `json:"id"`
 	Verb   string `json:"verb"`
 	Region string `json:"region"`
+	// Started is when it first was: what it took counts from there.
+	Started time.Time `json:"started,omitzero"`
 }
 
 func intentPath(dir string) string { return filepath.Join(dir, "intent.json") }

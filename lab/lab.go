@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ import (
 	"github.com/flix-lab/flix/lab/wan"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/evcache"
+	"github.com/flix-lab/flix/services/lookup"
 	"github.com/flix-lab/flix/services/token"
 	"github.com/flix-lab/flix/topology"
 )
@@ -51,6 +53,8 @@ type Lab struct {
 	rising atomic.Bool
 	// busyCtx ends when the client of that verb goes away.
 	busyCtx context.Context
+	// life ends with the daemon.
+	life context.Context
 	// ending says that the lab is being taken down: no other verb begins a step.
 	ending atomic.Bool
 
@@ -69,6 +73,8 @@ type Lab struct {
 	secret secrets
 	spans  []control.Span
 	moves  []control.Failover
+	// course is the move that is under way.
+	course *course
 	// warming is how far the zones are that are being warmed, by REGION/ZONE.
 	warming map[string]evcache.Warmed
 	// owed are the properties that instances have not heard of, by id and name.
@@ -308,8 +314,15 @@ func (l *Lab) spec(i *intent, inst topology.Instance) (runtime.Spec, error) {
 	for k, v := range i.Properties[inst.Region][inst.Role] {
 		props[k] = v
 	}
+	status := lookup.StatusUp
+	if i.Dark[inst.ID] {
+		status = lookup.StatusStarting
+	}
+	if slices.ContainsFunc(i.Extra, func(x topology.Instance) bool { return x.ID == inst.ID }) {
+		props[propStatus] = status // it changes while the instance runs
+	}
 	s := runtime.Spec{
-		Instance: inst, PortNumbers: ports, Properties: props, Status: "UP",
+		Instance: inst, PortNumbers: ports, Properties: props, Status: status,
 		Primary: inst.Role == topology.RoleSQL && inst.Region == i.Topology.Regions[0].Name && inst.Number == 1,
 	}
 	return s, l.rt.Place(&s)

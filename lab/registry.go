@@ -15,8 +15,8 @@ import (
 )
 
 // unregistered asks a registry which of the named instances it does not show
-// as UP.
-func (l *Lab) unregistered(ctx context.Context, registry runtime.Spec, names []string) ([]string, error) {
+// in a status.
+func (l *Lab) unregistered(ctx context.Context, registry runtime.Spec, status string, names []string) ([]string, error) {
 	var missing []string
 	for _, n := range names {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+registry.Addr(topology.PortHTTP)+"/eureka/v2/instances/"+lookup.EncodeID(n), nil)
@@ -38,7 +38,7 @@ func (l *Lab) unregistered(ctx context.Context, registry runtime.Spec, names []s
 		if resp.StatusCode == http.StatusOK && err != nil {
 			return names, fmt.Errorf("%s: %w", registry.ID, err)
 		}
-		if body.Instance.Status != lookup.StatusUp {
+		if body.Instance.Status != status {
 			missing = append(missing, n)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/flix-lab/flix/lab/runtime/containers"
 	"github.com/flix-lab/flix/lab/runtime/embedded"
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/lookup"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -213,7 +214,7 @@ func (l *Lab) inRegistry(ctx context.Context, s runtime.Spec) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	missing, err := l.unregistered(ctx, registry, []string{s.ID})
+	missing, err := l.unregistered(ctx, registry, lookup.StatusUp, []string{s.ID})
 	return len(missing) == 0, err
 }
 

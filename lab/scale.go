@@ -139,15 +139,17 @@ func (l *Lab) scaleOne(ctx context.Context, k scaleKey) error {
 	d := p.Decide(&st.auto, now, len(have), fresh, load)
 	st.want, st.reason = d.Want, d.Reason
 	l.scaler.mu.Unlock()
-	if d.Want == len(have) {
+	unlit := slices.DeleteFunc(slices.Clone(have), func(x topology.Instance) bool { return !i.Grown[x.ID] || !i.Dark[x.ID] })
+	if d.Want == len(have) && len(unlit) == 0 {
 		return nil
 	}
-	return l.resize(ctx, k, have, d)
+	return l.resize(ctx, k, have, unlit, d)
 }
 
-// resize adds or takes away instances, unless a verb has the lab: then the next
+// resize adds or takes away instances, and raises those that an earlier attempt
+// added and did not come to raise, unless a verb has the lab: then the next
 // look decides anew.
-func (l *Lab) resize(ctx context.Context, k scaleKey, have []topology.Instance, d autoscale.Decision) error {
+func (l *Lab) resize(ctx context.Context, k scaleKey, have, unlit []topology.Instance, d autoscale.Decision) error {
 	if !l.verb.TryLock() {
 		return nil
 	}
@@ -157,8 +159,11 @@ func (l *Lab) resize(ctx context.Context, k scaleKey, have []topology.Instance, 
 	l.mu.Lock()
 	l.busy, l.busyCtx = fmt.Sprintf("scaling %s in %s", k.role, k.region), given
 	l.mu.Unlock()
-	var err error
+	err := l.raise(ctx, k.region, unlit)
 	up := d.Want > len(have)
+	if err != nil || d.Want == len(have) {
+		return err
+	}
 	if up {
 		err = l.grow(ctx, k, d.Want-len(have))
 	} else {
@@ -186,7 +191,7 @@ func (l *Lab) grow(ctx context.Context, k scaleKey, n int) error {
 	}
 	fresh := l.current().next(r, k.role, n)
 	if err := l.changeIntent(func(i *intent) {
-		i.Extra = append(i.Extra, fresh...)
+		i.addDark(fresh)
 		if i.Grown == nil {
 			i.Grown = map[string]bool{}
 		}
@@ -196,8 +201,18 @@ func (l *Lab) grow(ctx context.Context, k scaleKey, n int) error {
 	}); err != nil {
 		return err
 	}
-	_, err := l.startExtra(ctx, k.region, fresh)
-	return err
+	return l.raise(ctx, k.region, fresh)
+}
+
+// raise starts instances that were added, and has them take work.
+func (l *Lab) raise(ctx context.Context, region string, fresh []topology.Instance) error {
+	if len(fresh) == 0 {
+		return nil
+	}
+	if _, err := l.startExtra(ctx, region, fresh); err != nil {
+		return err
+	}
+	return l.light(ctx, fresh)
 }
 
 // shrink drains the youngest of those that were added, and ends them.

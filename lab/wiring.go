@@ -256,6 +256,14 @@ func (u *unit) Serve(ctx context.Context) error {
 		if err := reg.Register(u.entry()); err != nil {
 			return err
 		}
+		u.tel.Properties.Watch(func(name, value string) {
+			if name != propStatus || value == "" {
+				return
+			}
+			if err := reg.SetStatus(u.spec.ID, value); err != nil {
+				u.tel.Log.Error("the status in the registry", "error", err)
+			}
+		})
 	}
 	roleCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

@@ -423,9 +423,37 @@ func buildGateway(u *unit) (services.Unit, error) {
 			}
 			return out
 		},
-		Dial: u.dial(), RootCAs: u.world.ca, Key: u.world.key, Topology: u.w.topology,
+		Lacks: u.lacks(),
+		Dial:  u.dial(), RootCAs: u.world.ca, Key: u.world.key, Topology: u.w.topology,
 		OriginCIDRs: u.world.Peers, TrustedProxies: u.world.Peers, Tel: u.tel, Timing: u.farTiming(), Faults: &u.w.inject,
 	})
+}
+
+// essential are the services without which a region serves no play.
+var essential = []topology.Role{
+	topology.RoleSignup, topology.RolePlay, topology.RolePlayback, topology.RoleLicense, topology.RoleSteering, topology.RoleSQL,
+}
+
+// lacks names a service that a region has had and has not now, by the copies of
+// the registries in this process. Of another region whose registry does not
+// answer nothing is known: it lacks that.
+func (u *unit) lacks() func(region string) string {
+	home := u.local()
+	return func(region string) string {
+		reg := home
+		if region != u.spec.Region {
+			reg = u.w.lookup(u.spec.Region, region)
+			if !reg.Fetched() || reg.Age() > u.timing().ReportExpiry.D() {
+				return string(topology.RoleRegistry)
+			}
+		}
+		for _, r := range essential {
+			if reg.Lost(string(r)) {
+				return string(r)
+			}
+		}
+		return ""
+	}
 }
 
 func buildELB(u *unit) (services.Unit, error) {

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/flix-lab/flix/lab"
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/lab/evacuate"
+	"github.com/flix-lab/flix/services"
 )
 
 type moveOptions struct {
@@ -27,7 +30,12 @@ func newFailoverCmd(a *app) *cobra.Command {
 	c.Long = `Evacuates a region: plan with a capacity check, more instances in the saving
 regions, gateways that proxy in growing shares, DNS, drain, verify. Canary plays
 run all the while; when one fails the traffic moves back and the command fails.
-Appliances keep serving: the video does not move.`
+Appliances keep serving: the video does not move.
+
+Ctrl-C moves everything back. A command that is killed takes nothing with it: the
+evacuation goes on, and the same command goes along with it to its end. After a
+crash of the daemon the same command takes it up where it was; flix failback
+REGION undoes it instead.`
 	var out output
 	status := &cobra.Command{
 		Use: "status", Short: "Evacuations so far, and the one that runs", Args: cobra.NoArgs,
@@ -117,6 +125,9 @@ func runMove(ctx context.Context, a *app, o moveOptions, region string) error {
 	view := newMoveView(msg, o.verb)
 	rep, err := do(ctx, req, view.heard)
 	view.close()
+	if ctx.Err() != nil && !o.dryRun {
+		return errors.Join(err, undoMove(ctx, msg, client, req, o.verb))
+	}
 	if o.out.machine() && rep.Region != "" {
 		if perr := o.out.print(a, rep); perr != nil {
 			return perr
@@ -128,6 +139,38 @@ func runMove(ctx context.Context, a *app, o moveOptions, region string) error {
 	}
 	printMove(a, rep)
 	return nil
+}
+
+// undoTime bounds the wait for a move that was interrupted to be undone; it goes
+// on without us after that.
+const undoTime = 30 * time.Second
+
+// undoMove has the daemon undo what an interrupted command asked for: a move goes
+// on when its command is merely gone.
+func undoMove(ctx context.Context, msg render.Screen, client *control.Client, req control.FailoverRequest, verb string) error {
+	msg.Printf("interrupted: the %s of %s is being undone\n", verb, req.Region)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	rep, err := client.CancelMove(ctx, control.FailoverRequest{Region: req.Region})
+	if services.KindOf(err) == services.NotFound {
+		return nil // it was over, or had not begun
+	}
+	if err != nil {
+		return err
+	}
+	msg.Printf("%s\n", undoneText(rep))
+	return nil
+}
+
+// undoneText says how an interrupted move ended.
+func undoneText(r control.Failover) string {
+	switch r.State {
+	case "rolled_back", evacuate.Refused:
+		return r.Region + " serves its clients as before"
+	case evacuate.Failed:
+		return fmt.Sprintf("%s is half-moved: finish with flix %s %s", r.Region, r.Verb, r.Region)
+	}
+	return fmt.Sprintf("too late: the %s of %s is %s", r.Verb, r.Region, r.State)
 }
 
 func planText(r control.Failover) string {

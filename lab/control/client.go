@@ -167,6 +167,11 @@ func (c *Client) Failback(ctx context.Context, r FailoverRequest, p Progress) (F
 	return streamed[Failover](ctx, c, "/v1/failback", r, p)
 }
 
+// CancelMove undoes the failover or failback of a region that is under way.
+func (c *Client) CancelMove(ctx context.Context, r FailoverRequest) (Failover, error) {
+	return do[Failover](ctx, c, http.MethodPost, "/v1/failover/cancel", r)
+}
+
 // FailoverStatus lists evacuations, the newest last.
 func (c *Client) FailoverStatus(ctx context.Context) ([]Failover, error) {
 	return do[[]Failover](ctx, c, http.MethodGet, "/v1/failover", nil)

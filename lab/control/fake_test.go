@@ -96,6 +96,9 @@ func (f *fakeEngine) Failover(ctx context.Context, r FailoverRequest, p Progress
 func (f *fakeEngine) Failback(_ context.Context, r FailoverRequest, _ Progress) (Failover, error) {
 	return Failover{Verb: "failback", Region: r.Region, DryRun: r.DryRun}, nil
 }
+func (f *fakeEngine) CancelMove(_ context.Context, r FailoverRequest) (Failover, error) {
+	return Failover{Region: r.Region, State: "rolled_back"}, nil
+}
 func (f *fakeEngine) FailoverStatus(context.Context) ([]Failover, error) {
 	return []Failover{{ID: "f1"}}, nil
 }

@@ -35,6 +35,9 @@ type Engine interface {
 	Failover(ctx context.Context, r FailoverRequest, p Progress) (Failover, error)
 	Failback(ctx context.Context, r FailoverRequest, p Progress) (Failover, error)
 	FailoverStatus(ctx context.Context) ([]Failover, error)
+	// CancelMove undoes the move that is under way, and returns when it is: a
+	// failover or failback goes on when its client goes away.
+	CancelMove(ctx context.Context, r FailoverRequest) (Failover, error)
 	Trace(ctx context.Context, id string) (Trace, error)
 	Sessions(ctx context.Context) ([]Session, error)
 	// Record takes an event from a client, such as a player's start and stop;
@@ -126,6 +129,7 @@ func mux(e Engine, onDown func()) *http.ServeMux {
 	m.HandleFunc("POST /v1/failover", stream(e.Failover))
 	m.HandleFunc("POST /v1/failback", stream(e.Failback))
 	m.HandleFunc("GET /v1/failover", get(e.FailoverStatus))
+	m.HandleFunc("POST /v1/failover/cancel", call(e.CancelMove))
 	m.HandleFunc("GET /v1/traces/{id}", func(w http.ResponseWriter, r *http.Request) {
 		get(func(ctx context.Context) (Trace, error) { return e.Trace(ctx, r.PathValue("id")) })(w, r)
 	})

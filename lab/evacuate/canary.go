@@ -48,7 +48,16 @@ func (r *Run) withCanaries(ctx context.Context, region string, f func(context.Co
 }
 
 func (r *Run) play(ctx context.Context, near string) error {
-	err := r.Planet.Play(ctx, near)
+	return r.played(ctx, near, r.Planet.Play(ctx, near))
+}
+
+// playIn is play where another region's answer is a failure.
+func (r *Run) playIn(ctx context.Context, region string) error {
+	return r.played(ctx, region, r.Planet.PlayIn(ctx, region))
+}
+
+// played counts a play.
+func (r *Run) played(ctx context.Context, near string, err error) error {
 	if ctx.Err() != nil { // the whole run was cancelled: not the play's fault
 		return ctx.Err()
 	}

@@ -9,9 +9,10 @@ import (
 	"github.com/flix-lab/flix/services"
 )
 
-// Failback returns traffic to an evacuated region: the same path in reverse.
+// Failback returns traffic to an evacuated region: the same path in reverse. It
+// also undoes a failover that was cut short, and takes up a failback that was.
 func (r *Run) Failback(ctx context.Context, region string, dryRun bool) (control.Failover, error) {
-	r.begin("failback", region, dryRun)
+	r.begin(Return, region, dryRun)
 	if err := CheckPace(r.Pace); err != nil {
 		return r.end(Refused, err)
 	}
@@ -19,7 +20,7 @@ func (r *Run) Failback(ctx context.Context, region string, dryRun bool) (control
 	if _, ok := t.Region(region); !ok {
 		return r.end(Refused, services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab's regions are %v", t.RegionNames()))
 	}
-	if !r.Planet.Evacuated()[region] {
+	if !r.Planet.Evacuated()[region] && r.CutShort == "" {
 		return r.end(Refused, services.Errorf(services.Conflict, "%s is not evacuated: there is nothing to return", region))
 	}
 	err := r.step(ctx, "plan", func(ctx context.Context) (string, error) {
@@ -41,7 +42,7 @@ func (r *Run) Failback(ctx context.Context, region string, dryRun bool) (control
 	err = r.withCanaries(ctx, region, func(ctx context.Context) error { return r.restore(ctx, region) })
 	switch {
 	case err != nil:
-		return r.end("failed", err)
+		return r.end(Failed, err)
 	case r.failures() > 0:
 		return r.end("done", r.playsFailed())
 	}
@@ -57,6 +58,9 @@ func (r *Run) restore(ctx context.Context, region string) error {
 	}
 	back := slices.Clone(r.shares())
 	slices.Reverse(back)
+	if r.CutShort != "" { // nobody knows how much of it goes to the savers now
+		back = []float64{1}
+	}
 	steps := []step{
 		{"catch-up", func(ctx context.Context) (string, error) {
 			if len(savers) == 0 {
@@ -88,7 +92,7 @@ func (r *Run) restore(ctx context.Context, region string) error {
 		}},
 		{"unproxy", func(ctx context.Context) (string, error) { return r.proxy(ctx, region, savers, append(back[1:], 0)) }},
 		{"scale-in", func(ctx context.Context) (string, error) {
-			if len(r.Planet.Evacuated()) > 1 {
+			if others(r.Planet.Evacuated(), region) {
 				return "the savers keep what was added: another region is still evacuated", nil
 			}
 			return "what was added to the savers is gone", r.Planet.Unscale(ctx)
@@ -100,4 +104,14 @@ func (r *Run) restore(ctx context.Context, region string) error {
 		}
 	}
 	return r.Planet.SetEvacuated(region, "")
+}
+
+// others says whether a region beside one is evacuated.
+func others(gone map[string]bool, but string) bool {
+	for r := range gone {
+		if r != but {
+			return true
+		}
+	}
+	return false
 }

@@ -18,6 +18,7 @@ func (r *Run) evacuate(ctx context.Context, region string, savers []string) erro
 	err := r.steps(ctx, []step{
 		{"scale", func(ctx context.Context) (string, error) { return r.scale(ctx, savers) }},
 		{"caches", func(ctx context.Context) (string, error) { return r.warm(ctx, savers) }},
+		{"flip", r.flip},
 		{"check", func(ctx context.Context) (string, error) { return "a title plays in every saver", r.check(ctx, savers) }},
 		{"proxy", func(ctx context.Context) (string, error) { return r.proxy(ctx, region, savers, r.shares()) }},
 		{"sql", func(ctx context.Context) (string, error) { return r.primary(ctx, region, savers) }},
@@ -50,7 +51,17 @@ func (r *Run) scale(ctx context.Context, savers []string) (string, error) {
 			r.report.Savers[k].Added = append(r.report.Savers[k].Added, names...)
 		}
 	}
-	return fmt.Sprintf("%d instances added to %d savers", total, len(savers)), nil
+	return fmt.Sprintf("%d dark instances added to %d savers: the registry has them as STARTING", total, len(savers)), nil
+}
+
+// flip has what was added take work, after the time of a step in which it finds
+// its own way around: it fetches the registry and opens its connections.
+func (r *Run) flip(ctx context.Context) (string, error) {
+	if err := sleep(ctx, r.patience()); err != nil {
+		return "", err
+	}
+	n, err := r.Planet.Light(ctx)
+	return fmt.Sprintf("%d of them answer and are UP", n), err
 }
 
 // check plays near every saver: one that cannot serve its own viewers shall
@@ -59,7 +70,7 @@ func (r *Run) check(ctx context.Context, savers []string) error {
 	var g errgroup.Group
 	for _, s := range savers {
 		g.Go(func() error {
-			err := r.play(ctx, s)
+			err := r.playIn(ctx, s)
 			if err == nil {
 				return nil
 			}

@@ -1,44 +1,83 @@
 package evacuate
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 )
 
-// A region that is lost serves nobody: there is nothing to move gently, and
-// nothing to move back to. Its viewers are served again once the savers stand
-// and DNS names them, so that comes first, and canaries begin to count then.
+// A region that is lost serves nobody, and plays near one that is sick fail:
+// there is nothing to move gently, and nothing to move back to. Its viewers are
+// served again once the savers stand and their requests go there, so that comes
+// first, and canaries begin to count then.
 
-// replace has the savers take over from a region of whose gateways none answers.
-// What is set for it holds when it comes back: it is evacuated then, as after a
-// planned evacuation.
+// trials are the plays that show whether the plays near a region succeed.
+const trials = 2
+
+// probe plays near the region before anything is moved: when that fails it is
+// no failure of the move, and the reason for haste.
+func (r *Run) probe(ctx context.Context, region string) {
+	errs := make([]error, trials)
+	var wg sync.WaitGroup
+	for k := range errs {
+		wg.Go(func() { errs[k] = r.Planet.Play(ctx, region) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil && ctx.Err() == nil {
+		r.sick = true
+		r.tell(r.report.Verb+".note", fmt.Sprintf("plays near %s fail already: everything is moved at once (%v)", region, cmp.Or(errs...)), nil)
+	}
+}
+
+// replace has the savers take over from a region that serves its viewers no
+// more. What is set for it holds when it comes back: it is evacuated then, as
+// after a planned evacuation.
 func (r *Run) replace(ctx context.Context, region string, savers []string) error {
-	err := r.steps(ctx, []step{
-		{"scale", func(ctx context.Context) (string, error) { return r.scale(ctx, savers) }},
-		{"check", func(ctx context.Context) (string, error) { return "a title plays in every saver", r.check(ctx, savers) }},
+	proxy := step{"proxy", func(ctx context.Context) (string, error) {
+		return "its gateways send everything to the savers, or will when they are back", r.Planet.SetProxy(ctx, region, 1, savers)
+	}}
+	verify := step{"verify", func(ctx context.Context) (string, error) {
+		return "its viewers play from the savers", sleep(ctx, r.timing.EvacuationVerify.D())
+	}}
+	take := []step{
 		{"sql", func(ctx context.Context) (string, error) { return r.primary(ctx, region, savers) }},
 		{"dns", func(ctx context.Context) (string, error) {
 			return "DNS answers with the savers", r.Planet.SetWeight(ctx, region, 0)
 		}},
-		{"proxy", func(ctx context.Context) (string, error) {
-			return "its gateways send everything to the savers when they are back", r.Planet.SetProxy(ctx, region, 1, savers)
-		}},
-		{"drain", func(ctx context.Context) (string, error) {
+	}
+	if r.sick { // its gateways are there: they help at once
+		take = append([]step{proxy}, take...)
+		verify.do = func(ctx context.Context) (string, error) { return r.verify(ctx, region) }
+	} else {
+		take = append(take, proxy)
+	}
+	r.left = r.CutShort != ""
+	err := r.steps(ctx, []step{
+		{"scale", func(ctx context.Context) (string, error) { return r.scale(ctx, savers) }},
+		{"flip", r.flip},
+		{"check", func(ctx context.Context) (string, error) { return "a title plays in every saver", r.check(ctx, savers) }},
+	})
+	if err != nil {
+		return err
+	}
+	r.left = true
+	err = r.steps(ctx, append(take, step{
+		"drain", func(ctx context.Context) (string, error) {
 			if err := r.Planet.SetDrain(ctx, region, true); err != nil {
 				return "", err
 			}
 			return "DNS answers have run out", sleep(ctx, r.timing.DNSTTL.D())
-		}},
-	})
+		},
+	}))
 	if err != nil {
 		return err
 	}
 	err = r.withCanaries(ctx, region, func(ctx context.Context) error {
 		return r.steps(ctx, []step{
 			{"offsets", func(ctx context.Context) (string, error) { return r.adopt(ctx, region, savers) }},
-			{"verify", func(ctx context.Context) (string, error) {
-				return "its viewers play from the savers", sleep(ctx, r.timing.EvacuationVerify.D())
-			}},
+			verify,
 		})
 	})
 	if err != nil {

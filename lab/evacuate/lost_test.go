@@ -40,7 +40,7 @@ func TestLostRegion(t *testing.T) {
 		if got := p.changes(); !slices.Equal(got, want) {
 			t.Errorf("calls\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
-		if rep.State != "done" || rep.PlaysFailed != 0 || rep.PlaysDuring == 0 || rep.RTOMS != 0 || stepNames(rep) != "plan scale check sql dns proxy drain offsets verify" {
+		if rep.State != "done" || rep.PlaysFailed != 0 || rep.PlaysDuring == 0 || rep.RTOMS != 0 || stepNames(rep) != "plan scale flip check sql dns proxy drain offsets verify" {
 			t.Errorf("report %+v", rep)
 		}
 		if p.primary != "eu-west" {
@@ -120,6 +120,51 @@ func TestRollbackReturnsEvents(t *testing.T) {
 		}
 		if !slices.Contains(p.changes(), "return us-east") {
 			t.Errorf("the events stay with the saver: %v", p.changes())
+		}
+	})
+}
+
+// A region whose plays fail before anything is moved is evacuated at once, and
+// its failures are not the evacuation's: they are why it is evacuated.
+func TestSickRegion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 3)
+		p.unhealthy["us-east"] = "no license runs in us-east"
+		p.playErr = func(near string, share float64) error {
+			if near == "us-east" && share == 0 {
+				return errPlay
+			}
+			return nil
+		}
+		r, x := run(p)
+		rep, err := r.Failover(t.Context(), "us-east", false)
+		if err != nil || rep.State != "done" || rep.PlaysFailed != 0 || rep.PlaysDuring == 0 {
+			t.Fatalf("report %+v, error %v", rep, err)
+		}
+		if got := stepNames(rep); got != "plan scale flip check proxy sql dns drain offsets verify" {
+			t.Errorf("steps %q", got)
+		}
+		if !slices.Contains(x.kinds, "failover.note") {
+			t.Errorf("told %q: nothing of why", x.kinds)
+		}
+		if got := p.changes(); !slices.Contains(got, "proxy us-east 1 [us-west eu-west]") || slices.Contains(got, "proxy us-east 0.1 [us-west eu-west]") {
+			t.Errorf("calls %q", got)
+		}
+	})
+}
+
+// A sick region is left where it is when no saver can serve, with nothing moved.
+func TestSickRegionWithoutSavers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 3)
+		p.playErr = func(string, float64) error { return errPlay }
+		r, _ := run(p)
+		rep, err := r.Failover(t.Context(), "us-east", false)
+		if rep.State != "rolled_back" || services.ReasonOf(err) != services.ReasonPlayFailed {
+			t.Errorf("state %s, error %v", rep.State, err)
+		}
+		if got := after(p.changes(), "drain"); !slices.Equal(got, append(slices.Clone(back), "unscale")) {
+			t.Errorf("it moved back by %q", got)
 		}
 	})
 }

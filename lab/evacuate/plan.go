@@ -18,7 +18,7 @@ func (r *Run) plan(ctx context.Context, region string) ([]string, error) {
 		return nil, services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab's regions are %v", t.RegionNames())
 	}
 	gone := r.Planet.Evacuated()
-	if gone[region] {
+	if gone[region] && r.CutShort == "" {
 		return nil, services.Errorf(services.Conflict, "%s is evacuated already", region).WithRemedy("return its traffic with: flix failback %s", region)
 	}
 	var (
@@ -61,7 +61,7 @@ func (r *Run) tryOut(ctx context.Context, region, why string) error {
 		err = errors.New("none of its gateways answers")
 	}
 	if err == nil {
-		err = r.play(ctx, region)
+		err = r.playIn(ctx, region)
 	}
 	if err == nil {
 		r.tell(r.report.Verb+".note", fmt.Sprintf("%s is not whole (%s), but a title plays there", region, why), nil)

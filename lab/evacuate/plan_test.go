@@ -67,7 +67,7 @@ func TestRefusals(t *testing.T) {
 					c.prepare(p)
 				}
 				r, _ := run(p)
-				r.Begun = func() error { t.Error("what was refused has begun"); return nil }
+				r.Begun = func(time.Time) error { t.Error("what was refused has begun"); return nil }
 				do := r.Failover
 				if c.back {
 					do = r.Failback

@@ -66,8 +66,13 @@ type Planet interface {
 	// SetDrain makes a region's gateways close their connections.
 	SetDrain(ctx context.Context, region string, on bool) error
 	// Scale starts n more instances of a role and returns their names once the
-	// registry shows them.
+	// registry shows them. They are dark: registered as STARTING, which gets them
+	// no work.
 	Scale(ctx context.Context, region string, role topology.Role, n int) ([]string, error)
+	// Light has the instances of Scale that answer take work, in all regions: the
+	// registry shows them as UP when it returns. It fails, and lights none, if one
+	// does not answer.
+	Light(ctx context.Context) (lit int, err error)
 	// Unscale ends what Scale started in all regions.
 	Unscale(ctx context.Context) error
 	// MovePrimary makes a region's SQL node the primary; moved is false when
@@ -87,8 +92,10 @@ type Planet interface {
 	// ReturnEvents is the reverse: the region goes on behind what was handled
 	// elsewhere, in moved partitions.
 	ReturnEvents(ctx context.Context, region string) (moved int, err error)
-	// Play plays a few seconds as a viewer near a region.
+	// Play plays a few seconds as a viewer near a region. PlayIn fails too if
+	// another region answers.
 	Play(ctx context.Context, near string) error
+	PlayIn(ctx context.Context, region string) error
 	// SetEvacuated records that a region is empty, or not any more.
 	SetEvacuated(region string, id string) error
 }

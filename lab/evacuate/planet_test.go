@@ -36,6 +36,7 @@ type fakePlanet struct {
 	// onServices does so for each of its services.
 	onServices func(region string, s *Service)
 	looks      int
+	dark       int // instances that were started and not lit
 	primary    string
 	// primaryLost says that the primary does not answer.
 	primaryLost bool
@@ -149,12 +150,17 @@ func (p *fakePlanet) SetDrain(_ context.Context, region string, on bool) error {
 	return p.call(func() {}, "drain %s %v", region, on)
 }
 func (p *fakePlanet) Scale(_ context.Context, region string, role topology.Role, n int) ([]string, error) {
-	err := p.call(func() {}, "scale %s %s %d", region, role, n)
+	err := p.call(func() { p.dark += n }, "scale %s %s %d", region, role, n)
 	var names []string
 	for k := range n {
 		names = append(names, topology.InstanceID(region, "a", role, 3+k))
 	}
 	return names, err
+}
+func (p *fakePlanet) Light(context.Context) (int, error) {
+	lit := 0
+	err := p.call(func() { lit, p.dark = p.dark, 0 }, "light")
+	return lit, err
 }
 func (p *fakePlanet) Unscale(context.Context) error { return p.call(func() {}, "unscale") }
 func (p *fakePlanet) MovePrimary(_ context.Context, to string) (bool, error) {
@@ -176,6 +182,7 @@ func (p *fakePlanet) AdoptEvents(_ context.Context, region string, savers []stri
 func (p *fakePlanet) ReturnEvents(_ context.Context, region string) (int, error) {
 	return 1, p.call(func() {}, "return %s", region)
 }
+func (p *fakePlanet) PlayIn(ctx context.Context, region string) error { return p.Play(ctx, region) }
 func (p *fakePlanet) Play(ctx context.Context, near string) error {
 	p.mu.Lock()
 	share := p.share

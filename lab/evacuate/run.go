@@ -18,9 +18,15 @@ type Run struct {
 	ID string
 	// Progress gets every step and every failed canary.
 	Progress func(kind, text string, data map[string]any)
-	// Begun is called once the plan stands, before anything is moved; nil is
-	// nothing to do. What is refused before it has not begun.
-	Begun func() error
+	// Begun is called once the plan stands, before anything is moved, with the
+	// time of the report; nil is nothing to do. What is refused before it has not
+	// begun.
+	Begun func(started time.Time) error
+	// CutShort is the verb of a move of the region that began and did not end; ""
+	// is none. The same verb goes on with it, the other one undoes it. Since is
+	// when it began, if it is the same.
+	CutShort string
+	Since    time.Time
 	// Pace is Fast or Safe; "" is Fast.
 	Pace string
 	// Clock is time.Now but in tests.
@@ -36,6 +42,10 @@ type Run struct {
 	movedSQL bool
 	// lost says that none of the region's gateways answers.
 	lost bool
+	// sick says that plays near the region fail before anything is moved.
+	sick bool
+	// left says that viewers of a region that is lost or sick may be elsewhere.
+	left bool
 	// movedEvents says that a saver may handle the region's events.
 	movedEvents bool
 	// add is how many instances of a role each saver gets on top.
@@ -49,10 +59,25 @@ var shares = []float64{0.1, 0.5, 1}
 // scaled are the roles that take the traffic of an evacuated region.
 var scaled = []topology.Role{topology.RoleSignup, topology.RoleDiscovery, topology.RolePlay, topology.RoleGateway}
 
-// Failover evacuates a region. The report is meaningful beside an error too:
+// The verbs.
+const (
+	Leave  = "failover"
+	Return = "failback"
+)
+
+// Do is Failover or Failback, by the verb.
+func (r *Run) Do(ctx context.Context, verb, region string, dryRun bool) (control.Failover, error) {
+	if verb == Return {
+		return r.Failback(ctx, region, dryRun)
+	}
+	return r.Failover(ctx, region, dryRun)
+}
+
+// Failover evacuates a region. One that was cut short is taken up: every step is
+// one that may be taken again. The report is meaningful beside an error too:
 // what had been moved has then been moved back.
 func (r *Run) Failover(ctx context.Context, region string, dryRun bool) (control.Failover, error) {
-	r.begin("failover", region, dryRun)
+	r.begin(Leave, region, dryRun)
 	if err := CheckPace(r.Pace); err != nil {
 		return r.end(Refused, err)
 	}
@@ -63,23 +88,30 @@ func (r *Run) Failover(ctx context.Context, region string, dryRun bool) (control
 	if dryRun {
 		return r.end("planned", nil)
 	}
+	if !r.lost {
+		r.probe(ctx, region)
+	}
 	r.forgetTrials()
+	if r.CutShort != "" { // an attempt before this one may have moved them
+		r.movedSQL = r.Planet.Topology().Regions[0].Name == region
+		r.movedEvents = true
+	}
 	if err := r.begun(); err != nil {
 		return r.end(Refused, err)
 	}
-	if r.lost {
+	if r.lost || r.sick {
 		err = r.replace(ctx, region, savers)
 	} else {
 		err = r.withCanaries(ctx, region, func(ctx context.Context) error { return r.evacuate(ctx, region, savers) })
 	}
-	if err != nil && r.lost { // moving back would send viewers to where nobody is
-		return r.end("failed", err)
+	if err != nil && r.left { // moving back would send viewers to where nobody is
+		return r.end(Failed, err)
 	}
 	if err != nil {
 		back, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTime)
 		defer cancel()
 		if rerr := r.rollback(back, region); rerr != nil {
-			return r.end("failed", errors.Join(err, fmt.Errorf("and rolling back: %w", rerr)))
+			return r.end(Failed, errors.Join(err, fmt.Errorf("and rolling back: %w", rerr)))
 		}
 		return r.end("rolled_back", err)
 	}
@@ -94,18 +126,29 @@ func (r *Run) begin(verb, region string, dryRun bool) {
 		r.Clock = time.Now
 	}
 	r.timing = r.Planet.Topology().Timing
-	r.report = control.Failover{ID: r.ID, Verb: verb, Region: region, DryRun: dryRun, State: "planned", Started: r.Clock().UTC(), Steps: []control.Step{}, Savers: []control.Saver{}, Capacity: control.Capacity{Services: []control.ServiceCapacity{}}}
+	r.report = control.Failover{ID: r.ID, Verb: verb, Region: region, DryRun: dryRun, State: "planned", Started: r.started(), Steps: []control.Step{}, Savers: []control.Saver{}, Capacity: control.Capacity{Services: []control.ServiceCapacity{}}}
 }
 
-// Refused is the state of what did not begin.
-const Refused = "refused"
+func (r *Run) started() time.Time {
+	if !r.Since.IsZero() {
+		return r.Since.UTC()
+	}
+	return r.Clock().UTC()
+}
+
+// States of a report that others act on: what did not begin, and what ended
+// half-moved.
+const (
+	Refused = "refused"
+	Failed  = "failed"
+)
 
 func (r *Run) begun() error {
 	r.report.State = "running"
 	if r.Begun == nil {
 		return nil
 	}
-	return r.Begun()
+	return r.Begun(r.report.Started)
 }
 
 func (r *Run) end(state string, err error) (control.Failover, error) {

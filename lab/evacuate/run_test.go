@@ -19,7 +19,7 @@ func scaling(savers ...string) []string {
 			out = append(out, fmt.Sprintf("scale %s %s 1", s, role))
 		}
 	}
-	return out
+	return append(out, "light")
 }
 
 // back are the calls that move everything back.
@@ -42,7 +42,7 @@ func TestFailover(t *testing.T) {
 		if rep.State != "done" || rep.Verb != "failover" || rep.Region != "us-east" || rep.ID != "ev-1" || rep.Error != "" {
 			t.Errorf("report %+v", rep)
 		}
-		if got := stepNames(rep); got != "plan scale caches check proxy sql dns drain offsets verify" {
+		if got := stepNames(rep); got != "plan scale caches flip check proxy sql dns drain offsets verify" {
 			t.Errorf("steps %q", got)
 		}
 		if got := fmt.Sprint(rep.Shares); got != "[10% 50% 100%]" {
@@ -137,7 +137,7 @@ func TestBegun(t *testing.T) {
 					p.evacuated["us-east"], do = true, r.Failback
 				}
 				n := 0
-				r.Begun = func() error {
+				r.Begun = func(time.Time) error {
 					n++
 					p.untouched(t)
 					return fails

@@ -37,11 +37,12 @@ func (s *Server) arrived(ex *Exchange) {
 
 // evacuate decides whether the request leaves the region.
 func (s *Server) evacuate(ex *Exchange) error {
-	plan := s.settings.evacuation.Load()
-	if plan.Share <= 0 || ex.ProxiedFrom != "" || s.d.Remote == nil {
+	if ex.ProxiedFrom != "" || s.d.Remote == nil {
 		return nil
 	}
-	if plan.Share < 1 && position("", evacueeKey(ex)) >= plan.Share {
+	plan := s.settings.evacuation.Load()
+	if plan.Share <= 0 || plan.Share < 1 && position("", evacueeKey(ex)) >= plan.Share {
+		s.lend(ex)
 		return nil
 	}
 	ex.Savers = ex.Savers[:0] // another region that the route leads to may be gone as well

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/flix-lab/flix/services"
@@ -53,6 +54,10 @@ type Deps struct {
 	Lookup Lookup
 	// Remote returns the live gateways of another region, from memory.
 	Remote func(region string) []RemoteGateway
+	// Lacks names a service without which a region serves no play, which it has
+	// had and has not now; "" is none. It answers from memory: it is called for
+	// every request. Nil is no such knowledge.
+	Lacks func(region string) string
 	// Dial opens connections to gateways of other regions, over the WAN.
 	Dial services.DialFunc
 	// RootCAs verifies the gateways of other regions, which all carry a
@@ -98,6 +103,8 @@ type Server struct {
 	transports           *transports
 	metrics              *metrics
 	edge                 edgeCounts
+	// lacking is what the region lacked when a request last came.
+	lacking atomic.Pointer[string]
 
 	// What the built-in filters need.
 	counted    func(*Exchange)

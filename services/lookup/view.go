@@ -50,6 +50,12 @@ func (c *Client) VIP(vip string) []Instance {
 	return c.view.Load().vips[strings.ToLower(vip)]
 }
 
+// Lost says whether the VIP has had an UP instance and has none now, from memory.
+func (c *Client) Lost(vip string) bool {
+	v, key := c.view.Load(), strings.ToLower(vip)
+	return v.ever[key] && len(v.vips[key]) == 0
+}
+
 // All returns every instance of any status, from memory, sorted by ID. The
 // slice is shared: the caller must not change it.
 func (c *Client) All() []Instance { return c.view.Load().all }

@@ -146,16 +146,20 @@ func (r *runner) judge(ctx context.Context, before, after map[string]map[string]
 	if began.IsZero() {
 		res.FaultAtMS = res.MS
 	}
+	steady := began.Sub(r.begun)
+	if began.IsZero() {
+		steady = r.Clock().Sub(r.begun)
+	}
 	broken := r.e.Phases.Fault.D() - r.e.Phases.Settle.D()
 	x := pick(plays, treated, inFault)
 	c, over := pick(plays, control, inFault), broken
 	if r.e.Groups.By == "time" {
-		c, over = slices.Concat(pick(plays, control, inBaseline), pick(plays, treated, inBaseline)), r.e.Phases.Baseline.D()
+		c, over = slices.Concat(pick(plays, control, inBaseline), pick(plays, treated, inBaseline)), steady
 		x = slices.Concat(x, pick(plays, control, inFault))
 	}
 	fx, fc := measure(x, broken), measure(c, over)
 	res.Groups[treated], res.Groups[control] = fx, fc
-	res.Baseline, res.Recovery = measure(pick(plays, treated, inBaseline), r.e.Phases.Baseline.D()), measure(pick(plays, treated, inRecovery), r.e.Phases.Recovery.D())
+	res.Baseline, res.Recovery = measure(pick(plays, treated, inBaseline), steady), measure(pick(plays, treated, inRecovery), r.e.Phases.Recovery.D())
 	res.ErrorDifference = difference(fx.Failed, fx.Plays, fc.Failed, fc.Plays, z95)
 	res.SlowerP = slower(delaysOf(x), delaysOf(c))
 	res.Confidence = confidence(fx.Failed, fx.Plays, fc.Failed, fc.Plays, r.e.Margin)

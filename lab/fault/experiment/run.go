@@ -94,6 +94,8 @@ type runner struct {
 	Config
 	e     Experiment
 	begun time.Time
+	// noted wakes who waits for plays.
+	noted chan struct{}
 
 	mu     sync.Mutex
 	plays  []Play
@@ -116,7 +118,7 @@ func Run(ctx context.Context, e Experiment, c Config) (Result, error) {
 	if c.Progress == nil {
 		c.Progress = func(string) {}
 	}
-	r := &runner{Config: c, e: e}
+	r := &runner{Config: c, e: e, noted: make(chan struct{}, 1)}
 	if err := r.place(); err != nil {
 		return Result{}, err
 	}
@@ -205,6 +207,9 @@ func (r *runner) phases(ctx context.Context) error {
 	if err := sleep(ctx, r.e.Phases.Baseline.D()); err != nil {
 		return err
 	}
+	if err := r.compared(ctx); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	r.began = r.Clock()
 	r.mu.Unlock()
@@ -232,6 +237,41 @@ func (r *runner) phases(ctx context.Context) error {
 	r.Progress("recovery: the faults are lifted")
 	return sleep(ctx, r.e.Phases.Recovery.D())
 }
+
+// compared waits until there is something to compare with, where the plays of
+// before are that: on a machine that is busy a play takes longer than the
+// baseline was declared for, and one that is under way when the fault begins
+// counts for the fault. It waits for no longer than a baseline and a play.
+func (r *runner) compared(ctx context.Context) error {
+	if r.e.Groups.By != "time" {
+		return nil
+	}
+	t := r.e.Traffic
+	ctx, cancel := context.WithTimeoutCause(ctx, r.e.Phases.Baseline.D()+time.Duration(t.Seconds/max(t.Speed, 0.001)*float64(time.Second)), errLate)
+	defer cancel()
+	for told := false; ; told = true {
+		r.mu.Lock()
+		n := len(r.plays)
+		r.mu.Unlock()
+		if n >= leastPlays {
+			return nil
+		}
+		if !told {
+			r.Progress(fmt.Sprintf("baseline: it is longer, %d of %d plays to compare with are over", n, leastPlays))
+		}
+		select {
+		case <-r.noted:
+		case <-ctx.Done():
+			if context.Cause(ctx) == errLate {
+				return nil // the verdict says that they are too few
+			}
+			return ctx.Err()
+		}
+	}
+}
+
+// errLate says that a longer baseline did not help.
+var errLate = errors.New("the baseline has been long enough")
 
 // lift ends what the experiment has broken. It is done whatever happened.
 func (r *runner) lift() {
@@ -279,6 +319,12 @@ const failPause = 200 * time.Millisecond
 func (r *runner) note(p Play, at, end time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer func() {
+		select {
+		case r.noted <- struct{}{}:
+		default:
+		}
+	}()
 	p.AtMS, p.EndMS = since(r.begun, at), since(r.begun, end)
 	p.Phase = r.phase(at, end)
 	if len(r.plays) < maxPlays {

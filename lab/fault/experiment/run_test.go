@@ -191,7 +191,7 @@ func TestSeed(t *testing.T) {
 	viewers := func(seed uint64) (out []Viewer) {
 		e := defaults()
 		e.Seed, e.Traffic.Region = seed, "us-east"
-		r := &runner{Config: Config{Lab: s}, e: e}
+		r := &runner{Config: Config{Lab: s}, e: e, noted: make(chan struct{}, 1)}
 		for k := range 3 {
 			for n := range 5 {
 				out = append(out, r.viewer(control, k, n), r.viewer(treated, k, n))
@@ -249,6 +249,26 @@ func TestRefusedMeanwhile(t *testing.T) {
 		_, err := try(t, s, func(e *Experiment) { e.Phases.Baseline = Duration(time.Second) })
 		if !errors.Is(err, s.runErr) || time.Since(begun) > time.Minute {
 			t.Errorf("%v after %s", err, time.Since(begun))
+		}
+	})
+}
+
+// A machine on which a play takes longer than the baseline was declared for
+// still has plays of before to compare with: the baseline is longer. One on which
+// none ends is inconclusive, and says why.
+func TestBaselineWaitsForPlays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		s.length = 11 * time.Second
+		res, err := try(t, s, func(e *Experiment) { e.Traffic.Seconds = 60 })
+		if err != nil || res.Verdict == "inconclusive" || res.Groups[control].Plays < leastPlays {
+			t.Errorf("%s: %s (%v)", res.Verdict, res.Reason, err)
+		}
+		s = newStage(t)
+		s.length = time.Minute
+		res, err = try(t, s, func(e *Experiment) { e.Traffic.Seconds = 60 })
+		if err != nil || res.Verdict != "inconclusive" || !strings.Contains(res.Reason, "too few") {
+			t.Errorf("%s: %s (%v)", res.Verdict, res.Reason, err)
 		}
 	})
 }
