@@ -189,6 +189,9 @@ func printPlay(a *app, o playOptions, r lab.PlayReport) {
 	}
 	s.Printf("played %s of %s: %.1f s of media, %d segments, %s, %s\n", s.Bold(r.TitleID), r.ISP, r.SecondsPlayed, r.Segments, render.Bytes(r.Bytes), check)
 	s.Printf("  region %s by %s · play delay %s · mean %.0f kbit/s · %d rung switches\n", s.Bold(r.Region), r.Gateway, s.Bold(render.MS(r.PlayDelayMS)), r.MeanKbps, r.Switches)
+	if r.MeanSSIM > 0 {
+		s.Printf("  mean SSIM %.4f of the original's pictures\n", r.MeanSSIM)
+	}
 	s.Printf("  rebuffers %d (ratio %.4f) · appliance switches %d\n", r.Rebuffers, r.RebufferRatio, r.ApplianceSwitches)
 	if r.Abandoned+r.Replaced > 0 {
 		s.Printf("  downloads given up %d · segments replaced %d (%s not shown)\n", r.Abandoned, r.Replaced, render.Bytes(r.WastedBytes))
@@ -197,7 +200,11 @@ func printPlay(a *app, o playOptions, r lab.PlayReport) {
 		s.Printf("  from %s (%s) %s, %.0f %%\n", x.Name, x.Kind, render.Bytes(x.Bytes), 100*x.Share)
 	}
 	for _, x := range r.Rungs {
-		s.Printf("  rung %s %dp %d kbit/s: %d segments\n", x.ID, x.Height, x.Kbps, x.Segments)
+		similar := ""
+		if x.SSIM > 0 {
+			similar = fmt.Sprintf(", SSIM %.3f", x.SSIM)
+		}
+		s.Printf("  rung %s %dp %d kbit/s: %d segments%s\n", x.ID, x.Height, x.Kbps, x.Segments, similar)
 	}
 	for _, e := range r.Errors {
 		s.Printf("  %s %s\n", s.Warn("!"), e)

@@ -65,7 +65,7 @@ func wantPlayed(t testing.TB, p playReport, seconds float64) {
 	}
 	video := 0
 	for _, r := range p.Rungs {
-		if r.ID == "" || r.Kbps <= 0 || r.Height <= 0 || r.Segments <= 0 {
+		if r.ID == "" || r.Kbps <= 0 || r.Height <= 0 || r.Segments <= 0 || !(r.SSIM > 0.5 && r.SSIM <= 1) {
 			t.Errorf("rung %+v", r)
 		}
 		video += r.Segments

@@ -91,12 +91,14 @@ type playReport struct {
 	PlayDelayMS   float64 `json:"play_delay_ms"`
 	SecondsPlayed float64 `json:"seconds_played"`
 	Rungs         []struct {
-		ID       string `json:"id"`
-		Kbps     int    `json:"kbps"`
-		Height   int    `json:"height"`
-		Segments int    `json:"segments"`
+		ID       string  `json:"id"`
+		Kbps     int     `json:"kbps"`
+		Height   int     `json:"height"`
+		Segments int     `json:"segments"`
+		SSIM     float64 `json:"ssim"`
 	} `json:"rungs"`
 	MeanKbps          float64  `json:"mean_kbps"`
+	MeanSSIM          float64  `json:"mean_ssim"`
 	Switches          int      `json:"switches"`
 	Rebuffers         int      `json:"rebuffers"`
 	RebufferRatio     float64  `json:"rebuffer_ratio"`

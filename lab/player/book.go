@@ -24,6 +24,8 @@ type book struct {
 	shown string
 	// kbpsMS is the sum of kbit/s × ms over the video played.
 	kbpsMS, videoMS float64
+	// ssimMS is the sum of SSIM × ms over what of it has one, knownMS its length.
+	ssimMS, knownMS float64
 	clock           playout
 	// length of the title; origin is where in it the clock's zero lies, and
 	// watched is what was played before the last jump.
@@ -184,10 +186,14 @@ func (b *book) played(rung media.Track, d time.Duration) {
 	b.shown = rung.ID
 	b.kbpsMS += float64(rung.Kbps) * millis(d)
 	b.videoMS += millis(d)
+	if rung.SSIM > 0 {
+		b.ssimMS += rung.SSIM * millis(d)
+		b.knownMS += millis(d)
+	}
 	i := slices.IndexFunc(b.r.Rungs, func(p PlayedRung) bool { return p.ID == rung.ID })
 	if i < 0 {
 		i = len(b.r.Rungs)
-		b.r.Rungs = append(b.r.Rungs, PlayedRung{ID: rung.ID, Kbps: rung.Kbps, Height: rung.Height})
+		b.r.Rungs = append(b.r.Rungs, PlayedRung{ID: rung.ID, Kbps: rung.Kbps, Height: rung.Height, SSIM: rung.SSIM})
 	}
 	b.r.Rungs[i].Segments++
 }
@@ -266,6 +272,9 @@ func (b *book) close(now time.Time) Report {
 	r.Rebuffers, r.RebufferS, r.RebufferRatio = b.clock.rebuffers, b.clock.stalled.Seconds(), b.clock.rebufferRatio()
 	if b.videoMS > 0 {
 		r.MeanKbps = b.kbpsMS / b.videoMS
+		if b.knownMS == b.videoMS {
+			r.MeanSSIM = b.ssimMS / b.videoMS
+		}
 	}
 	// Nothing enters the buffer whose checksum does not match.
 	r.ChecksumOK = r.ChecksumOK && r.Segments > 0

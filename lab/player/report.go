@@ -24,6 +24,9 @@ type Report struct {
 	Rungs []PlayedRung `json:"rungs"`
 	// MeanKbps is the mean video bit rate played, weighted by time.
 	MeanKbps float64 `json:"mean_kbps"`
+	// MeanSSIM is the mean structural similarity to the original of what was
+	// played, weighted by time; left out unless it is known of every rung played.
+	MeanSSIM float64 `json:"mean_ssim,omitempty"`
 	// Switches between rungs.
 	Switches int `json:"switches"`
 	// Rebuffers counts the times playback ran dry after it had started.
@@ -109,6 +112,9 @@ type PlayedRung struct {
 	Kbps     int    `json:"kbps"`
 	Height   int    `json:"height"`
 	Segments int    `json:"segments"`
+	// SSIM is the rung's mean structural similarity to the original, 0 to 1; left
+	// out when its title does not say.
+	SSIM float64 `json:"ssim,omitempty"`
 }
 
 // Progress is a snapshot of a running play.

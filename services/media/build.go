@@ -23,8 +23,9 @@ const SegmentMS = 2000
 
 // Source names a track file for BuildIndex.
 type Source struct {
-	ID   string // "v1" … "vN" lowest first, "a1"
-	Path string // relative to the title, e.g. "v1.mp4"
+	ID   string  // "v1" … "vN" lowest first, "a1"
+	Path string  // relative to the title, e.g. "v1.mp4"
+	SSIM float64 // see Track; 0 is not known
 }
 
 // RungID is the id of the n-th video rung, counted from 1, the lowest.
@@ -74,7 +75,7 @@ func buildTrack(fsys fs.FS, s Source) (Track, error) {
 	info := layout.Info
 	t := Track{
 		ID: s.ID, Kind: info.Kind, Path: s.Path, Codecs: info.Codecs,
-		Width: info.Width, Height: info.Height, Size: uint64(size),
+		Width: info.Width, Height: info.Height, Size: uint64(size), SSIM: s.SSIM,
 		Init: Segment{Size: uint64(layout.InitSize)},
 	}
 	if t.Init.SHA256, err = hashRange(r, 0, layout.InitSize); err != nil {

@@ -55,6 +55,9 @@ func (x Index) Validate() error {
 }
 
 func (t Track) validate() error {
+	if !(t.SSIM >= 0 && t.SSIM <= 1) {
+		return fmt.Errorf("a similarity of %v is outside 0 to 1", t.SSIM)
+	}
 	if t.Kind != KindVideo && t.Kind != KindAudio {
 		return fmt.Errorf("kind %q is neither %q nor %q", t.Kind, KindVideo, KindAudio)
 	}

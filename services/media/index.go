@@ -25,6 +25,9 @@ type Track struct {
 	Width  int    `json:"width,omitempty"`
 	Height int    `json:"height,omitempty"`
 	Size   uint64 `json:"size"` // of the whole file, bytes
+	// SSIM is a rung's mean structural similarity to the original, 0 to 1, as
+	// Tools.Quality measures it; 0 is not known.
+	SSIM float64 `json:"ssim,omitempty"`
 	// Init is the initialisation segment (ftyp and moov).
 	Init Segment `json:"init"`
 	// Sidx is the segment index box between Init and the first segment, for

@@ -107,7 +107,7 @@ func TestPackageIsDeterministic(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	sources := []Source{{"v1", "v1.mp4"}, {"v2", "v2.mp4"}, {"a1", "a1.mp4"}}
+	sources := []Source{{ID: "v1", Path: "v1.mp4"}, {ID: "v2", Path: "v2.mp4"}, {ID: "a1", Path: "a1.mp4"}}
 	var before fstest.MapFS
 	for range 2 {
 		x, err := Package(root, "tt-x", 3, sources...)

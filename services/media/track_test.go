@@ -177,7 +177,7 @@ func testTitle() fstest.MapFS {
 
 func testIndex(t *testing.T) Index {
 	t.Helper()
-	x, err := BuildIndex(testTitle(), "tt-x", 3, Source{"v1", "v1.mp4"}, Source{"v2", "v2.mp4"}, Source{"a1", "a1.mp4"})
+	x, err := BuildIndex(testTitle(), "tt-x", 3, Source{ID: "v1", Path: "v1.mp4"}, Source{ID: "v2", Path: "v2.mp4"}, Source{ID: "a1", Path: "a1.mp4"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +225,7 @@ func TestBuildIndexRefuses(t *testing.T) {
 		"a gap": {gap, "fragment 2 starts at 2500 where 2000"}, "unaligned": {unaligned, "they must be aligned"},
 		"fewer segments": {fewer, "they must be aligned"}, "missing file": {fstest.MapFS{}, "v1.mp4"},
 	} {
-		if _, err := BuildIndex(c.files, "tt-x", 3, Source{"v1", "v1.mp4"}, Source{"v2", "v2.mp4"}); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := BuildIndex(c.files, "tt-x", 3, Source{ID: "v1", Path: "v1.mp4"}, Source{ID: "v2", Path: "v2.mp4"}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want %q", name, err, c.want)
 		}
 	}
@@ -277,7 +277,7 @@ func FuzzReadTrack(f *testing.F) {
 			}
 			at = fr.Offset + fr.Size
 		}
-		if x, err := BuildIndex(fstest.MapFS{"v1.mp4": {Data: b}}, "t", 1, Source{"v1", "v1.mp4"}); err == nil {
+		if x, err := BuildIndex(fstest.MapFS{"v1.mp4": {Data: b}}, "t", 1, Source{ID: "v1", Path: "v1.mp4"}); err == nil {
 			if err := x.CheckFiles(fstest.MapFS{"v1.mp4": {Data: b}}); err != nil {
 				t.Fatal(err)
 			}

@@ -78,7 +78,9 @@ type job struct {
 	// What the steps found.
 	Original *media.Original `json:"original,omitempty"`
 	Version  uint64          `json:"version,omitempty"`
-	Asset    json.RawMessage `json:"asset,omitempty"` // protobuf's JSON form
+	// SSIM of each rung; none where it could not be measured.
+	SSIM  map[string]float64 `json:"ssim,omitempty"`
+	Asset json.RawMessage    `json:"asset,omitempty"` // protobuf's JSON form
 }
 
 // took is how long a finished step took.

@@ -58,10 +58,17 @@ func (s *Server) do(ctx context.Context, h *held, st step) (func(*job), error) {
 		if err := s.encoded(ctx, tools, h, dir); err != nil {
 			return nothing, err
 		}
-		_, err := inRoot(dir, func(root *os.Root) (media.Index, error) {
-			return media.Package(root, j.Title, version, j.sources()...)
+		ssim, err := s.quality(ctx, tools, j, dir)
+		if err != nil {
+			return nothing, err
+		}
+		found := func(j *job) { j.Version, j.SSIM = version, ssim }
+		measured := j.clone()
+		found(measured)
+		_, err = inRoot(dir, func(root *os.Root) (media.Index, error) {
+			return media.Package(root, j.Title, version, measured.sources()...)
 		})
-		return func(j *job) { j.Version = version }, err
+		return found, err
 	case stepVerify:
 		x, err := s.packaged(ctx, tools, h, dir)
 		if err != nil {
@@ -143,9 +150,36 @@ func (j *job) ladder() []media.Rung {
 func (j *job) sources() []media.Source {
 	var out []media.Source
 	for _, r := range j.ladder() {
-		out = append(out, media.Source{ID: r.ID, Path: r.ID + ".mp4"})
+		out = append(out, media.Source{ID: r.ID, Path: r.ID + ".mp4", SSIM: j.SSIM[r.ID]})
 	}
 	return append(out, media.Source{ID: media.AudioID, Path: media.AudioID + ".mp4"})
+}
+
+// encoding is what is made of an original in scratch.
+func (j *job) encoding(input, dir string) media.Encoding {
+	return media.Encoding{
+		Input: input, Dir: dir, Ladder: j.ladder(), FPS: j.fps(), Frames: j.frames(),
+		Audio: j.Original.Audio, AudioKbps: audioKbps,
+		CPU: cpuBase + time.Duration(cpuPerSecond*float64(j.Original.Duration)),
+	}
+}
+
+// quality compares the rungs with the original. A title is as good without that:
+// what ffmpeg cannot tell is logged, and not known.
+func (s *Server) quality(ctx context.Context, tools media.Tools, j *job, dir string) (map[string]float64, error) {
+	input, err := s.fetch(ctx, j, dir)
+	if err != nil {
+		return nil, err
+	}
+	ssim, err := tools.Quality(ctx, j.encoding(input, dir))
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		s.d.Tel.Log.Warn("the quality of the rungs is not known", "job", j.ID, "error", err)
+		return nil, nil
+	}
+	return ssim, nil
 }
 
 func (s *Server) encode(ctx context.Context, tools media.Tools, h *held, dir string) error {
@@ -155,19 +189,16 @@ func (s *Server) encode(ctx context.Context, tools media.Tools, h *held, dir str
 		return err
 	}
 	from, to := steps[stepEncode].at, steps[stepPackage].at
-	_, err = tools.Encode(ctx, media.Encoding{
-		Input: input, Dir: dir, Ladder: j.ladder(), FPS: j.fps(), Frames: j.frames(),
-		Audio: j.Original.Audio, AudioKbps: audioKbps,
-		CPU: cpuBase + time.Duration(cpuPerSecond*float64(j.Original.Duration)),
-		Progress: func(done float64) {
-			// Shown at once, stored with the next heartbeat.
-			_ = h.change(ctx, false, func(j *job) {
-				if j.Step == stepEncode {
-					j.Percent = from + done*(to-from)
-				}
-			})
-		},
-	})
+	e := j.encoding(input, dir)
+	e.Progress = func(done float64) {
+		// Shown at once, stored with the next heartbeat.
+		_ = h.change(ctx, false, func(j *job) {
+			if j.Step == stepEncode {
+				j.Percent = from + done*(to-from)
+			}
+		})
+	}
+	_, err = tools.Encode(ctx, e)
 	var te *media.ToolError
 	if errors.As(err, &te) && ctx.Err() == nil {
 		return services.Errorf(services.Invalid, "%s cannot be encoded: %v", filepath.Base(j.OriginalKey), err)

@@ -320,6 +320,8 @@ func checkPublished(t *testing.T, r *region) {
 		if f.GetPath() == media.IndexPath {
 			if x, err := media.ParseIndex(b); err != nil || x.Version != a.GetVersion() || len(x.Tracks) != 4 || len(x.Tracks[0].Segments) != 2 {
 				t.Errorf("index %+v, %v", x, err)
+			} else if low, high := x.Tracks[0].SSIM, x.Tracks[2].SSIM; !(0 < low && low < high && high <= 1) {
+				t.Errorf("the rungs are like the original by %g to %g", low, high)
 			}
 		}
 	}
