@@ -59,7 +59,7 @@ func (l *Lab) anyCacheControl(ctx context.Context, ask func(context.Context, cac
 
 // FillStatus implements control.Engine.
 func (l *Lab) FillStatus(ctx context.Context) (control.FillStatus, error) {
-	out := control.FillStatus{Appliances: []control.ApplianceFill{}, Rules: []control.FillRule{}}
+	out := control.FillStatus{Appliances: []control.ApplianceFill{}, Rules: []control.FillRule{}, WaitingFor: []control.WaitingTitle{}}
 	var rep *cachecontrolpb.FillStatusReply
 	if err := l.anyCacheControl(ctx, func(ctx context.Context, cc cachecontrolpb.CacheControlClient) (err error) {
 		rep, err = cc.FillStatus(ctx, &cachecontrolpb.FillStatusRequest{})
@@ -82,6 +82,7 @@ func (l *Lab) FillStatus(ctx context.Context) (control.FillStatus, error) {
 	slices.SortFunc(out.Appliances, func(a, b control.ApplianceFill) int { return strings.Compare(a.Name, b.Name) })
 	out.UniqueBytes, out.FillTime, out.Rules = rep.GetUniqueBytes(), fillTimeOf(rep.GetTime()), fillRulesOf(rep.GetRules())
 	out.Unheld, out.Waiting, out.UnevenSites = orNone(rep.GetUnheld()), orNone(rep.GetWaiting()), orNone(rep.GetUneven())
+	out.WaitingFor = waitsOf(rep.GetWaits())
 	egress, err := l.originEgress(ctx)
 	if err != nil {
 		return out, err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 
@@ -25,18 +26,15 @@ func (l *Lab) LoadRoutes(ctx context.Context, r control.LoadRoutesRequest) (cont
 	if err != nil {
 		return out, err
 	}
-	path := ""
+	kept := ""
 	if r.File != "" {
-		if i.Runtime != EmbeddedRuntime {
-			return out, services.Errorf(services.Invalid, "steer routes: the containers of this lab do not see the file").WithRemedy("use the embedded runtime")
-		}
-		if out, path, err = l.keepRoutes(i, r.File); err != nil {
+		if out, kept, err = l.keepRoutes(i, r.File); err != nil {
 			return out, err
 		}
 	}
 	var errs []error
 	for _, region := range i.Topology.RegionNames() {
-		errs = append(errs, l.setProperty(ctx, region, topology.RoleSteering, steering.PropertyRoutes, path))
+		errs = append(errs, l.setProperty(ctx, region, topology.RoleSteering, steering.PropertyRoutes, kept))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return out, err
@@ -45,9 +43,10 @@ func (l *Lab) LoadRoutes(ctx context.Context, r control.LoadRoutesRequest) (cont
 	return out, nil
 }
 
-// keepRoutes checks a table and copies it into the lab's folder, under a name by
-// its content: instances that read the one before are not disturbed.
-func (l *Lab) keepRoutes(i *intent, file string) (out control.LoadedRoutes, path string, err error) {
+// keepRoutes checks a table and copies it to where instances can read it, under a
+// name by its content: those that read the one before are not disturbed. It
+// returns the path by which they know it.
+func (l *Lab) keepRoutes(i *intent, file string) (out control.LoadedRoutes, kept string, err error) {
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		return out, "", &services.Error{Op: "steer routes", Kind: services.NotFound, Err: err, Remedy: "name a file that can be read"}
@@ -71,8 +70,9 @@ func (l *Lab) keepRoutes(i *intent, file string) (out control.LoadedRoutes, path
 	}
 	out.Routes = t.Len()
 	digest := sha256.Sum256(raw)
-	path = filepath.Join(l.paths.Dir, fmt.Sprintf("routes-%x.txt", digest[:6]))
-	return out, path, writeFile(path, raw)
+	here, there := l.rt.Shared()
+	name := fmt.Sprintf("routes-%x.txt", digest[:6])
+	return out, path.Join(there, name), writeFile(filepath.Join(here, name), raw)
 }
 
 // SteerMisses implements control.SteeringEngine: the sum over the instances that

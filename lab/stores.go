@@ -230,7 +230,7 @@ func (l *Lab) migrate(ctx context.Context, stores []runtime.Spec, had []string) 
 		err = cassandra.Migrate(ctx, c, factors)
 	}
 	if err != nil {
-		return errors.Join(services.Errorf(services.Unavailable, "the kv's tables could not be made"), err)
+		return errors.Join(services.Errorf(services.Unavailable, "the kv's table could not be made"), err)
 	}
 	if len(had) == 0 {
 		return nil

@@ -58,6 +58,7 @@ func (l *Lab) Titles(ctx context.Context, query string) (control.Titles, error) 
 		for _, t := range all {
 			out.Titles = append(out.Titles, controlTitle(t))
 		}
+		l.judgeLive(ctx, out.Titles)
 		return out, nil
 	}
 	for _, id := range hits {
@@ -65,6 +66,7 @@ func (l *Lab) Titles(ctx context.Context, query string) (control.Titles, error) 
 			out.Titles = append(out.Titles, controlTitle(all[n]))
 		}
 	}
+	l.judgeLive(ctx, out.Titles)
 	return out, nil
 }
 
@@ -89,7 +91,8 @@ func (l *Lab) anyRegion(ctx context.Context, ask func(ctx context.Context, regio
 func controlTitle(t sqldb.Title) control.Title {
 	c := control.Title{
 		ID: string(t.ID), Name: t.Name, Synopsis: t.Synopsis, Genres: t.Genres, Year: t.Year, Poster: t.Poster,
-		DurationS: t.Duration.Seconds(), Rungs: []control.Rung{}, Countries: t.Countries, Live: t.Live,
+		DurationS: t.Duration.Seconds(), Rungs: []control.Rung{}, Countries: t.Countries,
+		Live: t.LiveAt(time.Now()), Available: t.Available, MinSites: t.MinSites,
 	}
 	if c.Countries == nil {
 		c.Countries = []string{}
@@ -106,6 +109,7 @@ var (
 	notInID   = regexp.MustCompile(`[^a-z0-9]+`)
 	maxTitle  = 120
 	maxUpload = int64(8 << 30)
+	maxSites  = 1 << 16 // more than a lab has
 )
 
 // CheckOriginal looks at everything about an original that can be wrong
@@ -126,6 +130,8 @@ func CheckOriginal(_ Env, r control.AddTitleRequest) error {
 		return services.Errorf(services.Invalid, "title add: %s has %d bytes, want 1 to %d", r.File, st.Size(), maxUpload)
 	case strings.TrimSpace(r.Name) == "" || len(r.Name) > maxTitle:
 		return services.Errorf(services.Invalid, "--name: %q is not a title's name", r.Name).WithRemedy("use 1 to %d characters", maxTitle)
+	case r.MinSites < 0 || r.MinSites > maxSites:
+		return services.Errorf(services.Invalid, "--min-sites: %d is not a number of sites", r.MinSites).WithRemedy("use 0, or as many sites as shall hold the title before it is played")
 	case r.ID != "" && !titleID.MatchString(r.ID):
 		return services.Errorf(services.Invalid, "--id: %q is not a title's id", r.ID).WithRemedy("use lower-case letters, digits and dashes, e.g. my-holiday")
 	}
@@ -155,6 +161,9 @@ func (l *Lab) AddTitle(ctx context.Context, r control.AddTitleRequest, p control
 	if !titleID.MatchString(r.ID) {
 		return res, services.Errorf(services.Invalid, "--name: no id can be made of %q", r.Name).WithRemedy("give one: --id my-title")
 	}
+	if err := l.checkSites(r.MinSites); err != nil {
+		return res, err
+	}
 	if err := l.fresh(ctx, r); err != nil {
 		return res, err
 	}
@@ -165,7 +174,10 @@ func (l *Lab) AddTitle(ctx context.Context, r control.AddTitleRequest, p control
 	st := l.steps("title", p)
 	job := &transcodepb.SubmitRequest{
 		JobId: r.ID, TitleId: r.ID, Name: r.Name, Countries: r.Countries, Synopsis: r.Synopsis,
-		OriginalKey: r.ID + "/" + filepath.Base(r.File),
+		OriginalKey: r.ID + "/" + filepath.Base(r.File), MinSites: uint32(r.MinSites),
+	}
+	if !r.Available.IsZero() {
+		job.AvailableUnixMs = r.Available.UnixMilli()
 	}
 	err = st.do(ctx, "upload", func(ctx context.Context) (string, error) {
 		return fmt.Sprintf("original stored in %s", region), l.uploadOriginal(ctx, region, r.File, job.GetOriginalKey())
@@ -297,7 +309,8 @@ func (l *Lab) transcode(ctx context.Context, region string, job *transcodepb.Sub
 	}
 }
 
-// addFinish fills the title everywhere, indexes it in every region and plays it.
+// addFinish fills the title everywhere, indexes it in every region and plays it,
+// if it may be.
 func (l *Lab) addFinish(ctx context.Context, st *steps, id services.TitleID, res *control.AddTitleResult) error {
 	var row sqldb.Title
 	if err := st.do(ctx, "index", func(ctx context.Context) (string, error) {
@@ -324,12 +337,13 @@ func (l *Lab) addFinish(ctx context.Context, st *steps, id services.TitleID, res
 		}
 	}
 	return st.do(ctx, "play", func(ctx context.Context) (string, error) {
-		if err := l.playTitle(ctx, res.Title); err != nil {
+		said, err := l.proveLive(ctx, &res.Title)
+		if err != nil {
 			return "", err
 		}
 		// From here on the title is there for good: a region that is added
 		// later indexes it, and adding it again is refused.
-		return "it plays", l.journal.Put(journal.Title, string(id), row)
+		return said, l.journal.Put(journal.Title, string(id), row)
 	})
 }
 

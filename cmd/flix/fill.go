@@ -55,6 +55,9 @@ func newFillCmd(a *app) *cobra.Command {
 	return c
 }
 
+// waitingShown is how many of the titles that are not live are told one by one.
+const waitingShown = 10
+
 func printFill(a *app, out output, st control.FillStatus) error {
 	if out.machine() {
 		return out.print(a, st)
@@ -80,8 +83,11 @@ func printFill(a *app, out output, st control.FillStatus) error {
 	if len(st.Unheld) > 0 {
 		s.Printf("%s\n", s.Bad(fmt.Sprintf("no appliance holds all of %d titles: %s", len(st.Unheld), someOf(st.Unheld, 10))))
 	}
-	if len(st.Waiting) > 0 {
-		s.Printf("%s\n", s.Warn(fmt.Sprintf("not live yet: %s (flix fill explain TITLE APPLIANCE says why)", someOf(st.Waiting, 10))))
+	for _, w := range st.WaitingFor[:min(len(st.WaitingFor), waitingShown)] {
+		s.Printf("%s\n", s.Warn(fmt.Sprintf("%s is not live: %s", w.Title, w.Why)))
+	}
+	if n := len(st.WaitingFor) - waitingShown; n > 0 {
+		s.Printf("%s\n", s.Warn(fmt.Sprintf("%d more titles are not live; flix fill status -o json lists them", n)))
 	}
 	for _, site := range st.UnevenSites {
 		s.Printf("%s\n", s.Bad(fmt.Sprintf("the appliances of %s announce different prefixes", site)))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -61,7 +60,11 @@ func printTitles(a *app, ts []control.Title) error {
 			rungs = append(rungs, fmt.Sprintf("%dp", r.Height))
 		}
 		live := s.State("ready")
-		if !t.Live {
+		switch {
+		case t.Live:
+		case t.Waiting != "":
+			live = s.Warn(t.Waiting)
+		default:
 			live = s.Dim("not yet")
 		}
 		countries := "everywhere"
@@ -124,53 +127,4 @@ func printTitle(a *app, out output, t control.Title) error {
 	}
 	s.Printf("%s\n", t.Synopsis)
 	return printTitles(a, []control.Title{t})
-}
-
-func newTitleAddCmd(a *app) *cobra.Command {
-	var (
-		req control.AddTitleRequest
-		out output
-	)
-	c := &cobra.Command{
-		Use: "add FILE", Short: "Transcode a video, fill it to the appliances, publish it", Args: cobra.ExactArgs(1),
-		Example: "  flix title add holiday.mp4 --name \"My Holiday\" --countries US,GB",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			file, err := filepath.Abs(args[0])
-			if err != nil {
-				return fmt.Errorf("title add: %w", err)
-			}
-			req.File = file
-			if err := lab.CheckOriginal(a.env.lab(), req); err != nil {
-				return err
-			}
-			client, _, err := lab.Connect(cmd.Context(), a.env.lab(), a.name)
-			if err != nil {
-				return err
-			}
-			view := render.NewSteps(a.env.errOut())
-			res, err := client.AddTitle(cmd.Context(), req, showSteps(view, "title"))
-			view.Close()
-			if err != nil {
-				return err
-			}
-			if out.machine() {
-				return out.print(a, res)
-			}
-			s := a.env.out()
-			s.Printf("%s (%s) is live on %d appliances after %s\n", s.Bold(res.Title.Name), res.Title.ID, res.Appliances, render.MS(res.MS))
-			s.Printf("%s\n", s.Dim(fmt.Sprintf("watch it: flix play --title %q", res.Title.Name)))
-			return nil
-		},
-	}
-	// It hides the lab's --name here; --lab names the lab everywhere.
-	c.Flags().StringVar(&req.Name, "name", "", "name of the title (the lab is named by --lab here)")
-	_ = c.MarkFlagRequired("name") // the flag is there
-	c.Flags().StringVar(&req.ID, "id", "", "id of the title; made from its name if empty")
-	c.Flags().StringVar(&req.Synopsis, "synopsis", "", "what it is about")
-	c.Flags().StringSliceVar(&req.Countries, "countries", nil, "countries it is licensed in; everywhere if empty")
-	out.flag(c, "text", "json")
-	return c
 }

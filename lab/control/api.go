@@ -183,8 +183,21 @@ type FillStatus struct {
 	// Waiting are titles that may not be played yet: their date has not come, or
 	// too few sites hold them.
 	Waiting []string `json:"waiting"`
+	// WaitingFor says of each of them what it waits for, in the same order.
+	WaitingFor []WaitingTitle `json:"waiting_for"`
 	// UnevenSites have appliances that announce different prefixes.
 	UnevenSites []string `json:"uneven_sites"`
+}
+
+// WaitingTitle is a published title that may not be played yet.
+type WaitingTitle struct {
+	Title string `json:"title"`
+	Why   string `json:"why"`
+	// Available is its date, if it has one.
+	Available time.Time `json:"available,omitzero"`
+	// MinSites have to hold all of it, if it is more than one appliance; Sites do.
+	MinSites int `json:"min_sites,omitempty"`
+	Sites    int `json:"sites,omitempty"`
 }
 
 // ApplianceFill is one appliance's fill.
@@ -245,7 +258,15 @@ type Title struct {
 	DurationS float64  `json:"duration_s"`
 	Rungs     []Rung   `json:"rungs"`
 	Countries []string `json:"countries"`
-	Live      bool     `json:"live"`
+	// Live says that it may be played: it is published, its date has come, and as
+	// many sites as it wants hold all of it.
+	Live bool `json:"live"`
+	// Available is its date, if it has one; MinSites how many sites have to hold
+	// all of it, if it is more than one appliance.
+	Available time.Time `json:"available,omitzero"`
+	MinSites  int       `json:"min_sites,omitempty"`
+	// Waiting says why it is not live.
+	Waiting string `json:"waiting,omitempty"`
 }
 
 // Rung is one video quality of a title.
@@ -269,6 +290,11 @@ type AddTitleRequest struct {
 	ID        string   `json:"id,omitempty"`
 	Synopsis  string   `json:"synopsis,omitempty"`
 	Countries []string `json:"countries,omitempty"`
+	// Available is the date before which nobody may play it; zero: at once.
+	Available time.Time `json:"available,omitzero"`
+	// MinSites is how many sites have to hold all of it before anybody may; 0:
+	// one appliance will do.
+	MinSites int `json:"min_sites,omitempty"`
 }
 
 // Job is a transcode-and-fill job.

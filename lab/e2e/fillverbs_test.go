@@ -16,9 +16,6 @@ import (
 func TestFillVerbs(t *testing.T) {
 	for _, rt := range runtimes(t) {
 		t.Run(rt.Name, func(t *testing.T) {
-			if rt.containers() {
-				t.Skip("it looks into the appliances' folders")
-			}
 			l := up(t, rt, "--regions", "1")
 			t.Run("explain", func(t *testing.T) { explainSaysFromWhere(l.on(t)) })
 			t.Run("pause", func(t *testing.T) { pauseHoldsTheFill(l.on(t)) })
@@ -94,7 +91,7 @@ func pauseHoldsTheFill(l *lab) {
 			Why       string `json:"why"`
 		} `json:"moves"`
 	}
-	await(t, 15*time.Second, "the plan to miss the file", func() error {
+	await(t, l.rt.patience(15*time.Second), "the plan to miss the file", func() error {
 		r := l.must("fill", "plan", "--scope", ispOne, "-o", "json")
 		if err := json.Unmarshal([]byte(r.stdout), &plan); err != nil {
 			return err
@@ -172,7 +169,7 @@ func sourceDiesWithinAFill(l *lab) {
 		}
 	}
 	l.must("fill", "run", "--now")
-	await(t, 15*time.Second, "the loss to be noticed", func() error {
+	await(t, l.rt.patience(15*time.Second), "the loss to be noticed", func() error {
 		if a := l.fill().appliance(t, ispOne); a.Held != 0 {
 			return fmt.Errorf("it still reports %d files", a.Held)
 		}
@@ -181,7 +178,7 @@ func sourceDiesWithinAFill(l *lab) {
 	l.must("fill", "resume", ispOne)
 	l.must("lab", "kill", ispTwo)
 	defer l.must("lab", "start", ispTwo)
-	await(t, 60*time.Second, "the fill of "+ispOne, func() error {
+	await(t, l.rt.patience(60*time.Second), "the fill of "+ispOne, func() error {
 		if a := l.fill().appliance(t, ispOne); a.Held != a.Assigned || a.Assigned == 0 {
 			return fmt.Errorf("%d of %d files", a.Held, a.Assigned)
 		}
@@ -202,7 +199,7 @@ func routesFromAFile(l *lab) {
 		t.Fatal(err)
 	}
 	l.must("steer", "routes", file)
-	await(t, 10*time.Second, "steering by the table", func() error {
+	await(t, l.rt.patience(10*time.Second), "steering by the table", func() error {
 		r := l.must("steer", "explain", "--ip", "203.0.113.9", "--title", "harbor-lights", "-o", "json")
 		var e struct {
 			Candidates []struct{ Site string } `json:"candidates"`

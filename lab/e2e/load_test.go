@@ -36,9 +36,6 @@ const exitVerdict = 34
 // and breaks the licences, all under players.
 func TestLoad(t *testing.T) {
 	for _, rt := range runtimes(t) {
-		if rt.containers() {
-			continue // one machine's processors are no match for its stores and many players
-		}
 		t.Run(rt.Name, func(t *testing.T) {
 			l := up(t, rt, "--regions", "2")
 			for _, s := range []struct {
@@ -109,7 +106,7 @@ func loadScales(l *lab) {
 	}
 	set("--target", "0.05", "--max", "4")
 	for _, role := range roles {
-		await(l.t, 25*time.Second, role+" to grow", func() error {
+		await(l.t, l.rt.patience(25*time.Second), role+" to grow", func() error {
 			if n := l.instances("us-east", role); n < 4 {
 				return fmt.Errorf("%d instances", n)
 			}
@@ -118,7 +115,7 @@ func loadScales(l *lab) {
 	}
 	set("--target", "100000")
 	for _, role := range roles {
-		await(l.t, 60*time.Second, role+" to shrink", func() error {
+		await(l.t, l.rt.patience(60*time.Second), role+" to shrink", func() error {
 			if n := l.instances("us-east", role); n > 2 {
 				return fmt.Errorf("%d instances", n)
 			}
@@ -165,7 +162,7 @@ func (r recordReport) figure(t testing.TB, name string) float64 {
 
 func loadFailover(l *lab) {
 	load := l.start(nil, "load", "-o", "json", "--players", "8", "--duration", "25s", "--seed", "3", "--max-rebuffer", "1")
-	await(l.t, 20*time.Second, "players to play", func() error {
+	await(l.t, l.rt.patience(20*time.Second), "players to play", func() error {
 		if !strings.Contains(load.err.String(), "active 8") {
 			return fmt.Errorf("stderr: %s", tail(load.err.String(), 3))
 		}

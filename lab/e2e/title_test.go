@@ -1,10 +1,13 @@
 package e2e_test
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 )
 
 // film makes a video of six seconds.
@@ -114,4 +117,52 @@ func titleAddPlays(l *lab) {
 	}
 	again := l.flix("title", "add", file, "--name", "Test Card")
 	wantRefusal(t, again, 5, "test-card")
+}
+
+// titleWaitsForItsDate adds one that nobody may play yet: it is filled meanwhile,
+// every refusal names the date, and it plays when that has come.
+func titleWaitsForItsDate(l *lab) {
+	t := l.t
+	file := film(t)
+	wantRefusal(t, l.flix("title", "add", file, "--name", "Too Wide", "--min-sites", "1000"), 2, "1000 sites", "the lab has")
+	var added struct {
+		Title struct {
+			Live      bool      `json:"live"`
+			Available time.Time `json:"available"`
+			Waiting   string    `json:"waiting"`
+		} `json:"title"`
+		Appliances int `json:"appliances"`
+	}
+	far := "2100-01-02T03:04:05Z"
+	decode(t, l.must("title", "add", file, "--name", "Next Century", "--available", far, "--min-sites", "2", "-o", "json"), &added)
+	if added.Title.Live || !added.Title.Available.Equal(time.Date(2100, 1, 2, 3, 4, 5, 0, time.UTC)) || !strings.Contains(added.Title.Waiting, far) || added.Appliances == 0 {
+		t.Errorf("%+v, want it filled, not live and with its date", added)
+	}
+	wantRefusal(t, l.flix("play", "--title", "Next Century", "--seconds", "1"), 27, "not live", far)
+	wantRefusal(t, l.flix("steer", "explain", "--ip", "198.18.0.7", "--title", "next-century"), 27, "not live", far)
+	fill := read[struct {
+		Waiting    []string `json:"waiting"`
+		WaitingFor []struct {
+			Title    string `json:"title"`
+			Why      string `json:"why"`
+			MinSites int    `json:"min_sites"`
+			Sites    int    `json:"sites"`
+		} `json:"waiting_for"`
+	}](l, "fill", "status")
+	if len(fill.Waiting) != 1 || len(fill.WaitingFor) != 1 || fill.WaitingFor[0].Title != "next-century" ||
+		!strings.Contains(fill.WaitingFor[0].Why, far) || fill.WaitingFor[0].MinSites != 2 || fill.WaitingFor[0].Sites < 2 {
+		t.Errorf("fill status says %+v, want what the title waits for", fill)
+	}
+	for _, x := range read[titleList](l, "title", "ls").Titles {
+		if x.ID == "next-century" && x.Live {
+			t.Error("title ls shows it as live")
+		}
+	}
+	l.must("title", "add", file, "--name", "In A Moment", "--available", "1s")
+	await(t, 20*time.Second, "the title whose date comes", func() error {
+		if r := l.flix("play", "--title", "In A Moment", "--seconds", "1", "--speed", "10x"); r.code != 0 {
+			return errors.New(r.stderr)
+		}
+		return nil
+	})
 }

@@ -177,6 +177,9 @@ type Runtime interface {
 	// Complete adds to a world what only the runtime knows: Runtime, Blocks,
 	// Client and Peers.
 	Complete(w *World)
+	// Shared is a folder that every instance can read: its path here, and the
+	// path by which instances know it.
+	Shared() (here, there string)
 	// SetWorld gives every running host the new world; hosts started later get
 	// it too. Idempotent.
 	SetWorld(ctx context.Context, w World) error

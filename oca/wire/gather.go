@@ -10,7 +10,7 @@ const (
 	// record is the most plaintext of a TLS record (RFC 8446, 5.1).
 	record = 16 << 10
 	// batchRecords is how many records are written at once.
-	batchRecords = 16
+	batchRecords = 4
 	// sealed is what a record takes on the wire: five bytes of header, one of
 	// type, sixteen of tag.
 	sealed = record + 5 + 1 + 16

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pires/go-proxyproto"
 )
@@ -215,6 +216,24 @@ func TestDeadlines(t *testing.T) {
 		}
 		return ""
 	})
+	// The clock rests while nobody is connected, and then goes on: the second
+	// client of a while is cut off like the first.
+	stood := r.tick.Load()
+	eventually(t, func() string {
+		select {
+		case <-time.After(2 * tickEvery):
+		case <-t.Context().Done():
+		}
+		was := stood
+		if stood = r.tick.Load(); stood != was {
+			return "the clock ticks for nobody"
+		}
+		return ""
+	})
+	late := dial(t, r.addr)
+	if resp, _ := raw(t, late, bufio.NewReader(late), "GET / HTTP/1.1\r\nHost:"); resp.StatusCode != 408 {
+		t.Errorf("a slow head after a rest: %s", resp.Status)
+	}
 }
 
 // A parked connection goes on as if nothing had been.

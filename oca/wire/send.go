@@ -52,70 +52,32 @@ func (s *sender) shrink() {
 	}
 }
 
-// sendCopied sends head and file through user space, in large writes. With TLS
-// the records of a batch are gathered into one write.
+// sendCopied sends head and file through user space, in large writes.
 func (c *conn) sendCopied(r *Request, a *Answer) error {
-	b, _ := c.s.batches.Get().(*batch)
-	defer c.s.batches.Put(b)
-	var w io.Writer = c.tcp
-	if c.tls != nil {
-		w = c.tls
-		if b.cipher == nil {
-			b.cipher = make([]byte, 0, (batchRecords+1)*sealed)
-		}
-		c.out.b = b
-		defer func() { c.out.b = nil }()
-	}
-	emit := func(p []byte) error {
-		if _, err := w.Write(p); err != nil {
-			return err
-		}
-		if c.tls != nil {
-			if err := c.out.flush(); err != nil {
-				return err
-			}
-		}
-		c.progress()
-		return nil
-	}
-	used := len(a.appendHead(b.plain[:0], c.s.common, *c.s.date.Load(), r.Minor))
-	extra := used // bytes of the batch that are not of the body
-	for i, sp := range a.spans {
+	o := copier{c: c, a: a}
+	defer o.release()
+	head := a.appendHead(c.send.head[:0], c.s.common, *c.s.date.Load(), r.Minor)
+	c.send.head = head[:0]
+	err := o.put(head)
+	o.aside = len(head)
+	for i := 0; err == nil && i < len(a.spans); i++ {
 		if a.tail != "" {
-			used += copy(b.plain[used:], a.heads[i])
+			err = o.put([]byte(a.heads[i]))
 		}
-		for off, end := sp.off, sp.off+sp.length; off < end; {
-			n, err := c.next(a, off, min(end-off, int64(len(b.plain)-used)))
-			if err != nil {
-				return err
-			}
-			if err := readFull(a.file, b.plain[used:used+int(n)], off); err != nil {
-				return err
-			}
-			used, off = used+int(n), off+n
-			if used == len(b.plain) || off < end {
-				if err := emit(b.plain[:used]); err != nil {
-					return err
-				}
-				a.Sent += int64(used - extra)
-				used, extra = 0, 0
-			}
-		}
-		if len(b.plain)-used < 1<<10 { // room for the next part's header
-			if err := emit(b.plain[:used]); err != nil {
-				return err
-			}
-			a.Sent += int64(used - extra)
-			used, extra = 0, 0
+		if err == nil {
+			err = o.file(a.spans[i])
 		}
 	}
-	used += copy(b.plain[used:], a.tail)
-	if used > 0 {
-		if err := emit(b.plain[:used]); err != nil {
-			return err
-		}
-		a.Sent += int64(used - extra)
+	if err == nil {
+		err = o.put([]byte(a.tail))
 	}
+	if err == nil {
+		err = o.flush()
+	}
+	if err != nil {
+		return err
+	}
+	c.send.shrink()
 	c.review(a.Sent)
 	return nil
 }

@@ -126,6 +126,22 @@ func (c *conn) sendPlain(r *Request, a *Answer) error {
 	return nil
 }
 
+// hasRoom says whether the socket takes bytes. That it was asked for makes the
+// kernel tell when it does again.
+func hasRoom(fd uintptr) bool {
+	p := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	n, err := unix.Poll(p[:], 0)
+	return n > 0 || err != nil && err != unix.EINTR // the write says what is wrong
+}
+
+// room waits until the socket takes bytes.
+func (c *conn) room() error {
+	if c.raw == nil {
+		return nil
+	}
+	return c.raw.Write(hasRoom)
+}
+
 // tryRead reads into the connection's buffer, which it takes only when there
 // is something to read.
 func (k *kernel) tryRead(fd uintptr) bool {

@@ -69,7 +69,8 @@ type Server struct {
 	ended bool
 
 	count   atomic.Int64
-	streams atomic.Int64 // answers under way by HTTP/2
+	busied  chan struct{} // has a token when the first client of a while has come
+	streams atomic.Int64  // answers under way by HTTP/2
 	open    sync.WaitGroup
 	heads   sync.Pool // *[]byte of headBuffer
 	batches sync.Pool // *batch
@@ -81,7 +82,7 @@ const headBuffer = 4 << 10
 
 // New makes a server.
 func New(c Config) *Server {
-	s := &Server{c: c, conns: map[*conn]struct{}{}}
+	s := &Server{c: c, conns: map[*conn]struct{}{}, busied: make(chan struct{}, 1)}
 	var b strings.Builder
 	for _, f := range append([]Field{{"Server", "flix"}}, c.Fields...) {
 		b.WriteString(f.Name + ": " + f.Value + "\r\n")
@@ -189,7 +190,13 @@ func (s *Server) start(ctx context.Context, nc net.Conn) {
 	if !ended {
 		s.conns[c] = struct{}{}
 		s.open.Add(1)
-		s.count.Add(1)
+		if s.count.Add(1) == 1 {
+			s.setDate(time.Now()) // the clock may have stood still
+			select {
+			case s.busied <- struct{}{}:
+			default: // it is told already
+			}
+		}
 	}
 	s.mu.Unlock()
 	if ended {

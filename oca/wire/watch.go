@@ -23,11 +23,23 @@ const (
 // served it before it is parked.
 const parkAfter = 1
 
-// watch keeps the clock and enforces deadlines until ctx ends.
+// watch keeps the clock and enforces deadlines until ctx ends. While nobody is
+// connected there is no deadline and nobody to tell the date, and the clock
+// stands still: a site's idle appliances cost no processor time for it.
 func (s *Server) watch(ctx context.Context) {
 	t := time.NewTicker(tickEvery)
 	defer t.Stop()
 	for {
+		if s.count.Load() == 0 {
+			t.Stop()
+			select {
+			case <-ctx.Done():
+				return
+			case <-s.busied:
+			}
+			s.setDate(time.Now())
+			t.Reset(tickEvery)
+		}
 		select {
 		case <-ctx.Done():
 			return

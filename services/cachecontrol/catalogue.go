@@ -48,13 +48,23 @@ type catalogue struct {
 	free   []int32
 	byRef  map[fileRef]int32
 	bySum  map[checksum][]int32
+	// runs are each asset's files in the order of compareWithinTitle, where nobody
+	// has measured which rungs are streamed, and what its title hashes to.
+	runs map[string]run
 
 	// stale: the feeds do not reflect the assets yet.
 	stale bool
 }
 
+// run is the files of an asset, in the order in which they are filled.
+type run struct {
+	files []int32
+	bytes uint64
+	hash  uint64
+}
+
 func newCatalogue() *catalogue {
-	return &catalogue{assets: map[string]*pb.Asset{}, byRef: map[fileRef]int32{}, bySum: map[checksum][]int32{}}
+	return &catalogue{assets: map[string]*pb.Asset{}, byRef: map[fileRef]int32{}, bySum: map[checksum][]int32{}, runs: map[string]run{}}
 }
 
 // put makes an asset known in place of the title's version before it. It
@@ -70,6 +80,7 @@ func (c *catalogue) put(a *pb.Asset) (added, withdrawn []int32) {
 				c.files[n].asset, c.files[n].file = a, f
 			}
 		}
+		c.line(a)
 		return nil, nil
 	}
 	for _, f := range old.GetFiles() {
@@ -78,7 +89,18 @@ func (c *catalogue) put(a *pb.Asset) (added, withdrawn []int32) {
 	for _, f := range a.GetFiles() {
 		added = append(added, c.add(a, f))
 	}
+	c.line(a)
 	return added, withdrawn
+}
+
+// line notes in which order an asset's files are filled.
+func (c *catalogue) line(a *pb.Asset) {
+	r := run{files: make([]int32, 0, len(a.GetFiles())), bytes: bytesOf(a), hash: hashID(a.GetTitleId())}
+	for _, f := range a.GetFiles() {
+		r.files = append(r.files, c.byRef[fileRef{a.GetTitleId(), a.GetVersion(), f.GetPath()}])
+	}
+	slices.SortFunc(r.files, func(a, b int32) int { return compareWithinTitle(&c.files[a], &c.files[b], nil) })
+	c.runs[a.GetTitleId()] = r
 }
 
 func (c *catalogue) add(a *pb.Asset, f *pb.File) int32 {

@@ -1,7 +1,6 @@
 package cachecontrol
 
 import (
-	"slices"
 	"time"
 
 	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
@@ -28,14 +27,6 @@ func (s *site) idle(t topology.Timing, now time.Time) bool {
 // exhausted is idle for twice as long: others go to the object stores.
 func (s *site) exhausted(t topology.Timing, now time.Time) bool {
 	return t.FillEscalation > 0 && now.Sub(s.progress) >= 2*t.FillEscalation.D()
-}
-
-// pausedWith says whether an appliance of the site would fetch a content if it
-// were not paused.
-func (s *site) pausedWith(p *planner, sum checksum) bool {
-	return slices.ContainsFunc(s.nodes, func(n *node) bool {
-		return n.paused && n.presence != absent && slices.ContainsFunc(p.cat.bySum[sum], func(f int32) bool { return n.assigned.files.has(f) })
-	})
 }
 
 // abroad lists the exchanges' appliances of other regions that hold a file, the

@@ -44,7 +44,8 @@ const churn = 1.25
 // rankedTitle is a title of a feed.
 type rankedTitle struct {
 	asset       *pb.Asset
-	first, last int // its files are order[first:last]
+	files       []int32 // shared, in the order of the catalogue
+	first, last int     // its files are order[first:last]
 	bytes       uint64
 	popularity  float64 // streams of the whole title
 	hash        uint64
@@ -118,13 +119,21 @@ func (f *feed) rebuild(c *catalogue, halfLife time.Duration, hurry map[string]bo
 	titles := make([]rankedTitle, 0, len(c.assets))
 	f.bytes = 0
 	for id, a := range c.assets {
-		t := rankedTitle{asset: a, bytes: bytesOf(a), popularity: f.settle(a, halfLife), hash: hashID(id)}
+		r := c.runs[id]
+		t := rankedTitle{asset: a, files: r.files, bytes: r.bytes, popularity: f.settle(a, halfLife), hash: r.hash}
 		f.bytes += t.bytes
 		titles = append(titles, t)
 	}
 	slices.SortFunc(titles, func(a, b rankedTitle) int {
-		return cmp.Or(compareBools(hurry[b.asset.GetTitleId()], hurry[a.asset.GetTitleId()]), cmp.Compare(b.popularity, a.popularity),
-			cmp.Compare(a.asset.GetTitleId(), b.asset.GetTitleId()))
+		if len(hurry) > 0 {
+			if c := compareBools(hurry[b.asset.GetTitleId()], hurry[a.asset.GetTitleId()]); c != 0 {
+				return c
+			}
+		}
+		if a.popularity != b.popularity {
+			return cmp.Compare(b.popularity, a.popularity)
+		}
+		return cmp.Compare(a.asset.GetTitleId(), b.asset.GetTitleId())
 	})
 	f.urgent, f.stale = 0, false
 	f.order = f.order[:0]
@@ -132,12 +141,11 @@ func (f *feed) rebuild(c *catalogue, halfLife time.Duration, hurry map[string]bo
 	for i := range titles {
 		t := &titles[i]
 		t.first = len(f.order)
-		for _, file := range t.asset.GetFiles() {
-			f.order = append(f.order, c.byRef[fileRef{t.asset.GetTitleId(), t.asset.GetVersion(), file.GetPath()}])
-		}
+		f.order = append(f.order, t.files...)
 		t.last = len(f.order)
-		rungs := perByte(t.asset, f.measured[t.asset.GetTitleId()].Rungs)
-		slices.SortFunc(f.order[t.first:], func(a, b int32) int { return compareWithinTitle(&c.files[a], &c.files[b], rungs) })
+		if rungs := perByte(t.asset, f.measured[t.asset.GetTitleId()].Rungs); len(rungs) > 0 {
+			slices.SortFunc(f.order[t.first:], func(a, b int32) int { return compareWithinTitle(&c.files[a], &c.files[b], rungs) })
+		}
 		if hurry[t.asset.GetTitleId()] {
 			f.urgent = t.last
 		}

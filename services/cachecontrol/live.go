@@ -2,6 +2,7 @@ package cachecontrol
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
@@ -14,16 +15,27 @@ import (
 // the newest alone.
 
 // notLive says why a title may not be played yet; "" if it may.
-func (s *Server) notLive(a *pb.Asset, now time.Time) string {
+func (s *Server) notLive(a *pb.Asset, now time.Time) string { return s.waits(a, now).GetWhy() }
+
+// waits says what a title waits for; nil if it may be played.
+func (s *Server) waits(a *pb.Asset, now time.Time) *pb.WaitingTitle {
+	var why []string
 	if at := time.UnixMilli(a.GetAvailableUnixMs()); a.GetAvailableUnixMs() > 0 && now.Before(at) {
-		return "its date has not come: " + at.UTC().Format(time.RFC3339)
+		why = append(why, "its date has not come: "+at.UTC().Format(time.RFC3339))
 	}
+	have := 0
 	if want := int(a.GetMinSites()); want > 1 {
-		if have := s.planner.sitesWith(a); have < want {
-			return count(have, "site holds", "sites hold") + " all of it, " + count(want, "is", "are") + " asked for"
+		if have = s.planner.sitesWith(a); have < want {
+			why = append(why, count(have, "site holds", "sites hold")+" all of it, "+count(want, "is", "are")+" asked for")
 		}
 	}
-	return ""
+	if why == nil {
+		return nil
+	}
+	return &pb.WaitingTitle{
+		TitleId: a.GetTitleId(), Why: strings.Join(why, "; "),
+		AvailableUnixMs: a.GetAvailableUnixMs(), MinSites: a.GetMinSites(), Sites: uint32(have),
+	}
 }
 
 // sitesWith counts the sites that have an appliance with all of a title.
@@ -47,6 +59,7 @@ func (n *node) holdsAll(files []int32) bool {
 func (s *Server) show(a *pb.Asset) {
 	if s.notLive(a, s.d.Clock()) != "" {
 		s.withheld[a.GetTitleId()] = struct{}{}
+		s.notify(assetKey(a.GetTitleId()))
 		return
 	}
 	s.unveil(a)
@@ -72,10 +85,12 @@ func (s *Server) release(now time.Time) {
 
 // notPlayable lists the titles that no appliance holds whole, and those that
 // are not live. Called with the lock held.
-func (s *Server) notPlayable(now time.Time) (unheld, waiting []string) {
+func (s *Server) notPlayable(now time.Time) (unheld []string, waiting []*pb.WaitingTitle) {
 	for title, a := range s.planner.cat.assets {
-		if _, no := s.withheld[title]; no && s.notLive(a, now) != "" {
-			waiting = append(waiting, title)
+		if _, no := s.withheld[title]; no {
+			if w := s.waits(a, now); w != nil {
+				waiting = append(waiting, w)
+			}
 		}
 		files := s.planner.numbers(a)
 		if !slices.ContainsFunc(s.planner.inOrder(), func(n *node) bool { return n.holdsAll(files) }) {
@@ -83,6 +98,6 @@ func (s *Server) notPlayable(now time.Time) (unheld, waiting []string) {
 		}
 	}
 	slices.Sort(unheld)
-	slices.Sort(waiting)
+	slices.SortFunc(waiting, func(a, b *pb.WaitingTitle) int { return strings.Compare(a.GetTitleId(), b.GetTitleId()) })
 	return unheld, waiting
 }

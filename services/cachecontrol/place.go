@@ -232,19 +232,29 @@ func (sp *spreading) needed(i int) int {
 // copies brings a title to so many copies, where it prefers to be and there is
 // room; it returns how many it has.
 func (sp *spreading) copies(i, want int) (have int) {
-	prefer(sp.order, sp.shares, sp.f.titles[i].hash, i < sp.pl.popular)
-	sp.best[i] = [2]int32{int32(nearest(sp.order, -1)), -1}
-	sp.best[i][1] = int32(nearest(sp.order, int(sp.best[i][0])))
+	sp.best[i] = prefer(sp.order, sp.shares, sp.f.titles[i].hash, i < sp.pl.popular)
 	have = sp.where[i].len()
+	for _, at := range sp.best[i] { // where most find room
+		if have < want && at >= 0 && sp.take(i, int(at)) {
+			have++
+		}
+	}
+	if have >= want {
+		return have
+	}
+	for at := range sp.shares {
+		if !sp.fits(i, at) {
+			sp.order[at] = math.Inf(1)
+		}
+	}
 	for have < want {
-		at := nearest(sp.order, -1)
+		at := nearest(sp.order)
 		if at < 0 {
 			break
 		}
-		if sp.take(i, at) {
-			have++
-		}
+		sp.take(i, at)
 		sp.order[at] = math.Inf(1)
+		have++
 	}
 	return have
 }
@@ -266,12 +276,17 @@ func (sp *spreading) second(i int) {
 	}
 }
 
+// fits says whether a share has room for a copy, and has none.
+func (sp *spreading) fits(i, at int) bool {
+	return sp.f.titles[i].bytes <= sp.shares[at].free && !sp.where[i].has(int32(at))
+}
+
 // take gives a copy to a share if there is room.
 func (sp *spreading) take(i, at int) bool {
-	t, sh := &sp.f.titles[i], &sp.shares[at]
-	if sp.where[i].has(int32(at)) || t.bytes > sh.free {
+	if !sp.fits(i, at) {
 		return false
 	}
+	t, sh := &sp.f.titles[i], &sp.shares[at]
 	sp.where[i].set(int32(at))
 	sh.free -= t.bytes
 	sh.assigned.give(sp.f, t)
@@ -282,25 +297,35 @@ func (sp *spreading) take(i, at int) bool {
 // prefer says how far each appliance is from a title: weighted rendezvous
 // hashing, by -ln(h)/w, the least first, with h uniform in (0,1). The chance to
 // be first is an appliance's weight; the hash is the same for both weights, so
-// that a title that crosses the cut-off stays where it is if it can.
-func prefer(cost []float64, shares []share, title uint64, popular bool) {
+// that a title that crosses the cut-off stays where it is if it can. It returns
+// the two that are nearest; -1 for one that there is not.
+func prefer(cost []float64, shares []share, title uint64, popular bool) [2]int32 {
+	best, first, second := [2]int32{-1, -1}, math.Inf(1), math.Inf(1)
 	for i := range shares {
 		w := shares[i].storage
 		if popular {
 			w = shares[i].bandwidth
 		}
 		u := (float64(mix(title^shares[i].node.hash)>>11) + 0.5) / (1 << 53)
-		cost[i] = -math.Log(u) / max(w, 1e-12)
+		c := -math.Log(u) / max(w, 1e-12)
+		cost[i] = c
+		switch {
+		case c < first:
+			best, first, second = [2]int32{int32(i), best[0]}, c, first
+		case c < second:
+			best[1], second = int32(i), c
+		}
 	}
+	return best
 }
 
-// nearest is the appliance with the least cost that is not one of them; -1 if
-// there is none.
-func nearest(cost []float64, but int) (at int) {
+// nearest is the appliance with the least finite cost; -1 if there is none.
+func nearest(cost []float64) (at int) {
 	at = -1
+	least := math.Inf(1)
 	for i, c := range cost {
-		if i != but && !math.IsInf(c, 1) && (at < 0 || c < cost[at]) {
-			at = i
+		if c < least {
+			at, least = i, c
 		}
 	}
 	return at

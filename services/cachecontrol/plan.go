@@ -92,7 +92,7 @@ func (p *planner) repeat(orders []order, n *node, now time.Time) []order {
 	slices.Sort(again)
 	for _, f := range again {
 		sources := p.sources(n, f, now)
-		if len(sources) == 0 && p.waitsForExchange(n, p.cat.files[f].sum, now) {
+		if len(sources) == 0 && p.waitsForExchange(n, f, now) {
 			delete(n.flights, f)
 			p.wakeContent(p.cat.files[f].sum, n.site)
 			continue
@@ -156,13 +156,15 @@ func (p *planner) decide(n *node, f int32, now time.Time) []source {
 	if len(sources) > 0 && sources[0].kind == pb.Source_SOURCE_PEER {
 		return sources
 	}
-	if slices.ContainsFunc(n.site.nodes, func(m *node) bool { return p.flies(m, sum) }) || p.master(n.site, sum) != n {
+	// Of twenty appliances nineteen are not the master: that is asked first.
+	var buf [1]int32
+	if p.masterOf(n.site, p.cat.alike(f, &buf), sum) != n || slices.ContainsFunc(n.site.nodes, func(m *node) bool { return p.flies(m, sum) }) {
 		return nil
 	}
 	if len(sources) > 0 {
 		return sources
 	}
-	if p.waitsForExchange(n, sum, now) {
+	if p.waitsForExchange(n, f, now) {
 		return nil
 	}
 	return p.origins(n, f)
@@ -275,18 +277,28 @@ func (p *planner) exchange(region string) *site {
 
 // waitsForExchange says whether the appliance stands at an ISP's site and one
 // at the region's exchange can be counted on to get the content.
-func (p *planner) waitsForExchange(n *node, sum checksum, now time.Time) bool {
+func (p *planner) waitsForExchange(n *node, f int32, now time.Time) bool {
 	if n.site.kind != topology.SiteISP {
 		return false
 	}
 	x := p.exchange(n.site.region)
-	return x != nil && !x.exhausted(p.timing, now) && (p.master(x, sum) != nil || x.pausedWith(p, sum))
+	if x == nil || x.exhausted(p.timing, now) {
+		return false
+	}
+	var buf [1]int32
+	alike := p.cat.alike(f, &buf)
+	return slices.ContainsFunc(x.nodes, func(m *node) bool {
+		return (m.hopeful() || m.paused && m.presence != absent) && slices.ContainsFunc(alike, m.assigned.files.has)
+	})
 }
 
 // master is the appliance of a site that fetches a content for all: of those
 // that are counted on and assigned it, the one that failed least often (two by
 // two), then the first in rendezvous order. Nil if there is none.
-func (p *planner) master(s *site, sum checksum) *node {
+func (p *planner) master(s *site, sum checksum) *node { return p.masterOf(s, p.cat.bySum[sum], sum) }
+
+// masterOf is master for who knows the files that have the content.
+func (p *planner) masterOf(s *site, alike []int32, sum checksum) *node {
 	var best *node
 	var bestFailures int
 	var bestScore uint64
@@ -295,8 +307,11 @@ func (p *planner) master(s *site, sum checksum) *node {
 			continue
 		}
 		failures, assigned := 0, false
-		for _, f := range p.cat.bySum[sum] {
+		for _, f := range alike {
 			assigned = assigned || n.assigned.files.has(f)
+			if len(n.setback) == 0 {
+				continue
+			}
 			if b := n.setback[f]; b != nil {
 				failures = max(failures, b.failures/2)
 			}

@@ -209,6 +209,7 @@ type watcher struct {
 	events []*pb.WatchEvent
 	states map[string]*pb.ApplianceState
 	assets map[string]*pb.Asset
+	waits  map[string]*pb.WaitingTitle
 	ended  bool
 }
 
@@ -220,7 +221,7 @@ func (p *planet) watch(c pb.CacheControlClient) *watcher {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	w := &watcher{states: map[string]*pb.ApplianceState{}, assets: map[string]*pb.Asset{}}
+	w := &watcher{states: map[string]*pb.ApplianceState{}, assets: map[string]*pb.Asset{}, waits: map[string]*pb.WaitingTitle{}}
 	go func() {
 		for {
 			ev, err := stream.Recv()
@@ -236,6 +237,9 @@ func (p *planet) watch(c pb.CacheControlClient) *watcher {
 				delete(w.states, ev.Gone)
 			case ev.Asset != nil:
 				w.assets[ev.Asset.TitleId] = ev.Asset
+				delete(w.waits, ev.Asset.TitleId)
+			case ev.Waiting != nil:
+				w.waits[ev.Waiting.TitleId] = ev.Waiting
 			case ev.SnapshotEnd:
 				w.ended = true
 			}

@@ -114,7 +114,7 @@ func (p *planner) awaited(n *node, f int32, now time.Time) outlook {
 		o.kind, o.from, o.why = pb.Source_SOURCE_PEER, m.id, "its neighbour is the master that fetches it"
 		return o
 	}
-	if p.waitsForExchange(n, sum, now) {
+	if p.waitsForExchange(n, f, now) {
 		x := p.exchange(n.site.region)
 		o.kind, o.from, o.why = pb.Source_SOURCE_TIER, x.name, "the exchange gets it first"
 		if m := p.master(x, sum); m != nil {

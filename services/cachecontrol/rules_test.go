@@ -301,6 +301,16 @@ func TestTitleIsShownWhenItIsLive(t *testing.T) {
 	if err != nil || !slices.Equal(r.Waiting, []string{"tt-a", "tt-b"}) || !slices.Equal(r.Unheld, []string{"tt-a", "tt-b"}) {
 		t.Fatalf("waiting %v, unheld %v (%v)", r.GetWaiting(), r.GetUnheld(), err)
 	}
+	if len(r.Waits) != 2 || !strings.Contains(r.Waits[0].Why, time.UnixMilli(a.AvailableUnixMs).UTC().Format(time.RFC3339)) || r.Waits[1].MinSites != 2 || r.Waits[1].Sites != 0 {
+		t.Errorf("what they wait for: %v", r.Waits)
+	}
+	late := p.watch(east) // and who begins to watch now hears of it, too
+	late.until(t, func() string {
+		if late.waits["tt-b"].GetMinSites() != 2 || !strings.Contains(late.waits["tt-b"].GetWhy(), "0 sites hold all of it, 2 are asked for") {
+			return fmt.Sprintf("waits %v", late.waits)
+		}
+		return ""
+	})
 	w.until(t, func() string {
 		if w.assets["tt-a"] == nil {
 			return "the title whose date has come is not shown"
@@ -317,6 +327,9 @@ func TestTitleIsShownWhenItIsLive(t *testing.T) {
 	w.until(t, func() string {
 		if w.assets["tt-b"] == nil {
 			return "the title that two sites hold is not shown"
+		}
+		if len(w.waits) > 0 {
+			return fmt.Sprintf("it still waits: %v", w.waits)
 		}
 		return ""
 	})

@@ -117,13 +117,9 @@ func ruleItem(r *pb.FillRule) kv.Item {
 	return it
 }
 
-// syncRules reads the rules from the store. One that cannot be read is skipped
-// and counted.
-func (s *Server) syncRules(ctx context.Context) error {
-	items, err := s.scan(ctx, kv.FillRules, rulesPartition)
-	if err != nil {
-		return err
-	}
+// syncRules takes the rules that the store holds. One that cannot be read is
+// skipped and counted.
+func (s *Server) syncRules(ctx context.Context, items []kv.Item) error {
 	var read []*pb.FillRule
 	for _, it := range items {
 		r := &pb.FillRule{}

@@ -35,7 +35,10 @@ func (s *Server) FillStatus(context.Context, *pb.FillStatusRequest) (*pb.FillSta
 		reply.UniqueBytes += s.planner.cat.distinct(*files)
 	}
 	reply.Time = s.planner.fillTime(nodes, s.rateOf, now)
-	reply.Unheld, reply.Waiting = s.notPlayable(now)
+	reply.Unheld, reply.Waits = s.notPlayable(now)
+	for _, w := range reply.Waits {
+		reply.Waiting = append(reply.Waiting, w.GetTitleId())
+	}
 	reply.Uneven = s.uneven()
 	slices.SortFunc(reply.Appliances, func(a, b *pb.ApplianceFill) int { return cmp.Compare(a.GetName(), b.GetName()) })
 	return reply, nil

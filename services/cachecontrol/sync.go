@@ -6,6 +6,7 @@ import (
 	"maps"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
 	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
@@ -18,6 +19,10 @@ const (
 	appliancesPartition = "appliances"
 	// persistGap bounds writes to 20 a second per appliance.
 	persistGap = 50 * time.Millisecond
+	// persistGather is how long a write waits for other appliances' reports:
+	// all report on the same beat, and one write of all of them costs the store,
+	// and every region it replicates to, as much as one of the first.
+	persistGather = 20 * time.Millisecond
 	// firstBackoff is the first wait after a failure of the store.
 	firstBackoff = 10 * time.Millisecond
 )
@@ -66,21 +71,42 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// sync reads assets, then appliances. An item that cannot be read is skipped
-// and counted, so that one does not hide the others.
+// stored is what one sync reads.
+type stored struct{ rules, assets, states []kv.Item }
+
+// readStore reads all of it at once: three requests that leave in one packet
+// wake the store, and this process, hardly more often than one does.
+func (s *Server) readStore(ctx context.Context) (stored, error) {
+	var r stored
+	g, ctx := errgroup.WithContext(ctx)
+	read := func(to *[]kv.Item, ns kv.Namespace, partition string) {
+		g.Go(func() (err error) {
+			*to, err = s.scan(ctx, ns, partition)
+			return err
+		})
+	}
+	read(&r.rules, kv.FillRules, rulesPartition)
+	read(&r.assets, kv.Assets, assetsPartition)
+	read(&r.states, kv.Appliances, appliancesPartition)
+	return r, g.Wait()
+}
+
+// sync reads the store and takes rules, assets and appliances from it. An item
+// that cannot be read is skipped and counted, so that one does not hide the
+// others.
 func (s *Server) sync(ctx context.Context) error {
-	// Rules first: a cache control that has just started must not fill what is
-	// paused.
-	if err := s.syncRules(ctx); err != nil {
+	read, err := s.readStore(ctx)
+	if err != nil {
 		return err
 	}
-	assets, err := s.scan(ctx, kv.Assets, assetsPartition)
-	if err != nil {
+	// Rules first: a cache control that has just started must not fill what is
+	// paused.
+	if err := s.syncRules(ctx, read.rules); err != nil {
 		return err
 	}
 	var repair []kv.Item
 	var untold []*pb.Asset
-	s.update(func(time.Time) { repair, untold = s.mergeAssets(assets) })
+	s.update(func(time.Time) { repair, untold = s.mergeAssets(read.assets) })
 	for _, a := range untold {
 		// The region was cut off when another one published it. Copies that
 		// are not dropped now run out by themselves: no failure.
@@ -95,11 +121,7 @@ func (s *Server) sync(ctx context.Context) error {
 			return err
 		}
 	}
-	states, err := s.scan(ctx, kv.Appliances, appliancesPartition)
-	if err != nil {
-		return err
-	}
-	s.update(func(now time.Time) { s.mergeAppliances(states, now) })
+	s.update(func(now time.Time) { s.mergeAppliances(read.states, now) })
 	return nil
 }
 
@@ -209,7 +231,7 @@ func (s *Server) markDirty(id string) {
 }
 
 // persistLoop writes the states of appliances connected here, changed ones
-// together, the first at once and the next not before persistGap.
+// together: persistGather after the first, the next not before persistGap.
 func (s *Server) persistLoop(ctx context.Context) error {
 	wait := firstBackoff
 	for {
@@ -217,6 +239,9 @@ func (s *Server) persistLoop(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-s.dirtyNote:
+		}
+		if !sleep(ctx, persistGather) {
+			return nil
 		}
 		items := s.takeDirty()
 		if len(items) == 0 {

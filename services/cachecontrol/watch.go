@@ -84,6 +84,9 @@ func (s *Server) subscribe() *subscriber {
 	for title := range s.shown {
 		w.mark(assetKey(title))
 	}
+	for title := range s.withheld {
+		w.mark(assetKey(title))
+	}
 	for id := range s.appliances {
 		w.mark(applianceKey(id))
 	}
@@ -119,7 +122,11 @@ func (s *Server) eventOf(key string) *pb.WatchEvent {
 		return &pb.WatchEvent{Gone: id}
 	}
 	if title, ok := strings.CutPrefix(key, assetMark); ok {
-		return &pb.WatchEvent{Asset: s.shown[title]}
+		if a := s.shown[title]; a != nil {
+			return &pb.WatchEvent{Asset: a}
+		}
+		// Whoever is asked for it shall say why nobody plays it.
+		return &pb.WatchEvent{Waiting: s.waits(s.planner.cat.assets[title], s.d.Clock())}
 	}
 	return &pb.WatchEvent{SnapshotEnd: true}
 }

@@ -3,6 +3,8 @@
 package discovery
 
 import (
+	"time"
+
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/edge"
 )
@@ -24,8 +26,11 @@ type Title struct {
 	DurationS float64  `json:"duration_s"`
 	Rungs     []Rung   `json:"rungs"`
 	Countries []string `json:"countries"`
-	Live      bool     `json:"live"`
-	Year      int      `json:"year,omitempty"`
+	// Live says that it may be played: it is published, and its date has come.
+	Live bool `json:"live"`
+	// Available is the date of a title that has one.
+	Available time.Time `json:"available,omitzero"`
+	Year      int       `json:"year,omitempty"`
 }
 
 // Rung is one video quality.

@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/edge"
@@ -23,7 +24,7 @@ func (s *Server) rows(r *http.Request, c edge.Caller) (any, error) {
 			return s.d.Recommend.Rows(ctx, &recommendpb.RowsRequest{MemberId: c.Member, Country: c.Country})
 		},
 		func(context.Context, error) (*recommendpb.RowsReply, error) {
-			return &recommendpb.RowsReply{Rows: []*recommendpb.Row{plainRow(all, c.Country)}, Stale: true}, nil
+			return &recommendpb.RowsReply{Rows: []*recommendpb.Row{plainRow(all, c.Country, time.Now())}, Stale: true}, nil
 		})
 	if err != nil {
 		return nil, services.Wrap("rows", err)
@@ -47,10 +48,10 @@ func (s *Server) rows(r *http.Request, c edge.Caller) (any, error) {
 	return reply, nil
 }
 
-func plainRow(all []sqldb.Title, country string) *recommendpb.Row {
+func plainRow(all []sqldb.Title, country string, now time.Time) *recommendpb.Row {
 	row := &recommendpb.Row{Name: "All titles"}
 	for _, t := range all {
-		if t.Live && t.LicensedIn(country) {
+		if t.LiveAt(now) && t.LicensedIn(country) {
 			row.TitleIds = append(row.TitleIds, string(t.ID))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/flix-lab/flix/services"
@@ -143,5 +144,5 @@ func topScore(hits []search.Hit) float64 {
 }
 
 func hitOf(t sqldb.Title, score float64) Hit {
-	return Hit{ID: string(t.ID), Name: t.Name, Score: score, Live: t.Live}
+	return Hit{ID: string(t.ID), Name: t.Name, Score: score, Live: t.LiveAt(time.Now())}
 }

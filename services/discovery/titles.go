@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/edge"
@@ -95,7 +96,7 @@ func shown(t sqldb.Title) Title {
 	}
 	return Title{
 		ID: string(t.ID), Name: t.Name, Synopsis: t.Synopsis, Genres: notNil(t.Genres), Poster: t.Poster,
-		DurationS: t.Duration.Seconds(), Rungs: rungs, Countries: notNil(t.Countries), Live: t.Live, Year: t.Year,
+		DurationS: t.Duration.Seconds(), Rungs: rungs, Countries: notNil(t.Countries), Live: t.LiveAt(time.Now()), Available: t.Available, Year: t.Year,
 	}
 }
 

@@ -18,7 +18,10 @@ import (
 )
 
 const (
-	defaultFetchMaxWait = 500 * time.Millisecond
+	// A fetch that finds nothing is held until a record comes, so this delays
+	// none. It bounds how long a partition that is new to a client waits for the
+	// fetch of the others to end, and how often an idle client asks in vain.
+	defaultFetchMaxWait = time.Second
 	// A member that died without leaving is missed after the session timeout.
 	sessionTimeout    = 6 * time.Second
 	heartbeatInterval = time.Second
@@ -69,7 +72,7 @@ type ConsumerConfig struct {
 	// ClientID names the client to the broker; "" for the group's name.
 	ClientID string
 	// FetchMaxWait is how long the broker holds a fetch that finds nothing;
-	// 0 for 500 ms.
+	// 0 for 1 s.
 	FetchMaxWait time.Duration
 	// Patience is how long a member goes on retrying one record before it gives
 	// its partitions up and joins anew, so that the group is not held up; 0 for

@@ -60,6 +60,8 @@ type replicator struct {
 
 	mu   sync.Mutex
 	next map[place]pair // by place in the source
+
+	settled settled // the checkpoints' alone
 }
 
 // pair is a position in the source and the position in the copy that follows
@@ -274,84 +276,4 @@ func (r *replicator) put(ctx context.Context, to *cluster, ids map[string]kadm.T
 
 func (r *replicator) count(topic, result string, n int64) {
 	r.records.WithLabelValues(r.cfg.Region, topic, result).Add(float64(n))
-}
-
-// checkpoints keeps the groups' positions until ctx ends. Its failures do not
-// hold up the copying.
-func (r *replicator) checkpoints(ctx context.Context, from, to *cluster) error {
-	for {
-		for _, group := range r.cfg.Groups {
-			if err := r.checkpoint(ctx, from, to, group); err != nil && ctx.Err() == nil {
-				r.cfg.Tel.Log.Debug("no checkpoint", "region", r.cfg.Region, "group", group, "error", err)
-			}
-		}
-		pause(ctx, r.cfg.Checkpoint)
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-	}
-}
-
-// checkpoint translates what a group has committed in the other region.
-func (r *replicator) checkpoint(ctx context.Context, from, to *cluster, group string) error {
-	ctx, cancel := context.WithTimeout(ctx, replicateTimeout)
-	defer cancel()
-	mine := ReplicaGroup(r.cfg.Region, group)
-	var offs kadm.Offsets
-	for _, topic := range r.cfg.Topics {
-		copyOf := ReplicaTopic(r.cfg.Region, topic)
-		theirs, err := from.committed(ctx, group, topic)
-		if err != nil {
-			return err
-		}
-		have, err := to.committed(ctx, mine, copyOf)
-		if err != nil {
-			return err
-		}
-		for part, at := range theirs {
-			n, err := r.translate(ctx, to, place{topic, part}, at)
-			if err != nil {
-				return err
-			}
-			if old, known := have[part]; !known || n > old {
-				offs.AddOffset(copyOf, part, n, -1)
-			}
-		}
-	}
-	if len(offs) == 0 {
-		return nil
-	}
-	return to.adm.CommitAllOffsets(ctx, mine, offs)
-}
-
-// translate turns a position in the source into one in the copy: no record
-// from there on is missing after it.
-func (r *replicator) translate(ctx context.Context, to *cluster, p place, at int64) (int64, error) {
-	r.mu.Lock()
-	n := r.next[p]
-	r.mu.Unlock()
-	if at >= n.source {
-		return n.copy, nil // all that was copied was handled
-	}
-	c := place{ReplicaTopic(r.cfg.Region, p.topic), p.partition}
-	spans, err := to.spans(ctx, c.topic)
-	if err != nil {
-		return 0, err
-	}
-	// Records lie as close in the copy as in the source, unless something was
-	// missed or skipped, which makes the guess too early, or copied twice, which
-	// makes it too late: then it goes back.
-	guess := max(n.copy-(n.source-at), spans[c].start)
-	for guess > spans[c].start {
-		k, err := to.at(ctx, c, guess)
-		if err != nil {
-			return 0, err
-		}
-		src, _, ok := sourceOf(k)
-		if ok && src.offset <= at {
-			return guess, nil
-		}
-		guess = max(guess-max(src.offset-at, 1), spans[c].start)
-	}
-	return guess, nil
 }

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -11,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/resilience/cost"
 )
 
 // server is something a request can be tried on: an instance of an API, or a
@@ -60,9 +60,9 @@ func (b *balancer) load(addr string) *load {
 // forget drops loads that say nothing: no request, no ejection, nothing heard
 // for long. A view that still has one goes on using it.
 func (b *balancer) forget() {
-	now := time.Now().UnixNano()
+	now := time.Now()
 	for a, l := range b.loads {
-		if l.inFlight.Load() == 0 && l.ejectedUntil.Load() < now && now-l.seen.Load() > int64(latencyMemory) {
+		if l.Quiet(now) && !l.ejected(now) {
 			delete(b.loads, a)
 		}
 	}
@@ -115,12 +115,8 @@ func pick(servers []server, tried []string, now time.Time) (server, bool) {
 	if one == nil {
 		return server{}, false
 	}
-	if two != nil {
-		a := one.load.cost(now, cmp.Or(two.load.latencyAt(now), 1))
-		b := two.load.cost(now, cmp.Or(one.load.latencyAt(now), 1))
-		if b < a || (a == b && rand.IntN(2) == 0) {
-			one = two
-		}
+	if two != nil && cost.Cheaper(&two.load.Cost, &one.load.Cost, now) {
+		one = two
 	}
 	return *one, true
 }

@@ -67,7 +67,7 @@ func affinity(servers []server, now time.Time, concurrency int64) bool {
 		if servers[i].load.ejected(now) {
 			out++
 		} else {
-			busy += servers[i].load.inFlight.Load()
+			busy += servers[i].load.InFlight.Load()
 		}
 	}
 	if own == 0 || own == len(servers) {
@@ -192,7 +192,7 @@ func (s *Server) tried(c *call, srv server, r *reply, o outcome, start, now time
 	}
 	if text := r.resp.Header.Get(LoadHeader); text != "" {
 		if u, ok := utilisation(text); ok {
-			srv.load.told(u, now)
+			srv.load.Told(u, now)
 		}
 		r.resp.Header.Del(LoadHeader)
 	}

@@ -13,16 +13,17 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services/lookup"
+	"github.com/flix-lab/flix/services/resilience/cost"
 	"github.com/flix-lab/flix/topology"
 )
 
 // seasoned is the load of a server that is long known.
 func seasoned(inFlight int64, latency time.Duration, now time.Time) *load {
 	l := new(load)
-	l.inFlight.Store(inFlight)
+	l.InFlight.Store(inFlight)
 	l.answers.Store(probationAnswers)
 	if latency > 0 {
-		l.took(latency, now)
+		l.Took(latency, now)
 	}
 	return l
 }
@@ -38,21 +39,21 @@ func TestPickByCost(t *testing.T) {
 		{"the slower one once the faster has a line", func() *load { return seasoned(0, 50*time.Millisecond, now) }, func() *load { return seasoned(30, 5*time.Millisecond, now) }, "a"},
 		{"the one that says it has room", func() *load {
 			l := seasoned(2, 5*time.Millisecond, now)
-			l.told(0.9, now)
+			l.Told(0.9, now)
 			return l
 		}, func() *load {
 			l := seasoned(2, 5*time.Millisecond, now)
-			l.told(0.1, now)
+			l.Told(0.1, now)
 			return l
 		}, "b"},
 		{"what it said long ago is nothing", func() *load {
 			l := seasoned(1, 5*time.Millisecond, now)
-			l.told(0.9, now.Add(-busyMemory-time.Second))
+			l.Told(0.9, now.Add(-cost.Memory-time.Second))
 			return l
 		}, func() *load { return seasoned(2, 5*time.Millisecond, now) }, "a"},
 		{"an unknown latency is the other's", func() *load { return seasoned(1, 0, now) }, func() *load { return seasoned(0, time.Second, now) }, "b"},
 		{"a slow one is forgotten in time", func() *load {
-			return seasoned(0, time.Second, now.Add(-20*latencyMemory))
+			return seasoned(0, time.Second, now.Add(-20*cost.Memory))
 		}, func() *load { return seasoned(0, 5*time.Millisecond, now) }, "a"},
 	}
 	for _, tt := range tests {
@@ -74,7 +75,7 @@ func TestProbation(t *testing.T) {
 	if got, _ := pick(servers, nil, now); got.addr != "new" {
 		t.Errorf("an idle new server is not tried: %q", got.addr)
 	}
-	fresh.inFlight.Store(1)
+	fresh.InFlight.Store(1)
 	if got, _ := pick(servers, nil, now); got.addr != "old" {
 		t.Errorf("a new server that has answered nothing gets a second request")
 	}

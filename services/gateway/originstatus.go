@@ -69,8 +69,8 @@ func (s *Server) Origins() []OriginStatus {
 func statusOfServer(srv server, now time.Time) ServerStatus {
 	l := srv.load
 	st := ServerStatus{
-		ID: srv.id, Addr: srv.addr, OwnZone: srv.rank == 0, InFlight: l.inFlight.Load(),
-		LatencyMS: l.latencyAt(now) / float64(time.Millisecond), Utilisation: l.busyAt(now),
+		ID: srv.id, Addr: srv.addr, OwnZone: srv.rank == 0, InFlight: l.InFlight.Load(),
+		LatencyMS: l.Latency(now) / float64(time.Millisecond), Utilisation: l.Busy(now),
 		Failures: l.failures.Load(), Probation: l.answers.Load() < probationAnswers,
 	}
 	if l.ejected(now) {

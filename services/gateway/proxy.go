@@ -166,7 +166,7 @@ func (r *reply) Close() error {
 }
 
 func (r *reply) release(err error) {
-	r.load.inFlight.Add(-1)
+	r.load.InFlight.Add(-1)
 	if r.span != nil {
 		telemetry.End(r.span, err)
 	}
@@ -187,7 +187,7 @@ func (s *Server) try(c *call, srv server, n int, start time.Time) (*reply, outco
 			attribute.String("url.path", ex.Request.Path), attribute.String("server.instance", srv.id),
 			attribute.String("server.region", srv.region), attribute.Int("http.request.resend_count", n-1)))
 	}
-	srv.load.inFlight.Add(1)
+	srv.load.InFlight.Add(1)
 	u := ex.upstreamCall()
 	u.reply = reply{resp: &u.resp, load: srv.load, span: span}
 	u.resp.Header = &u.answer

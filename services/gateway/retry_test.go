@@ -199,7 +199,7 @@ func TestPickPrefersRankThenLoad(t *testing.T) {
 	now := time.Unix(1000, 0)
 	mk := func(addr string, rank int, inFlight int64, ejected bool) server {
 		l := new(load)
-		l.inFlight.Store(inFlight)
+		l.InFlight.Store(inFlight)
 		l.answers.Store(probationAnswers)
 		if ejected {
 			l.ejectedUntil.Store(now.Add(time.Second).UnixNano())

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Namespace is a table with one consistency choice.
+// Namespace is a set of partitions with one consistency choice.
 type Namespace struct {
 	Name string
 	// Global acknowledges a write once a second region has it; otherwise the

@@ -21,12 +21,12 @@ import (
 const scheme = "flix"
 
 // Dial returns a gRPC connection to the named port of every UP instance of
-// the VIP, balanced round robin and kept up to date from the copy. It does no
-// I/O: connections open on the first call. While no instance of the VIP has
-// been seen yet, a call waits for one until its deadline (Timing.RPCTimeout if
-// it has none), so that start-up order does not matter. After that a call
-// fails at once when none is reachable: Unavailable, with ReasonNoInstance
-// when none is registered either.
+// the VIP, balanced by choice of two (rpc.ChoiceOfTwo) and kept up to date from
+// the copy. It does no I/O: connections open on the first call. While no instance
+// of the VIP has been seen yet, a call waits for one until its deadline
+// (Timing.RPCTimeout if it has none), so that start-up order does not matter.
+// After that a call fails at once when none is reachable: Unavailable, with
+// ReasonNoInstance when none is registered either.
 func (c *Client) Dial(vip, port string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	if vip == "" || port == "" {
 		return nil, services.Errorf(services.Invalid, "lookup.Dial: VIP %q and port %q are needed", vip, port)
@@ -34,7 +34,7 @@ func (c *Client) Dial(vip, port string, opts ...grpc.DialOption) (*grpc.ClientCo
 	first := &firstCall{client: c, vip: vip, timeout: c.cfg.Timing.RPCTimeout.D()}
 	all := []grpc.DialOption{
 		grpc.WithResolvers(&builder{client: c, vip: vip, port: port}),
-		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"` + rpc.ChoiceOfTwo + `":{}}]}`),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
 			return c.cfg.Dial(ctx, "tcp", addr)

@@ -2,6 +2,7 @@ package lookup
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -216,10 +217,14 @@ func (c *Client) renewLoop(ctx context.Context) {
 // an idle process wakes once per interval and not once per instance.
 const together = 5
 
+// never is when a client without registrations renews one.
+const never = time.Duration(math.MaxInt64)
+
 // renewDue handles every registration that is due, or soon will be when one
-// is, and returns the time until the next one is. It stops when the registry is away: to ask it once per
-// instance would only take longer. A registration that the registry refuses
-// does not hold up the others.
+// is, and returns the time until the next one is; never when there is none, as
+// in a client that only reads: Register wakes the loop. It stops when the
+// registry is away: to ask it once per instance would only take longer. A
+// registration that the registry refuses does not hold up the others.
 func (c *Client) renewDue(ctx context.Context) (time.Duration, error) {
 	c.regMu.Lock()
 	regs := make([]*registration, 0, len(c.regs))
@@ -227,6 +232,9 @@ func (c *Client) renewDue(ctx context.Context) (time.Duration, error) {
 		regs = append(regs, r)
 	}
 	c.regMu.Unlock()
+	if len(regs) == 0 {
+		return never, nil
+	}
 	next := c.cfg.Timing.LeaseRenewal.D()
 	early := next / together
 	soonest := next

@@ -148,6 +148,6 @@ func operations() described {
 		suspect: edge.Operation{Pattern: "POST " + PathSuspect, ID: "suspectFile", Summary: "Bytes of an appliance did not match their checksum", Body: SuspectRequest{}, Member: true},
 		dash:    stockOperation(fileDASH, "dashManifest", "The title for a stock DASH player, steered", typeDASH, hostsParam()),
 		hls:     stockOperation(fileHLS, "hlsPlaylist", "The title for a stock HLS player, steered", typeHLS, hostsParam()),
-		steer:   stockOperation(fileSteering, "contentSteering", "The order of the appliances now, as ETSI TS 103 998 and HLS have it", "application/json"),
+		steer:   stockOperation(fileSteering, "contentSteering", "The order of the appliances now, as ETSI TS 103 998 and HLS have it", "application/json", steerParams()...),
 	}
 }

@@ -44,6 +44,7 @@ type world struct {
 	authorize *playbackpb.AuthorizeRequest
 	issue     *licensepb.IssueRequest
 	rank      *steeringpb.RankRequest
+	unsettled bool // steering's order may change soon
 	report    *playbackpb.ReportRequest
 	release   *licensepb.ReleaseRequest
 	suspect   *cachecontrolpb.SuspectRequest
@@ -108,7 +109,10 @@ func (w *world) Release(_ context.Context, r *licensepb.ReleaseRequest) (*licens
 }
 
 func (w *world) Rank(_ context.Context, r *steeringpb.RankRequest) (*steeringpb.RankReply, error) {
-	return &steeringpb.RankReply{Version: 3, Candidates: []*steeringpb.Candidate{
+	w.mu.Lock()
+	unsettled := w.unsettled
+	w.mu.Unlock()
+	return &steeringpb.RankReply{Version: 3, Unsettled: unsettled, Candidates: []*steeringpb.Candidate{
 		{Appliance: "us-east/isp-1/oca/1", Site: "isp-1", Kind: "isp", Url: "https://oca-1-isp-1.oc.flix.test:1234", PlainUrl: "http://oca-1-isp-1.localhost:2234", FillUrl: w.fill},
 		{Appliance: "us-east/ix/oca/1", Site: "ix", Kind: "exchange", Url: "https://oca-1-ix.oc.flix.test:1235/", Rank: 1},
 	}}, w.call("Rank", func() { w.rank = r })
@@ -172,6 +176,7 @@ func start(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	timing := topology.LabTiming()
+	timing.SteeringTTL = topology.Duration(20 * time.Second)
 	timing.CacheTTL = 0
 	s, err := New(Deps{
 		HTTP: ln, Tel: tel, Timing: timing, Region: "us-east", Instance: "us-east/a/play/1", Cache: w, Key: key,

@@ -3,7 +3,6 @@ package play
 import (
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"github.com/flix-lab/flix/services/media"
 	"github.com/flix-lab/flix/services/playback/playbackpb"
 	"github.com/flix-lab/flix/services/resilience"
-	"github.com/flix-lab/flix/services/steering/steeringpb"
 	"github.com/flix-lab/flix/services/token"
 )
 
@@ -37,18 +35,6 @@ const (
 	hostsName    = "name"    // oca-1-SITE.localhost, which browsers know to be here
 	hostsAddress = "address" // 127.0.0.1, for everybody else
 )
-
-// SteeringManifest is what a content steering server answers (ETSI TS 103 998,
-// 6; draft-pantos-hls-rfc8216bis, 7.1). It has no RELOAD-URI, which is optional:
-// the next request goes where this one went, and only the player knows where
-// that is, for the API lies behind a balancer and perhaps a proxy. (A relative
-// one would do by both standards, but Shaka Player does not resolve it.)
-type SteeringManifest struct {
-	Version int `json:"VERSION"`
-	// TTL in seconds.
-	TTL      int      `json:"TTL"`
-	Priority []string `json:"PATHWAY-PRIORITY"`
-}
 
 // stock is what the play API keeps for stock players.
 type stock struct {
@@ -111,6 +97,8 @@ func (s *Server) follower(r *http.Request) (play, token.Claims, error) {
 type steered struct {
 	index    media.Index
 	steering media.Steering
+	// hosts is how the appliances are named.
+	hosts string
 }
 
 // steeredTitle gathers the index, as far as the plan goes, and the appliances
@@ -143,29 +131,32 @@ func (s *Server) steeredTitle(r *http.Request) (out steered, err error) {
 		allowed[st.Path] = true
 	}
 	out.index = index.Only(func(t media.Track) bool { return allowed[t.Path] })
-	out.steering.Server = fileSteering
-	byName := namesHosts(r)
+	out.hosts = hostsFor(r)
 	for _, a := range s.appliances(play{Caller: p.Caller, session: p.session, title: p.title}, pr.GetVersion(), claims.Trace, reachable) {
-		base := a.PlainURL
-		if !byName {
-			base = byAddress(base)
-		}
-		out.steering.Pathways = append(out.steering.Pathways, media.Pathway{ID: a.Pathway, URL: base})
+		out.steering.Pathways = append(out.steering.Pathways, media.Pathway{ID: a.Pathway, URL: named(a.PlainURL, out.hosts)})
 	}
 	return out, nil
 }
 
-// namesHosts says whether a client gets names: a browser resolves those under
-// localhost by itself, and says that it is one (Fetch Metadata); other clients
-// ask a resolver that need not know them.
-func namesHosts(r *http.Request) bool {
-	switch r.URL.Query().Get("hosts") {
-	case hostsName:
-		return true
-	case hostsAddress:
-		return false
+// hostsFor says how to name appliances to a client: a browser resolves names
+// under localhost by itself, and says that it is one (Fetch Metadata); other
+// clients ask a resolver that need not know them.
+func hostsFor(r *http.Request) string {
+	switch asked := r.URL.Query().Get("hosts"); {
+	case asked == hostsName || asked == hostsAddress:
+		return asked
+	case r.Header.Get("Sec-Fetch-Mode") != "":
+		return hostsName
 	}
-	return r.Header.Get("Sec-Fetch-Mode") != ""
+	return hostsAddress
+}
+
+// named is an appliance's URL with its host named so.
+func named(base, hosts string) string {
+	if hosts == hostsName {
+		return base
+	}
+	return byAddress(base)
 }
 
 // byAddress replaces a name under localhost by what it means.
@@ -183,6 +174,7 @@ func (s *Server) dash(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.steering.Server = steeringFile(formatDASH, t)
 	s.stock.served.WithLabelValues(fileDASH, "").Inc()
 	return edge.Content{Type: typeDASH, Body: t.index.SteeredDASH(t.steering), Any: true}, nil
 }
@@ -192,59 +184,9 @@ func (s *Server) hls(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.steering.Server = steeringFile(formatHLS, t)
 	s.stock.served.WithLabelValues(fileHLS, "").Inc()
 	return edge.Content{Type: typeHLS, Body: t.index.SteeredHLS(t.steering), Any: true}, nil
-}
-
-// steer answers with the order of the appliances now. What the player says it
-// uses stays first among its equals: to move between appliances that are
-// equally near gains nothing.
-func (s *Server) steer(r *http.Request) (any, error) {
-	p, _, err := s.follower(r)
-	if err != nil {
-		return nil, err
-	}
-	rank, _, err := s.getRank(r.Context(), p)
-	if err != nil {
-		return nil, err
-	}
-	now := current(r.URL.Query())
-	order := prefer(rank.GetCandidates(), now)
-	s.stock.served.WithLabelValues(fileSteering, strconv.FormatBool(now != "" && len(order) > 0 && order[0] != now)).Inc()
-	return SteeringManifest{Version: 1, TTL: max(1, int(s.d.Timing.SteeringTTL.D()/time.Second)), Priority: order}, nil
-}
-
-// current is the pathway that a player says it uses; the latest of several. DASH
-// has it in quotes.
-func current(q url.Values) string {
-	for _, name := range []string{"_DASH_pathway", "_HLS_pathway"} {
-		first, _, _ := strings.Cut(strings.Trim(q.Get(name), `"`), ",")
-		if first != "" && len(first) <= maxID {
-			return first
-		}
-	}
-	return ""
-}
-
-// prefer lists the pathways that a manifest has, best first, with the one in use
-// before those that are as near.
-func prefer(candidates []*steeringpb.Candidate, now string) []string {
-	from := plain(candidates)
-	out := []string{}
-	for _, c := range from {
-		out = append(out, pathway(c.GetAppliance()))
-	}
-	if i := slices.Index(out, now); i > 0 && from[i].GetRank() == from[0].GetRank() {
-		out = slices.Insert(slices.Delete(out, i, i+1), 0, now)
-	}
-	return out
-}
-
-// plain are the candidates that a stock player can reach, as many as it is told
-// of.
-func plain(candidates []*steeringpb.Candidate) []*steeringpb.Candidate {
-	out := slices.DeleteFunc(slices.Clone(candidates), func(c *steeringpb.Candidate) bool { return c.GetPlainUrl() == "" })
-	return out[:min(len(out), maxAppliances)]
 }
 
 // versionOf is the version of a title that its profiles are of.

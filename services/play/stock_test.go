@@ -98,7 +98,7 @@ func TestStockManifests(t *testing.T) {
 		t.Fatalf("%s %v: %v\n%s", resp.Status, resp.Header, err, body)
 	}
 	// The second appliance has no plain door: no stock player could use it.
-	if len(mpd.BaseURL) != 1 || mpd.BaseURL[0].Location != "us-east.isp-1.oca.1" || mpd.Steering.Default != "us-east.isp-1.oca.1" || mpd.Steering.URL != "steering.json" {
+	if len(mpd.BaseURL) != 1 || mpd.BaseURL[0].Location != "us-east.isp-1.oca.1" || mpd.Steering.Default != "us-east.isp-1.oca.1" || mpd.Steering.URL != "steering.json?format=dash&hosts=address&pathways=us-east.isp-1.oca.1" {
 		t.Errorf("%+v", mpd)
 	}
 	// The plan ends at 480 lines: not v3.
@@ -121,7 +121,7 @@ func TestStockManifests(t *testing.T) {
 		t.Errorf("hosts=all: %s", resp.Status)
 	}
 	resp, body = r.fetch(stock.HLS)
-	for _, want := range []string{"#EXT-X-CONTENT-STEERING:SERVER-URI=\"steering.json\",PATHWAY-ID=\"us-east.isp-1.oca.1\"", "AUDIO=\"audio-us-east.isp-1.oca.1\",PATHWAY-ID=\"us-east.isp-1.oca.1\"\nhttp://127.0.0.1:2234/"} {
+	for _, want := range []string{"#EXT-X-CONTENT-STEERING:SERVER-URI=\"steering.json?format=hls&hosts=address&pathways=us-east.isp-1.oca.1\",PATHWAY-ID=\"us-east.isp-1.oca.1\"", "AUDIO=\"audio-us-east.isp-1.oca.1\",PATHWAY-ID=\"us-east.isp-1.oca.1\"\nhttp://127.0.0.1:2234/"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%s: no %q in\n%s", resp.Status, want, body)
 		}
@@ -170,6 +170,37 @@ func TestSteering(t *testing.T) {
 	var m SteeringManifest
 	if err := json.Unmarshal([]byte(body), &m); err != nil || m.Version != 1 || m.TTL < 1 || !slices.Equal(m.Priority, []string{"us-east.isp-1.oca.1"}) {
 		t.Errorf("%s %v: %s", resp.Status, err, body)
+	}
+	if m.Clones != nil {
+		t.Errorf("clones %v for who did not say what it has", m.Clones)
+	}
+	// Another appliance has come into reach since the manifest was made.
+	for query, host := range map[string]string{
+		"format=dash&hosts=address": "http://127.0.0.1:2234", "format=hls&hosts=address": "127.0.0.1:2234",
+		"format=dash&hosts=name": "http://oca-1-isp-1.localhost:2234",
+	} {
+		_, body = r.fetch(stock.Steering + "?" + query + "&pathways=us-east.gone.oca.1,us-east.gone.oca.2")
+		m = SteeringManifest{}
+		want := []PathwayClone{{BaseID: "us-east.gone.oca.1", ID: "us-east.isp-1.oca.1", Replacement: URIReplacement{Host: host}}}
+		if err := json.Unmarshal([]byte(body), &m); err != nil || !slices.Equal(m.Clones, want) || !slices.Equal(m.Priority, []string{"us-east.isp-1.oca.1"}) {
+			t.Errorf("%s: %v: %s, want the clone %v", query, err, body, want)
+		}
+	}
+	if _, body = r.fetch(stock.Steering + "?format=dash&pathways=us-east.isp-1.oca.1"); strings.Contains(body, "CLONES") {
+		t.Errorf("a clone of what the manifest has: %s", body)
+	}
+	for _, bad := range []string{"format=smooth", "pathways=a%20b", "hosts=x"} {
+		if resp, _ := r.fetch(stock.Steering + "?" + bad); resp.StatusCode != 400 {
+			t.Errorf("%s: %s", bad, resp.Status)
+		}
+	}
+	settled := m.TTL
+	r.world.mu.Lock()
+	r.world.unsettled = true
+	r.world.mu.Unlock()
+	_, body = r.fetch(stock.Steering)
+	if err := json.Unmarshal([]byte(body), &m); err != nil || m.TTL != max(1, settled/unsettledTTL) || settled < unsettledTTL {
+		t.Errorf("TTL %d while the order may change, %d before (%v)", m.TTL, settled, err)
 	}
 	r.breaks("Rank", services.Errorf(services.NotFound, "none").WithReason(services.ReasonNoReplica))
 	if resp, body := r.fetch(stock.Steering); resp.StatusCode != 404 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -29,6 +30,8 @@ type title struct {
 	Name      string   `json:"name"`
 	Live      bool     `json:"live"`
 	Countries []string `json:"countries,omitempty"`
+	// Available is the date before which it is not played; zero is none.
+	Available time.Time `json:"available,omitzero"`
 }
 
 // facts are what a decision is made from.
@@ -85,7 +88,7 @@ func (s *Server) gather(ctx context.Context, r *playbackpb.AuthorizeRequest, ane
 	g.Go(func() error {
 		f.title, f.titleOK = fetch(ctx, s.titles, anew, titleKey(r.GetTitleId()), func(ctx context.Context) (title, error) {
 			t, err := s.d.DB.Title(ctx, services.TitleID(r.GetTitleId()))
-			return title{Name: t.Name, Live: t.Live, Countries: t.Countries}, err
+			return title{Name: t.Name, Live: t.Live, Countries: t.Countries, Available: t.Available}, err
 		})
 		return nil
 	})
@@ -128,6 +131,9 @@ func decide(f *facts, r *playbackpb.AuthorizeRequest) (sqldb.Plan, error) {
 		return none, f.titleOK
 	case !f.title.Value.Live:
 		return none, services.Errorf(services.Conflict, "%q is not live yet", f.title.Value.Name).WithReason(services.ReasonNotLive).WithRemedy("wait until it is published")
+	case time.Now().Before(f.title.Value.Available):
+		return none, services.Errorf(services.Conflict, "%q is not live yet: its date is %s", f.title.Value.Name, f.title.Value.Available.UTC().Format(time.RFC3339)).
+			WithReason(services.ReasonNotLive).WithRemedy("play it then")
 	case !t.LicensedIn(r.GetCountry()):
 		return none, services.Errorf(services.Denied, "%q is not licensed in %s; it is in %s", f.title.Value.Name, r.GetCountry(), strings.Join(t.Countries, ", ")).
 			WithReason(services.ReasonNotLicensed).WithRemedy("choose a title that is licensed in %s", r.GetCountry())

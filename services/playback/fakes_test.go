@@ -221,6 +221,8 @@ func start(t *testing.T, ttl time.Duration) *rig {
 				"tt-a":    {ID: "tt-a", Name: "Harbor Lights", Live: true},
 				"tt-gb":   {ID: "tt-gb", Name: "Tea Time", Live: true, Countries: []string{"GB", "IE"}},
 				"tt-soon": {ID: "tt-soon", Name: "Soon"},
+				"tt-2100": {ID: "tt-2100", Name: "Later", Live: true, Available: time.Date(2100, 1, 2, 3, 4, 5, 0, time.UTC)},
+				"tt-2000": {ID: "tt-2000", Name: "Earlier", Live: true, Available: time.Date(2000, 1, 2, 3, 4, 5, 0, time.UTC)},
 			},
 		},
 		kv: &wide{items: map[string]kv.Item{}}, cache: &memory{m: map[string][]byte{}}, pipeline: &pipeline{},

@@ -48,6 +48,7 @@ func TestAuthorizeRefuses(t *testing.T) {
 	}{
 		{"no title", services.ReasonNoTitle, services.NotFound, `"tt-x"`, "search", func(r *q) { r.TitleId = "tt-x" }},
 		{"not live", services.ReasonNotLive, services.Conflict, `"Soon"`, "wait", func(r *q) { r.TitleId = "tt-soon" }},
+		{"before its date", services.ReasonNotLive, services.Conflict, `"Later" is not live yet: its date is 2100-01-02T03:04:05Z`, "then", func(r *q) { r.TitleId = "tt-2100" }},
 		{"country", services.ReasonNotLicensed, services.Denied, "not licensed in US; it is in GB, IE", "licensed in US", func(r *q) { r.TitleId = "tt-gb" }},
 		{"country before device", services.ReasonNotLicensed, services.Denied, "", "", func(r *q) { r.TitleId, r.MemberId = "tt-gb", "m-basic" }},
 		{"title before member", services.ReasonNoTitle, services.NotFound, "", "", func(r *q) { r.TitleId, r.MemberId = "tt-x", "m-x" }},
@@ -67,6 +68,9 @@ func TestAuthorizeRefuses(t *testing.T) {
 				t.Errorf("%+v", p)
 			}
 		})
+	}
+	if _, err := r.client.Authorize(t.Context(), ask(func(r *q) { r.TitleId, r.MemberId = "tt-2000", "m-x" })); services.ReasonOf(err) != ReasonNoMember {
+		t.Errorf("a title whose date has come: %v, want the member to be what is wrong", err)
 	}
 	if len(r.kv.items) != 1 { // the asset
 		t.Errorf("a refused play opened a session: %v", r.kv.items)

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -144,7 +145,7 @@ func (s *Server) Rows(ctx context.Context, r *recommendpb.RowsRequest) (*recomme
 		return &recommendpb.RowsReply{Rows: partial, Stale: true}, nil
 	}
 	if last := s.last.Load(); last != nil {
-		return &recommendpb.RowsReply{Rows: everything(watchable(*last, r.GetCountry())), Stale: true}, nil
+		return &recommendpb.RowsReply{Rows: everything(watchable(*last, r.GetCountry(), time.Now())), Stale: true}, nil
 	}
 	return nil, services.Wrap("recommend.Rows", err)
 }
@@ -170,7 +171,7 @@ func (s *Server) build(ctx context.Context, member, country string) ([]*recommen
 		return nil, errs[2]
 	}
 	s.last.Store(&titles.Value)
-	in.titles = watchable(titles.Value, country)
+	in.titles = watchable(titles.Value, country, time.Now())
 	if errs[0] != nil && errs[1] != nil {
 		return everything(in.titles), errs[0]
 	}
@@ -194,10 +195,10 @@ func (s *Server) signal(ctx context.Context, ns kv.Namespace, partition string, 
 }
 
 // watchable are the titles a member in the country may play, by name.
-func watchable(all []sqldb.Title, country string) []sqldb.Title {
+func watchable(all []sqldb.Title, country string, now time.Time) []sqldb.Title {
 	var out []sqldb.Title
 	for _, t := range all {
-		if t.Live && t.LicensedIn(country) {
+		if t.LiveAt(now) && t.LicensedIn(country) {
 			out = append(out, t)
 		}
 	}

@@ -3,7 +3,8 @@
 // handlers.
 //
 // It promises that Serve returns only when no handler runs any more. It never
-// dials: clients are the wiring's.
+// dials: clients are the wiring's, and have their options and the policy by
+// which they choose among servers from here.
 package rpc
 
 import (
@@ -36,10 +37,12 @@ type Server struct {
 
 var _ grpc.ServiceRegistrar = (*Server)(nil)
 
-// New makes the server of the role of that name, with the role's instruments
-// a health service and reflection. The options come after the server's own and win.
+// New makes the server of the role of that name, with the role's instruments, a
+// health service, reflection and a report of its load with every answer. The
+// options come after the server's own and win.
 func New(name string, tel *telemetry.Telemetry, opts ...grpc.ServerOption) *Server {
-	all := append(tel.ServerOptions(), grpc.WaitForHandlers(true), grpc.ReadBufferSize(readBuffer))
+	all := append(new(gauge).options(), tel.ServerOptions()...)
+	all = append(all, grpc.WaitForHandlers(true), grpc.ReadBufferSize(readBuffer))
 	all = append(all, ServerOptions()...)
 	s := &Server{name: name, grpc: grpc.NewServer(append(all, opts...)...), health: health.NewServer()}
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)

@@ -97,6 +97,7 @@ func scanTitle(r *row) (t Title) {
 	r.json(&t.Rungs)
 	r.json(&t.Countries)
 	t.Live, t.Year = r.integer() != 0, int(r.integer())
+	t.Available, t.MinSites = r.time(), int(r.integer())
 	return t
 }
 

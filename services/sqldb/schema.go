@@ -34,6 +34,8 @@ func Schema() []string {
 			countries TEXT NOT NULL,
 			live INTEGER NOT NULL,
 			release_year INTEGER NOT NULL,
+			available_us BIGINT NOT NULL,
+			min_sites INTEGER NOT NULL,
 			UNIQUE (name, id)
 		)`,
 		`CREATE TABLE IF NOT EXISTS ledger (

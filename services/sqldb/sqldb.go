@@ -48,10 +48,18 @@ type Title struct {
 	Rungs    []Rung        `json:"rungs"`
 	// Countries it is licensed in; empty: everywhere.
 	Countries []string `json:"countries"`
-	// Live says that it is published and may be played.
+	// Live says that it is published and may be played, once its date has come.
 	Live bool `json:"live"`
 	Year int  `json:"year,omitempty"`
+	// Available is its date: nobody plays it before. Zero: it has none.
+	Available time.Time `json:"available,omitzero"`
+	// MinSites is how many sites have to hold all of it before it is played; 0
+	// is one appliance. Cache control watches over it, who knows what they hold.
+	MinSites int `json:"min_sites,omitempty"`
 }
+
+// LiveAt says whether it is published and its date has come.
+func (t Title) LiveAt(now time.Time) bool { return t.Live && !now.Before(t.Available) }
 
 // Rung is one video quality of a title.
 type Rung struct {

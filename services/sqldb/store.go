@@ -29,7 +29,7 @@ func (s *store) Close() error {
 const (
 	planColumns   = `id, name, max_height, max_streams, devices, price_cents`
 	memberColumns = `m.id, m.email, m.name, m.plan, m.country, m.password_hash, m.created_us`
-	titleColumns  = `id, name, synopsis, genres, poster, duration_us, rungs, countries, live, release_year`
+	titleColumns  = `id, name, synopsis, genres, poster, duration_us, rungs, countries, live, release_year, available_us, min_sites`
 	entryColumns  = `entry_key, member, kind, cents, at_us`
 )
 
@@ -141,9 +141,9 @@ func (s *store) PutTitle(ctx context.Context, t Title) error {
 	if t.Live {
 		live = 1
 	}
-	return s.exec(ctx, "sqldb.PutTitle "+string(t.ID), exec(`REPLACE INTO titles (`+titleColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	return s.exec(ctx, "sqldb.PutTitle "+string(t.ID), exec(`REPLACE INTO titles (`+titleColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		string(t.ID), t.Name, t.Synopsis, list(t.Genres), t.Poster, t.Duration.Microseconds(),
-		list(t.Rungs), list(t.Countries), live, int64(t.Year)))
+		list(t.Rungs), list(t.Countries), live, int64(t.Year), micros(t.Available), int64(t.MinSites)))
 }
 
 // ChangePlan implements DB. As in CreateMember the ledger's key decides.

@@ -60,6 +60,9 @@ type query struct {
 	// serve, and onHealth that one of those had the title.
 	nearest          class
 	missed, onHealth bool
+	// unsettled: somebody who holds the title was struck out for its health, or is
+	// full and about to shed.
+	unsettled bool
 
 	// log, if set, hears of every appliance that was considered.
 	log *explanation
@@ -97,7 +100,7 @@ type reach struct {
 // decide ranks the appliances for a query. The nearest tier with enough of them
 // ends it: what is farther is not looked at, unless somebody listens.
 func (t *table) decide(q *query, p *places, expiryMS int64) {
-	q.n, q.missed, q.onHealth, q.nearest = 0, false, false, transit
+	q.n, q.missed, q.onHealth, q.unsettled, q.nearest = 0, false, false, false, transit
 	var buf [16]reach
 	near, region := t.reached(q, p, buf[:0])
 	var s seen
@@ -179,7 +182,10 @@ func (t *table) consider(q *query, r *reach, tier int, expiryMS int64, s *seen) 
 		holds = holds || left != 0
 		for ; left != 0; left &= left - 1 {
 			slot := x.word*64 + bits.TrailingZeros64(left)
-			if state := t.states.at(slot).Load(); t.judge(q, slot, state, true, expiryMS) == kept {
+			state := t.states.at(slot).Load()
+			v := t.judge(q, slot, state, true, expiryMS)
+			q.doubt(v, state)
+			if v == kept {
 				q.take(pick{slot: int32(slot), score: t.lots[slot].draw(q.key, loadOf(state)), class: r.near.class, tier: int16(tier)}, t)
 			}
 		}
@@ -197,12 +203,22 @@ func (t *table) listen(q *query, r *reach, tier int, expiryMS int64, s *seen) (h
 			holds = holds || has
 			v := t.judge(q, slot, state, has, expiryMS)
 			q.log.note(t.apps[slot], r.near, v)
+			if has {
+				q.doubt(v, state)
+			}
 			if v == kept {
 				q.take(pick{slot: int32(slot), score: t.lots[slot].draw(q.key, loadOf(state)), class: r.near.class, tier: int16(tier)}, t)
 			}
 		}
 	}
 	return holds
+}
+
+// doubt notes who makes the order likely to change.
+func (q *query) doubt(v verdict, state uint64) {
+	if v == sick || v == stale || v == kept && loadOf(state) >= loadSteps {
+		q.unsettled = true
+	}
 }
 
 // judge is what the filters say of an appliance.

@@ -29,6 +29,8 @@ const (
 	resultExcluded
 	// resultNoReplica: nobody holds the title.
 	resultNoReplica
+	// resultNotLive: the title may not be played yet.
+	resultNotLive
 	// resultUnhealthy: who holds it is unhealthy or stale.
 	resultUnhealthy
 	// resultNotReady: nothing has been heard from cache control yet.
@@ -73,7 +75,7 @@ func newMetrics(reg *prometheus.Registry, s *Server) *metrics {
 	reg.MustRegister(decisions, misses, age, connected, &s.tally)
 	m := &metrics{}
 	for k, name := range [kinds]string{"none", "isp", "exchange", "transit"} {
-		for r, result := range [results]string{"ok", "stale", "excluded", "no_replica", "unhealthy", "not_ready"} {
+		for r, result := range [results]string{"ok", "stale", "excluded", "no_replica", "not_live", "unhealthy", "not_ready"} {
 			m.decisions[k][r] = decisions.WithLabelValues(name, result)
 		}
 	}

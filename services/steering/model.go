@@ -28,6 +28,7 @@ type model struct {
 	slots  map[string]int
 	states states
 	router *router
+	waits  waits
 	round  uint64 // of the stream, to see what a snapshot left out
 	stale  bool   // the table is out of date
 }
@@ -63,7 +64,7 @@ type title struct {
 }
 
 func newModel(s *Server) *model {
-	return &model{srv: s, known: map[string]*known{}, assets: map[string]*asset{}, slots: map[string]int{}, router: newRouter()}
+	return &model{srv: s, known: map[string]*known{}, assets: map[string]*asset{}, slots: map[string]int{}, router: newRouter(), waits: waits{&s.waiting, map[string]uint64{}}}
 }
 
 // begin starts a snapshot.
@@ -85,6 +86,7 @@ func (m *model) end() {
 			m.srv.titles.remove(id)
 		}
 	}
+	m.waits.end(m.round)
 }
 
 // apply takes one event and reports whether the table is out of date now.
@@ -95,7 +97,10 @@ func (m *model) apply(ev *ccpb.WatchEvent, now time.Time) bool {
 	case ev.GetGone() != "":
 		m.gone(ev.GetGone())
 	case ev.GetAsset() != nil:
+		m.waits.gone(ev.GetAsset().GetTitleId())
 		m.asset(ev.GetAsset())
+	case ev.GetWaiting() != nil:
+		m.waits.is(ev.GetWaiting(), m.round)
 	}
 	return m.stale
 }

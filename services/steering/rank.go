@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	ccpb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 	pb "github.com/flix-lab/flix/services/steering/steeringpb"
 )
 
@@ -32,13 +33,13 @@ func (s *Server) Rank(_ context.Context, req *pb.RankRequest) (*pb.RankReply, er
 	s.miss(&q)
 	s.missed(&q, t, req.GetTitleId())
 	if !ok {
-		result, err := q.none(req.GetTitleId())
+		result, err := s.none(&q, req.GetTitleId())
 		s.metrics.decided(kindNone, result)
 		return nil, err
 	}
 	s.metrics.decided(t.kindOf(&q.picks[0]), result)
 	s.sample.add(q.addr, req.GetTitleId())
-	reply := &pb.RankReply{Candidates: t.candidates(&q), Version: q.title.version}
+	reply := &pb.RankReply{Candidates: t.candidates(&q), Version: q.title.version, Unsettled: q.unsettled || q.missed}
 	if q.log != nil {
 		reply.Decisions = q.log.decisions(t, &q)
 	}
@@ -102,7 +103,12 @@ func (s *Server) miss(q *query) {
 }
 
 // none is the error of a ranking without a result, and what to count it as.
-func (q *query) none(titleID string) (result, error) {
+func (s *Server) none(q *query, titleID string) (result, error) {
+	if q.title == nil {
+		if w, ok := s.waiting.Load(titleID); ok {
+			return resultNotLive, notLive(w.(*ccpb.WaitingTitle))
+		}
+	}
 	switch {
 	case q.title == nil:
 		return resultNoReplica, services.Errorf(services.NotFound, "steering.Rank: no appliance knows the title %s", titleID).

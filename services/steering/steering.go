@@ -10,6 +10,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +56,9 @@ type Server struct {
 	table  atomic.Pointer[table]
 	places atomic.Pointer[places]
 	titles titles
+	// waiting holds a *ccpb.WaitingTitle for each title that may not be played
+	// yet, by its id: the reason of a refusal.
+	waiting sync.Map
 	// regions number the regions, for routes and places alike.
 	regions regionNames
 	// sample is some of the latest decisions, for what-if questions.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -171,6 +172,7 @@ type box struct {
 	paths                  []string
 	version                uint64
 	sick                   string
+	load                   float64
 	counter                uint64
 	reported               time.Time
 }
@@ -181,7 +183,7 @@ func (b box) event() *ccpb.WatchEvent {
 			Appliance: b.id, Region: b.region, Site: b.site, Kind: b.kind, Prefixes: b.prefixes,
 			ClientUrl: "https://" + b.site + ".oc.flix.test:1", BandwidthBps: 1e9,
 		},
-		Report:  &ccpb.Report{Healthy: b.sick == "", Reason: b.sick},
+		Report:  &ccpb.Report{Load: b.load, Healthy: b.sick == "", Reason: b.sick},
 		Counter: b.counter, ReportedUnixMs: time.Now().UnixMilli(),
 	}
 	if !b.reported.IsZero() {
@@ -360,6 +362,55 @@ func TestFilters(t *testing.T) {
 	old.reported, old.counter = time.Time{}, 2
 	f.control.tell(part.event(), sick.event(), old.event())
 	f.until(&pb.RankRequest{}, offers(5))
+}
+
+// Whoever asks by turns is told to come back soon while somebody near is not well.
+func TestUnsettled(t *testing.T) {
+	f := start(t, topology.LabTiming())
+	is := func(unsettled bool) func(*pb.RankReply, error) error {
+		return func(r *pb.RankReply, err error) error {
+			if err == nil && r.GetUnsettled() != unsettled {
+				err = fmt.Errorf("unsettled %v, want %v", r.GetUnsettled(), unsettled)
+			}
+			return err
+		}
+	}
+	one, two := ispBox(1), ispBox(2)
+	f.control.tell(asset(1), one.event(), two.event())
+	f.until(&pb.RankRequest{}, is(false))
+	two.sick, two.counter = "disk is slow", 2
+	f.control.tell(two.event())
+	f.until(&pb.RankRequest{}, is(true))
+	f.until(&pb.RankRequest{Explain: true}, is(true))
+	two.sick, two.counter = "", 3
+	f.control.tell(two.event())
+	f.until(&pb.RankRequest{}, is(false))
+	one.load, one.counter = 1, 2
+	f.control.tell(one.event())
+	f.until(&pb.RankRequest{}, is(true))
+}
+
+// A title that cache control withholds is refused with what it waits for, until
+// it is told of.
+func TestTitleThatIsNotLive(t *testing.T) {
+	f := start(t, topology.LabTiming())
+	f.control.tell(ispBox(1).event(), &ccpb.WatchEvent{Waiting: &ccpb.WaitingTitle{TitleId: title, MinSites: 3}})
+	says := func(text string) func(*pb.RankReply, error) error {
+		return func(r *pb.RankReply, err error) error {
+			if bad := fails(services.Conflict, services.ReasonNotLive)(r, err); bad != nil || strings.Contains(err.Error(), text) {
+				return bad
+			}
+			return fmt.Errorf("%w does not say %q", err, text)
+		}
+	}
+	f.until(&pb.RankRequest{}, says("before 3 sites hold all of it"))
+	f.control.tell(&ccpb.WatchEvent{Waiting: &ccpb.WaitingTitle{TitleId: title, AvailableUnixMs: time.Date(2100, 1, 2, 3, 4, 5, 0, time.UTC).UnixMilli()}})
+	f.until(&pb.RankRequest{}, says("its date is 2100-01-02T03:04:05Z"))
+	if n := counter(t, f.tel, "steering_decisions_total", "result", "not_live"); n == 0 {
+		t.Error("the refusals are not counted")
+	}
+	f.control.tell(asset(1))
+	f.until(&pb.RankRequest{}, offers(1))
 }
 
 func TestNoReplica(t *testing.T) {

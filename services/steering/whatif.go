@@ -104,7 +104,10 @@ func (s *Server) explain(ip, titleID string) (Explained, error) {
 	q := query{addr: addr.Unmap().WithZone(""), nowMS: time.Now().UnixMilli(), want: most, log: &explanation{}}
 	t := s.table.Load()
 	if _, ok := s.decide(&q, t, titleID); !ok {
-		_, err := q.none(titleID)
+		result, err := s.none(&q, titleID)
+		if result == resultNotLive {
+			return out, err
+		}
 		out.Error = err.Error()
 	}
 	if q.title == nil {

@@ -55,6 +55,10 @@ type job struct {
 	Countries   []string `json:"countries,omitempty"`
 	Synopsis    string   `json:"synopsis,omitempty"`
 	OriginalKey string   `json:"original_key"`
+	// Nobody may play the title before Available (unix ms; 0: at once), nor before
+	// MinSites sites hold all of it.
+	Available int64  `json:"available,omitempty"`
+	MinSites  uint32 `json:"min_sites,omitempty"`
 
 	// Region whose instances work on it; Owner is the one that does, and Beat
 	// when it last said so (unix ms).
@@ -133,6 +137,9 @@ const (
 	maxKey      = 512
 )
 
+// maxMinSites is more sites than a lab can have.
+const maxMinSites = 1 << 16
+
 // newJob checks a request and makes the job that stands for it.
 func newJob(r *transcodepb.SubmitRequest, region string, now time.Time) (*job, error) {
 	bad := func(format string, args ...any) (*job, error) {
@@ -152,6 +159,9 @@ func newJob(r *transcodepb.SubmitRequest, region string, now time.Time) (*job, e
 	if len(r.GetOriginalKey()) > maxKey || dir != r.GetJobId()+"/" || file == "" || file == "." || file == ".." {
 		return bad("original_key %q is not %s/<file name>", r.GetOriginalKey(), r.GetJobId())
 	}
+	if r.GetAvailableUnixMs() < 0 || r.GetMinSites() > maxMinSites {
+		return bad("available_unix_ms %d and min_sites %d: want no negative time and at most %d sites", r.GetAvailableUnixMs(), r.GetMinSites(), maxMinSites)
+	}
 	for _, c := range r.GetCountries() {
 		if !validCountry.MatchString(c) {
 			return bad("%q is not a country code: use ISO 3166-1 alpha-2, e.g. US", c)
@@ -159,11 +169,13 @@ func newJob(r *transcodepb.SubmitRequest, region string, now time.Time) (*job, e
 	}
 	return &job{
 		ID: r.GetJobId(), Title: r.GetTitleId(), Name: r.GetName(), Countries: r.GetCountries(), Synopsis: r.GetSynopsis(),
-		OriginalKey: r.GetOriginalKey(), Region: region, Step: stepQueued, Started: now.UnixMilli(),
+		OriginalKey: r.GetOriginalKey(), Available: r.GetAvailableUnixMs(), MinSites: r.GetMinSites(), Region: region, Step: stepQueued, Started: now.UnixMilli(),
 	}, nil
 }
 
-// same says whether a request asks for what the job does.
+// same says whether a request asks for what the job does. When the title may be
+// played is no part of that: "in an hour" is another time with every request, and
+// the first one counts.
 func (j *job) same(o *job) bool {
 	return j.Title == o.Title && j.Name == o.Name && j.OriginalKey == o.OriginalKey && fmt.Sprint(j.Countries) == fmt.Sprint(o.Countries) && j.Synopsis == o.Synopsis
 }

@@ -21,6 +21,8 @@ func TestRequestsThatAreWrong(t *testing.T) {
 		"original of another":  func(r *transcodepb.SubmitRequest) { r.OriginalKey = "other/clip.mkv" },
 		"original is a folder": func(r *transcodepb.SubmitRequest) { r.OriginalKey = "my-clip/" },
 		"original climbs out":  func(r *transcodepb.SubmitRequest) { r.OriginalKey = "my-clip/.." },
+		"a date before 1970":   func(r *transcodepb.SubmitRequest) { r.AvailableUnixMs = -1 },
+		"a million sites":      func(r *transcodepb.SubmitRequest) { r.MinSites = 1000000 },
 		"country in words":     func(r *transcodepb.SubmitRequest) { r.Countries = []string{"Norway"} },
 	} {
 		r := request()

@@ -62,6 +62,7 @@ func (s *Server) again(was, asked *job, now time.Time) (*job, error) {
 	case was.Step == stepFailed && same && was.Region == s.d.Region:
 		next := was.clone()
 		next.Step, next.Owner, next.Error, next.Ended = was.Resume, "", "", 0
+		next.Available, next.MinSites = asked.Available, asked.MinSites
 		if next.Step == stepInspect {
 			next.Took = nil
 		}

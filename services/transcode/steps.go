@@ -228,6 +228,8 @@ func (s *Server) publish(ctx context.Context, j *job) error {
 	if err := protojson.Unmarshal(j.Asset, &a); err != nil {
 		return services.Errorf(services.Internal, "transcode: the stored asset cannot be read: %v", err)
 	}
+	// Not in the upload: a job that failed may be submitted again with another date.
+	a.AvailableUnixMs, a.MinSites = j.Available, j.MinSites
 	bounded := func(what string, f func(ctx context.Context) error) error {
 		ctx, cancel := context.WithTimeout(ctx, s.d.Timing.RPCTimeout.D())
 		defer cancel()
@@ -236,6 +238,10 @@ func (s *Server) publish(ctx context.Context, j *job) error {
 	title := sqldb.Title{
 		ID: services.TitleID(j.Title), Name: j.Name, Synopsis: j.Synopsis, Genres: []string{}, Countries: j.Countries,
 		Duration: time.Duration(a.GetDurationMs()) * time.Millisecond, Live: true, Year: time.UnixMilli(j.Started).UTC().Year(),
+		MinSites: int(j.MinSites),
+	}
+	if j.Available > 0 {
+		title.Available = time.UnixMilli(j.Available).UTC()
 	}
 	var size uint64
 	for _, f := range a.GetFiles() {

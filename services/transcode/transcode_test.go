@@ -241,8 +241,11 @@ func watch(t *testing.T, c transcodepb.TranscodeClient, id string) (*transcodepb
 	}
 }
 
+// date is before which nobody may play the title.
+var date = time.Date(2100, 1, 2, 3, 4, 5, 0, time.UTC)
+
 func request() *transcodepb.SubmitRequest {
-	return &transcodepb.SubmitRequest{JobId: "my-clip", TitleId: "my-clip", Name: "My Clip", Countries: []string{"US", "GB"}, Synopsis: "A clip.", OriginalKey: "my-clip/clip.mkv"}
+	return &transcodepb.SubmitRequest{JobId: "my-clip", TitleId: "my-clip", Name: "My Clip", Countries: []string{"US", "GB"}, Synopsis: "A clip.", OriginalKey: "my-clip/clip.mkv", AvailableUnixMs: date.UnixMilli(), MinSites: 2}
 }
 
 func TestJobFromOriginalToPublishedTitle(t *testing.T) {
@@ -272,7 +275,9 @@ func TestJobFromOriginalToPublishedTitle(t *testing.T) {
 	if left, err := os.ReadDir(filepath.Join(r.dir, "us-east-a-transcode-1")); err != nil || len(left) != 0 {
 		t.Errorf("scratch left behind: %v, %v", left, err)
 	}
-	again, err := c.Submit(t.Context(), request())
+	later := request()
+	later.AvailableUnixMs++ // "in an hour" is another time with every request
+	again, err := c.Submit(t.Context(), later)
 	if err != nil || again.GetState() != "done" {
 		t.Errorf("submitted again: %v, %v", again, err)
 	}
@@ -293,6 +298,9 @@ func checkPublished(t *testing.T, r *region) {
 	a := r.asset
 	if a.GetTitleId() != "my-clip" || a.GetDurationMs() < 2500 || a.GetDurationMs() > 2600 || !slices.Equal(a.GetOrigins(), []string{"us-east"}) {
 		t.Errorf("asset %v", a)
+	}
+	if a.GetAvailableUnixMs() != date.UnixMilli() || a.GetMinSites() != 2 || !r.title.Available.Equal(date) || r.title.MinSites != 2 {
+		t.Errorf("when it may be played: the asset says %d and %d, the row %v and %d", a.GetAvailableUnixMs(), a.GetMinSites(), r.title.Available, r.title.MinSites)
 	}
 	kinds := map[string]int{}
 	var total uint64

@@ -153,3 +153,55 @@ func (f *fixture) port() int {
 		}
 	}
 }
+
+// A removal that was interrupted may leave a container that runs off its
+// network: it does not count as running, and starts again like any other.
+func TestHalfRemovedContainerComesBack(t *testing.T) {
+	dockertest.Image(t, string(images.FFmpeg), images.FFmpeg.Built())
+	f := newFixture(t, unitProgram(t), topology.Containers{Pack: topology.PackInstance, Network: topology.BridgeNetwork})
+	t.Cleanup(func() {
+		if err := f.r.Remove(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), contractTime)
+	defer cancel()
+	if err := f.r.SetWorld(ctx, runtimetest.World("w")); err != nil {
+		t.Fatal(err)
+	}
+	s := f.spec("us-east", 1)
+	runs := func() bool {
+		t.Helper()
+		all, err := f.r.List(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range all {
+			if i.Spec.ID == s.ID {
+				return i.State == runtime.Running
+			}
+		}
+		return false
+	}
+	if err := f.r.Start(ctx, []runtime.Spec{s}); err != nil {
+		t.Fatal(err)
+	}
+	cs, err := f.r.containers(ctx)
+	if err != nil || len(cs) != 1 || !cs[0].attached || !runs() {
+		t.Fatalf("after the start: %+v, %v", cs, err)
+	}
+	for range 2 { // doing so again is no error
+		if err := f.r.detach(ctx, cs[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if runs() {
+		t.Error("it counts as running")
+	}
+	if err := f.r.Start(ctx, []runtime.Spec{s}); err != nil {
+		t.Fatal(err)
+	}
+	if !runs() {
+		t.Error("it did not come back")
+	}
+}

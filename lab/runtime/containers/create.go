@@ -24,7 +24,7 @@ import (
 
 // up makes and starts a container, or starts it again; one that runs is left
 // alone. One that was made but is not what is declared now, or was only half
-// made, is made anew: its data are in its volume.
+// made or half removed, is made anew: its data are in its volume.
 func (r *Runtime) up(ctx context.Context, d declaration, there map[string]found) error {
 	name := r.containerName(d.ID)
 	sum, err := d.sum()

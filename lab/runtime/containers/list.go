@@ -32,6 +32,7 @@ type found struct {
 	address         string
 	specs           []runtime.Spec
 	running, exited bool
+	attached        bool   // to the lab's network; one that is not does not count as running
 	status          string // the engine's words, e.g. "Exited (137) 3 seconds ago"
 	image, imageID  string // as it was asked for, and what that was then
 	sum             string // of the declaration it was made of
@@ -68,6 +69,11 @@ func (r *Runtime) find(ctx context.Context, f filter) ([]found, error) {
 			running: c.State == container.StateRunning, exited: c.State == container.StateExited, status: c.Status,
 			image: c.Image, imageID: c.ImageID,
 		}
+		if c.NetworkSettings != nil {
+			on := c.NetworkSettings.Networks[r.networkName()]
+			x.attached = on != nil && on.EndpointID != ""
+		}
+		x.running = x.running && (x.attached || r.hostNetwork())
 		if len(c.Names) > 0 {
 			x.name = strings.TrimPrefix(c.Names[0], "/")
 		}

@@ -35,6 +35,27 @@ func (r *Runtime) removeContainer(ctx context.Context, id string) error {
 	return nil
 }
 
+// detach takes a container off the lab's network, one container at a time: an
+// engine that ends many at once loses count of the network's endpoints, and then
+// keeps the network (seen in 20.10: two that are taken off while a third looks
+// share one counter, and what one of them takes from it is forgotten).
+func (r *Runtime) detach(ctx context.Context, c found) error {
+	if !c.attached {
+		return nil
+	}
+	select {
+	case r.detaching <- struct{}{}:
+		defer func() { <-r.detaching }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	_, err := r.docker.NetworkDisconnect(ctx, r.networkName(), client.NetworkDisconnectOptions{Container: c.container, Force: true})
+	if err != nil && !errdefs.IsNotFound(err) && !strings.Contains(err.Error(), "is not connected to") {
+		return fmt.Errorf("container %s: off its network: %w", c.name, r.broken(err))
+	}
+	return nil
+}
+
 // removeAll ends and removes containers and, unless keep, their volumes.
 func (r *Runtime) removeAll(ctx context.Context, f filter, keep bool) error {
 	cs, err := r.find(ctx, f)
@@ -45,6 +66,9 @@ func (r *Runtime) removeAll(ctx context.Context, f filter, keep bool) error {
 	g.SetLimit(parallel)
 	for _, c := range cs {
 		g.Go(func() error {
+			if err := r.detach(gctx, c); err != nil {
+				return err
+			}
 			if err := r.removeContainer(gctx, c.container); err != nil {
 				return err
 			}

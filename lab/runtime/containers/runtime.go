@@ -62,6 +62,8 @@ type Runtime struct {
 	// making holds one value while nobody makes containers: two who do at once
 	// would make the same ones.
 	making chan struct{}
+	// detaching is held by who takes a container off the network.
+	detaching chan struct{}
 	// removal ends when the lab is removed: who makes containers then stops.
 	removal context.Context
 	remove  context.CancelFunc
@@ -76,7 +78,7 @@ func New(ctx context.Context, c Config) (*Runtime, error) {
 		return nil, err
 	}
 	docker := engine.Client()
-	r := &Runtime{c: c, prefix: prefix(c.Lab, c.Dir), docker: docker, seen: newSeen(), making: make(chan struct{}, 1)}
+	r := &Runtime{c: c, prefix: prefix(c.Lab, c.Dir), docker: docker, seen: newSeen(), making: make(chan struct{}, 1), detaching: make(chan struct{}, 1)}
 	r.making <- struct{}{}
 	r.removal, r.remove = context.WithCancel(context.Background())
 	if r.places, err = newAddresses(c.Journal); err == nil {

@@ -22,6 +22,9 @@ func specsFile(id string) string { return strings.ReplaceAll(id, "/", "-") + ".j
 // stateDir is that folder on this machine.
 func (r *Runtime) stateDir() string { return filepath.Join(r.c.Dir, "serve") }
 
+// Shared implements runtime.Runtime.
+func (r *Runtime) Shared() (here, there string) { return r.stateDir(), serveDir }
+
 // writeWorld puts the world where containers that start find it.
 func (r *Runtime) writeWorld(w runtime.World) error {
 	if err := os.MkdirAll(r.stateDir(), 0o700); err != nil {

@@ -279,6 +279,9 @@ func (r *Runtime) Complete(w *runtime.World) {
 	w.Peers = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 }
 
+// Shared implements runtime.Runtime.
+func (r *Runtime) Shared() (here, there string) { return r.c.Dir, r.c.Dir }
+
 // EndHost implements runtime.Runtime: orderly, then at once. A host's data are
 // the lab's to remove.
 func (r *Runtime) EndHost(ctx context.Context, name string, _ bool) error {

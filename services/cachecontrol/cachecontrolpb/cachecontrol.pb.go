@@ -1562,7 +1562,8 @@ type WatchEvent struct {
 	State         *ApplianceState        `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
 	Gone          string                 `protobuf:"bytes,2,opt,name=gone,proto3" json:"gone,omitempty"` // id of an appliance that is out
 	SnapshotEnd   bool                   `protobuf:"varint,3,opt,name=snapshot_end,json=snapshotEnd,proto3" json:"snapshot_end,omitempty"`
-	Asset         *Asset                 `protobuf:"bytes,4,opt,name=asset,proto3" json:"asset,omitempty"` // a title became known or changed
+	Asset         *Asset                 `protobuf:"bytes,4,opt,name=asset,proto3" json:"asset,omitempty"`     // a title became known or changed
+	Waiting       *WaitingTitle          `protobuf:"bytes,5,opt,name=waiting,proto3" json:"waiting,omitempty"` // a title is published, and may not be played yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1625,6 +1626,91 @@ func (x *WatchEvent) GetAsset() *Asset {
 	return nil
 }
 
+func (x *WatchEvent) GetWaiting() *WaitingTitle {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+// WaitingTitle is a published title that may not be played yet, and what it
+// waits for.
+type WaitingTitle struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	TitleId         string                 `protobuf:"bytes,1,opt,name=title_id,json=titleId,proto3" json:"title_id,omitempty"`
+	Why             string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	AvailableUnixMs int64                  `protobuf:"varint,3,opt,name=available_unix_ms,json=availableUnixMs,proto3" json:"available_unix_ms,omitempty"` // its date; 0: none
+	MinSites        uint32                 `protobuf:"varint,4,opt,name=min_sites,json=minSites,proto3" json:"min_sites,omitempty"`                        // sites that have to hold all of it; 0: none have to
+	Sites           uint32                 `protobuf:"varint,5,opt,name=sites,proto3" json:"sites,omitempty"`                                              // that hold all of it
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *WaitingTitle) Reset() {
+	*x = WaitingTitle{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitingTitle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitingTitle) ProtoMessage() {}
+
+func (x *WaitingTitle) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitingTitle.ProtoReflect.Descriptor instead.
+func (*WaitingTitle) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *WaitingTitle) GetTitleId() string {
+	if x != nil {
+		return x.TitleId
+	}
+	return ""
+}
+
+func (x *WaitingTitle) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *WaitingTitle) GetAvailableUnixMs() int64 {
+	if x != nil {
+		return x.AvailableUnixMs
+	}
+	return 0
+}
+
+func (x *WaitingTitle) GetMinSites() uint32 {
+	if x != nil {
+		return x.MinSites
+	}
+	return 0
+}
+
+func (x *WaitingTitle) GetSites() uint32 {
+	if x != nil {
+		return x.Sites
+	}
+	return 0
+}
+
 type ApplianceState struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Hello          *Hello                 `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"` // without holdings
@@ -1640,7 +1726,7 @@ type ApplianceState struct {
 
 func (x *ApplianceState) Reset() {
 	*x = ApplianceState{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[20]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1738,7 @@ func (x *ApplianceState) String() string {
 func (*ApplianceState) ProtoMessage() {}
 
 func (x *ApplianceState) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[20]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1751,7 @@ func (x *ApplianceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplianceState.ProtoReflect.Descriptor instead.
 func (*ApplianceState) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{20}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ApplianceState) GetHello() *Hello {
@@ -1729,7 +1815,7 @@ type TitleHeld struct {
 
 func (x *TitleHeld) Reset() {
 	*x = TitleHeld{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[21]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1741,7 +1827,7 @@ func (x *TitleHeld) String() string {
 func (*TitleHeld) ProtoMessage() {}
 
 func (x *TitleHeld) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[21]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1754,7 +1840,7 @@ func (x *TitleHeld) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TitleHeld.ProtoReflect.Descriptor instead.
 func (*TitleHeld) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{21}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TitleHeld) GetTitleId() string {
@@ -1787,7 +1873,7 @@ type PublishRequest struct {
 
 func (x *PublishRequest) Reset() {
 	*x = PublishRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[22]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1799,7 +1885,7 @@ func (x *PublishRequest) String() string {
 func (*PublishRequest) ProtoMessage() {}
 
 func (x *PublishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[22]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1812,7 +1898,7 @@ func (x *PublishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishRequest.ProtoReflect.Descriptor instead.
 func (*PublishRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{22}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PublishRequest) GetAsset() *Asset {
@@ -1830,7 +1916,7 @@ type PublishReply struct {
 
 func (x *PublishReply) Reset() {
 	*x = PublishReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[23]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +1928,7 @@ func (x *PublishReply) String() string {
 func (*PublishReply) ProtoMessage() {}
 
 func (x *PublishReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[23]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +1941,7 @@ func (x *PublishReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishReply.ProtoReflect.Descriptor instead.
 func (*PublishReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{23}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{24}
 }
 
 type TitlesRequest struct {
@@ -1866,7 +1952,7 @@ type TitlesRequest struct {
 
 func (x *TitlesRequest) Reset() {
 	*x = TitlesRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[24]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +1964,7 @@ func (x *TitlesRequest) String() string {
 func (*TitlesRequest) ProtoMessage() {}
 
 func (x *TitlesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[24]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +1977,7 @@ func (x *TitlesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TitlesRequest.ProtoReflect.Descriptor instead.
 func (*TitlesRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{24}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{25}
 }
 
 type TitlesReply struct {
@@ -1903,7 +1989,7 @@ type TitlesReply struct {
 
 func (x *TitlesReply) Reset() {
 	*x = TitlesReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[25]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1915,7 +2001,7 @@ func (x *TitlesReply) String() string {
 func (*TitlesReply) ProtoMessage() {}
 
 func (x *TitlesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[25]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1928,7 +2014,7 @@ func (x *TitlesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TitlesReply.ProtoReflect.Descriptor instead.
 func (*TitlesReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{25}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TitlesReply) GetAssets() []*Asset {
@@ -1946,7 +2032,7 @@ type FillStatusRequest struct {
 
 func (x *FillStatusRequest) Reset() {
 	*x = FillStatusRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[26]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2044,7 @@ func (x *FillStatusRequest) String() string {
 func (*FillStatusRequest) ProtoMessage() {}
 
 func (x *FillStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[26]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2057,7 @@ func (x *FillStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillStatusRequest.ProtoReflect.Descriptor instead.
 func (*FillStatusRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{26}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{27}
 }
 
 type FillStatusReply struct {
@@ -1983,13 +2069,14 @@ type FillStatusReply struct {
 	Unheld        []string               `protobuf:"bytes,5,rep,name=unheld,proto3" json:"unheld,omitempty"`   // published titles that no appliance holds whole
 	Waiting       []string               `protobuf:"bytes,6,rep,name=waiting,proto3" json:"waiting,omitempty"` // titles that may not be played yet: date, or too few sites
 	Uneven        []string               `protobuf:"bytes,7,rep,name=uneven,proto3" json:"uneven,omitempty"`   // sites whose appliances announce different prefixes
+	Waits         []*WaitingTitle        `protobuf:"bytes,8,rep,name=waits,proto3" json:"waits,omitempty"`     // what each of waiting waits for, in the same order
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FillStatusReply) Reset() {
 	*x = FillStatusReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[27]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2088,7 @@ func (x *FillStatusReply) String() string {
 func (*FillStatusReply) ProtoMessage() {}
 
 func (x *FillStatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[27]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2101,7 @@ func (x *FillStatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillStatusReply.ProtoReflect.Descriptor instead.
 func (*FillStatusReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{27}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FillStatusReply) GetAppliances() []*ApplianceFill {
@@ -2066,6 +2153,13 @@ func (x *FillStatusReply) GetUneven() []string {
 	return nil
 }
 
+func (x *FillStatusReply) GetWaits() []*WaitingTitle {
+	if x != nil {
+		return x.Waits
+	}
+	return nil
+}
+
 type ApplianceFill struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Name           string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -2087,7 +2181,7 @@ type ApplianceFill struct {
 
 func (x *ApplianceFill) Reset() {
 	*x = ApplianceFill{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[28]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2099,7 +2193,7 @@ func (x *ApplianceFill) String() string {
 func (*ApplianceFill) ProtoMessage() {}
 
 func (x *ApplianceFill) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[28]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2112,7 +2206,7 @@ func (x *ApplianceFill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplianceFill.ProtoReflect.Descriptor instead.
 func (*ApplianceFill) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{28}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ApplianceFill) GetName() string {
@@ -2221,7 +2315,7 @@ type FillTime struct {
 
 func (x *FillTime) Reset() {
 	*x = FillTime{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[29]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2233,7 +2327,7 @@ func (x *FillTime) String() string {
 func (*FillTime) ProtoMessage() {}
 
 func (x *FillTime) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[29]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2246,7 +2340,7 @@ func (x *FillTime) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillTime.ProtoReflect.Descriptor instead.
 func (*FillTime) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{29}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FillTime) GetMissingBytes() uint64 {
@@ -2305,7 +2399,7 @@ type FillRule struct {
 
 func (x *FillRule) Reset() {
 	*x = FillRule{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[30]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2317,7 +2411,7 @@ func (x *FillRule) String() string {
 func (*FillRule) ProtoMessage() {}
 
 func (x *FillRule) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[30]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2330,7 +2424,7 @@ func (x *FillRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRule.ProtoReflect.Descriptor instead.
 func (*FillRule) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{30}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *FillRule) GetKind() string {
@@ -2377,7 +2471,7 @@ type SetFillRulesRequest struct {
 
 func (x *SetFillRulesRequest) Reset() {
 	*x = SetFillRulesRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[31]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2389,7 +2483,7 @@ func (x *SetFillRulesRequest) String() string {
 func (*SetFillRulesRequest) ProtoMessage() {}
 
 func (x *SetFillRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[31]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2402,7 +2496,7 @@ func (x *SetFillRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFillRulesRequest.ProtoReflect.Descriptor instead.
 func (*SetFillRulesRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{31}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SetFillRulesRequest) GetRules() []*FillRule {
@@ -2421,7 +2515,7 @@ type SetFillRulesReply struct {
 
 func (x *SetFillRulesReply) Reset() {
 	*x = SetFillRulesReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[32]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2433,7 +2527,7 @@ func (x *SetFillRulesReply) String() string {
 func (*SetFillRulesReply) ProtoMessage() {}
 
 func (x *SetFillRulesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[32]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2446,7 +2540,7 @@ func (x *SetFillRulesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFillRulesReply.ProtoReflect.Descriptor instead.
 func (*SetFillRulesReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{32}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SetFillRulesReply) GetRules() []*FillRule {
@@ -2467,7 +2561,7 @@ type FillPlanRequest struct {
 
 func (x *FillPlanRequest) Reset() {
 	*x = FillPlanRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[33]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2479,7 +2573,7 @@ func (x *FillPlanRequest) String() string {
 func (*FillPlanRequest) ProtoMessage() {}
 
 func (x *FillPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[33]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2492,7 +2586,7 @@ func (x *FillPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillPlanRequest.ProtoReflect.Descriptor instead.
 func (*FillPlanRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{33}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *FillPlanRequest) GetScope() string {
@@ -2529,7 +2623,7 @@ type FillPlanReply struct {
 
 func (x *FillPlanReply) Reset() {
 	*x = FillPlanReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[34]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2541,7 +2635,7 @@ func (x *FillPlanReply) String() string {
 func (*FillPlanReply) ProtoMessage() {}
 
 func (x *FillPlanReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[34]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2554,7 +2648,7 @@ func (x *FillPlanReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillPlanReply.ProtoReflect.Descriptor instead.
 func (*FillPlanReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{34}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *FillPlanReply) GetAppliances() []*AppliancePlan {
@@ -2609,7 +2703,7 @@ type AppliancePlan struct {
 
 func (x *AppliancePlan) Reset() {
 	*x = AppliancePlan{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[35]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2621,7 +2715,7 @@ func (x *AppliancePlan) String() string {
 func (*AppliancePlan) ProtoMessage() {}
 
 func (x *AppliancePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[35]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2634,7 +2728,7 @@ func (x *AppliancePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppliancePlan.ProtoReflect.Descriptor instead.
 func (*AppliancePlan) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{35}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AppliancePlan) GetName() string {
@@ -2712,7 +2806,7 @@ type PlannedMove struct {
 
 func (x *PlannedMove) Reset() {
 	*x = PlannedMove{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[36]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2724,7 +2818,7 @@ func (x *PlannedMove) String() string {
 func (*PlannedMove) ProtoMessage() {}
 
 func (x *PlannedMove) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[36]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2737,7 +2831,7 @@ func (x *PlannedMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedMove.ProtoReflect.Descriptor instead.
 func (*PlannedMove) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{36}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PlannedMove) GetAppliance() string {
@@ -2783,7 +2877,7 @@ type FileOutlook struct {
 
 func (x *FileOutlook) Reset() {
 	*x = FileOutlook{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2795,7 +2889,7 @@ func (x *FileOutlook) String() string {
 func (*FileOutlook) ProtoMessage() {}
 
 func (x *FileOutlook) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2808,7 +2902,7 @@ func (x *FileOutlook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileOutlook.ProtoReflect.Descriptor instead.
 func (*FileOutlook) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{37}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *FileOutlook) GetPath() string {
@@ -2873,7 +2967,7 @@ type SitePlacement struct {
 
 func (x *SitePlacement) Reset() {
 	*x = SitePlacement{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2885,7 +2979,7 @@ func (x *SitePlacement) String() string {
 func (*SitePlacement) ProtoMessage() {}
 
 func (x *SitePlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2898,7 +2992,7 @@ func (x *SitePlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SitePlacement.ProtoReflect.Descriptor instead.
 func (*SitePlacement) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{38}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SitePlacement) GetSite() string {
@@ -2988,7 +3082,7 @@ type FillExplainRequest struct {
 
 func (x *FillExplainRequest) Reset() {
 	*x = FillExplainRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3000,7 +3094,7 @@ func (x *FillExplainRequest) String() string {
 func (*FillExplainRequest) ProtoMessage() {}
 
 func (x *FillExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3013,7 +3107,7 @@ func (x *FillExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillExplainRequest.ProtoReflect.Descriptor instead.
 func (*FillExplainRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{39}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *FillExplainRequest) GetTitleId() string {
@@ -3051,7 +3145,7 @@ type FillExplainReply struct {
 
 func (x *FillExplainReply) Reset() {
 	*x = FillExplainReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3063,7 +3157,7 @@ func (x *FillExplainReply) String() string {
 func (*FillExplainReply) ProtoMessage() {}
 
 func (x *FillExplainReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3076,7 +3170,7 @@ func (x *FillExplainReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillExplainReply.ProtoReflect.Descriptor instead.
 func (*FillExplainReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{40}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *FillExplainReply) GetTitleId() string {
@@ -3181,7 +3275,7 @@ type FillCheck struct {
 
 func (x *FillCheck) Reset() {
 	*x = FillCheck{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3193,7 +3287,7 @@ func (x *FillCheck) String() string {
 func (*FillCheck) ProtoMessage() {}
 
 func (x *FillCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3206,7 +3300,7 @@ func (x *FillCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillCheck.ProtoReflect.Descriptor instead.
 func (*FillCheck) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{41}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *FillCheck) GetCheck() string {
@@ -3240,7 +3334,7 @@ type FillRunRequest struct {
 
 func (x *FillRunRequest) Reset() {
 	*x = FillRunRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[42]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3252,7 +3346,7 @@ func (x *FillRunRequest) String() string {
 func (*FillRunRequest) ProtoMessage() {}
 
 func (x *FillRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[42]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3265,7 +3359,7 @@ func (x *FillRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRunRequest.ProtoReflect.Descriptor instead.
 func (*FillRunRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{42}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *FillRunRequest) GetNow() bool {
@@ -3292,7 +3386,7 @@ type FillRunReply struct {
 
 func (x *FillRunReply) Reset() {
 	*x = FillRunReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[43]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3304,7 +3398,7 @@ func (x *FillRunReply) String() string {
 func (*FillRunReply) ProtoMessage() {}
 
 func (x *FillRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[43]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3317,7 +3411,7 @@ func (x *FillRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRunReply.ProtoReflect.Descriptor instead.
 func (*FillRunReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{43}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *FillRunReply) GetAppliances() uint32 {
@@ -3348,7 +3442,7 @@ type SuspectRequest struct {
 
 func (x *SuspectRequest) Reset() {
 	*x = SuspectRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[44]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3360,7 +3454,7 @@ func (x *SuspectRequest) String() string {
 func (*SuspectRequest) ProtoMessage() {}
 
 func (x *SuspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[44]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3373,7 +3467,7 @@ func (x *SuspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspectRequest.ProtoReflect.Descriptor instead.
 func (*SuspectRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{44}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SuspectRequest) GetAppliance() string {
@@ -3427,7 +3521,7 @@ type SuspectReply struct {
 
 func (x *SuspectReply) Reset() {
 	*x = SuspectReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[45]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3439,7 +3533,7 @@ func (x *SuspectReply) String() string {
 func (*SuspectReply) ProtoMessage() {}
 
 func (x *SuspectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[45]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3452,7 +3546,7 @@ func (x *SuspectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspectReply.ProtoReflect.Descriptor instead.
 func (*SuspectReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{45}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SuspectReply) GetDelivered() bool {
@@ -3585,13 +3679,20 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\x04deep\x18\x01 \x01(\bR\x04deep\"=\n" +
 	"\x05Evict\x124\n" +
 	"\x05files\x18\x01 \x03(\v2\x1e.flix.cachecontrol.v1.HeldFileR\x05files\"\x0e\n" +
-	"\fWatchRequest\"\xb2\x01\n" +
+	"\fWatchRequest\"\xf0\x01\n" +
 	"\n" +
 	"WatchEvent\x12:\n" +
 	"\x05state\x18\x01 \x01(\v2$.flix.cachecontrol.v1.ApplianceStateR\x05state\x12\x12\n" +
 	"\x04gone\x18\x02 \x01(\tR\x04gone\x12!\n" +
 	"\fsnapshot_end\x18\x03 \x01(\bR\vsnapshotEnd\x121\n" +
-	"\x05asset\x18\x04 \x01(\v2\x1b.flix.cachecontrol.v1.AssetR\x05asset\"\xb4\x02\n" +
+	"\x05asset\x18\x04 \x01(\v2\x1b.flix.cachecontrol.v1.AssetR\x05asset\x12<\n" +
+	"\awaiting\x18\x05 \x01(\v2\".flix.cachecontrol.v1.WaitingTitleR\awaiting\"\x9a\x01\n" +
+	"\fWaitingTitle\x12\x19\n" +
+	"\btitle_id\x18\x01 \x01(\tR\atitleId\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\x12*\n" +
+	"\x11available_unix_ms\x18\x03 \x01(\x03R\x0favailableUnixMs\x12\x1b\n" +
+	"\tmin_sites\x18\x04 \x01(\rR\bminSites\x12\x14\n" +
+	"\x05sites\x18\x05 \x01(\rR\x05sites\"\xb4\x02\n" +
 	"\x0eApplianceState\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1b.flix.cachecontrol.v1.HelloR\x05hello\x124\n" +
 	"\x06report\x18\x02 \x01(\v2\x1c.flix.cachecontrol.v1.ReportR\x06report\x127\n" +
@@ -3612,7 +3713,7 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\rTitlesRequest\"B\n" +
 	"\vTitlesReply\x123\n" +
 	"\x06assets\x18\x01 \x03(\v2\x1b.flix.cachecontrol.v1.AssetR\x06assets\"\x13\n" +
-	"\x11FillStatusRequest\"\xad\x02\n" +
+	"\x11FillStatusRequest\"\xe7\x02\n" +
 	"\x0fFillStatusReply\x12C\n" +
 	"\n" +
 	"appliances\x18\x01 \x03(\v2#.flix.cachecontrol.v1.ApplianceFillR\n" +
@@ -3622,7 +3723,8 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\x04time\x18\x04 \x01(\v2\x1e.flix.cachecontrol.v1.FillTimeR\x04time\x12\x16\n" +
 	"\x06unheld\x18\x05 \x03(\tR\x06unheld\x12\x18\n" +
 	"\awaiting\x18\x06 \x03(\tR\awaiting\x12\x16\n" +
-	"\x06uneven\x18\a \x03(\tR\x06uneven\"\xa4\x03\n" +
+	"\x06uneven\x18\a \x03(\tR\x06uneven\x128\n" +
+	"\x05waits\x18\b \x03(\v2\".flix.cachecontrol.v1.WaitingTitleR\x05waits\"\xa4\x03\n" +
 	"\rApplianceFill\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12\x12\n" +
@@ -3777,7 +3879,7 @@ func file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP() 
 }
 
 var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_goTypes = []any{
 	(Source)(0),                 // 0: flix.cachecontrol.v1.Source
 	(*File)(nil),                // 1: flix.cachecontrol.v1.File
@@ -3800,32 +3902,33 @@ var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_goTypes = []any
 	(*Evict)(nil),               // 18: flix.cachecontrol.v1.Evict
 	(*WatchRequest)(nil),        // 19: flix.cachecontrol.v1.WatchRequest
 	(*WatchEvent)(nil),          // 20: flix.cachecontrol.v1.WatchEvent
-	(*ApplianceState)(nil),      // 21: flix.cachecontrol.v1.ApplianceState
-	(*TitleHeld)(nil),           // 22: flix.cachecontrol.v1.TitleHeld
-	(*PublishRequest)(nil),      // 23: flix.cachecontrol.v1.PublishRequest
-	(*PublishReply)(nil),        // 24: flix.cachecontrol.v1.PublishReply
-	(*TitlesRequest)(nil),       // 25: flix.cachecontrol.v1.TitlesRequest
-	(*TitlesReply)(nil),         // 26: flix.cachecontrol.v1.TitlesReply
-	(*FillStatusRequest)(nil),   // 27: flix.cachecontrol.v1.FillStatusRequest
-	(*FillStatusReply)(nil),     // 28: flix.cachecontrol.v1.FillStatusReply
-	(*ApplianceFill)(nil),       // 29: flix.cachecontrol.v1.ApplianceFill
-	(*FillTime)(nil),            // 30: flix.cachecontrol.v1.FillTime
-	(*FillRule)(nil),            // 31: flix.cachecontrol.v1.FillRule
-	(*SetFillRulesRequest)(nil), // 32: flix.cachecontrol.v1.SetFillRulesRequest
-	(*SetFillRulesReply)(nil),   // 33: flix.cachecontrol.v1.SetFillRulesReply
-	(*FillPlanRequest)(nil),     // 34: flix.cachecontrol.v1.FillPlanRequest
-	(*FillPlanReply)(nil),       // 35: flix.cachecontrol.v1.FillPlanReply
-	(*AppliancePlan)(nil),       // 36: flix.cachecontrol.v1.AppliancePlan
-	(*PlannedMove)(nil),         // 37: flix.cachecontrol.v1.PlannedMove
-	(*FileOutlook)(nil),         // 38: flix.cachecontrol.v1.FileOutlook
-	(*SitePlacement)(nil),       // 39: flix.cachecontrol.v1.SitePlacement
-	(*FillExplainRequest)(nil),  // 40: flix.cachecontrol.v1.FillExplainRequest
-	(*FillExplainReply)(nil),    // 41: flix.cachecontrol.v1.FillExplainReply
-	(*FillCheck)(nil),           // 42: flix.cachecontrol.v1.FillCheck
-	(*FillRunRequest)(nil),      // 43: flix.cachecontrol.v1.FillRunRequest
-	(*FillRunReply)(nil),        // 44: flix.cachecontrol.v1.FillRunReply
-	(*SuspectRequest)(nil),      // 45: flix.cachecontrol.v1.SuspectRequest
-	(*SuspectReply)(nil),        // 46: flix.cachecontrol.v1.SuspectReply
+	(*WaitingTitle)(nil),        // 21: flix.cachecontrol.v1.WaitingTitle
+	(*ApplianceState)(nil),      // 22: flix.cachecontrol.v1.ApplianceState
+	(*TitleHeld)(nil),           // 23: flix.cachecontrol.v1.TitleHeld
+	(*PublishRequest)(nil),      // 24: flix.cachecontrol.v1.PublishRequest
+	(*PublishReply)(nil),        // 25: flix.cachecontrol.v1.PublishReply
+	(*TitlesRequest)(nil),       // 26: flix.cachecontrol.v1.TitlesRequest
+	(*TitlesReply)(nil),         // 27: flix.cachecontrol.v1.TitlesReply
+	(*FillStatusRequest)(nil),   // 28: flix.cachecontrol.v1.FillStatusRequest
+	(*FillStatusReply)(nil),     // 29: flix.cachecontrol.v1.FillStatusReply
+	(*ApplianceFill)(nil),       // 30: flix.cachecontrol.v1.ApplianceFill
+	(*FillTime)(nil),            // 31: flix.cachecontrol.v1.FillTime
+	(*FillRule)(nil),            // 32: flix.cachecontrol.v1.FillRule
+	(*SetFillRulesRequest)(nil), // 33: flix.cachecontrol.v1.SetFillRulesRequest
+	(*SetFillRulesReply)(nil),   // 34: flix.cachecontrol.v1.SetFillRulesReply
+	(*FillPlanRequest)(nil),     // 35: flix.cachecontrol.v1.FillPlanRequest
+	(*FillPlanReply)(nil),       // 36: flix.cachecontrol.v1.FillPlanReply
+	(*AppliancePlan)(nil),       // 37: flix.cachecontrol.v1.AppliancePlan
+	(*PlannedMove)(nil),         // 38: flix.cachecontrol.v1.PlannedMove
+	(*FileOutlook)(nil),         // 39: flix.cachecontrol.v1.FileOutlook
+	(*SitePlacement)(nil),       // 40: flix.cachecontrol.v1.SitePlacement
+	(*FillExplainRequest)(nil),  // 41: flix.cachecontrol.v1.FillExplainRequest
+	(*FillExplainReply)(nil),    // 42: flix.cachecontrol.v1.FillExplainReply
+	(*FillCheck)(nil),           // 43: flix.cachecontrol.v1.FillCheck
+	(*FillRunRequest)(nil),      // 44: flix.cachecontrol.v1.FillRunRequest
+	(*FillRunReply)(nil),        // 45: flix.cachecontrol.v1.FillRunReply
+	(*SuspectRequest)(nil),      // 46: flix.cachecontrol.v1.SuspectRequest
+	(*SuspectReply)(nil),        // 47: flix.cachecontrol.v1.SuspectReply
 }
 var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_depIdxs = []int32{
 	1,  // 0: flix.cachecontrol.v1.Asset.files:type_name -> flix.cachecontrol.v1.File
@@ -3854,55 +3957,57 @@ var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_depIdxs = []int
 	0,  // 23: flix.cachecontrol.v1.FillSource.source:type_name -> flix.cachecontrol.v1.Source
 	7,  // 24: flix.cachecontrol.v1.Verify.file:type_name -> flix.cachecontrol.v1.HeldFile
 	7,  // 25: flix.cachecontrol.v1.Evict.files:type_name -> flix.cachecontrol.v1.HeldFile
-	21, // 26: flix.cachecontrol.v1.WatchEvent.state:type_name -> flix.cachecontrol.v1.ApplianceState
+	22, // 26: flix.cachecontrol.v1.WatchEvent.state:type_name -> flix.cachecontrol.v1.ApplianceState
 	2,  // 27: flix.cachecontrol.v1.WatchEvent.asset:type_name -> flix.cachecontrol.v1.Asset
-	4,  // 28: flix.cachecontrol.v1.ApplianceState.hello:type_name -> flix.cachecontrol.v1.Hello
-	9,  // 29: flix.cachecontrol.v1.ApplianceState.report:type_name -> flix.cachecontrol.v1.Report
-	22, // 30: flix.cachecontrol.v1.ApplianceState.titles:type_name -> flix.cachecontrol.v1.TitleHeld
-	2,  // 31: flix.cachecontrol.v1.PublishRequest.asset:type_name -> flix.cachecontrol.v1.Asset
-	2,  // 32: flix.cachecontrol.v1.TitlesReply.assets:type_name -> flix.cachecontrol.v1.Asset
-	29, // 33: flix.cachecontrol.v1.FillStatusReply.appliances:type_name -> flix.cachecontrol.v1.ApplianceFill
-	31, // 34: flix.cachecontrol.v1.FillStatusReply.rules:type_name -> flix.cachecontrol.v1.FillRule
-	30, // 35: flix.cachecontrol.v1.FillStatusReply.time:type_name -> flix.cachecontrol.v1.FillTime
-	8,  // 36: flix.cachecontrol.v1.ApplianceFill.filled:type_name -> flix.cachecontrol.v1.FillBytes
-	30, // 37: flix.cachecontrol.v1.ApplianceFill.time:type_name -> flix.cachecontrol.v1.FillTime
-	31, // 38: flix.cachecontrol.v1.SetFillRulesRequest.rules:type_name -> flix.cachecontrol.v1.FillRule
-	31, // 39: flix.cachecontrol.v1.SetFillRulesReply.rules:type_name -> flix.cachecontrol.v1.FillRule
-	36, // 40: flix.cachecontrol.v1.FillPlanReply.appliances:type_name -> flix.cachecontrol.v1.AppliancePlan
-	37, // 41: flix.cachecontrol.v1.FillPlanReply.moves:type_name -> flix.cachecontrol.v1.PlannedMove
-	39, // 42: flix.cachecontrol.v1.FillPlanReply.sites:type_name -> flix.cachecontrol.v1.SitePlacement
-	30, // 43: flix.cachecontrol.v1.FillPlanReply.time:type_name -> flix.cachecontrol.v1.FillTime
-	30, // 44: flix.cachecontrol.v1.AppliancePlan.time:type_name -> flix.cachecontrol.v1.FillTime
-	38, // 45: flix.cachecontrol.v1.PlannedMove.file:type_name -> flix.cachecontrol.v1.FileOutlook
-	0,  // 46: flix.cachecontrol.v1.FileOutlook.source:type_name -> flix.cachecontrol.v1.Source
-	42, // 47: flix.cachecontrol.v1.FillExplainReply.checks:type_name -> flix.cachecontrol.v1.FillCheck
-	38, // 48: flix.cachecontrol.v1.FillExplainReply.files:type_name -> flix.cachecontrol.v1.FileOutlook
-	39, // 49: flix.cachecontrol.v1.FillExplainReply.placement:type_name -> flix.cachecontrol.v1.SitePlacement
-	3,  // 50: flix.cachecontrol.v1.CacheControl.Connect:input_type -> flix.cachecontrol.v1.ApplianceMessage
-	19, // 51: flix.cachecontrol.v1.CacheControl.Watch:input_type -> flix.cachecontrol.v1.WatchRequest
-	23, // 52: flix.cachecontrol.v1.CacheControl.Publish:input_type -> flix.cachecontrol.v1.PublishRequest
-	25, // 53: flix.cachecontrol.v1.CacheControl.Titles:input_type -> flix.cachecontrol.v1.TitlesRequest
-	27, // 54: flix.cachecontrol.v1.CacheControl.FillStatus:input_type -> flix.cachecontrol.v1.FillStatusRequest
-	43, // 55: flix.cachecontrol.v1.CacheControl.FillRun:input_type -> flix.cachecontrol.v1.FillRunRequest
-	45, // 56: flix.cachecontrol.v1.CacheControl.Suspect:input_type -> flix.cachecontrol.v1.SuspectRequest
-	32, // 57: flix.cachecontrol.v1.CacheControl.SetFillRules:input_type -> flix.cachecontrol.v1.SetFillRulesRequest
-	34, // 58: flix.cachecontrol.v1.CacheControl.FillPlan:input_type -> flix.cachecontrol.v1.FillPlanRequest
-	40, // 59: flix.cachecontrol.v1.CacheControl.FillExplain:input_type -> flix.cachecontrol.v1.FillExplainRequest
-	13, // 60: flix.cachecontrol.v1.CacheControl.Connect:output_type -> flix.cachecontrol.v1.ControlMessage
-	20, // 61: flix.cachecontrol.v1.CacheControl.Watch:output_type -> flix.cachecontrol.v1.WatchEvent
-	24, // 62: flix.cachecontrol.v1.CacheControl.Publish:output_type -> flix.cachecontrol.v1.PublishReply
-	26, // 63: flix.cachecontrol.v1.CacheControl.Titles:output_type -> flix.cachecontrol.v1.TitlesReply
-	28, // 64: flix.cachecontrol.v1.CacheControl.FillStatus:output_type -> flix.cachecontrol.v1.FillStatusReply
-	44, // 65: flix.cachecontrol.v1.CacheControl.FillRun:output_type -> flix.cachecontrol.v1.FillRunReply
-	46, // 66: flix.cachecontrol.v1.CacheControl.Suspect:output_type -> flix.cachecontrol.v1.SuspectReply
-	33, // 67: flix.cachecontrol.v1.CacheControl.SetFillRules:output_type -> flix.cachecontrol.v1.SetFillRulesReply
-	35, // 68: flix.cachecontrol.v1.CacheControl.FillPlan:output_type -> flix.cachecontrol.v1.FillPlanReply
-	41, // 69: flix.cachecontrol.v1.CacheControl.FillExplain:output_type -> flix.cachecontrol.v1.FillExplainReply
-	60, // [60:70] is the sub-list for method output_type
-	50, // [50:60] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	21, // 28: flix.cachecontrol.v1.WatchEvent.waiting:type_name -> flix.cachecontrol.v1.WaitingTitle
+	4,  // 29: flix.cachecontrol.v1.ApplianceState.hello:type_name -> flix.cachecontrol.v1.Hello
+	9,  // 30: flix.cachecontrol.v1.ApplianceState.report:type_name -> flix.cachecontrol.v1.Report
+	23, // 31: flix.cachecontrol.v1.ApplianceState.titles:type_name -> flix.cachecontrol.v1.TitleHeld
+	2,  // 32: flix.cachecontrol.v1.PublishRequest.asset:type_name -> flix.cachecontrol.v1.Asset
+	2,  // 33: flix.cachecontrol.v1.TitlesReply.assets:type_name -> flix.cachecontrol.v1.Asset
+	30, // 34: flix.cachecontrol.v1.FillStatusReply.appliances:type_name -> flix.cachecontrol.v1.ApplianceFill
+	32, // 35: flix.cachecontrol.v1.FillStatusReply.rules:type_name -> flix.cachecontrol.v1.FillRule
+	31, // 36: flix.cachecontrol.v1.FillStatusReply.time:type_name -> flix.cachecontrol.v1.FillTime
+	21, // 37: flix.cachecontrol.v1.FillStatusReply.waits:type_name -> flix.cachecontrol.v1.WaitingTitle
+	8,  // 38: flix.cachecontrol.v1.ApplianceFill.filled:type_name -> flix.cachecontrol.v1.FillBytes
+	31, // 39: flix.cachecontrol.v1.ApplianceFill.time:type_name -> flix.cachecontrol.v1.FillTime
+	32, // 40: flix.cachecontrol.v1.SetFillRulesRequest.rules:type_name -> flix.cachecontrol.v1.FillRule
+	32, // 41: flix.cachecontrol.v1.SetFillRulesReply.rules:type_name -> flix.cachecontrol.v1.FillRule
+	37, // 42: flix.cachecontrol.v1.FillPlanReply.appliances:type_name -> flix.cachecontrol.v1.AppliancePlan
+	38, // 43: flix.cachecontrol.v1.FillPlanReply.moves:type_name -> flix.cachecontrol.v1.PlannedMove
+	40, // 44: flix.cachecontrol.v1.FillPlanReply.sites:type_name -> flix.cachecontrol.v1.SitePlacement
+	31, // 45: flix.cachecontrol.v1.FillPlanReply.time:type_name -> flix.cachecontrol.v1.FillTime
+	31, // 46: flix.cachecontrol.v1.AppliancePlan.time:type_name -> flix.cachecontrol.v1.FillTime
+	39, // 47: flix.cachecontrol.v1.PlannedMove.file:type_name -> flix.cachecontrol.v1.FileOutlook
+	0,  // 48: flix.cachecontrol.v1.FileOutlook.source:type_name -> flix.cachecontrol.v1.Source
+	43, // 49: flix.cachecontrol.v1.FillExplainReply.checks:type_name -> flix.cachecontrol.v1.FillCheck
+	39, // 50: flix.cachecontrol.v1.FillExplainReply.files:type_name -> flix.cachecontrol.v1.FileOutlook
+	40, // 51: flix.cachecontrol.v1.FillExplainReply.placement:type_name -> flix.cachecontrol.v1.SitePlacement
+	3,  // 52: flix.cachecontrol.v1.CacheControl.Connect:input_type -> flix.cachecontrol.v1.ApplianceMessage
+	19, // 53: flix.cachecontrol.v1.CacheControl.Watch:input_type -> flix.cachecontrol.v1.WatchRequest
+	24, // 54: flix.cachecontrol.v1.CacheControl.Publish:input_type -> flix.cachecontrol.v1.PublishRequest
+	26, // 55: flix.cachecontrol.v1.CacheControl.Titles:input_type -> flix.cachecontrol.v1.TitlesRequest
+	28, // 56: flix.cachecontrol.v1.CacheControl.FillStatus:input_type -> flix.cachecontrol.v1.FillStatusRequest
+	44, // 57: flix.cachecontrol.v1.CacheControl.FillRun:input_type -> flix.cachecontrol.v1.FillRunRequest
+	46, // 58: flix.cachecontrol.v1.CacheControl.Suspect:input_type -> flix.cachecontrol.v1.SuspectRequest
+	33, // 59: flix.cachecontrol.v1.CacheControl.SetFillRules:input_type -> flix.cachecontrol.v1.SetFillRulesRequest
+	35, // 60: flix.cachecontrol.v1.CacheControl.FillPlan:input_type -> flix.cachecontrol.v1.FillPlanRequest
+	41, // 61: flix.cachecontrol.v1.CacheControl.FillExplain:input_type -> flix.cachecontrol.v1.FillExplainRequest
+	13, // 62: flix.cachecontrol.v1.CacheControl.Connect:output_type -> flix.cachecontrol.v1.ControlMessage
+	20, // 63: flix.cachecontrol.v1.CacheControl.Watch:output_type -> flix.cachecontrol.v1.WatchEvent
+	25, // 64: flix.cachecontrol.v1.CacheControl.Publish:output_type -> flix.cachecontrol.v1.PublishReply
+	27, // 65: flix.cachecontrol.v1.CacheControl.Titles:output_type -> flix.cachecontrol.v1.TitlesReply
+	29, // 66: flix.cachecontrol.v1.CacheControl.FillStatus:output_type -> flix.cachecontrol.v1.FillStatusReply
+	45, // 67: flix.cachecontrol.v1.CacheControl.FillRun:output_type -> flix.cachecontrol.v1.FillRunReply
+	47, // 68: flix.cachecontrol.v1.CacheControl.Suspect:output_type -> flix.cachecontrol.v1.SuspectReply
+	34, // 69: flix.cachecontrol.v1.CacheControl.SetFillRules:output_type -> flix.cachecontrol.v1.SetFillRulesReply
+	36, // 70: flix.cachecontrol.v1.CacheControl.FillPlan:output_type -> flix.cachecontrol.v1.FillPlanReply
+	42, // 71: flix.cachecontrol.v1.CacheControl.FillExplain:output_type -> flix.cachecontrol.v1.FillExplainReply
+	62, // [62:72] is the sub-list for method output_type
+	52, // [52:62] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_init() }
@@ -3929,7 +4034,7 @@ func file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc), len(file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   46,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,8 +1,10 @@
 // Package cassandra is the kv adapter on Apache Cassandra 5: a kv.Store over
 // the native protocol, with one datacentre per region in one cluster.
 //
-// A namespace is a table, a partition its partition key and a sort key its
-// clustering key. A client talks to the nodes of its own region only, never to
+// All namespaces are in one table: namespace and partition are its partition
+// key, the sort key is its clustering key. A change of the schema costs each
+// node of a young cluster a good part of a second, so it is one table that takes
+// them all, and a new namespace changes none. A client talks to the nodes of its own region only, never to
 // another region's in their place: a region that has lost its nodes answers
 // services.Unavailable and is evacuated, it does not turn slow.
 //
@@ -18,6 +20,6 @@
 // nodes are configured otherwise. After a longer absence, or when a region is
 // new, its nodes have to be given what they lack: see AlterReplication.
 //
-// Migrate makes the keyspace and its tables. Ping and ReadState look at a node
+// Migrate makes the keyspace and its table. Ping and ReadState look at a node
 // without a session.
 package cassandra

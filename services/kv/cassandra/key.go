@@ -16,10 +16,11 @@ const (
 	maxKeyBytes   = 1 << 10
 )
 
-// table is the quoted name of a namespace's table.
-func (s *Store) table(ns kv.Namespace) string { return quote(s.cfg.Keyspace, ns.Name) }
+// itemsTable is the table of all namespaces.
+const itemsTable = "items"
 
-func quote(keyspace, table string) string { return `"` + keyspace + `"."` + table + `"` }
+// quoted is the table's name in statements.
+func quoted(keyspace string) string { return `"` + keyspace + `"."` + itemsTable + `"` }
 
 func validPartition(ns kv.Namespace, partition string) error {
 	if !names.MatchString(ns.Name) {

@@ -79,7 +79,7 @@ func (s *Store) swap(ctx context.Context, session *gocql.Session, ns kv.Namespac
 	}
 	if !checked {
 		// CQL has no condition without a write: this one takes nothing away.
-		b.Query("UPDATE "+s.table(ns)+" SET checked=null WHERE partition=? AND sort=? IF value=?", partition, cond.Sort, expect)
+		b.Query("UPDATE "+s.table+" SET checked=null WHERE namespace=? AND partition=? AND sort=? IF value=?", ns.Name, partition, cond.Sort, expect)
 	}
 	applied, iter, err := b.MapExecCASContext(ctx, map[string]any{})
 	if iter != nil {
@@ -183,7 +183,7 @@ func (s *Store) confirm(ctx context.Context, session *gocql.Session, ns kv.Names
 
 // observe reads rows to make this client's next write later than all of them.
 func (s *Store) observe(ctx context.Context, session *gocql.Session, c gocql.Consistency, ns kv.Namespace, partition string, rows []string) error {
-	iter := session.Query("SELECT value, region, WRITETIME(value) FROM "+s.table(ns)+" WHERE partition=? AND sort IN ?", partition, rows).
+	iter := session.Query("SELECT value, region, WRITETIME(value) FROM "+s.table+" WHERE namespace=? AND partition=? AND sort IN ?", ns.Name, partition, rows).
 		Consistency(c).Idempotent(true).SetSpeculativeExecutionPolicy(s.local.speculation()).IterContext(ctx)
 	var value []byte
 	var region string

@@ -32,7 +32,7 @@ func (s *Store) Get(ctx context.Context, ns kv.Namespace, partition, sort string
 	it := kv.Item{Sort: sort}
 	err := s.call(ctx, "get", ns, func(ctx context.Context, session *gocql.Session) error {
 		var written int64
-		err := session.Query("SELECT value, region, WRITETIME(value) FROM "+s.table(ns)+" WHERE partition=? AND sort=?", partition, sort).
+		err := session.Query("SELECT value, region, WRITETIME(value) FROM "+s.table+" WHERE namespace=? AND partition=? AND sort=?", ns.Name, partition, sort).
 			Idempotent(true).SetSpeculativeExecutionPolicy(s.local.speculation()).ScanContext(ctx, &it.Value, &it.Region, &written)
 		if errors.Is(err, gocql.ErrNotFound) || err == nil && written == 0 {
 			return services.Errorf(services.NotFound, "no item %s/%s/%s", ns.Name, partition, sort)
@@ -105,8 +105,8 @@ func (s *Store) selection(ns kv.Namespace, partition string, r kv.Range) (string
 		return "", nil, err
 	}
 	cql := strings.Builder{}
-	cql.WriteString("SELECT sort, value, region, WRITETIME(value) FROM " + s.table(ns) + " WHERE partition=?")
-	args := []any{partition}
+	cql.WriteString("SELECT sort, value, region, WRITETIME(value) FROM " + s.table + " WHERE namespace=? AND partition=?")
+	args := []any{ns.Name, partition}
 	bound := func(cond, v string) {
 		cql.WriteString(" AND sort" + cond + "?")
 		args = append(args, v)

@@ -13,7 +13,6 @@ import (
 	gocql "github.com/apache/cassandra-gocql-driver/v2"
 
 	"github.com/flix-lab/flix/services"
-	"github.com/flix-lab/flix/services/kv"
 )
 
 // Replication is how many replicas of everything each datacentre has.
@@ -49,11 +48,11 @@ func (r Replication) cql() string {
 	return b.String() + "}"
 }
 
-// Migrate makes the keyspace and the tables that are missing. It waits until
+// Migrate makes the keyspace and the table where they are missing. It waits until
 // the replication's datacentres have joined the cluster, and returns when all
 // nodes that are up have the same schema. It tries again whatever fails, for
 // as long as ctx lasts, except for what is wrong with the request itself
-// (services.Invalid). It may be called at any time and by several at once: a
+// (services.Invalid). It may be called at any time and by several at once: the
 // table's id follows from its name, so two nodes that make it at the same time
 // make the same one.
 //
@@ -62,11 +61,7 @@ func (r Replication) cql() string {
 // hosts may be of any region.
 func Migrate(ctx context.Context, c Config, r Replication) error {
 	ddl := func(keyspace string) []string {
-		out := []string{fmt.Sprintf("CREATE KEYSPACE IF NOT EXISTS %q WITH replication = %s", keyspace, r.cql())}
-		for _, ns := range Namespaces() {
-			out = append(out, createTable(keyspace, ns))
-		}
-		return out
+		return []string{fmt.Sprintf("CREATE KEYSPACE IF NOT EXISTS %q WITH replication = %s", keyspace, r.cql()), createTable(keyspace)}
 	}
 	return services.Wrap("cassandra: migrate", change(ctx, c, r, ddl))
 }
@@ -87,27 +82,22 @@ func AlterReplication(ctx context.Context, c Config, r Replication) error {
 	return services.Wrap("cassandra: alter replication", change(ctx, c, r, ddl))
 }
 
-// Namespaces are the tables that Migrate makes.
-func Namespaces() []kv.Namespace {
-	return []kv.Namespace{kv.Assets, kv.Appliances, kv.FillRules, kv.Bookmarks, kv.Sessions, kv.Popularity, kv.Rows, kv.Jobs, kv.Probe, kv.ProbeGlobal}
-}
-
 // deletionGrace is how long a deletion is remembered, in seconds: a replica
 // that was away for longer must be repaired, or brings back what was deleted.
 const deletionGrace = 24 * 3600
 
-// createTable is the statement for a namespace. Column checked is never set:
+// createTable is the statement for the table. Column checked is never set:
 // see swap. A read that waits for a replica asks another after a while; what
 // it saves is a global conditional write when a region falls silent.
-func createTable(keyspace string, ns kv.Namespace) string {
-	return fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s (partition text, sort text, value blob, region text, checked boolean, PRIMARY KEY ((partition), sort)) `+
+func createTable(keyspace string) string {
+	return fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s (namespace text, partition text, sort text, value blob, region text, checked boolean, PRIMARY KEY ((namespace, partition), sort)) `+
 		`WITH ID = %s AND CLUSTERING ORDER BY (sort ASC) AND gc_grace_seconds = %d AND speculative_retry = '200ms'`,
-		quote(keyspace, ns.Name), tableID(keyspace, ns.Name), deletionGrace)
+		quoted(keyspace), tableID(keyspace), deletionGrace)
 }
 
 // tableID is a UUID that follows from the table's name (RFC 9562, version 8).
-func tableID(keyspace, table string) string {
-	h := sha256.Sum256([]byte("flix " + keyspace + "." + table))
+func tableID(keyspace string) string {
+	h := sha256.Sum256([]byte("flix " + keyspace + "." + itemsTable))
 	h[6], h[8] = h[6]&0x0f|0x80, h[8]&0x3f|0x80
 	return value(h[:16]).uuid()
 }

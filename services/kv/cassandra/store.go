@@ -19,6 +19,7 @@ import (
 // Store is a kv.Store on one region's Cassandra nodes.
 type Store struct {
 	cfg    Config
+	table  string // its quoted name
 	clock  *clock
 	ops    *prometheus.CounterVec
 	stop   context.CancelFunc
@@ -42,7 +43,7 @@ func New(c Config) (*Store, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: c, clock: &clock{now: c.Clock}, ops: counters(c.Tel.Metrics), opened: make(chan struct{})}
+	s := &Store{cfg: c, table: quoted(c.Keyspace), clock: &clock{now: c.Clock}, ops: counters(c.Tel.Metrics), opened: make(chan struct{})}
 	s.closed, s.stop = context.WithCancel(context.Background())
 	s.wg.Go(s.open)
 	return s, nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/kv"
 	"github.com/flix-lab/flix/services/telemetry"
 )
 
@@ -128,13 +129,13 @@ func TestWithoutCluster(t *testing.T) {
 				t.Fatal(err)
 			}
 			start := time.Now()
-			if _, err := s.Get(t.Context(), Namespaces()[0], "p", "s"); services.KindOf(err) != services.Unavailable {
+			if _, err := s.Get(t.Context(), kv.Probe, "p", "s"); services.KindOf(err) != services.Unavailable {
 				t.Errorf("Get = %v", err)
 			}
 			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
-			if _, err := s.Get(t.Context(), Namespaces()[0], "p", "s"); services.KindOf(err) != services.Unavailable {
+			if _, err := s.Get(t.Context(), kv.Probe, "p", "s"); services.KindOf(err) != services.Unavailable {
 				t.Errorf("Get after Close = %v", err)
 			}
 			if took := time.Since(start); took > 2*time.Second {

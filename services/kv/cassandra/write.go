@@ -56,7 +56,7 @@ func (s *Store) Delete(ctx context.Context, ns kv.Namespace, partition string, s
 	}
 	return s.call(ctx, "delete", ns, func(ctx context.Context, session *gocql.Session) error {
 		return s.write(ns, func(c gocql.Consistency, at int64) error {
-			q := session.Query("DELETE FROM "+s.table(ns)+" WHERE partition=? AND sort IN ?", partition, sorts)
+			q := session.Query("DELETE FROM "+s.table+" WHERE namespace=? AND partition=? AND sort IN ?", ns.Name, partition, sorts)
 			return s.stamped(q, c, at).ExecContext(ctx)
 		})
 	})
@@ -102,8 +102,8 @@ func (s *Store) update(ns kv.Namespace, partition string, it kv.Item, cond strin
 		value = []byte{} // nil would be null: no value
 	}
 	return gocql.BatchEntry{
-		Stmt:       "UPDATE " + s.table(ns) + " USING TTL ? SET value=?, region=? WHERE partition=? AND sort=?" + cond,
-		Args:       append([]any{seconds(it.TTL, s.clock.now()), value, s.cfg.Datacenter, partition, it.Sort}, args...),
+		Stmt:       "UPDATE " + s.table + " USING TTL ? SET value=?, region=? WHERE namespace=? AND partition=? AND sort=?" + cond,
+		Args:       append([]any{seconds(it.TTL, s.clock.now()), value, s.cfg.Datacenter, ns.Name, partition, it.Sort}, args...),
 		Idempotent: cond == "",
 	}
 }

@@ -3,8 +3,10 @@ package embedded_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -267,6 +269,56 @@ func timing() topology.Timing {
 	t.RPCTimeout = topology.Duration(500 * time.Millisecond)
 	return t
 }
+
+// Cells that were written again and again, and some that were not, are each read
+// once, as they were last.
+func TestOverwrittenCells(t *testing.T) {
+	w := newWorld(t)
+	a := w.start("us-east")
+	var want []string
+	for round := range overwrites {
+		var items []kv.Item
+		for k := range overwrites {
+			if k%3 != 0 || round == 0 {
+				items = append(items, kv.Item{Sort: fmt.Sprintf("k%02d", k), Value: []byte(fmt.Sprint(round))})
+			}
+		}
+		if err := a.store.Put(t.Context(), kv.Bookmarks, "p", items...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for k := range overwrites {
+		switch key := fmt.Sprintf("k%02d", k); {
+		case k%7 == 1:
+			a.del(key)
+		case k%3 == 0:
+			want = append(want, key+"=0")
+		default:
+			want = append(want, fmt.Sprintf("%s=%d", key, overwrites-1))
+		}
+	}
+	for _, limit := range []int{0, 4} {
+		var got []string
+		for page := ""; ; {
+			items, next, err := a.store.Query(t.Context(), kv.Bookmarks, "p", kv.Range{Limit: limit, Page: page})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, it := range items {
+				got = append(got, it.Sort+"="+string(it.Value))
+			}
+			if page = next; page == "" {
+				break
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("by %d: %v, want %v", limit, got, want)
+		}
+	}
+}
+
+// overwrites is more than a step over versions takes before it turns to looking up.
+const overwrites = 24
 
 func BenchmarkStart(b *testing.B) {
 	for b.Loop() {

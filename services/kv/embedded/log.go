@@ -108,6 +108,10 @@ func (l *replicator) entryAfter(seq uint64) (hlc uint64, ok bool, err error) {
 	return hlc, ok, err
 }
 
+// trimStep is how many entries are dropped at once: each time costs a mark that
+// every reader has to heed until the store tidies up.
+const trimStep = 1000
+
 // trim drops the entries that every known peer has acknowledged, and, when
 // more than maxLog are left, the rest too: peers that lag so far behind get a
 // full scan instead when they are back.
@@ -127,7 +131,7 @@ func (l *replicator) trim() error {
 	for _, p := range l.peers {
 		low = min(low, p.Acked)
 	}
-	if low <= l.trimmed {
+	if low < l.trimmed+min(trimStep, l.maxLog) {
 		return nil
 	}
 	if err := l.store.db.DeleteRange(logKey(0), logKey(low+1), pebble.NoSync); err != nil {

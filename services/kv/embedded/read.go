@@ -91,7 +91,7 @@ func (s *Server) page(ctx context.Context, it *pebble.Iterator, skip int, r *kvp
 	if limit == 0 || limit > maxPage {
 		limit = maxPage
 	}
-	valid, step := it.First, it.Next
+	valid, step := it.First, forward(it)
 	if r.GetReverse() {
 		valid, step = it.Last, it.Prev
 	}
@@ -137,4 +137,40 @@ func wireCell(sort string, c cell) *kvpb.Cell {
 		Sort: sort, Value: append([]byte(nil), c.value...), Hlc: c.hlc, Region: c.region,
 		ExpiresUnixMs: c.expires, Tombstone: c.tombstone,
 	}
+}
+
+const (
+	// overwritten is how many versions a key has that are cheaper to skip by
+	// looking the next key up than by stepping over them.
+	overwritten = 8
+	// lookups is how many keys are looked up before one is stepped to again, to
+	// see whether it still has as many.
+	lookups = 16
+)
+
+// forward returns what moves an iterator to the next key. The store keeps every
+// version of a cell until it writes its memory out, and a step goes over all of
+// them: where cells are written again and again, as appliances' reports are,
+// reading a few would cost more every second.
+func forward(it *pebble.Iterator) func() bool {
+	left := 0
+	var next []byte
+	return func() bool {
+		if left > 0 {
+			left--
+			next = append(append(next[:0], it.Key()...), 0)
+			return it.SeekGE(next)
+		}
+		before := stepsOf(it)
+		ok := it.Next()
+		if stepsOf(it)-before > overwritten {
+			left = lookups
+		}
+		return ok
+	}
+}
+
+func stepsOf(it *pebble.Iterator) int {
+	stats := it.Stats()
+	return stats.ForwardStepCount[pebble.InternalIterCall]
 }

@@ -83,8 +83,9 @@ func (w *sweeper) collect(isDead func(cell) bool) ([]mutation, error) {
 		return nil, err
 	}
 	var dead []mutation
+	next := forward(it)
 	n, ok := 0, it.First()
-	for ; ok && err == nil && n < sweepCells; n, ok = n+1, it.Next() {
+	for ; ok && err == nil && n < sweepCells; n, ok = n+1, next() {
 		var c cell
 		if c, err = decodeCell(it.Value()); err == nil && isDead(c) {
 			dead = append(dead, mutation{key: append([]byte(nil), it.Key()...), cell: cell{hlc: c.hlc, region: c.region}})

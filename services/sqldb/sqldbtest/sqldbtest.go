@@ -280,6 +280,7 @@ func newTitle() sqldb.Title {
 		ID: services.TitleID(unique("tt")), Name: "Harbor Lights", Synopsis: "Ships; and 'quotes'.", Genres: []string{"drama"}, Poster: "/\\\n",
 		Duration: 32500 * time.Millisecond, Rungs: []sqldb.Rung{{ID: "v0", Kbps: 300, Width: 426, Height: 240}, {ID: "v1", Kbps: 900, Width: 854, Height: 480}},
 		Countries: []string{"US", "GB"}, Live: true, Year: 2024,
+		Available: time.Date(2030, 12, 24, 18, 0, 0, 0, time.UTC), MinSites: 3,
 	}
 }
 

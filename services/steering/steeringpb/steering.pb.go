@@ -98,10 +98,13 @@ func (x *RankRequest) GetExplain() bool {
 }
 
 type RankReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Candidates    []*Candidate           `protobuf:"bytes,1,rep,name=candidates,proto3" json:"candidates,omitempty"`
-	Decisions     []*Decision            `protobuf:"bytes,2,rep,name=decisions,proto3" json:"decisions,omitempty"` // when explain is set
-	Version       uint64                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`    // of the asset
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Candidates []*Candidate           `protobuf:"bytes,1,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	Decisions  []*Decision            `protobuf:"bytes,2,rep,name=decisions,proto3" json:"decisions,omitempty"` // when explain is set
+	Version    uint64                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`    // of the asset
+	// unsettled: of the nearest who hold the title one is unhealthy, silent or
+	// full, or none of the nearest may serve it. The order may change soon.
+	Unsettled     bool `protobuf:"varint,4,opt,name=unsettled,proto3" json:"unsettled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -155,6 +158,13 @@ func (x *RankReply) GetVersion() uint64 {
 		return x.Version
 	}
 	return 0
+}
+
+func (x *RankReply) GetUnsettled() bool {
+	if x != nil {
+		return x.Unsettled
+	}
+	return false
 }
 
 type Candidate struct {
@@ -335,13 +345,14 @@ const file_services_steering_steeringpb_steering_proto_rawDesc = "" +
 	"\btitle_id\x18\x02 \x01(\tR\atitleId\x12\x10\n" +
 	"\x03max\x18\x03 \x01(\rR\x03max\x12\x18\n" +
 	"\aexclude\x18\x04 \x03(\tR\aexclude\x12\x18\n" +
-	"\aexplain\x18\x05 \x01(\bR\aexplain\"\x9c\x01\n" +
+	"\aexplain\x18\x05 \x01(\bR\aexplain\"\xba\x01\n" +
 	"\tRankReply\x12;\n" +
 	"\n" +
 	"candidates\x18\x01 \x03(\v2\x1b.flix.steering.v1.CandidateR\n" +
 	"candidates\x128\n" +
 	"\tdecisions\x18\x02 \x03(\v2\x1a.flix.steering.v1.DecisionR\tdecisions\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\x04R\aversion\"\xc7\x01\n" +
+	"\aversion\x18\x03 \x01(\x04R\aversion\x12\x1c\n" +
+	"\tunsettled\x18\x04 \x01(\bR\tunsettled\"\xc7\x01\n" +
 	"\tCandidate\x12\x1c\n" +
 	"\tappliance\x18\x01 \x01(\tR\tappliance\x12\x12\n" +
 	"\x04site\x18\x02 \x01(\tR\x04site\x12\x12\n" +

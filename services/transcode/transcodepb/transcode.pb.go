@@ -22,15 +22,17 @@ const (
 )
 
 type SubmitRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	JobId         string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	TitleId       string                 `protobuf:"bytes,2,opt,name=title_id,json=titleId,proto3" json:"title_id,omitempty"`
-	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	Countries     []string               `protobuf:"bytes,4,rep,name=countries,proto3" json:"countries,omitempty"`                        // empty: everywhere
-	OriginalKey   string                 `protobuf:"bytes,5,opt,name=original_key,json=originalKey,proto3" json:"original_key,omitempty"` // in bucket "originals" of this region's S3
-	Synopsis      string                 `protobuf:"bytes,6,opt,name=synopsis,proto3" json:"synopsis,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	JobId           string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	TitleId         string                 `protobuf:"bytes,2,opt,name=title_id,json=titleId,proto3" json:"title_id,omitempty"`
+	Name            string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Countries       []string               `protobuf:"bytes,4,rep,name=countries,proto3" json:"countries,omitempty"`                        // empty: everywhere
+	OriginalKey     string                 `protobuf:"bytes,5,opt,name=original_key,json=originalKey,proto3" json:"original_key,omitempty"` // in bucket "originals" of this region's S3
+	Synopsis        string                 `protobuf:"bytes,6,opt,name=synopsis,proto3" json:"synopsis,omitempty"`
+	AvailableUnixMs int64                  `protobuf:"varint,7,opt,name=available_unix_ms,json=availableUnixMs,proto3" json:"available_unix_ms,omitempty"` // not played before; 0: at once
+	MinSites        uint32                 `protobuf:"varint,8,opt,name=min_sites,json=minSites,proto3" json:"min_sites,omitempty"`                        // not played before so many sites hold it; 0: one appliance will do
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *SubmitRequest) Reset() {
@@ -103,6 +105,20 @@ func (x *SubmitRequest) GetSynopsis() string {
 		return x.Synopsis
 	}
 	return ""
+}
+
+func (x *SubmitRequest) GetAvailableUnixMs() int64 {
+	if x != nil {
+		return x.AvailableUnixMs
+	}
+	return 0
+}
+
+func (x *SubmitRequest) GetMinSites() uint32 {
+	if x != nil {
+		return x.MinSites
+	}
+	return 0
 }
 
 type StatusRequest struct {
@@ -401,14 +417,16 @@ var File_services_transcode_transcodepb_transcode_proto protoreflect.FileDescrip
 
 const file_services_transcode_transcodepb_transcode_proto_rawDesc = "" +
 	"\n" +
-	".services/transcode/transcodepb/transcode.proto\x12\x11flix.transcode.v1\"\xb2\x01\n" +
+	".services/transcode/transcodepb/transcode.proto\x12\x11flix.transcode.v1\"\xfb\x01\n" +
 	"\rSubmitRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x19\n" +
 	"\btitle_id\x18\x02 \x01(\tR\atitleId\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1c\n" +
 	"\tcountries\x18\x04 \x03(\tR\tcountries\x12!\n" +
 	"\foriginal_key\x18\x05 \x01(\tR\voriginalKey\x12\x1a\n" +
-	"\bsynopsis\x18\x06 \x01(\tR\bsynopsis\"&\n" +
+	"\bsynopsis\x18\x06 \x01(\tR\bsynopsis\x12*\n" +
+	"\x11available_unix_ms\x18\a \x01(\x03R\x0favailableUnixMs\x12\x1b\n" +
+	"\tmin_sites\x18\b \x01(\rR\bminSites\"&\n" +
 	"\rStatusRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\"9\n" +
 	"\vStatusReply\x12*\n" +

@@ -1,0 +1,116 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
+	"github.com/flix-lab/flix/topology"
+)
+
+// A title is live when its date has come and as many sites as its publisher
+// asked for hold all of it. The date stands in the catalogue; what the sites hold
+// is known to cache control.
+
+// sites counts the Open Connect sites of a topology that have appliances.
+func sites(t topology.Topology) (n int) {
+	for _, r := range t.Regions {
+		if len(r.Exchange.Appliances) > 0 {
+			n++
+		}
+		for _, i := range r.ISPs {
+			if len(i.Appliances) > 0 {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// checkSites refuses a title that could never be played here.
+func (l *Lab) checkSites(min int) error {
+	i, err := l.need()
+	if err != nil {
+		return err
+	}
+	if have := sites(i.Topology); min < 0 || min > have {
+		return services.Errorf(services.Invalid, "--min-sites: %d sites shall hold the title, and the lab has %d", min, have).
+			WithRemedy("use 0 to %d; flix topology show names the sites", have)
+	}
+	return nil
+}
+
+// judgeLive corrects which titles are live, and says of the others why not. The
+// catalogue is shown without cache control, too, and then says what is not known.
+func (l *Lab) judgeLive(ctx context.Context, titles []control.Title) {
+	asks := false
+	now := time.Now()
+	for i := range titles {
+		t := &titles[i]
+		if now.Before(t.Available) {
+			t.Waiting = "its date has not come: " + t.Available.UTC().Format(time.RFC3339)
+		}
+		asks = asks || t.MinSites > 1
+	}
+	if !asks {
+		return
+	}
+	waits, err := l.waitingTitles(ctx)
+	for i := range titles {
+		t := &titles[i]
+		if w, ok := waits[t.ID]; ok {
+			t.Live, t.Waiting = false, w.Why
+		} else if err != nil && t.MinSites > 1 && t.Live {
+			t.Live, t.Waiting = false, fmt.Sprintf("no cache control says whether %d sites hold all of it", t.MinSites)
+		}
+	}
+}
+
+// waitingTitles asks cache control which titles may not be played yet, by id.
+func (l *Lab) waitingTitles(ctx context.Context) (map[string]control.WaitingTitle, error) {
+	out := map[string]control.WaitingTitle{}
+	err := l.anyCacheControl(ctx, func(ctx context.Context, cc cachecontrolpb.CacheControlClient) error {
+		rep, err := cc.FillStatus(ctx, &cachecontrolpb.FillStatusRequest{})
+		for _, w := range waitsOf(rep.GetWaits()) {
+			out[w.Title] = w
+		}
+		return err
+	})
+	return out, err
+}
+
+func waitsOf(ws []*cachecontrolpb.WaitingTitle) []control.WaitingTitle {
+	out := []control.WaitingTitle{}
+	for _, w := range ws {
+		x := control.WaitingTitle{Title: w.GetTitleId(), Why: w.GetWhy(), MinSites: int(w.GetMinSites()), Sites: int(w.GetSites())}
+		if ms := w.GetAvailableUnixMs(); ms > 0 {
+			x.Available = time.UnixMilli(ms).UTC()
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// proveLive plays the title that was added, or says what it waits for.
+func (l *Lab) proveLive(ctx context.Context, t *control.Title) (string, error) {
+	one := []control.Title{*t}
+	l.judgeLive(ctx, one)
+	if one[0].Waiting != "" {
+		*t = one[0]
+		return "not yet: " + t.Waiting, nil
+	}
+	err := l.playTitle(ctx, *t)
+	if err == nil {
+		t.Live, t.Waiting = true, ""
+		return "it plays", nil
+	}
+	// A site lost some of it just now, or its copies are behind.
+	if services.ReasonOf(err) == services.ReasonNotLive && t.MinSites > 1 {
+		t.Live, t.Waiting = false, fmt.Sprintf("%d sites have to hold all of it", t.MinSites)
+		return "not yet: " + t.Waiting, nil
+	}
+	return "", err
+}
