@@ -13,7 +13,8 @@ import (
 )
 
 // hardship is a fault that a play survives by the design: of each service that
-// it takes there is another, or an answer that is remembered.
+// it takes there is another, or an answer that is remembered. (The only licence
+// service of a region is none: until its lease ends nobody knows that it is gone.)
 type hardship []string
 
 // hardships of a lab of at least two regions of the presets.
@@ -24,7 +25,7 @@ var hardships = []hardship{
 	{"kill", "--target", "us-east-isp-1"}, {"disk-slow", "--target", "us-west-isp-1", "delay=50ms"},
 	{"latency", "--target", "us-east", "--to", "us-west", "delay=60ms"}, {"loss", "--target", "us-east", "--to", "us-west", "percent=2"},
 	{"slow-call", "--target", "recommend", "delay=800ms"}, {"cache-flush", "--target", "us-east"},
-	{"broker-down", "--target", "us-west"}, {"kill", "--target", "us-east/a/license/1"},
+	{"broker-down", "--target", "us-west"},
 }
 
 // over says that there is nothing to revert.
@@ -86,22 +87,25 @@ func soak(ctx context.Context, l lab, c config) ([]figure, error) {
 		{fmt.Sprintf("soak of %s with %d faults: plays that failed, of %d", c.r.soak, begun, r.Plays), fmt.Sprint(r.PlaysFailed), "0", r.PlaysFailed == 0 && r.Plays > 0},
 		{"rebuffer ratio in it", fmt.Sprintf("%.4f", r.RebufferRatio), "", false},
 		{"writes lost in it, of those acknowledged", fmt.Sprintf("%d of %d", lost, acknowledged), "0", lost == 0 && acknowledged > 0},
-		{"memory of the lab at its begin and end, Σ PSS", fmt.Sprintf("%.0f and %.0f MiB", before, after), "flat: at most 1.3 times", after <= 1.3*before},
+		{"memory of the lab after a third of it and at its end, Σ PSS", fmt.Sprintf("%.0f and %.0f MiB", before, after), "flat: at most 1.3 times", before > 0 && after <= 1.3*before},
 	}, nil
 }
 
 // endure begins faults until shortly before the soak's end, and measures the
-// lab's memory before the first and after the last.
+// lab's memory once it is warm and after the last.
 func (l lab) endure(ctx context.Context, c config) (before, after float64, begun int, err error) {
 	random := rand.New(rand.NewPCG(c.r.seed, 1))
 	end := time.Now().Add(c.r.soak - 10*time.Second)
 	if err := pause(ctx, min(10*time.Second, c.r.soak/4)); err != nil {
 		return 0, 0, 0, err
 	}
-	if before, err = l.pss(); err != nil {
-		return 0, 0, 0, err
-	}
+	warm := time.Now().Add(c.r.soak / 3) // before that caches and pools fill
 	for time.Now().Before(end) {
+		if before == 0 && time.Now().After(warm) {
+			if before, err = l.pss(); err != nil {
+				return 0, 0, 0, err
+			}
+		}
 		h := hardships[random.IntN(len(hardships))]
 		args := append([]string{"chaos", "run", "-y", "-o", "json"}, h...)
 		if !h.over() {
