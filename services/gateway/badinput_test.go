@@ -1,13 +1,19 @@
 package gateway
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
+	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/token"
 )
 
@@ -22,11 +28,16 @@ func TestTokensThatAreNoMembers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	elsewhere, err := token.NewKey("another-lab", bytes.Repeat([]byte("k"), 32))
+	if err != nil {
+		t.Fatal(err)
+	}
 	claims, now := token.Claims{Member: "m-1", Plan: "premium"}, time.Now()
 	good := w.key.Sign(token.Member, claims, now, time.Hour)
 	body, signature, _ := strings.Cut(good, ".")
 	tokens := map[string]string{
 		"expired":                  w.key.Sign(token.Member, claims, now.Add(-2*time.Hour), time.Hour),
+		"of another lab":           elsewhere.Sign(token.Member, claims, now, time.Hour),
 		"of another key":           other.Sign(token.Member, claims, now, time.Hour),
 		"with another's signature": body + "." + strings.Repeat("A", len(signature)),
 		"with no signature":        body + ".",
@@ -112,4 +123,76 @@ func TestBytesThatAreNoUTF8(t *testing.T) {
 	if !strings.Contains(body, "/signup/%ff") && !strings.Contains(body, "/signup/%FF") {
 		t.Errorf("the API saw %s", body)
 	}
+}
+
+// badBodies are requests whose bodies are not what their heads announce; after
+// each of them the connection ends.
+var badBodies = map[string]struct {
+	text   string
+	status int
+	reason string
+}{
+	"a size that is no number":   {"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n", 400, ReasonMalformed},
+	"a size above all bounds":    {"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", 400, ReasonMalformed},
+	"a negative size":            {"Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n", 400, ReasonMalformed},
+	"more data than the size":    {"Transfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n0\r\n\r\n", 400, ReasonMalformed},
+	"a size that ends in LF":     {"Transfer-Encoding: chunked\r\n\r\n3\nabc\r\n0\r\n\r\n", 400, ReasonMalformed},
+	"a trailer that frames":      {"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nContent-Length: 3\r\n\r\n", 400, ReasonMalformed},
+	"chunks that stop":           {"Transfer-Encoding: chunked\r\n\r\n3\r\nab", 408, ReasonSlowBody},
+	"less than its length":       {"Content-Length: 10\r\n\r\nhalf", 408, ReasonSlowBody},
+	"two ways to end":            {"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, ReasonMalformed},
+	"two lengths":                {"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400, ReasonMalformed},
+	"a coding that nobody knows": {"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501, ReasonMalformed},
+}
+
+// A body that is no body is its client's fault: it is told so, no server gets a
+// bad name by it, however often it happens, and nothing of it stays behind.
+func TestBadBodies(t *testing.T) {
+	w := newWorld(t)
+	e := w.gateway("us-east", func(d *Deps) { d.Timing.RPCTimeout /= 50 })
+	e.api("signup", "us-east/a/signup/1", echo("signup"))
+	good := func() {
+		t.Helper()
+		c := e.raw(t)
+		c.send("POST /signup/x HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 4\r\n\r\nfull")
+		if resp, body := c.answer("POST"); resp.StatusCode != 200 {
+			t.Fatalf("a good request: %s %s", resp.Status, body)
+		}
+		_ = c.Close()
+	}
+	good()
+	before := descriptors(t)
+	for name, tt := range badBodies {
+		for range 4 { // more than it takes to leave a server out
+			c := e.raw(t)
+			c.send("%s", "POST /signup/x HTTP/1.1\r\nHost: h\r\n"+tt.text)
+			resp, body := c.answer("POST")
+			var p services.Problem
+			if err := json.Unmarshal([]byte(body), &p); err != nil || resp.StatusCode != tt.status || p.Reason != tt.reason {
+				t.Errorf("%s: status %d, %q; want %d, %s", name, resp.StatusCode, body, tt.status, tt.reason)
+			}
+			if _, err := c.r.ReadByte(); !errors.Is(err, io.EOF) {
+				t.Errorf("%s: the connection is kept: %v", name, err)
+			}
+			_ = c.Close()
+		}
+		for addr, l := range e.servers.loads {
+			if n := l.failures.Load(); n > 0 || l.ejected(time.Now()) {
+				t.Errorf("%s: %s has %d failures to its name", name, addr, n)
+			}
+		}
+		good()
+	}
+	// A connection of the pool more or less is none of theirs.
+	eventually(t, "no descriptor of theirs is open", func() bool { return descriptors(t) <= before+2 })
+}
+
+// descriptors is how many the process has open; 0 where nobody tells.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	d, err := os.ReadDir("/proc/self/fd")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return len(d)
 }

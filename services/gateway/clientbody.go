@@ -36,6 +36,7 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	b.rearm(b.timeout)
 	n, err := b.src.Read(p)
 	b.left -= int64(n)
+	var bad *wire.BadMessage
 	switch {
 	case b.left < 0:
 		n += int(b.left)
@@ -44,6 +45,8 @@ func (b *clientBody) Read(p []byte) (int, error) {
 		return n, nil
 	case errors.Is(err, io.EOF):
 		b.err = io.EOF
+	case errors.As(err, &bad):
+		b.err = &services.Error{Op: "request body", Kind: services.Invalid, Reason: ReasonMalformed, Msg: bad.Msg}
 	default:
 		b.err = &services.Error{Op: "request body", Kind: services.Unavailable, Reason: ReasonSlowBody, Msg: "it did not arrive whole", Err: err}
 	}

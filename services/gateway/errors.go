@@ -60,6 +60,7 @@ var statusByReason = map[string]int{
 	ReasonConcurrency:       http.StatusServiceUnavailable,
 	ReasonTooLarge:          http.StatusRequestEntityTooLarge,
 	ReasonSlowBody:          http.StatusRequestTimeout,
+	ReasonMalformed:         http.StatusBadRequest,
 	ReasonClientGone:        statusClientGone,
 	ReasonRateLimited:       http.StatusTooManyRequests,
 	ReasonShed:              http.StatusServiceUnavailable,

@@ -66,6 +66,12 @@ func (s *Server) send(c *call) error {
 		c.tried[n] = srv.addr
 		ex.trying(n, start)
 		r, o, terr := s.try(c, srv, n+1, start)
+		var ferr error
+		if o != answered { // whose body may still be on its way
+			if ferr = ex.body.failure(); ferr != nil {
+				o = gone // the client's side broke, not the server
+			}
+		}
 		ex.mark(stateAfter(o))
 		end := ex.now()
 		if o == answered && r.status() == http.StatusInternalServerError {
@@ -77,9 +83,9 @@ func (s *Server) send(c *call) error {
 		if o == answered {
 			return s.accept(ex, r)
 		}
-		if ferr := ex.body.failure(); ferr != nil {
+		if ferr != nil {
 			r.discard()
-			return ferr // the client's side broke, not the server
+			return ferr
 		}
 		busy, err = r, failureOf(o, c.what, terr)
 		if !o.retryable(idempotent(&ex.Request), ex.body.replayable()) || n+1 < maxTries && !c.guard.budget.take(end) {

@@ -85,6 +85,7 @@ var categoryByReason = map[string]Category{
 	ReasonConcurrency:       FailureLocalThrottledConcurrency,
 	ReasonTooLarge:          FailureClientBadRequest,
 	ReasonSlowBody:          FailureClientTimeout,
+	ReasonMalformed:         FailureClientBadRequest,
 	ReasonClientGone:        FailureClientCancelled,
 	ReasonRateLimited:       FailureLocalThrottledRate,
 	ReasonShed:              FailureLocalThrottledShed,
