@@ -25,7 +25,7 @@ GOLANGCI    ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@
 
 SOURCES := $(wildcard *.go) .ci cmd fixtures lab oca services topology
 
-.PHONY: help build test test-long race lint lint-full bench bench-containers bench-evcache fuzz fixtures generate verify demo man picture clean bench-registry bench-oca bench-edge bench-abr bench-steering bench-resilience bench-fill
+.PHONY: help build test test-long race lint lint-full bench bench-containers bench-evcache fuzz fixtures generate verify demo man picture clean bench-registry bench-oca bench-edge bench-abr bench-steering bench-resilience bench-fill soak
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,9 @@ bench-containers: build ## measure the containers runtime beside its stores alon
 
 bench-resilience: build ## evacuation under 500 players, what 1,000 light players cost, a seeded soak; RESILIENCEARGS, e.g. -soak 30m -players 100
 	$(GO) run ./lab/bench -flix bin/flix -resilience $(RESILIENCEARGS)
+
+soak: build ## five minutes of players, writes and seeded faults: no play may fail, no acknowledged write be lost, memory stays flat
+	$(GO) run ./lab/bench -flix bin/flix -resilience -only soak -soak 5m $(RESILIENCEARGS)
 
 bench-evcache: ## the EVCache client beside gomemcache, on the real memcached if it is installed, and on the embedded one
 	$(GO) run ./lab/bench/evcache

@@ -51,11 +51,11 @@ func (l *Lab) halt(ctx context.Context, st *steps) ([]string, error) {
 		return ids, err
 	}
 	if err := st.do(ctx, "stop", func(ctx context.Context) (string, error) {
-		return fmt.Sprintf("%d instances stopped, their data kept", len(ids)), l.haltHosts(ctx)
+		return fmt.Sprintf("%s stopped, their data kept", services.Count(len(ids), "instance")), l.haltHosts(ctx)
 	}); err != nil {
 		return ids, err
 	}
-	l.log.Add("lab.stop", l.paths.Name, fmt.Sprintf("%d instances stopped, their data kept", len(ids)), nil)
+	l.log.Add("lab.stop", l.paths.Name, fmt.Sprintf("%s stopped, their data kept", services.Count(len(ids), "instance")), nil)
 	return ids, nil
 }
 
@@ -115,7 +115,7 @@ func (l *Lab) resume(ctx context.Context, st *steps) ([]string, error) {
 		if err := l.rt.SetWorld(ctx, l.world(i, specs)); err != nil {
 			return "", err
 		}
-		return fmt.Sprintf("%d instances started", len(ids)), l.rt.Start(ctx, todo.start)
+		return fmt.Sprintf("%s started", services.Count(len(ids), "instance")), l.rt.Start(ctx, todo.start)
 	}); err != nil {
 		return ids, err
 	}
@@ -130,7 +130,7 @@ func (l *Lab) resume(ctx context.Context, st *steps) ([]string, error) {
 			return ids, lostCause(guarded, err)
 		}
 	}
-	l.log.Add("lab.start", l.paths.Name, fmt.Sprintf("%d instances run again", len(ids)), nil)
+	l.log.Add("lab.start", l.paths.Name, fmt.Sprintf("%s run again", services.Count(len(ids), "instance")), nil)
 	return ids, nil
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/flix-lab/flix/lab/record"
 	"github.com/flix-lab/flix/lab/traffic"
+	"github.com/flix-lab/flix/services"
 )
 
 func secondsOf(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
@@ -23,7 +24,7 @@ func KeepLoad(p Paths, c traffic.Config, limits traffic.Limits, r traffic.Result
 	holds, why := r.Verdict(limits)
 	rec := record.Record{
 		ID: newID(), Kind: "load", Started: r.Began.UTC(), Ended: r.Began.Add(r.Elapsed).UTC(), State: "holds", Data: data, Series: loadSeries(r.Seconds),
-		Summary: fmt.Sprintf("%d plays by up to %d players, %s, %s mode at %gx: %d failed", r.Plays, r.Players, c.Shape, r.Mode, c.Speed, r.PlaysFailed),
+		Summary: fmt.Sprintf("%s by up to %s, %s, %s mode at %gx: %d failed", services.Count(r.Plays, "play"), services.Count(r.Players, "player"), c.Shape, r.Mode, c.Speed, r.PlaysFailed),
 		Figures: []record.Figure{
 			{Name: "players", Value: float64(r.Players)},
 			{Name: "plays", Value: float64(r.Plays)},

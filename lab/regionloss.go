@@ -120,7 +120,7 @@ func LoseRegion(ctx context.Context, c *control.Client, r LossRequest, progress 
 		return l.out, err
 	}
 	l.out.At, l.out.Fault, l.out.Until = st.Began, st.ID, st.Until
-	progress(fmt.Sprintf("%s is lost: %d instances killed in %.0f ms, %d sessions in flight", r.Region, len(st.Blast.Instances), st.MS, l.out.SessionsInFlight))
+	progress(fmt.Sprintf("%s is lost: %s killed in %.0f ms, %s in flight", r.Region, services.Count(len(st.Blast.Instances), "instance"), st.MS, services.Count(l.out.SessionsInFlight, "session")))
 	l.canaries(ctx, t.RegionNames(), began)
 	sessions.wait()
 	l.out.MS = float64(time.Since(began).Microseconds()) / 1000

@@ -179,7 +179,7 @@ func (l *Lab) resize(ctx context.Context, k scaleKey, have, unlit []topology.Ins
 	}
 	now := len(instancesOf(l.current(), k))
 	if now != len(have) {
-		l.log.Add("scale.changed", k.region, fmt.Sprintf("%s in %s: %d instances instead of %d (%s)", k.role, k.region, now, len(have), d.Reason), map[string]any{"role": k.role, "from": len(have), "to": now})
+		l.log.Add("scale.changed", k.region, fmt.Sprintf("%s in %s: %s instead of %d (%s)", k.role, k.region, services.Count(now, "instance"), len(have), d.Reason), map[string]any{"role": k.role, "from": len(have), "to": now})
 	}
 	return nil
 }

@@ -117,7 +117,7 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 	}
 	if len(todo.start) > 0 {
 		if err := st.do(ctx, "start", func(ctx context.Context) (string, error) {
-			return fmt.Sprintf("%d instances started", len(todo.start)), l.rt.Start(ctx, todo.start)
+			return fmt.Sprintf("%s started", services.Count(len(todo.start), "instance")), l.rt.Start(ctx, todo.start)
 		}); err != nil {
 			return res, err
 		}
@@ -139,7 +139,7 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 		res.Regions = append(res.Regions, control.RegionState{Name: reg.Name, State: reg.State})
 	}
 	res.Instances, res.RSSBytes, res.Steps = status.Instances, status.RSSBytes, st.done
-	l.log.Add("lab.up", l.paths.Name, fmt.Sprintf("%d instances in %d regions, ready in %.0f ms", res.Instances, len(res.Regions), res.ReadyMS),
+	l.log.Add("lab.up", l.paths.Name, fmt.Sprintf("%s in %s, ready in %.0f ms", services.Count(res.Instances, "instance"), services.Count(len(res.Regions), "region"), res.ReadyMS),
 		map[string]any{"added": res.Changes.Added, "removed": res.Changes.Removed})
 	return res, nil
 }
@@ -216,7 +216,7 @@ func (l *Lab) settle(ctx context.Context, st *steps, d diff) (readyMS float64, e
 	}
 	if len(d.stop) > 0 {
 		if err := st.do(ctx, "remove", func(ctx context.Context) (string, error) {
-			return fmt.Sprintf("%d instances stopped", len(d.stop)), l.remove(ctx, d.stop)
+			return fmt.Sprintf("%s stopped", services.Count(len(d.stop), "instance")), l.remove(ctx, d.stop)
 		}); err != nil {
 			return 0, err
 		}

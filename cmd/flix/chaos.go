@@ -237,7 +237,7 @@ func confirmFault(ctx context.Context, a *app, client *control.Client, r control
 		return err
 	}
 	msg := a.env.errOut()
-	msg.Printf("%s on %s touches %d instances:\n", plan.Kind, ends(plan.Fault), len(plan.Blast.Instances))
+	msg.Printf("%s on %s touches %s:\n", plan.Kind, ends(plan.Fault), services.Count(len(plan.Blast.Instances), "instance"))
 	for _, t := range plan.Blast.Text {
 		msg.Printf("  %s\n", t)
 	}
@@ -247,7 +247,7 @@ func confirmFault(ctx context.Context, a *app, client *control.Client, r control
 func printStarted(a *app, st control.FaultStarted) {
 	s := a.env.out()
 	if st.DryRun {
-		s.Printf("%s would touch %d instances in %s\n", s.Bold(st.Kind+" on "+ends(st.Fault)), len(st.Blast.Instances), cmp.Or(strings.Join(st.Blast.Regions, ", "), "no region"))
+		s.Printf("%s would touch %s in %s\n", s.Bold(st.Kind+" on "+ends(st.Fault)), services.Count(len(st.Blast.Instances), "instance"), cmp.Or(strings.Join(st.Blast.Regions, ", "), "no region"))
 	} else {
 		s.Printf("%s  %s %s\n", s.Bold(st.ID), st.Kind+" on "+ends(st.Fault), s.State(st.State))
 	}

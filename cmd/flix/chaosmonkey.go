@@ -100,7 +100,7 @@ func runMonkey(ctx context.Context, a *app, o monkeyOptions) error {
 		return o.out.print(a, run)
 	}
 	if run.Leashed {
-		s.Printf("%s\n", s.Dim(fmt.Sprintf("%d kills in %s, none of them done: it is on its leash (--unleash)", len(run.Kills), o.r.Last)))
+		s.Printf("%s\n", s.Dim(fmt.Sprintf("%s in %s, none of them done: it is on its leash (--unleash)", services.Count(len(run.Kills), "kill"), o.r.Last)))
 	}
 	return nil
 }

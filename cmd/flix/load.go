@@ -158,7 +158,7 @@ type loadView struct {
 }
 
 func newLoadView(s render.Screen, c traffic.Config) *loadView {
-	s.Printf("%d players, %s, %s mode at %gx, seed %d\n", c.Players, c.Shape, c.Mode, c.Speed, c.Seed)
+	s.Printf("%s, %s, %s mode at %gx, seed %d\n", services.Count(c.Players, "player"), c.Shape, c.Mode, c.Speed, c.Seed)
 	return &loadView{panel: render.NewPanel(s), s: s, c: c}
 }
 
@@ -204,8 +204,8 @@ func bitRate(kbps float64) string {
 }
 
 func printLoad(s render.Screen, o loadOptions, r traffic.Result, holds bool) {
-	s.Printf("%s plays by up to %d players in %s, %s mode: %d failed, %d stalled, %d walked away from\n",
-		s.Bold(strconv.Itoa(r.Plays)), r.Players, r.Elapsed.Round(100*time.Millisecond), r.Mode, r.PlaysFailed, r.StalledPlays, r.Left)
+	s.Printf("%s by up to %s in %s, %s mode: %d failed, %d stalled, %d walked away from\n",
+		s.Bold(services.Count(r.Plays, "play")), services.Count(r.Players, "player"), r.Elapsed.Round(100*time.Millisecond), r.Mode, r.PlaysFailed, r.StalledPlays, r.Left)
 	s.Printf("  starts %.1f/s · play delay p50 %s, p99 %s · rebuffer ratio %.4f · mean %.0f kbit/s · %s\n",
 		r.StartsPerSecond, render.MS(r.PlayDelay.P50), render.MS(r.PlayDelay.P99), r.RebufferRatio, r.MeanKbps, render.Bytes(r.Bytes))
 	for _, e := range r.Errors {

@@ -70,7 +70,7 @@ func printStatus(a *app, out output, st control.Status) error {
 		return out.print(a, st)
 	}
 	s := a.env.out()
-	s.Printf("lab %s · %s runtime · daemon %s · %d instances · %s\n", s.Bold(st.Name), st.Runtime, s.State(st.Daemon.State), st.Instances, render.Bytes(st.RSSBytes))
+	s.Printf("lab %s · %s runtime · daemon %s · %s · %s\n", s.Bold(st.Name), st.Runtime, s.State(st.Daemon.State), services.Count(st.Instances, "instance"), render.Bytes(st.RSSBytes))
 	if st.Daemon.State != "running" {
 		s.Printf("%s\n", s.Dim("  the daemon is dead, what it started runs on; flix lab up starts a new one"))
 	}
@@ -297,7 +297,7 @@ func switchLab(ctx context.Context, a *app, out output, verb string, client *con
 		s.Printf("lab %s: nothing to %s\n", s.Bold(res.Lab), verb)
 		return nil
 	}
-	s.Printf("lab %s %s: %d instances in %s\n", s.Bold(res.Lab), pastVerb[verb], len(res.Instances), render.MS(res.MS))
+	s.Printf("lab %s %s: %s in %s\n", s.Bold(res.Lab), pastVerb[verb], services.Count(len(res.Instances), "instance"), render.MS(res.MS))
 	s.Printf("%s\n", s.Dim(next))
 	return nil
 }

@@ -59,7 +59,7 @@ func newTopologyCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a.env.out().Printf("%s is valid: %d regions, %d instances\n", f, len(t.Regions), len(t.Instances()))
+			a.env.out().Printf("%s is valid: %s, %s\n", f, services.Count(len(t.Regions), "region"), services.Count(len(t.Instances()), "instance"))
 			return nil
 		},
 	}

@@ -177,8 +177,8 @@ func printUp(a *app, r control.UpResult) {
 	if r.Changes.Added == 0 && r.Changes.Removed == 0 {
 		s.Printf("lab %s is up already: nothing changed; a title plays from every region (%s)\n", r.Name, render.MS(r.ReadyMS))
 	} else {
-		s.Printf("lab %s is up: %d instances in %d regions (%d added, %d removed), a title played from each after %s, %s of memory\n",
-			s.Bold(r.Name), r.Instances, len(r.Regions), r.Changes.Added, r.Changes.Removed, s.Bold(render.MS(r.ReadyMS)), render.Bytes(r.RSSBytes))
+		s.Printf("lab %s is up: %s in %s (%d added, %d removed), a title played from each after %s, %s of memory\n",
+			s.Bold(r.Name), services.Count(r.Instances, "instance"), services.Count(len(r.Regions), "region"), r.Changes.Added, r.Changes.Removed, s.Bold(render.MS(r.ReadyMS)), render.Bytes(r.RSSBytes))
 	}
 	for _, x := range r.Regions {
 		s.Printf("  %s  %s\n", s.State(x.State), x.Name)
@@ -217,7 +217,7 @@ func dryRun(ctx context.Context, a *app, o upOptions, rt string, p lab.Paths, t 
 		s.Printf("  %s %s\n", s.Bad("-"), id)
 	}
 	b := plan.Budget
-	s.Printf("%d regions, %d instances (%d to add, %d to remove) in %d processes\n", len(plan.Regions), b.Instances, len(plan.Add), len(plan.Remove), b.Processes)
+	s.Printf("%s, %s (%d to add, %d to remove) in %d processes\n", services.Count(len(plan.Regions), "region"), services.Count(b.Instances, "instance"), len(plan.Add), len(plan.Remove), b.Processes)
 	s.Printf("budget: %d ports, about %s of memory (%s free), %s of disk\n", b.Ports, render.Bytes(b.MemoryBytes), render.Bytes(b.FreeMemoryBytes), render.Bytes(b.DiskBytes))
 	return nil
 }

@@ -8,10 +8,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,6 +23,7 @@ type resilience struct {
 	soak           time.Duration
 	kill           time.Duration
 	seed           uint64
+	only           string
 }
 
 func (r *resilience) flags() {
@@ -30,7 +31,8 @@ func (r *resilience) flags() {
 	flag.DurationVar(&r.watch, "watch", 10*time.Second, "media that each of their plays lasts: players ÷ watch plays begin per second")
 	flag.IntVar(&r.light, "light", 1000, "light players at most; halved until no segment is late")
 	flag.DurationVar(&r.soak, "soak", time.Minute, "how long the soak takes; 0 leaves it out")
-	flag.DurationVar(&r.kill, "kill", 10*time.Second, "mean time between the soak's kills")
+	flag.DurationVar(&r.kill, "kill", 10*time.Second, "mean time between the soak's faults")
+	flag.StringVar(&r.only, "only", "", "the one part to measure: evacuation, light or soak; it fails when a target is missed")
 	flag.Uint64Var(&r.seed, "seed", 1, "of everything random")
 }
 
@@ -62,9 +64,12 @@ func measureResilience(ctx context.Context, l lab, c config, w io.Writer) error 
 	parts := []struct {
 		name string
 		do   func(context.Context, lab, config) ([]figure, error)
-	}{{"evacuation", evacuation}, {"light players", lightPlayers}, {"soak", soak}}
+	}{{"evacuation", evacuation}, {"light", lightPlayers}, {"soak", soak}}
+	if names := []string{"", "evacuation", "light", "soak"}; !slices.Contains(names, c.r.only) {
+		return fmt.Errorf("-only: there is no part %q; use one of %q", c.r.only, names[1:])
+	}
 	for _, p := range parts {
-		if p.name == "soak" && c.r.soak == 0 {
+		if p.name == "soak" && c.r.soak == 0 || c.r.only != "" && p.name != c.r.only {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "%s\n", p.name)
@@ -96,8 +101,21 @@ func measureResilience(ctx context.Context, l lab, c config, w io.Writer) error 
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", f.what, f.measured, verdict)
 	}
-	_, err = io.WriteString(w, b.String())
-	return err
+	if _, err = io.WriteString(w, b.String()); err != nil || c.r.only == "" {
+		return err
+	}
+	return missed(all)
+}
+
+// missed names the figures that do not meet their target.
+func missed(all []figure) error {
+	var out []error
+	for _, f := range all {
+		if f.target != "" && !f.met {
+			out = append(out, fmt.Errorf("%s: %s, wanted %s", f.what, f.measured, f.target))
+		}
+	}
+	return errors.Join(out...)
 }
 
 // fleet is a "flix load" under way.
@@ -273,52 +291,4 @@ func costOfLoad(ctx context.Context, l lab, c config, n int) (cost, loadResult, 
 	}
 	now.cpu = (f.cmd.ProcessState.UserTime() + f.cmd.ProcessState.SystemTime()).Seconds()
 	return now, r, max(8*r.Bytes/1e6, 0.001), nil
-}
-
-// victims are services of which a region has two, or which answer from what
-// they remember: a play survives the loss of one.
-var victims = []string{"us-east/a/play/1", "us-west/b/play/2", "us-east/a/gateway/1", "us-west/b/gateway/2", "us-east/b/discovery/2", "us-west/a/signup/1"}
-
-// soak plays for a time while instances are killed and started again at seeded
-// moments.
-func soak(ctx context.Context, l lab, c config) ([]figure, error) {
-	random := rand.New(rand.NewPCG(c.r.seed, 1))
-	f, err := l.startLoad(ctx, "--players", "20", "--ramp", "5s", "--speed", "4x", "--duration", c.r.soak.String(), "--seed", fmt.Sprint(c.r.seed))
-	if err != nil {
-		return nil, err
-	}
-	end := time.Now().Add(c.r.soak - 10*time.Second)
-	if err := pause(ctx, min(10*time.Second, c.r.soak/4)); err != nil {
-		return nil, err
-	}
-	before, err := l.pss()
-	if err != nil {
-		return nil, errors.Join(err, f.cmd.Process.Kill())
-	}
-	kills := 0
-	for time.Now().Before(end) {
-		victim := victims[random.IntN(len(victims))]
-		for _, verb := range []string{"kill", "start"} {
-			if _, _, err := l.flixTimed(ctx, "lab", verb, victim); err != nil {
-				return nil, errors.Join(err, f.cmd.Process.Kill())
-			}
-		}
-		kills++
-		if err := pause(ctx, time.Duration(random.ExpFloat64()*float64(c.r.kill))); err != nil {
-			return nil, err
-		}
-	}
-	after, err := l.pss()
-	if err != nil {
-		return nil, errors.Join(err, f.cmd.Process.Kill())
-	}
-	r, err := f.wait()
-	if err != nil {
-		return nil, err
-	}
-	return []figure{
-		{fmt.Sprintf("soak of %s with %d kills: plays that failed, of %d", c.r.soak, kills, r.Plays), fmt.Sprint(r.PlaysFailed), "0", r.PlaysFailed == 0},
-		{"rebuffer ratio in it", fmt.Sprintf("%.4f", r.RebufferRatio), "", false},
-		{"memory of the lab at its begin and end, Σ PSS", fmt.Sprintf("%.0f and %.0f MiB", before, after), "flat: at most 1.3 times", after <= 1.3*before},
-	}, nil
 }

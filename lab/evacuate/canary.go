@@ -12,7 +12,7 @@ import (
 
 func (r *Run) playsFailed() error {
 	return &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: r.lastErr,
-		Msg:    fmt.Sprintf("%d plays failed during it", r.failures()),
+		Msg:    services.Count(r.failures(), "play") + " failed during it",
 		Remedy: "look at the savers: flix lab status, flix events"}
 }
 

@@ -51,7 +51,7 @@ func (r *Run) scale(ctx context.Context, savers []string) (string, error) {
 			r.report.Savers[k].Added = append(r.report.Savers[k].Added, names...)
 		}
 	}
-	return fmt.Sprintf("%d dark instances added to %d savers: the registry has them as STARTING", total, len(savers)), nil
+	return fmt.Sprintf("%s added to %s: the registry has them as STARTING", services.Count(total, "dark instance"), services.Count(len(savers), "saver")), nil
 }
 
 // flip has what was added take work, after the time of a step in which it finds

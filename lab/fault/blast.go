@@ -108,7 +108,7 @@ func (b *Blast) tell(f Fault, v View) {
 	add := func(format string, args ...any) { b.Text = append(b.Text, fmt.Sprintf(format, args...)) }
 	switch e := f.Effect; {
 	case len(e.Lost) > 0:
-		add("the whole of %s is killed without a warning: %d instances; its appliances live on", strings.Join(e.Lost, ", "), len(b.Instances))
+		add("the whole of %s is killed without a warning: %s; its appliances live on", strings.Join(e.Lost, ", "), services.Count(len(b.Instances), "instance"))
 	case e.Call != nil:
 		what := "is delayed by " + e.Call.Delay.String()
 		if e.Call.Fail {
@@ -120,9 +120,9 @@ func (b *Blast) tell(f Fault, v View) {
 		if to == "" {
 			to = "everything else"
 		}
-		add("what passes between %s and %s: %d instances at its ends", f.Target, to, len(b.Instances))
+		add("what passes between %s and %s: %s at its ends", f.Target, to, services.Count(len(b.Instances), "instance"))
 	default:
-		add("%d instances: %s", len(b.Instances), shorten(b.Instances))
+		add("%s: %s", services.Count(len(b.Instances), "instance"), shorten(b.Instances))
 	}
 	for _, r := range b.Roles {
 		if r.Left == 0 && !slices.Contains(f.Effect.Lost, r.Region) {

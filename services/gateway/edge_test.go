@@ -57,27 +57,34 @@ func newWorld(t testing.TB) *world {
 	if w.key, err = token.NewKey("test-lab", bytes.Repeat([]byte("k"), 32)); err != nil {
 		t.Fatal(err)
 	}
-	priv, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, DNSNames: []string{edgeHost, "play.flix.test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tpl, tpl, &priv.PublicKey, priv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.cert = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: priv}
-	leaf, err := x509.ParseCertificate(der)
+	w.cert = w.certificate(time.Now().Add(time.Hour))
+	leaf, err := x509.ParseCertificate(w.cert.Certificate[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.roots = x509.NewCertPool()
 	w.roots.AddCert(leaf)
 	return w
+}
+
+// certificate makes one of the public names that is good until then.
+func (w *world) certificate(until time.Time) tls.Certificate {
+	t := w.t
+	t.Helper()
+	priv, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, DNSNames: []string{edgeHost, "play.flix.test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tpl, tpl, &priv.PublicKey, priv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: priv}
 }
 
 func (w *world) remote(region string) []RemoteGateway {

@@ -1,6 +1,42 @@
 package gateway
 
-import "testing"
+import (
+	"crypto/tls"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A gateway whose certificate has expired says so on the plain way too, on which
+// nobody sees the certificate.
+func TestHealthWithAnExpiredCertificate(t *testing.T) {
+	w := newWorld(t)
+	good, bad := w.cert, w.certificate(time.Now().Add(-time.Minute))
+	var expired atomic.Bool
+	e := w.gateway("us-east", func(d *Deps) {
+		d.TLSConfig = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if expired.Load() {
+				return &bad, nil
+			}
+			return &good, nil
+		}}
+	})
+	for _, is := range []bool{false, true, false} {
+		expired.Store(is)
+		resp, err := http.Get("http://" + e.plainAddr + HealthPath)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || is != (resp.StatusCode == 503) || is != strings.Contains(string(body), "expired") {
+			t.Errorf("expired %v: status %d, %s (%v)", is, resp.StatusCode, body, err)
+		}
+	}
+}
 
 // A check of health is answered by the region itself, also while it is left,
 // and is no client that still comes to it.

@@ -1,0 +1,13 @@
+package services
+
+import "strconv"
+
+// Count says how many of something there are, as a person would: "1 play",
+// "2 plays". The noun is one whose plural ends in s.
+func Count[N ~int | ~int64 | ~uint64](n N, noun string) string {
+	text := strconv.FormatInt(int64(n), 10) + " " + noun
+	if n == 1 {
+		return text
+	}
+	return text + "s"
+}

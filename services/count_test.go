@@ -1,0 +1,14 @@
+package services
+
+import "testing"
+
+func TestCount(t *testing.T) {
+	for want, n := range map[string]int{"0 plays": 0, "1 play": 1, "2 plays": 2} {
+		if got := Count(n, "play"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if got := Count(uint64(1), "instance"); got != "1 instance" {
+		t.Error(got)
+	}
+}
