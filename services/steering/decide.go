@@ -80,9 +80,9 @@ const (
 )
 
 // table is what decisions read of the routes and the appliances; immutable but
-// for the states.
+// for the routes and the states.
 type table struct {
-	routes  routes
+	routes  *prefixes
 	apps    []*appliance // by slot; nil is gone
 	present slotSet      // the slots that are not
 	lots    []lot        // by slot, beside one another: most of a decision reads them
@@ -150,10 +150,13 @@ func (t *table) beyond(p *places, region int, out []reach) []reach {
 // reached lists the groups that announce the client, nearest first, and says in
 // which region the client is.
 func (t *table) reached(q *query, p *places, out []reach) ([]reach, int) {
-	for prefix, o := range t.routes.covering(q.addr) {
-		for i := range o.groups {
-			g := &o.groups[i]
-			out = append(out, reach{g, nearness{class: g.class, bits: prefix, path: g.path, med: g.med}})
+	if b, i, odd := t.routes.find(q.addr); odd {
+		for prefix, o := range t.routes.covering(q.addr) {
+			out = o.reached(prefix, out)
+		}
+	} else {
+		for ; i >= 0; i = b.entries[i].up { // as covering does, without its function's cost
+			out = b.entries[i].o.reached(int(b.entries[i].bits), out)
 		}
 	}
 	region := p.regionOf(q.addr, out)
@@ -167,6 +170,15 @@ func (t *table) reached(q *query, p *places, out []reach) ([]reach, int) {
 		}
 	}
 	return out, region
+}
+
+// reached adds an origin's groups to those that announce the client.
+func (o *origin) reached(prefix int, out []reach) []reach {
+	for i := range o.groups {
+		g := &o.groups[i]
+		out = append(out, reach{g, nearness{class: g.class, bits: prefix, path: g.path, med: g.med}})
+	}
+	return out
 }
 
 // consider takes what is eligible of a group into the answer, and says whether

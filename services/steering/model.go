@@ -113,9 +113,10 @@ func (m *model) build() {
 }
 
 // table is what decisions shall read from now on. It costs the number of
-// appliances; the routes are as they were changed one by one.
+// appliances; the routes are as they were changed one by one, and decisions have
+// seen that: who is not in their table yet is left out of an answer.
 func (m *model) table() *table {
-	t := &table{routes: routes{m.router.publish()}, apps: make([]*appliance, len(m.slots)), present: make(slotSet, (len(m.slots)+63)/64), lots: make([]lot, len(m.slots)), states: m.states}
+	t := &table{routes: m.router.table, apps: make([]*appliance, len(m.slots)), present: make(slotSet, (len(m.slots)+63)/64), lots: make([]lot, len(m.slots)), states: m.states}
 	for _, k := range m.known {
 		t.apps[k.app.slot], t.lots[k.app.slot] = k.app, k.app.lot
 		t.present[k.app.slot/64] |= 1 << (k.app.slot % 64)
@@ -205,7 +206,6 @@ func (m *model) reroute(old, fresh *appliance) {
 	if fresh != nil {
 		is, slot = fresh.routes, fresh.slot
 	}
-	m.router.begin(len(was) + len(is))
 	if fresh != nil {
 		now := standing{isp: fresh.isp, region: m.srv.regions.of(fresh.region)}
 		if old != nil && m.router.apps[slot] != now { // every origin that it is part of looks different

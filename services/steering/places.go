@@ -10,21 +10,6 @@ import (
 	"github.com/flix-lab/flix/topology"
 )
 
-// routes are the announcements as decisions see them.
-type routes struct{ *bart.Table[*origin] }
-
-// covering yields who announces the prefixes that cover an address, by their
-// length, longest first.
-func (r routes) covering(addr netip.Addr) func(yield func(bits int, o *origin) bool) {
-	return func(yield func(int, *origin) bool) {
-		for prefix, o := range r.Supernets(netip.PrefixFrom(addr, addr.BitLen())) {
-			if !yield(prefix.Bits(), o) {
-				return
-			}
-		}
-	}
-}
-
 // regionNames number the regions; a number is for good.
 type regionNames struct {
 	mu  sync.Mutex

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gaissmai/bart"
 	"golang.org/x/sys/unix"
 
 	ccpb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
@@ -21,7 +20,7 @@ func newBench(tb testing.TB, topo topology.Topology) *Server {
 	tb.Helper()
 	tel := telemetry.Discard()
 	s := &Server{deps: Deps{Region: "us-east", Timing: topology.LabTiming(), Tel: tel}, expiry: time.Hour, log: tel.Log}
-	s.table.Store(&table{routes: routes{new(bart.Table[*origin])}})
+	s.table.Store(&table{routes: newPrefixes()})
 	s.SetTopology(topo)
 	s.model = newModel(s)
 	s.metrics = newMetrics(tel.Metrics, s)
@@ -104,7 +103,6 @@ func planetServer(tb testing.TB) (s *Server, clients []netip.Addr, tableBytes ui
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	m.router.begin(planetPrefixes4 + planetPrefixes6)
 	var rs []route
 	announce := func(p netip.Prefix) {
 		i := rng.IntN(isps)

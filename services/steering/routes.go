@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
-
-	"github.com/gaissmai/bart"
 )
 
 // route is one appliance's announcement of a prefix: how many networks are on
@@ -37,16 +35,13 @@ type group struct {
 	slots  []patch
 }
 
-// router keeps the routing table. One goroutine writes; a decision reads a
-// version of the table that never changes.
+// router keeps the routing table. One goroutine writes, and decisions see a
+// change at once.
 type router struct {
-	table   *bart.Table[*origin]
+	table   *prefixes
 	origins map[string]*origin
 	// apps says of a slot whether it is inside an ISP, and its region.
 	apps []standing
-	// private: nobody else has seen the table yet, so that it may be changed in
-	// place.
-	private bool
 	// scratch and key are of the change under way.
 	scratch []route
 	key     []byte
@@ -58,30 +53,12 @@ type standing struct {
 }
 
 func newRouter() *router {
-	return &router{table: new(bart.Table[*origin]), origins: map[string]*origin{}}
-}
-
-// bulk is how many changes at once are worth a copy of the whole table, which
-// costs some 100 ns a prefix, instead of the path to each.
-const bulk = 50_000
-
-// begin announces so many changes.
-func (r *router) begin(changes int) {
-	if changes > bulk && !r.private {
-		r.table = r.table.Clone()
-		r.private = true
-	}
-}
-
-// publish returns the table for decisions.
-func (r *router) publish() *bart.Table[*origin] {
-	r.private = false
-	return r.table
+	return &router{table: newPrefixes(), origins: map[string]*origin{}}
 }
 
 // announce adds or replaces appliances' routes to a prefix.
 func (r *router) announce(p netip.Prefix, rs ...route) {
-	old, _ := r.table.Get(p)
+	old := r.table.get(p)
 	r.scratch = r.scratch[:0]
 	if old != nil {
 		r.scratch = append(r.scratch, old.routes...)
@@ -99,8 +76,8 @@ func (r *router) announce(p netip.Prefix, rs ...route) {
 
 // withdraw takes an appliance's route to a prefix away.
 func (r *router) withdraw(p netip.Prefix, slot int) {
-	old, ok := r.table.Get(p)
-	if !ok {
+	old := r.table.get(p)
+	if old == nil {
 		return
 	}
 	r.scratch = append(r.scratch[:0], old.routes...)
@@ -114,16 +91,7 @@ func (r *router) replace(p netip.Prefix, old *origin) {
 	if fresh == old {
 		return
 	}
-	switch {
-	case fresh == nil && r.private:
-		r.table.Delete(p)
-	case fresh == nil:
-		r.table = r.table.DeletePersist(p)
-	case r.private:
-		r.table.Insert(p, fresh)
-	default:
-		r.table = r.table.InsertPersist(p, fresh)
-	}
+	r.table.set(p, fresh)
 	if fresh != nil {
 		fresh.uses++
 	}

@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gaissmai/bart"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flix-lab/flix/services"
@@ -86,7 +85,7 @@ func New(d Deps) (*Server, error) {
 	}
 	s := &Server{deps: d, log: d.Tel.Log, expiry: d.Timing.ReportExpiry.D(), reload: make(chan struct{}, 1)}
 	s.model = newModel(s)
-	s.table.Store(&table{routes: routes{new(bart.Table[*origin])}})
+	s.table.Store(&table{routes: newPrefixes()})
 	s.SetTopology(d.Topology)
 	s.metrics = newMetrics(d.Tel.Metrics, s)
 	d.Tel.Properties.Watch(s.setProperty)
