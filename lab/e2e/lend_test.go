@@ -13,6 +13,9 @@ import (
 func TestRegionWithoutAService(t *testing.T) {
 	for _, rt := range runtimes(t) {
 		t.Run(rt.Name, func(t *testing.T) {
+			if rt.containers() {
+				long(t)
+			}
 			l := up(t, rt, "--regions", "2")
 			answered := func(by, near string) {
 				t.Helper()

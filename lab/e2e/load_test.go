@@ -97,7 +97,7 @@ func (l *lab) instances(region, role string) int {
 
 // loadScales grows the play API and the gateways, and shrinks them again.
 func loadScales(l *lab) {
-	load := l.start(nil, "load", "-o", "json", "--players", "8", "--speed", "10x", "--duration", "60s", "--seed", "2", "--max-rebuffer", "1")
+	load := l.start(nil, "load", "-o", "json", "--players", "8", "--speed", "10x", "--duration", "40s", "--seed", "2", "--max-rebuffer", "1")
 	roles := []string{"play", "gateway", "license"}
 	set := func(flags ...string) {
 		for _, role := range roles {

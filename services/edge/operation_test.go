@@ -15,6 +15,13 @@ type inner struct {
 	Name string `json:"name" rule:"required;min=1;max=3" pattern:"^[a-z]+$"`
 }
 
+// shown is an answer; what is left out when it is empty is not always there.
+type shown struct {
+	Name  string    `json:"name"`
+	Note  string    `json:"note,omitempty"`
+	Since time.Time `json:"since,omitzero"`
+}
+
 type full struct {
 	inner
 	Kind  string   `json:"kind" rule:"required;enum=a|b"`
@@ -108,6 +115,7 @@ func TestDocument(t *testing.T) {
 	b := Document(Info{"X", "1", "an API"},
 		Operation{Pattern: "POST /x/{id}", ID: "make", Body: full{}, Reply: []inner{}, Member: true, Fails: []services.Kind{services.Conflict}},
 		Operation{Pattern: "GET /x/{id}", ID: "get", Reply: inner{}},
+		Operation{Pattern: "GET /y", ID: "show", Reply: shown{}},
 	)
 	var d struct {
 		OpenAPI string `json:"openapi"`
@@ -126,6 +134,9 @@ func TestDocument(t *testing.T) {
 	post, get := d.Paths["/x/{id}"]["post"], d.Paths["/x/{id}"]["get"]
 	if d.OpenAPI != "3.1.0" || post.ID != "make" || get.ID != "get" || post.Responses["409"] == nil || get.Responses["409"] != nil || len(post.Security) != 1 || get.Security != nil {
 		t.Errorf("%s", b)
+	}
+	if got := d.Components.Schemas["shown"].Required; len(got) != 1 || got[0] != "name" {
+		t.Errorf("an answer always has %v, want its name alone", got)
 	}
 	s := d.Components.Schemas["full"]
 	if strings.Join(s.Required, " ") != "name kind" || s.Properties["tags"].Items.Type != "string" || s.Properties["sub"].Ref != "#/components/schemas/inner" || *s.Properties["count"].Maximum != 9 {

@@ -86,7 +86,7 @@ func (all schemas) object(t reflect.Type) *Schema {
 		p.rules(rule)
 		s.Properties[name] = p
 		// What an answer always has, and what a request must have.
-		if strings.Contains(";"+rule+";", ";required;") || rule == "" && !strings.Contains(options, "omitempty") {
+		if strings.Contains(";"+rule+";", ";required;") || rule == "" && !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") {
 			s.Required = append(s.Required, name)
 		}
 	}

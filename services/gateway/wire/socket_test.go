@@ -73,7 +73,7 @@ func TestSocketDeadlines(t *testing.T) {
 }
 
 func TestSocketEnds(t *testing.T) {
-	s, tcp, peer := ends(t)
+	s, _, peer := ends(t)
 	_, _ = io.WriteString(peer, "end")
 	_ = peer.(*net.TCPConn).CloseWrite()
 	b := make([]byte, 2)
@@ -89,6 +89,7 @@ func TestSocketEnds(t *testing.T) {
 		t.Errorf("a question after the end: %d, %v", n, err)
 	}
 	// Closing ends what is under way, and whatever comes later.
+	var tcp *net.TCPConn
 	s, tcp, peer = ends(t)
 	done := make(chan error, 1)
 	go func() { _, err := s.ask([]byte("question"), make([]byte, 16)); done <- err }()
