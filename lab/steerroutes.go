@@ -32,9 +32,16 @@ func (l *Lab) LoadRoutes(ctx context.Context, r control.LoadRoutesRequest) (cont
 			return out, err
 		}
 	}
+	forSteering, forRouters := kept, ""
+	if i.Topology.BGP { // the sites' routers announce them
+		forSteering, forRouters = "", kept
+	}
 	var errs []error
 	for _, region := range i.Topology.RegionNames() {
-		errs = append(errs, l.setProperty(ctx, region, topology.RoleSteering, steering.PropertyRoutes, kept))
+		errs = append(errs, l.setProperty(ctx, region, topology.RoleSteering, steering.PropertyRoutes, forSteering))
+		if i.Topology.BGP {
+			errs = append(errs, l.setProperty(ctx, region, topology.RoleOCA, propRouterRoutes, forRouters))
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return out, err
@@ -55,10 +62,11 @@ func (l *Lab) keepRoutes(i *intent, file string) (out control.LoadedRoutes, kept
 	if err != nil {
 		return out, "", &services.Error{Op: "steer routes", Kind: services.Invalid, Err: err}
 	}
-	known := map[string]bool{}
+	known, foreign := map[string]bool{}, map[string]bool{}
 	for _, inst := range i.instances() {
 		if inst.Role == topology.RoleOCA && inst.Site != nil {
 			known[inst.ID], known[inst.Site.Name] = true, true
+			foreign[inst.ID], foreign[inst.Site.Name] = inst.Site.Router != nil, inst.Site.Router != nil
 		}
 	}
 	out.Places = t.Places()
@@ -66,6 +74,11 @@ func (l *Lab) keepRoutes(i *intent, file string) (out control.LoadedRoutes, kept
 	for _, place := range out.Places {
 		if !known[place] {
 			return out, "", services.Errorf(services.NotFound, "%s: the lab has no site or appliance %q", file, place).WithRemedy("flix fill status lists the appliances")
+		}
+	}
+	for _, place := range out.Places {
+		if foreign[place] {
+			return out, "", services.Errorf(services.Conflict, "%s: %s learns its routes from a router that is not of the lab", file, place).WithRemedy("announce them there, or leave the place out")
 		}
 	}
 	out.Routes = t.Len()

@@ -15,7 +15,15 @@ import (
 )
 
 func buildOCA(u *unit) (services.Unit, error) {
-	return oca.New(oca.Deps{
+	speaker, router, err := u.sessions()
+	if err != nil {
+		return nil, err
+	}
+	listen := ""
+	if speaker != nil {
+		listen = u.spec.Addr(topology.PortBGP)
+	}
+	s, err := oca.New(oca.Deps{
 		Client: u.ls.TCP[topology.PortClient], TLS: u.tlsConfig("http/1.1"), Fill: u.ls.TCP[topology.PortFill],
 		Dir: u.spec.Dir, ID: services.ApplianceID(u.spec.ID), Site: *u.spec.Site, Region: u.spec.Region, Appliance: *u.spec.Appliance,
 		ClientURL: "https://" + hostPort(applianceHost(u.spec.Instance), u.spec.PortNumbers[topology.PortClient]),
@@ -23,8 +31,12 @@ func buildOCA(u *unit) (services.Unit, error) {
 		Plain:     u.ls.TCP[topology.PortPlain],
 		PlainURL:  "http://" + hostPort(plainHost(u.spec.Instance), u.spec.PortNumbers[topology.PortPlain]),
 		Control:   u.nearestCacheControl(), Dial: u.dial(), Key: u.world.key, Tel: u.tel, Timing: u.timing(), TrustedProxies: u.world.Peers,
-		Clock: u.clock, Disk: u.disk,
+		Clock: u.clock, Disk: u.disk, BGP: speaker, BGPAddr: listen,
 	})
+	if err != nil || router == nil {
+		return s, err
+	}
+	return &routed{Server: s, router: router}, nil
 }
 
 // nearestCacheControl picks the cache control an appliance reports to: its own

@@ -1,6 +1,7 @@
 package oca
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -16,6 +17,7 @@ type health struct {
 
 	mu       sync.Mutex
 	why      string
+	session  string // what is wrong with the router's session
 	draining bool
 	shed     []string // titles that viewers should get elsewhere
 	loadBits atomic.Uint64
@@ -31,6 +33,17 @@ func (h *health) set(why string) {
 		return
 	}
 	h.why = why
+	h.tell()
+}
+
+// setSession changes what is wrong with the router's session and tells of it.
+func (h *health) setSession(why string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.session == why {
+		return
+	}
+	h.session = why
 	h.tell()
 }
 
@@ -71,7 +84,7 @@ func (h *health) reason() string {
 	if h.draining {
 		return "draining"
 	}
-	return h.why
+	return cmp.Or(h.why, h.session)
 }
 
 func (h *health) load() float64 { return math.Float64frombits(h.loadBits.Load()) }

@@ -45,5 +45,17 @@ func newMetrics(s *Server) *metrics {
 			return 0
 		}),
 	)
+	if s.d.BGP != nil {
+		s.d.Tel.Metrics.MustRegister(
+			gauge("oca_bgp_established", "1 while there is a BGP session with the site's router.", func() float64 {
+				if s.d.BGP.State().Established {
+					return 1
+				}
+				return 0
+			}),
+			gauge("oca_bgp_routes", "Routes learned from the site's router.", func() float64 { return float64(s.d.BGP.State().Routes) }),
+			gauge("oca_bgp_stale_routes", "Routes of a lost session that are kept for now.", func() float64 { return float64(s.d.BGP.State().Stale) }),
+		)
+	}
 	return m
 }

@@ -20,6 +20,7 @@ type controlStream = grpc.BidiStreamingClient[pb.ApplianceMessage, pb.ControlMes
 // controlLoop keeps one stream to a cache control. A lost one is replaced at
 // once, then with growing, jittered waits.
 func (s *Server) controlLoop(ctx context.Context) error {
+	s.whole(ctx)
 	wait := firstBackoff
 	for ctx.Err() == nil {
 		start := time.Now()
@@ -64,7 +65,9 @@ func (s *Server) session(ctx context.Context) (region string, err error) {
 	if err != nil {
 		return region, err
 	}
+	s.learning.Lock()
 	s.store.snapshot(func(files []*pb.HeldFile, filled fillBytes) { s.outbox.start(s.hello(files, filled)) })
+	s.learning.Unlock()
 	defer s.outbox.stop()
 	received := make(chan error, 1)
 	go func() { received <- s.obey(stream) }()
@@ -134,8 +137,9 @@ func (s *Server) flush(stream controlStream) error {
 }
 
 func (s *Server) hello(files []*pb.HeldFile, filled fillBytes) *pb.Hello {
+	say := s.announces.Load()
 	return &pb.Hello{
-		Appliance: string(s.d.ID), Region: s.d.Region, Site: s.d.Site.Name, Kind: string(s.d.Site.Kind), Asn: s.d.Site.ASN, Prefixes: s.d.Site.Prefixes,
+		Appliance: string(s.d.ID), Region: s.d.Region, Site: s.d.Site.Name, Kind: string(s.d.Site.Kind), Asn: s.d.Site.ASN, Prefixes: say.prefixes, Routes: say.routes,
 		ClientUrl: s.d.ClientURL, FillUrl: s.d.FillURL, PlainUrl: s.d.PlainURL, CapacityBytes: uint64(s.d.Appliance.Capacity), BandwidthBps: uint64(s.d.Appliance.Bandwidth),
 		FillBps:  uint64(cmp.Or(s.d.Appliance.FillBandwidth, s.d.Appliance.Bandwidth)),
 		Holdings: &pb.Holdings{Files: files}, Filled: filled.message(),

@@ -177,12 +177,7 @@ func (s *Server) admit(tok string, r ref, client netip.Addr) (token.Claims, erro
 }
 
 func (s *Server) announced(client netip.Addr) bool {
-	for _, p := range s.prefixes {
-		if p.Contains(client) {
-			return true
-		}
-	}
-	return false
+	return s.announces.Load().table.Contains(client)
 }
 
 // sendFile answers with a stored file or a part of it.

@@ -7,12 +7,14 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flix-lab/flix/oca/access"
+	"github.com/flix-lab/flix/oca/bgp"
 	"github.com/flix-lab/flix/oca/wire"
 	"github.com/flix-lab/flix/services"
 	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
@@ -69,6 +71,11 @@ type Deps struct {
 	// Dial opens connections to object stores and other appliances; nil dials
 	// directly.
 	Dial services.DialFunc
+	// BGP learns the site's routes from its router; the server runs it. nil
+	// announces the declared prefixes.
+	BGP *bgp.Speaker
+	// BGPAddr is where the router may connect; informative.
+	BGPAddr string
 	// Key verifies URLs and signs fill requests.
 	Key token.Key
 	// Tel is the instance's instruments.
@@ -88,19 +95,20 @@ type Deps struct {
 
 // Server is one appliance. Use New.
 type Server struct {
-	d        Deps
-	store    *store
-	prefixes []netip.Prefix
-	metrics  *metrics
-	outbox   *outbox
-	filler   *filler
-	doubts   *doubts
-	admitted admitted
-	access   *access.Log
-	traffic  traffic
-	client   *wire.Server
-	plain    *wire.Server // nil without Deps.Plain
-	fill     *wire.Server
+	d         Deps
+	store     *store
+	announces atomic.Pointer[announced]
+	learning  sync.Mutex // a Hello, or what changes after it
+	metrics   *metrics
+	outbox    *outbox
+	filler    *filler
+	doubts    *doubts
+	admitted  admitted
+	access    *access.Log
+	traffic   traffic
+	client    *wire.Server
+	plain     *wire.Server // nil without Deps.Plain
+	fill      *wire.Server
 
 	serveBucket, fillInBucket, fillOutBucket bucket
 
@@ -126,12 +134,17 @@ func New(d Deps) (*Server, error) {
 		d.Dial = (&net.Dialer{}).DialContext
 	}
 	s := &Server{d: d, doubts: newDoubts(), health: newHealth(), access: access.New(io.Discard)}
+	var prefixes []netip.Prefix
 	for _, p := range d.Site.Prefixes {
 		prefix, err := netip.ParsePrefix(p)
 		if err != nil {
 			return nil, services.Errorf(services.Invalid, "oca: site %s: %v", d.Site.Name, err)
 		}
-		s.prefixes = append(s.prefixes, prefix)
+		prefixes = append(prefixes, prefix)
+	}
+	s.announces.Store(declared(prefixes))
+	if d.BGP != nil {
+		s.announces.Store(learned(nil))
 	}
 	var err error
 	if s.store, err = openStore(storeConfig{dir: d.Dir, capacity: uint64(d.Appliance.Capacity), fsync: d.Fsync, now: d.Clock(), patience: d.Timing.RPCTimeout.D()}); err != nil {
@@ -159,6 +172,10 @@ func (s *Server) Serve(ctx context.Context) error {
 	group.Go(func() error { return s.fill.Serve(ctx, s.d.Fill) })
 	if s.plain != nil {
 		group.Go(func() error { return s.plain.Serve(ctx, s.d.Plain) })
+	}
+	if s.d.BGP != nil {
+		group.Go(func() error { return s.d.BGP.Serve(ctx) })
+		group.Go(func() error { return s.learnLoop(ctx) })
 	}
 	group.Go(func() error { return s.controlLoop(ctx) })
 	group.Go(func() error { return s.verifyLoop(ctx) })

@@ -26,6 +26,7 @@ func (p *parser) topology(n *yaml.Node) Topology {
 				t.Links = append(t.Links, p.link(n, f))
 			})
 		},
+		"bgp":        func(n *yaml.Node, f string) { t.BGP = p.flag(n, f) },
 		"containers": func(n *yaml.Node, f string) { t.Containers = p.containers(n, f) },
 	})
 	t.Regions = complete(drafts)
@@ -149,6 +150,7 @@ func (p *parser) exchange(n *yaml.Node, field string) (x Exchange, given bool) {
 			given = true
 			x.Appliances = p.appliances(n, f, exchangeAppliance())
 		},
+		"router": func(n *yaml.Node, f string) { x.Router = p.router(n, f) },
 	})
 	return x, given
 }
@@ -184,6 +186,7 @@ func (p *parser) isp(n *yaml.Node, field string) ispDraft {
 			d.appliancesGiven = true
 			d.Appliances = p.appliances(n, f, ispAppliance())
 		},
+		"router": func(n *yaml.Node, f string) { d.Router = p.router(n, f) },
 	})
 	return d
 }

@@ -59,6 +59,8 @@ const (
 	// PortPlain serves clients without TLS that can send no PROXY header:
 	// browsers on the lab's machine.
 	PortPlain = "plain"
+	// PortBGP is where an appliance waits for its site's router.
+	PortBGP = "bgp"
 	// PortReplication carries a store's replication between regions.
 	PortReplication = "replication"
 )
@@ -129,6 +131,10 @@ type Site struct {
 	// Prefixes the site's appliances announce: the ISP's own, or those of
 	// every ISP of the region at an exchange. Text form of netip.Prefix.
 	Prefixes []string `json:"prefixes"`
+	// RouterASN is the autonomous system of the site's router; 0 without BGP.
+	RouterASN uint32 `json:"router_asn,omitempty"`
+	// Router is one that is not of the lab.
+	Router *Router `json:"router,omitempty"`
 }
 
 // Host is the fault domain that an instance runs in on the embedded runtime:
@@ -164,12 +170,12 @@ func NewInstance(r Region, role Role, number int) Instance {
 func (t Topology) Instances() []Instance {
 	var all []Instance
 	for _, r := range t.Regions {
-		all = append(all, r.instances()...)
+		all = append(all, t.instances(r)...)
 	}
 	return all
 }
 
-func (r Region) instances() []Instance {
+func (t Topology) instances(r Region) []Instance {
 	counts := DefaultServices(len(r.Zones))
 	for role, n := range r.Services {
 		counts[role] = n
@@ -187,23 +193,27 @@ func (r Region) instances() []Instance {
 		}
 	}
 	slices.Sort(all)
-	out = append(out, r.siteInstances(Site{Name: r.Exchange.Name, Kind: SiteExchange, Prefixes: all}, r.Exchange.Appliances)...)
+	out = append(out, r.siteInstances(t.routed(Site{Name: r.Exchange.Name, Kind: SiteExchange, Prefixes: all}, r.Exchange.Router), r.Exchange.Appliances)...)
 	for _, isp := range r.ISPs {
 		var own []string
 		for _, p := range isp.Prefixes {
 			own = append(own, p.String())
 		}
-		out = append(out, r.siteInstances(Site{Name: isp.Name, Kind: SiteISP, ASN: isp.ASN, Prefixes: own}, isp.Appliances)...)
+		out = append(out, r.siteInstances(t.routed(Site{Name: isp.Name, Kind: SiteISP, ASN: isp.ASN, Prefixes: own}, isp.Router), isp.Appliances)...)
 	}
 	return out
 }
 
 func (r Region) siteInstances(site Site, appliances []Appliance) []Instance {
 	var out []Instance
+	ports := []string{PortAdmin, PortClient, PortFill, PortPlain}
+	if site.Speaks() {
+		ports = append(ports, PortBGP)
+	}
 	for i, a := range appliances {
 		out = append(out, Instance{
 			ID: InstanceID(r.Name, site.Name, RoleOCA, i+1), Region: r.Name, Zone: site.Name, Role: RoleOCA, Number: i + 1,
-			Ports: []string{PortAdmin, PortClient, PortFill, PortPlain}, Site: &site, Appliance: &a,
+			Ports: slices.Clone(ports), Site: &site, Appliance: &a,
 		})
 	}
 	return out

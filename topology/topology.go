@@ -15,6 +15,9 @@ type Topology struct {
 	Regions []Region `yaml:"regions" json:"regions"`
 	// Links between regions. A pair that is not listed has no added delay.
 	Links []Link `yaml:"links,omitempty" json:"links,omitempty"`
+	// BGP has the appliances learn their routes over BGP sessions with their
+	// sites' routers; without it they announce what is declared.
+	BGP bool `yaml:"bgp,omitempty" json:"bgp,omitempty"`
 	// Containers says how the containers runtime runs it.
 	Containers Containers `yaml:"containers,omitempty" json:"containers,omitzero"`
 }
@@ -47,6 +50,8 @@ type Exchange struct {
 	Name string `yaml:"name" json:"name"`
 	// Appliances at the site.
 	Appliances []Appliance `yaml:"appliances" json:"appliances"`
+	// Router of the site; nil is one that the lab runs. Only with BGP.
+	Router *Router `yaml:"router,omitempty" json:"router,omitempty"`
 }
 
 // ISP is an access network with an embedded Open Connect site.
@@ -62,6 +67,8 @@ type ISP struct {
 	Prefixes []netip.Prefix `yaml:"prefixes" json:"prefixes"`
 	// Appliances inside the ISP. None is allowed: clients then use the exchange.
 	Appliances []Appliance `yaml:"appliances" json:"appliances"`
+	// Router of the site; nil is one that the lab runs. Only with BGP.
+	Router *Router `yaml:"router,omitempty" json:"router,omitempty"`
 }
 
 // Appliance is one Open Connect appliance.

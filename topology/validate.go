@@ -97,7 +97,7 @@ func (c *checker) topology(t Topology) {
 		} else {
 			seen[r.Name] = i
 		}
-		c.region(field, r)
+		c.region(field, t, r)
 	}
 	c.links(t)
 }
@@ -124,7 +124,7 @@ func (c *checker) country(field, value string) {
 	}
 }
 
-func (c *checker) region(field string, r Region) {
+func (c *checker) region(field string, t Topology, r Region) {
 	if c.label(field+".name", r.Name) && r.Name == hostOC {
 		c.fail(field+".name", r.Name, "is the name of the appliances' own fault domain", "choose another name")
 	}
@@ -135,6 +135,7 @@ func (c *checker) region(field string, r Region) {
 	c.zones(field+".zones", r.Zones)
 	c.services(field+".services", r.Services)
 	c.site(field+".exchange", r.Exchange.Name, r.Exchange.Appliances)
+	c.router(field+".exchange", t, r.Exchange.Router, ExchangeASN)
 	if len(r.ISPs) > MaxISPs {
 		c.fail(field+".isps", strconv.Itoa(len(r.ISPs)), "is too many ISPs", "declare at most %d per region", MaxISPs)
 	}
@@ -146,6 +147,7 @@ func (c *checker) region(field string, r Region) {
 			c.fail(f+".asn", "0", "is not an autonomous system number", "write 1 to 4294967295, e.g. 64512")
 		}
 		c.prefixesOf(f+".prefixes", isp.Prefixes)
+		c.router(f, t, isp.Router, isp.ASN)
 	}
 }
 

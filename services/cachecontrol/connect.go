@@ -142,6 +142,8 @@ func (s *Server) apply(id string, se *session, msg *pb.ApplianceMessage, now tim
 		s.applyHeld(a, b.Held)
 	case *pb.ApplianceMessage_Removed:
 		s.applyRemoved(a, b.Removed)
+	case *pb.ApplianceMessage_Routes:
+		a.setRoutes(b.Routes)
 	case *pb.ApplianceMessage_FillFailed:
 		s.applyFailed(a, b.FillFailed, now)
 	}

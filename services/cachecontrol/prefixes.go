@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 )
 
@@ -33,6 +35,14 @@ func (s *Server) uneven() []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// setRoutes takes up what an appliance has learned. The hello is shared with those
+// who watch, so there is a new one.
+func (a *appliance) setRoutes(r *pb.Routes) {
+	h := proto.Clone(a.hello).(*pb.Hello)
+	h.Routes = r.GetRoutes()
+	a.hello = h
 }
 
 // announces lists an appliance's prefixes in order, each once. They are put in

@@ -329,6 +329,7 @@ type ApplianceMessage struct {
 	//	*ApplianceMessage_Held
 	//	*ApplianceMessage_FillFailed
 	//	*ApplianceMessage_Removed
+	//	*ApplianceMessage_Routes
 	Body isApplianceMessage_Body `protobuf_oneof:"body"`
 	// counter grows over the appliance's life; an older one is ignored.
 	Counter       uint64 `protobuf:"varint,6,opt,name=counter,proto3" json:"counter,omitempty"`
@@ -418,6 +419,15 @@ func (x *ApplianceMessage) GetRemoved() *Removed {
 	return nil
 }
 
+func (x *ApplianceMessage) GetRoutes() *Routes {
+	if x != nil {
+		if x, ok := x.Body.(*ApplianceMessage_Routes); ok {
+			return x.Routes
+		}
+	}
+	return nil
+}
+
 func (x *ApplianceMessage) GetCounter() uint64 {
 	if x != nil {
 		return x.Counter
@@ -449,6 +459,10 @@ type ApplianceMessage_Removed struct {
 	Removed *Removed `protobuf:"bytes,5,opt,name=removed,proto3,oneof"`
 }
 
+type ApplianceMessage_Routes struct {
+	Routes *Routes `protobuf:"bytes,7,opt,name=routes,proto3,oneof"` // what is learned now
+}
+
 func (*ApplianceMessage_Hello) isApplianceMessage_Body() {}
 
 func (*ApplianceMessage_Report) isApplianceMessage_Body() {}
@@ -458,6 +472,8 @@ func (*ApplianceMessage_Held) isApplianceMessage_Body() {}
 func (*ApplianceMessage_FillFailed) isApplianceMessage_Body() {}
 
 func (*ApplianceMessage_Removed) isApplianceMessage_Body() {}
+
+func (*ApplianceMessage_Routes) isApplianceMessage_Body() {}
 
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -676,6 +692,51 @@ func (x *Route) GetMed() uint32 {
 	return 0
 }
 
+// Routes replace those of the Hello before.
+type Routes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Routes        []*Route               `protobuf:"bytes,1,rep,name=routes,proto3" json:"routes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Routes) Reset() {
+	*x = Routes{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Routes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Routes) ProtoMessage() {}
+
+func (x *Routes) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Routes.ProtoReflect.Descriptor instead.
+func (*Routes) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Routes) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
 type Holdings struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Files         []*HeldFile            `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
@@ -685,7 +746,7 @@ type Holdings struct {
 
 func (x *Holdings) Reset() {
 	*x = Holdings{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[5]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +758,7 @@ func (x *Holdings) String() string {
 func (*Holdings) ProtoMessage() {}
 
 func (x *Holdings) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[5]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +771,7 @@ func (x *Holdings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holdings.ProtoReflect.Descriptor instead.
 func (*Holdings) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{5}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Holdings) GetFiles() []*HeldFile {
@@ -734,7 +795,7 @@ type HeldFile struct {
 
 func (x *HeldFile) Reset() {
 	*x = HeldFile{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[6]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +807,7 @@ func (x *HeldFile) String() string {
 func (*HeldFile) ProtoMessage() {}
 
 func (x *HeldFile) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[6]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +820,7 @@ func (x *HeldFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldFile.ProtoReflect.Descriptor instead.
 func (*HeldFile) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{6}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *HeldFile) GetTitleId() string {
@@ -815,7 +876,7 @@ type FillBytes struct {
 
 func (x *FillBytes) Reset() {
 	*x = FillBytes{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[7]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -827,7 +888,7 @@ func (x *FillBytes) String() string {
 func (*FillBytes) ProtoMessage() {}
 
 func (x *FillBytes) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[7]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -840,7 +901,7 @@ func (x *FillBytes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillBytes.ProtoReflect.Descriptor instead.
 func (*FillBytes) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{7}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *FillBytes) GetCache() uint64 {
@@ -882,7 +943,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[8]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +955,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[8]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +968,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{8}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Report) GetHealthy() bool {
@@ -977,7 +1038,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[9]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1050,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[9]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1063,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{9}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Held) GetFiles() []*HeldFile {
@@ -1036,7 +1097,7 @@ type Removed struct {
 
 func (x *Removed) Reset() {
 	*x = Removed{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[10]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1048,7 +1109,7 @@ func (x *Removed) String() string {
 func (*Removed) ProtoMessage() {}
 
 func (x *Removed) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[10]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1061,7 +1122,7 @@ func (x *Removed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Removed.ProtoReflect.Descriptor instead.
 func (*Removed) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{10}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Removed) GetFiles() []*HeldFile {
@@ -1089,7 +1150,7 @@ type FillFailed struct {
 
 func (x *FillFailed) Reset() {
 	*x = FillFailed{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[11]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1101,7 +1162,7 @@ func (x *FillFailed) String() string {
 func (*FillFailed) ProtoMessage() {}
 
 func (x *FillFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[11]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1114,7 +1175,7 @@ func (x *FillFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillFailed.ProtoReflect.Descriptor instead.
 func (*FillFailed) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{11}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FillFailed) GetFile() *HeldFile {
@@ -1153,7 +1214,7 @@ type ControlMessage struct {
 
 func (x *ControlMessage) Reset() {
 	*x = ControlMessage{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[12]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1165,7 +1226,7 @@ func (x *ControlMessage) String() string {
 func (*ControlMessage) ProtoMessage() {}
 
 func (x *ControlMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[12]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1178,7 +1239,7 @@ func (x *ControlMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlMessage.ProtoReflect.Descriptor instead.
 func (*ControlMessage) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{12}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ControlMessage) GetBody() isControlMessage_Body {
@@ -1265,7 +1326,7 @@ type FillOrder struct {
 
 func (x *FillOrder) Reset() {
 	*x = FillOrder{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[13]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1277,7 +1338,7 @@ func (x *FillOrder) String() string {
 func (*FillOrder) ProtoMessage() {}
 
 func (x *FillOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[13]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1290,7 +1351,7 @@ func (x *FillOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillOrder.ProtoReflect.Descriptor instead.
 func (*FillOrder) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{13}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FillOrder) GetTitleId() string {
@@ -1333,7 +1394,7 @@ type FillSource struct {
 
 func (x *FillSource) Reset() {
 	*x = FillSource{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[14]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1345,7 +1406,7 @@ func (x *FillSource) String() string {
 func (*FillSource) ProtoMessage() {}
 
 func (x *FillSource) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[14]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1358,7 +1419,7 @@ func (x *FillSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillSource.ProtoReflect.Descriptor instead.
 func (*FillSource) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{14}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FillSource) GetSource() Source {
@@ -1398,7 +1459,7 @@ type Verify struct {
 
 func (x *Verify) Reset() {
 	*x = Verify{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[15]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1410,7 +1471,7 @@ func (x *Verify) String() string {
 func (*Verify) ProtoMessage() {}
 
 func (x *Verify) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[15]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1423,7 +1484,7 @@ func (x *Verify) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verify.ProtoReflect.Descriptor instead.
 func (*Verify) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{15}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Verify) GetFile() *HeldFile {
@@ -1442,7 +1503,7 @@ type Rescan struct {
 
 func (x *Rescan) Reset() {
 	*x = Rescan{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[16]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +1515,7 @@ func (x *Rescan) String() string {
 func (*Rescan) ProtoMessage() {}
 
 func (x *Rescan) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[16]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +1528,7 @@ func (x *Rescan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rescan.ProtoReflect.Descriptor instead.
 func (*Rescan) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{16}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Rescan) GetDeep() bool {
@@ -1486,7 +1547,7 @@ type Evict struct {
 
 func (x *Evict) Reset() {
 	*x = Evict{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[17]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1498,7 +1559,7 @@ func (x *Evict) String() string {
 func (*Evict) ProtoMessage() {}
 
 func (x *Evict) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[17]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1511,7 +1572,7 @@ func (x *Evict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evict.ProtoReflect.Descriptor instead.
 func (*Evict) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{17}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Evict) GetFiles() []*HeldFile {
@@ -1529,7 +1590,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[18]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1541,7 +1602,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[18]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1554,7 +1615,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{18}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{19}
 }
 
 type WatchEvent struct {
@@ -1570,7 +1631,7 @@ type WatchEvent struct {
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[19]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +1643,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[19]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +1656,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{19}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WatchEvent) GetState() *ApplianceState {
@@ -1648,7 +1709,7 @@ type WaitingTitle struct {
 
 func (x *WaitingTitle) Reset() {
 	*x = WaitingTitle{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[20]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1660,7 +1721,7 @@ func (x *WaitingTitle) String() string {
 func (*WaitingTitle) ProtoMessage() {}
 
 func (x *WaitingTitle) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[20]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1673,7 +1734,7 @@ func (x *WaitingTitle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitingTitle.ProtoReflect.Descriptor instead.
 func (*WaitingTitle) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{20}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WaitingTitle) GetTitleId() string {
@@ -1726,7 +1787,7 @@ type ApplianceState struct {
 
 func (x *ApplianceState) Reset() {
 	*x = ApplianceState{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[21]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +1799,7 @@ func (x *ApplianceState) String() string {
 func (*ApplianceState) ProtoMessage() {}
 
 func (x *ApplianceState) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[21]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +1812,7 @@ func (x *ApplianceState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplianceState.ProtoReflect.Descriptor instead.
 func (*ApplianceState) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{21}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ApplianceState) GetHello() *Hello {
@@ -1815,7 +1876,7 @@ type TitleHeld struct {
 
 func (x *TitleHeld) Reset() {
 	*x = TitleHeld{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[22]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1827,7 +1888,7 @@ func (x *TitleHeld) String() string {
 func (*TitleHeld) ProtoMessage() {}
 
 func (x *TitleHeld) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[22]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1840,7 +1901,7 @@ func (x *TitleHeld) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TitleHeld.ProtoReflect.Descriptor instead.
 func (*TitleHeld) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{22}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TitleHeld) GetTitleId() string {
@@ -1873,7 +1934,7 @@ type PublishRequest struct {
 
 func (x *PublishRequest) Reset() {
 	*x = PublishRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[23]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +1946,7 @@ func (x *PublishRequest) String() string {
 func (*PublishRequest) ProtoMessage() {}
 
 func (x *PublishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[23]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +1959,7 @@ func (x *PublishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishRequest.ProtoReflect.Descriptor instead.
 func (*PublishRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{23}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PublishRequest) GetAsset() *Asset {
@@ -1916,7 +1977,7 @@ type PublishReply struct {
 
 func (x *PublishReply) Reset() {
 	*x = PublishReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[24]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1928,7 +1989,7 @@ func (x *PublishReply) String() string {
 func (*PublishReply) ProtoMessage() {}
 
 func (x *PublishReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[24]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1941,7 +2002,7 @@ func (x *PublishReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishReply.ProtoReflect.Descriptor instead.
 func (*PublishReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{24}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{25}
 }
 
 type TitlesRequest struct {
@@ -1952,7 +2013,7 @@ type TitlesRequest struct {
 
 func (x *TitlesRequest) Reset() {
 	*x = TitlesRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[25]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1964,7 +2025,7 @@ func (x *TitlesRequest) String() string {
 func (*TitlesRequest) ProtoMessage() {}
 
 func (x *TitlesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[25]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1977,7 +2038,7 @@ func (x *TitlesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TitlesRequest.ProtoReflect.Descriptor instead.
 func (*TitlesRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{25}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{26}
 }
 
 type TitlesReply struct {
@@ -1989,7 +2050,7 @@ type TitlesReply struct {
 
 func (x *TitlesReply) Reset() {
 	*x = TitlesReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[26]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2062,7 @@ func (x *TitlesReply) String() string {
 func (*TitlesReply) ProtoMessage() {}
 
 func (x *TitlesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[26]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2075,7 @@ func (x *TitlesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TitlesReply.ProtoReflect.Descriptor instead.
 func (*TitlesReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{26}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TitlesReply) GetAssets() []*Asset {
@@ -2032,7 +2093,7 @@ type FillStatusRequest struct {
 
 func (x *FillStatusRequest) Reset() {
 	*x = FillStatusRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[27]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2044,7 +2105,7 @@ func (x *FillStatusRequest) String() string {
 func (*FillStatusRequest) ProtoMessage() {}
 
 func (x *FillStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[27]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2057,7 +2118,7 @@ func (x *FillStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillStatusRequest.ProtoReflect.Descriptor instead.
 func (*FillStatusRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{27}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{28}
 }
 
 type FillStatusReply struct {
@@ -2076,7 +2137,7 @@ type FillStatusReply struct {
 
 func (x *FillStatusReply) Reset() {
 	*x = FillStatusReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[28]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2088,7 +2149,7 @@ func (x *FillStatusReply) String() string {
 func (*FillStatusReply) ProtoMessage() {}
 
 func (x *FillStatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[28]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2101,7 +2162,7 @@ func (x *FillStatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillStatusReply.ProtoReflect.Descriptor instead.
 func (*FillStatusReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{28}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FillStatusReply) GetAppliances() []*ApplianceFill {
@@ -2181,7 +2242,7 @@ type ApplianceFill struct {
 
 func (x *ApplianceFill) Reset() {
 	*x = ApplianceFill{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[29]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2193,7 +2254,7 @@ func (x *ApplianceFill) String() string {
 func (*ApplianceFill) ProtoMessage() {}
 
 func (x *ApplianceFill) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[29]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2206,7 +2267,7 @@ func (x *ApplianceFill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplianceFill.ProtoReflect.Descriptor instead.
 func (*ApplianceFill) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{29}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ApplianceFill) GetName() string {
@@ -2315,7 +2376,7 @@ type FillTime struct {
 
 func (x *FillTime) Reset() {
 	*x = FillTime{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[30]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2327,7 +2388,7 @@ func (x *FillTime) String() string {
 func (*FillTime) ProtoMessage() {}
 
 func (x *FillTime) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[30]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2340,7 +2401,7 @@ func (x *FillTime) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillTime.ProtoReflect.Descriptor instead.
 func (*FillTime) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{30}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *FillTime) GetMissingBytes() uint64 {
@@ -2399,7 +2460,7 @@ type FillRule struct {
 
 func (x *FillRule) Reset() {
 	*x = FillRule{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[31]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2472,7 @@ func (x *FillRule) String() string {
 func (*FillRule) ProtoMessage() {}
 
 func (x *FillRule) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[31]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2485,7 @@ func (x *FillRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRule.ProtoReflect.Descriptor instead.
 func (*FillRule) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{31}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FillRule) GetKind() string {
@@ -2471,7 +2532,7 @@ type SetFillRulesRequest struct {
 
 func (x *SetFillRulesRequest) Reset() {
 	*x = SetFillRulesRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[32]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2483,7 +2544,7 @@ func (x *SetFillRulesRequest) String() string {
 func (*SetFillRulesRequest) ProtoMessage() {}
 
 func (x *SetFillRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[32]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2496,7 +2557,7 @@ func (x *SetFillRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFillRulesRequest.ProtoReflect.Descriptor instead.
 func (*SetFillRulesRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{32}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SetFillRulesRequest) GetRules() []*FillRule {
@@ -2515,7 +2576,7 @@ type SetFillRulesReply struct {
 
 func (x *SetFillRulesReply) Reset() {
 	*x = SetFillRulesReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[33]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +2588,7 @@ func (x *SetFillRulesReply) String() string {
 func (*SetFillRulesReply) ProtoMessage() {}
 
 func (x *SetFillRulesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[33]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +2601,7 @@ func (x *SetFillRulesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFillRulesReply.ProtoReflect.Descriptor instead.
 func (*SetFillRulesReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{33}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SetFillRulesReply) GetRules() []*FillRule {
@@ -2561,7 +2622,7 @@ type FillPlanRequest struct {
 
 func (x *FillPlanRequest) Reset() {
 	*x = FillPlanRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[34]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2573,7 +2634,7 @@ func (x *FillPlanRequest) String() string {
 func (*FillPlanRequest) ProtoMessage() {}
 
 func (x *FillPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[34]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2586,7 +2647,7 @@ func (x *FillPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillPlanRequest.ProtoReflect.Descriptor instead.
 func (*FillPlanRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{34}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *FillPlanRequest) GetScope() string {
@@ -2623,7 +2684,7 @@ type FillPlanReply struct {
 
 func (x *FillPlanReply) Reset() {
 	*x = FillPlanReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[35]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2635,7 +2696,7 @@ func (x *FillPlanReply) String() string {
 func (*FillPlanReply) ProtoMessage() {}
 
 func (x *FillPlanReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[35]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2648,7 +2709,7 @@ func (x *FillPlanReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillPlanReply.ProtoReflect.Descriptor instead.
 func (*FillPlanReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{35}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *FillPlanReply) GetAppliances() []*AppliancePlan {
@@ -2703,7 +2764,7 @@ type AppliancePlan struct {
 
 func (x *AppliancePlan) Reset() {
 	*x = AppliancePlan{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[36]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2715,7 +2776,7 @@ func (x *AppliancePlan) String() string {
 func (*AppliancePlan) ProtoMessage() {}
 
 func (x *AppliancePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[36]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2728,7 +2789,7 @@ func (x *AppliancePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppliancePlan.ProtoReflect.Descriptor instead.
 func (*AppliancePlan) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{36}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AppliancePlan) GetName() string {
@@ -2806,7 +2867,7 @@ type PlannedMove struct {
 
 func (x *PlannedMove) Reset() {
 	*x = PlannedMove{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2818,7 +2879,7 @@ func (x *PlannedMove) String() string {
 func (*PlannedMove) ProtoMessage() {}
 
 func (x *PlannedMove) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2831,7 +2892,7 @@ func (x *PlannedMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedMove.ProtoReflect.Descriptor instead.
 func (*PlannedMove) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{37}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PlannedMove) GetAppliance() string {
@@ -2877,7 +2938,7 @@ type FileOutlook struct {
 
 func (x *FileOutlook) Reset() {
 	*x = FileOutlook{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2889,7 +2950,7 @@ func (x *FileOutlook) String() string {
 func (*FileOutlook) ProtoMessage() {}
 
 func (x *FileOutlook) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2902,7 +2963,7 @@ func (x *FileOutlook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileOutlook.ProtoReflect.Descriptor instead.
 func (*FileOutlook) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{38}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *FileOutlook) GetPath() string {
@@ -2967,7 +3028,7 @@ type SitePlacement struct {
 
 func (x *SitePlacement) Reset() {
 	*x = SitePlacement{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2979,7 +3040,7 @@ func (x *SitePlacement) String() string {
 func (*SitePlacement) ProtoMessage() {}
 
 func (x *SitePlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2992,7 +3053,7 @@ func (x *SitePlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SitePlacement.ProtoReflect.Descriptor instead.
 func (*SitePlacement) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{39}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SitePlacement) GetSite() string {
@@ -3082,7 +3143,7 @@ type FillExplainRequest struct {
 
 func (x *FillExplainRequest) Reset() {
 	*x = FillExplainRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3094,7 +3155,7 @@ func (x *FillExplainRequest) String() string {
 func (*FillExplainRequest) ProtoMessage() {}
 
 func (x *FillExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3107,7 +3168,7 @@ func (x *FillExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillExplainRequest.ProtoReflect.Descriptor instead.
 func (*FillExplainRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{40}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *FillExplainRequest) GetTitleId() string {
@@ -3145,7 +3206,7 @@ type FillExplainReply struct {
 
 func (x *FillExplainReply) Reset() {
 	*x = FillExplainReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3157,7 +3218,7 @@ func (x *FillExplainReply) String() string {
 func (*FillExplainReply) ProtoMessage() {}
 
 func (x *FillExplainReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3170,7 +3231,7 @@ func (x *FillExplainReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillExplainReply.ProtoReflect.Descriptor instead.
 func (*FillExplainReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{41}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *FillExplainReply) GetTitleId() string {
@@ -3275,7 +3336,7 @@ type FillCheck struct {
 
 func (x *FillCheck) Reset() {
 	*x = FillCheck{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[42]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3287,7 +3348,7 @@ func (x *FillCheck) String() string {
 func (*FillCheck) ProtoMessage() {}
 
 func (x *FillCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[42]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3300,7 +3361,7 @@ func (x *FillCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillCheck.ProtoReflect.Descriptor instead.
 func (*FillCheck) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{42}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *FillCheck) GetCheck() string {
@@ -3334,7 +3395,7 @@ type FillRunRequest struct {
 
 func (x *FillRunRequest) Reset() {
 	*x = FillRunRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[43]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3346,7 +3407,7 @@ func (x *FillRunRequest) String() string {
 func (*FillRunRequest) ProtoMessage() {}
 
 func (x *FillRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[43]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3359,7 +3420,7 @@ func (x *FillRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRunRequest.ProtoReflect.Descriptor instead.
 func (*FillRunRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{43}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *FillRunRequest) GetNow() bool {
@@ -3386,7 +3447,7 @@ type FillRunReply struct {
 
 func (x *FillRunReply) Reset() {
 	*x = FillRunReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[44]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3398,7 +3459,7 @@ func (x *FillRunReply) String() string {
 func (*FillRunReply) ProtoMessage() {}
 
 func (x *FillRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[44]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3411,7 +3472,7 @@ func (x *FillRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRunReply.ProtoReflect.Descriptor instead.
 func (*FillRunReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{44}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *FillRunReply) GetAppliances() uint32 {
@@ -3442,7 +3503,7 @@ type SuspectRequest struct {
 
 func (x *SuspectRequest) Reset() {
 	*x = SuspectRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[45]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3454,7 +3515,7 @@ func (x *SuspectRequest) String() string {
 func (*SuspectRequest) ProtoMessage() {}
 
 func (x *SuspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[45]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3467,7 +3528,7 @@ func (x *SuspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspectRequest.ProtoReflect.Descriptor instead.
 func (*SuspectRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{45}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SuspectRequest) GetAppliance() string {
@@ -3521,7 +3582,7 @@ type SuspectReply struct {
 
 func (x *SuspectReply) Reset() {
 	*x = SuspectReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[46]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3533,7 +3594,7 @@ func (x *SuspectReply) String() string {
 func (*SuspectReply) ProtoMessage() {}
 
 func (x *SuspectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[46]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3546,7 +3607,7 @@ func (x *SuspectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspectReply.ProtoReflect.Descriptor instead.
 func (*SuspectReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{46}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SuspectReply) GetDelivered() bool {
@@ -3589,14 +3650,15 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\x04name\x18\b \x01(\tR\x04name\x12*\n" +
 	"\x11available_unix_ms\x18\t \x01(\x03R\x0favailableUnixMs\x12\x1b\n" +
 	"\tmin_sites\x18\n" +
-	" \x01(\rR\bminSites\"\xd3\x02\n" +
+	" \x01(\rR\bminSites\"\x8b\x03\n" +
 	"\x10ApplianceMessage\x123\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1b.flix.cachecontrol.v1.HelloH\x00R\x05hello\x126\n" +
 	"\x06report\x18\x02 \x01(\v2\x1c.flix.cachecontrol.v1.ReportH\x00R\x06report\x120\n" +
 	"\x04held\x18\x03 \x01(\v2\x1a.flix.cachecontrol.v1.HeldH\x00R\x04held\x12C\n" +
 	"\vfill_failed\x18\x04 \x01(\v2 .flix.cachecontrol.v1.FillFailedH\x00R\n" +
 	"fillFailed\x129\n" +
-	"\aremoved\x18\x05 \x01(\v2\x1d.flix.cachecontrol.v1.RemovedH\x00R\aremoved\x12\x18\n" +
+	"\aremoved\x18\x05 \x01(\v2\x1d.flix.cachecontrol.v1.RemovedH\x00R\aremoved\x126\n" +
+	"\x06routes\x18\a \x01(\v2\x1c.flix.cachecontrol.v1.RoutesH\x00R\x06routes\x12\x18\n" +
 	"\acounter\x18\x06 \x01(\x04R\acounterB\x06\n" +
 	"\x04body\"\xfb\x03\n" +
 	"\x05Hello\x12\x1c\n" +
@@ -3620,7 +3682,9 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\x05Route\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x17\n" +
 	"\aas_path\x18\x02 \x01(\rR\x06asPath\x12\x10\n" +
-	"\x03med\x18\x03 \x01(\rR\x03med\"@\n" +
+	"\x03med\x18\x03 \x01(\rR\x03med\"=\n" +
+	"\x06Routes\x123\n" +
+	"\x06routes\x18\x01 \x03(\v2\x1b.flix.cachecontrol.v1.RouteR\x06routes\"@\n" +
 	"\bHoldings\x124\n" +
 	"\x05files\x18\x01 \x03(\v2\x1e.flix.cachecontrol.v1.HeldFileR\x05files\"\xb1\x01\n" +
 	"\bHeldFile\x12\x19\n" +
@@ -3879,7 +3943,7 @@ func file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP() 
 }
 
 var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_goTypes = []any{
 	(Source)(0),                 // 0: flix.cachecontrol.v1.Source
 	(*File)(nil),                // 1: flix.cachecontrol.v1.File
@@ -3887,127 +3951,130 @@ var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_goTypes = []any
 	(*ApplianceMessage)(nil),    // 3: flix.cachecontrol.v1.ApplianceMessage
 	(*Hello)(nil),               // 4: flix.cachecontrol.v1.Hello
 	(*Route)(nil),               // 5: flix.cachecontrol.v1.Route
-	(*Holdings)(nil),            // 6: flix.cachecontrol.v1.Holdings
-	(*HeldFile)(nil),            // 7: flix.cachecontrol.v1.HeldFile
-	(*FillBytes)(nil),           // 8: flix.cachecontrol.v1.FillBytes
-	(*Report)(nil),              // 9: flix.cachecontrol.v1.Report
-	(*Held)(nil),                // 10: flix.cachecontrol.v1.Held
-	(*Removed)(nil),             // 11: flix.cachecontrol.v1.Removed
-	(*FillFailed)(nil),          // 12: flix.cachecontrol.v1.FillFailed
-	(*ControlMessage)(nil),      // 13: flix.cachecontrol.v1.ControlMessage
-	(*FillOrder)(nil),           // 14: flix.cachecontrol.v1.FillOrder
-	(*FillSource)(nil),          // 15: flix.cachecontrol.v1.FillSource
-	(*Verify)(nil),              // 16: flix.cachecontrol.v1.Verify
-	(*Rescan)(nil),              // 17: flix.cachecontrol.v1.Rescan
-	(*Evict)(nil),               // 18: flix.cachecontrol.v1.Evict
-	(*WatchRequest)(nil),        // 19: flix.cachecontrol.v1.WatchRequest
-	(*WatchEvent)(nil),          // 20: flix.cachecontrol.v1.WatchEvent
-	(*WaitingTitle)(nil),        // 21: flix.cachecontrol.v1.WaitingTitle
-	(*ApplianceState)(nil),      // 22: flix.cachecontrol.v1.ApplianceState
-	(*TitleHeld)(nil),           // 23: flix.cachecontrol.v1.TitleHeld
-	(*PublishRequest)(nil),      // 24: flix.cachecontrol.v1.PublishRequest
-	(*PublishReply)(nil),        // 25: flix.cachecontrol.v1.PublishReply
-	(*TitlesRequest)(nil),       // 26: flix.cachecontrol.v1.TitlesRequest
-	(*TitlesReply)(nil),         // 27: flix.cachecontrol.v1.TitlesReply
-	(*FillStatusRequest)(nil),   // 28: flix.cachecontrol.v1.FillStatusRequest
-	(*FillStatusReply)(nil),     // 29: flix.cachecontrol.v1.FillStatusReply
-	(*ApplianceFill)(nil),       // 30: flix.cachecontrol.v1.ApplianceFill
-	(*FillTime)(nil),            // 31: flix.cachecontrol.v1.FillTime
-	(*FillRule)(nil),            // 32: flix.cachecontrol.v1.FillRule
-	(*SetFillRulesRequest)(nil), // 33: flix.cachecontrol.v1.SetFillRulesRequest
-	(*SetFillRulesReply)(nil),   // 34: flix.cachecontrol.v1.SetFillRulesReply
-	(*FillPlanRequest)(nil),     // 35: flix.cachecontrol.v1.FillPlanRequest
-	(*FillPlanReply)(nil),       // 36: flix.cachecontrol.v1.FillPlanReply
-	(*AppliancePlan)(nil),       // 37: flix.cachecontrol.v1.AppliancePlan
-	(*PlannedMove)(nil),         // 38: flix.cachecontrol.v1.PlannedMove
-	(*FileOutlook)(nil),         // 39: flix.cachecontrol.v1.FileOutlook
-	(*SitePlacement)(nil),       // 40: flix.cachecontrol.v1.SitePlacement
-	(*FillExplainRequest)(nil),  // 41: flix.cachecontrol.v1.FillExplainRequest
-	(*FillExplainReply)(nil),    // 42: flix.cachecontrol.v1.FillExplainReply
-	(*FillCheck)(nil),           // 43: flix.cachecontrol.v1.FillCheck
-	(*FillRunRequest)(nil),      // 44: flix.cachecontrol.v1.FillRunRequest
-	(*FillRunReply)(nil),        // 45: flix.cachecontrol.v1.FillRunReply
-	(*SuspectRequest)(nil),      // 46: flix.cachecontrol.v1.SuspectRequest
-	(*SuspectReply)(nil),        // 47: flix.cachecontrol.v1.SuspectReply
+	(*Routes)(nil),              // 6: flix.cachecontrol.v1.Routes
+	(*Holdings)(nil),            // 7: flix.cachecontrol.v1.Holdings
+	(*HeldFile)(nil),            // 8: flix.cachecontrol.v1.HeldFile
+	(*FillBytes)(nil),           // 9: flix.cachecontrol.v1.FillBytes
+	(*Report)(nil),              // 10: flix.cachecontrol.v1.Report
+	(*Held)(nil),                // 11: flix.cachecontrol.v1.Held
+	(*Removed)(nil),             // 12: flix.cachecontrol.v1.Removed
+	(*FillFailed)(nil),          // 13: flix.cachecontrol.v1.FillFailed
+	(*ControlMessage)(nil),      // 14: flix.cachecontrol.v1.ControlMessage
+	(*FillOrder)(nil),           // 15: flix.cachecontrol.v1.FillOrder
+	(*FillSource)(nil),          // 16: flix.cachecontrol.v1.FillSource
+	(*Verify)(nil),              // 17: flix.cachecontrol.v1.Verify
+	(*Rescan)(nil),              // 18: flix.cachecontrol.v1.Rescan
+	(*Evict)(nil),               // 19: flix.cachecontrol.v1.Evict
+	(*WatchRequest)(nil),        // 20: flix.cachecontrol.v1.WatchRequest
+	(*WatchEvent)(nil),          // 21: flix.cachecontrol.v1.WatchEvent
+	(*WaitingTitle)(nil),        // 22: flix.cachecontrol.v1.WaitingTitle
+	(*ApplianceState)(nil),      // 23: flix.cachecontrol.v1.ApplianceState
+	(*TitleHeld)(nil),           // 24: flix.cachecontrol.v1.TitleHeld
+	(*PublishRequest)(nil),      // 25: flix.cachecontrol.v1.PublishRequest
+	(*PublishReply)(nil),        // 26: flix.cachecontrol.v1.PublishReply
+	(*TitlesRequest)(nil),       // 27: flix.cachecontrol.v1.TitlesRequest
+	(*TitlesReply)(nil),         // 28: flix.cachecontrol.v1.TitlesReply
+	(*FillStatusRequest)(nil),   // 29: flix.cachecontrol.v1.FillStatusRequest
+	(*FillStatusReply)(nil),     // 30: flix.cachecontrol.v1.FillStatusReply
+	(*ApplianceFill)(nil),       // 31: flix.cachecontrol.v1.ApplianceFill
+	(*FillTime)(nil),            // 32: flix.cachecontrol.v1.FillTime
+	(*FillRule)(nil),            // 33: flix.cachecontrol.v1.FillRule
+	(*SetFillRulesRequest)(nil), // 34: flix.cachecontrol.v1.SetFillRulesRequest
+	(*SetFillRulesReply)(nil),   // 35: flix.cachecontrol.v1.SetFillRulesReply
+	(*FillPlanRequest)(nil),     // 36: flix.cachecontrol.v1.FillPlanRequest
+	(*FillPlanReply)(nil),       // 37: flix.cachecontrol.v1.FillPlanReply
+	(*AppliancePlan)(nil),       // 38: flix.cachecontrol.v1.AppliancePlan
+	(*PlannedMove)(nil),         // 39: flix.cachecontrol.v1.PlannedMove
+	(*FileOutlook)(nil),         // 40: flix.cachecontrol.v1.FileOutlook
+	(*SitePlacement)(nil),       // 41: flix.cachecontrol.v1.SitePlacement
+	(*FillExplainRequest)(nil),  // 42: flix.cachecontrol.v1.FillExplainRequest
+	(*FillExplainReply)(nil),    // 43: flix.cachecontrol.v1.FillExplainReply
+	(*FillCheck)(nil),           // 44: flix.cachecontrol.v1.FillCheck
+	(*FillRunRequest)(nil),      // 45: flix.cachecontrol.v1.FillRunRequest
+	(*FillRunReply)(nil),        // 46: flix.cachecontrol.v1.FillRunReply
+	(*SuspectRequest)(nil),      // 47: flix.cachecontrol.v1.SuspectRequest
+	(*SuspectReply)(nil),        // 48: flix.cachecontrol.v1.SuspectReply
 }
 var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_depIdxs = []int32{
 	1,  // 0: flix.cachecontrol.v1.Asset.files:type_name -> flix.cachecontrol.v1.File
 	4,  // 1: flix.cachecontrol.v1.ApplianceMessage.hello:type_name -> flix.cachecontrol.v1.Hello
-	9,  // 2: flix.cachecontrol.v1.ApplianceMessage.report:type_name -> flix.cachecontrol.v1.Report
-	10, // 3: flix.cachecontrol.v1.ApplianceMessage.held:type_name -> flix.cachecontrol.v1.Held
-	12, // 4: flix.cachecontrol.v1.ApplianceMessage.fill_failed:type_name -> flix.cachecontrol.v1.FillFailed
-	11, // 5: flix.cachecontrol.v1.ApplianceMessage.removed:type_name -> flix.cachecontrol.v1.Removed
-	6,  // 6: flix.cachecontrol.v1.Hello.holdings:type_name -> flix.cachecontrol.v1.Holdings
-	8,  // 7: flix.cachecontrol.v1.Hello.filled:type_name -> flix.cachecontrol.v1.FillBytes
-	5,  // 8: flix.cachecontrol.v1.Hello.routes:type_name -> flix.cachecontrol.v1.Route
-	7,  // 9: flix.cachecontrol.v1.Holdings.files:type_name -> flix.cachecontrol.v1.HeldFile
-	0,  // 10: flix.cachecontrol.v1.HeldFile.source:type_name -> flix.cachecontrol.v1.Source
-	8,  // 11: flix.cachecontrol.v1.Report.filled:type_name -> flix.cachecontrol.v1.FillBytes
-	7,  // 12: flix.cachecontrol.v1.Held.files:type_name -> flix.cachecontrol.v1.HeldFile
-	0,  // 13: flix.cachecontrol.v1.Held.source:type_name -> flix.cachecontrol.v1.Source
-	8,  // 14: flix.cachecontrol.v1.Held.filled:type_name -> flix.cachecontrol.v1.FillBytes
-	7,  // 15: flix.cachecontrol.v1.Removed.files:type_name -> flix.cachecontrol.v1.HeldFile
-	7,  // 16: flix.cachecontrol.v1.FillFailed.file:type_name -> flix.cachecontrol.v1.HeldFile
-	14, // 17: flix.cachecontrol.v1.ControlMessage.fill:type_name -> flix.cachecontrol.v1.FillOrder
-	16, // 18: flix.cachecontrol.v1.ControlMessage.verify:type_name -> flix.cachecontrol.v1.Verify
-	17, // 19: flix.cachecontrol.v1.ControlMessage.rescan:type_name -> flix.cachecontrol.v1.Rescan
-	18, // 20: flix.cachecontrol.v1.ControlMessage.evict:type_name -> flix.cachecontrol.v1.Evict
-	1,  // 21: flix.cachecontrol.v1.FillOrder.file:type_name -> flix.cachecontrol.v1.File
-	15, // 22: flix.cachecontrol.v1.FillOrder.sources:type_name -> flix.cachecontrol.v1.FillSource
-	0,  // 23: flix.cachecontrol.v1.FillSource.source:type_name -> flix.cachecontrol.v1.Source
-	7,  // 24: flix.cachecontrol.v1.Verify.file:type_name -> flix.cachecontrol.v1.HeldFile
-	7,  // 25: flix.cachecontrol.v1.Evict.files:type_name -> flix.cachecontrol.v1.HeldFile
-	22, // 26: flix.cachecontrol.v1.WatchEvent.state:type_name -> flix.cachecontrol.v1.ApplianceState
-	2,  // 27: flix.cachecontrol.v1.WatchEvent.asset:type_name -> flix.cachecontrol.v1.Asset
-	21, // 28: flix.cachecontrol.v1.WatchEvent.waiting:type_name -> flix.cachecontrol.v1.WaitingTitle
-	4,  // 29: flix.cachecontrol.v1.ApplianceState.hello:type_name -> flix.cachecontrol.v1.Hello
-	9,  // 30: flix.cachecontrol.v1.ApplianceState.report:type_name -> flix.cachecontrol.v1.Report
-	23, // 31: flix.cachecontrol.v1.ApplianceState.titles:type_name -> flix.cachecontrol.v1.TitleHeld
-	2,  // 32: flix.cachecontrol.v1.PublishRequest.asset:type_name -> flix.cachecontrol.v1.Asset
-	2,  // 33: flix.cachecontrol.v1.TitlesReply.assets:type_name -> flix.cachecontrol.v1.Asset
-	30, // 34: flix.cachecontrol.v1.FillStatusReply.appliances:type_name -> flix.cachecontrol.v1.ApplianceFill
-	32, // 35: flix.cachecontrol.v1.FillStatusReply.rules:type_name -> flix.cachecontrol.v1.FillRule
-	31, // 36: flix.cachecontrol.v1.FillStatusReply.time:type_name -> flix.cachecontrol.v1.FillTime
-	21, // 37: flix.cachecontrol.v1.FillStatusReply.waits:type_name -> flix.cachecontrol.v1.WaitingTitle
-	8,  // 38: flix.cachecontrol.v1.ApplianceFill.filled:type_name -> flix.cachecontrol.v1.FillBytes
-	31, // 39: flix.cachecontrol.v1.ApplianceFill.time:type_name -> flix.cachecontrol.v1.FillTime
-	32, // 40: flix.cachecontrol.v1.SetFillRulesRequest.rules:type_name -> flix.cachecontrol.v1.FillRule
-	32, // 41: flix.cachecontrol.v1.SetFillRulesReply.rules:type_name -> flix.cachecontrol.v1.FillRule
-	37, // 42: flix.cachecontrol.v1.FillPlanReply.appliances:type_name -> flix.cachecontrol.v1.AppliancePlan
-	38, // 43: flix.cachecontrol.v1.FillPlanReply.moves:type_name -> flix.cachecontrol.v1.PlannedMove
-	40, // 44: flix.cachecontrol.v1.FillPlanReply.sites:type_name -> flix.cachecontrol.v1.SitePlacement
-	31, // 45: flix.cachecontrol.v1.FillPlanReply.time:type_name -> flix.cachecontrol.v1.FillTime
-	31, // 46: flix.cachecontrol.v1.AppliancePlan.time:type_name -> flix.cachecontrol.v1.FillTime
-	39, // 47: flix.cachecontrol.v1.PlannedMove.file:type_name -> flix.cachecontrol.v1.FileOutlook
-	0,  // 48: flix.cachecontrol.v1.FileOutlook.source:type_name -> flix.cachecontrol.v1.Source
-	43, // 49: flix.cachecontrol.v1.FillExplainReply.checks:type_name -> flix.cachecontrol.v1.FillCheck
-	39, // 50: flix.cachecontrol.v1.FillExplainReply.files:type_name -> flix.cachecontrol.v1.FileOutlook
-	40, // 51: flix.cachecontrol.v1.FillExplainReply.placement:type_name -> flix.cachecontrol.v1.SitePlacement
-	3,  // 52: flix.cachecontrol.v1.CacheControl.Connect:input_type -> flix.cachecontrol.v1.ApplianceMessage
-	19, // 53: flix.cachecontrol.v1.CacheControl.Watch:input_type -> flix.cachecontrol.v1.WatchRequest
-	24, // 54: flix.cachecontrol.v1.CacheControl.Publish:input_type -> flix.cachecontrol.v1.PublishRequest
-	26, // 55: flix.cachecontrol.v1.CacheControl.Titles:input_type -> flix.cachecontrol.v1.TitlesRequest
-	28, // 56: flix.cachecontrol.v1.CacheControl.FillStatus:input_type -> flix.cachecontrol.v1.FillStatusRequest
-	44, // 57: flix.cachecontrol.v1.CacheControl.FillRun:input_type -> flix.cachecontrol.v1.FillRunRequest
-	46, // 58: flix.cachecontrol.v1.CacheControl.Suspect:input_type -> flix.cachecontrol.v1.SuspectRequest
-	33, // 59: flix.cachecontrol.v1.CacheControl.SetFillRules:input_type -> flix.cachecontrol.v1.SetFillRulesRequest
-	35, // 60: flix.cachecontrol.v1.CacheControl.FillPlan:input_type -> flix.cachecontrol.v1.FillPlanRequest
-	41, // 61: flix.cachecontrol.v1.CacheControl.FillExplain:input_type -> flix.cachecontrol.v1.FillExplainRequest
-	13, // 62: flix.cachecontrol.v1.CacheControl.Connect:output_type -> flix.cachecontrol.v1.ControlMessage
-	20, // 63: flix.cachecontrol.v1.CacheControl.Watch:output_type -> flix.cachecontrol.v1.WatchEvent
-	25, // 64: flix.cachecontrol.v1.CacheControl.Publish:output_type -> flix.cachecontrol.v1.PublishReply
-	27, // 65: flix.cachecontrol.v1.CacheControl.Titles:output_type -> flix.cachecontrol.v1.TitlesReply
-	29, // 66: flix.cachecontrol.v1.CacheControl.FillStatus:output_type -> flix.cachecontrol.v1.FillStatusReply
-	45, // 67: flix.cachecontrol.v1.CacheControl.FillRun:output_type -> flix.cachecontrol.v1.FillRunReply
-	47, // 68: flix.cachecontrol.v1.CacheControl.Suspect:output_type -> flix.cachecontrol.v1.SuspectReply
-	34, // 69: flix.cachecontrol.v1.CacheControl.SetFillRules:output_type -> flix.cachecontrol.v1.SetFillRulesReply
-	36, // 70: flix.cachecontrol.v1.CacheControl.FillPlan:output_type -> flix.cachecontrol.v1.FillPlanReply
-	42, // 71: flix.cachecontrol.v1.CacheControl.FillExplain:output_type -> flix.cachecontrol.v1.FillExplainReply
-	62, // [62:72] is the sub-list for method output_type
-	52, // [52:62] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	10, // 2: flix.cachecontrol.v1.ApplianceMessage.report:type_name -> flix.cachecontrol.v1.Report
+	11, // 3: flix.cachecontrol.v1.ApplianceMessage.held:type_name -> flix.cachecontrol.v1.Held
+	13, // 4: flix.cachecontrol.v1.ApplianceMessage.fill_failed:type_name -> flix.cachecontrol.v1.FillFailed
+	12, // 5: flix.cachecontrol.v1.ApplianceMessage.removed:type_name -> flix.cachecontrol.v1.Removed
+	6,  // 6: flix.cachecontrol.v1.ApplianceMessage.routes:type_name -> flix.cachecontrol.v1.Routes
+	7,  // 7: flix.cachecontrol.v1.Hello.holdings:type_name -> flix.cachecontrol.v1.Holdings
+	9,  // 8: flix.cachecontrol.v1.Hello.filled:type_name -> flix.cachecontrol.v1.FillBytes
+	5,  // 9: flix.cachecontrol.v1.Hello.routes:type_name -> flix.cachecontrol.v1.Route
+	5,  // 10: flix.cachecontrol.v1.Routes.routes:type_name -> flix.cachecontrol.v1.Route
+	8,  // 11: flix.cachecontrol.v1.Holdings.files:type_name -> flix.cachecontrol.v1.HeldFile
+	0,  // 12: flix.cachecontrol.v1.HeldFile.source:type_name -> flix.cachecontrol.v1.Source
+	9,  // 13: flix.cachecontrol.v1.Report.filled:type_name -> flix.cachecontrol.v1.FillBytes
+	8,  // 14: flix.cachecontrol.v1.Held.files:type_name -> flix.cachecontrol.v1.HeldFile
+	0,  // 15: flix.cachecontrol.v1.Held.source:type_name -> flix.cachecontrol.v1.Source
+	9,  // 16: flix.cachecontrol.v1.Held.filled:type_name -> flix.cachecontrol.v1.FillBytes
+	8,  // 17: flix.cachecontrol.v1.Removed.files:type_name -> flix.cachecontrol.v1.HeldFile
+	8,  // 18: flix.cachecontrol.v1.FillFailed.file:type_name -> flix.cachecontrol.v1.HeldFile
+	15, // 19: flix.cachecontrol.v1.ControlMessage.fill:type_name -> flix.cachecontrol.v1.FillOrder
+	17, // 20: flix.cachecontrol.v1.ControlMessage.verify:type_name -> flix.cachecontrol.v1.Verify
+	18, // 21: flix.cachecontrol.v1.ControlMessage.rescan:type_name -> flix.cachecontrol.v1.Rescan
+	19, // 22: flix.cachecontrol.v1.ControlMessage.evict:type_name -> flix.cachecontrol.v1.Evict
+	1,  // 23: flix.cachecontrol.v1.FillOrder.file:type_name -> flix.cachecontrol.v1.File
+	16, // 24: flix.cachecontrol.v1.FillOrder.sources:type_name -> flix.cachecontrol.v1.FillSource
+	0,  // 25: flix.cachecontrol.v1.FillSource.source:type_name -> flix.cachecontrol.v1.Source
+	8,  // 26: flix.cachecontrol.v1.Verify.file:type_name -> flix.cachecontrol.v1.HeldFile
+	8,  // 27: flix.cachecontrol.v1.Evict.files:type_name -> flix.cachecontrol.v1.HeldFile
+	23, // 28: flix.cachecontrol.v1.WatchEvent.state:type_name -> flix.cachecontrol.v1.ApplianceState
+	2,  // 29: flix.cachecontrol.v1.WatchEvent.asset:type_name -> flix.cachecontrol.v1.Asset
+	22, // 30: flix.cachecontrol.v1.WatchEvent.waiting:type_name -> flix.cachecontrol.v1.WaitingTitle
+	4,  // 31: flix.cachecontrol.v1.ApplianceState.hello:type_name -> flix.cachecontrol.v1.Hello
+	10, // 32: flix.cachecontrol.v1.ApplianceState.report:type_name -> flix.cachecontrol.v1.Report
+	24, // 33: flix.cachecontrol.v1.ApplianceState.titles:type_name -> flix.cachecontrol.v1.TitleHeld
+	2,  // 34: flix.cachecontrol.v1.PublishRequest.asset:type_name -> flix.cachecontrol.v1.Asset
+	2,  // 35: flix.cachecontrol.v1.TitlesReply.assets:type_name -> flix.cachecontrol.v1.Asset
+	31, // 36: flix.cachecontrol.v1.FillStatusReply.appliances:type_name -> flix.cachecontrol.v1.ApplianceFill
+	33, // 37: flix.cachecontrol.v1.FillStatusReply.rules:type_name -> flix.cachecontrol.v1.FillRule
+	32, // 38: flix.cachecontrol.v1.FillStatusReply.time:type_name -> flix.cachecontrol.v1.FillTime
+	22, // 39: flix.cachecontrol.v1.FillStatusReply.waits:type_name -> flix.cachecontrol.v1.WaitingTitle
+	9,  // 40: flix.cachecontrol.v1.ApplianceFill.filled:type_name -> flix.cachecontrol.v1.FillBytes
+	32, // 41: flix.cachecontrol.v1.ApplianceFill.time:type_name -> flix.cachecontrol.v1.FillTime
+	33, // 42: flix.cachecontrol.v1.SetFillRulesRequest.rules:type_name -> flix.cachecontrol.v1.FillRule
+	33, // 43: flix.cachecontrol.v1.SetFillRulesReply.rules:type_name -> flix.cachecontrol.v1.FillRule
+	38, // 44: flix.cachecontrol.v1.FillPlanReply.appliances:type_name -> flix.cachecontrol.v1.AppliancePlan
+	39, // 45: flix.cachecontrol.v1.FillPlanReply.moves:type_name -> flix.cachecontrol.v1.PlannedMove
+	41, // 46: flix.cachecontrol.v1.FillPlanReply.sites:type_name -> flix.cachecontrol.v1.SitePlacement
+	32, // 47: flix.cachecontrol.v1.FillPlanReply.time:type_name -> flix.cachecontrol.v1.FillTime
+	32, // 48: flix.cachecontrol.v1.AppliancePlan.time:type_name -> flix.cachecontrol.v1.FillTime
+	40, // 49: flix.cachecontrol.v1.PlannedMove.file:type_name -> flix.cachecontrol.v1.FileOutlook
+	0,  // 50: flix.cachecontrol.v1.FileOutlook.source:type_name -> flix.cachecontrol.v1.Source
+	44, // 51: flix.cachecontrol.v1.FillExplainReply.checks:type_name -> flix.cachecontrol.v1.FillCheck
+	40, // 52: flix.cachecontrol.v1.FillExplainReply.files:type_name -> flix.cachecontrol.v1.FileOutlook
+	41, // 53: flix.cachecontrol.v1.FillExplainReply.placement:type_name -> flix.cachecontrol.v1.SitePlacement
+	3,  // 54: flix.cachecontrol.v1.CacheControl.Connect:input_type -> flix.cachecontrol.v1.ApplianceMessage
+	20, // 55: flix.cachecontrol.v1.CacheControl.Watch:input_type -> flix.cachecontrol.v1.WatchRequest
+	25, // 56: flix.cachecontrol.v1.CacheControl.Publish:input_type -> flix.cachecontrol.v1.PublishRequest
+	27, // 57: flix.cachecontrol.v1.CacheControl.Titles:input_type -> flix.cachecontrol.v1.TitlesRequest
+	29, // 58: flix.cachecontrol.v1.CacheControl.FillStatus:input_type -> flix.cachecontrol.v1.FillStatusRequest
+	45, // 59: flix.cachecontrol.v1.CacheControl.FillRun:input_type -> flix.cachecontrol.v1.FillRunRequest
+	47, // 60: flix.cachecontrol.v1.CacheControl.Suspect:input_type -> flix.cachecontrol.v1.SuspectRequest
+	34, // 61: flix.cachecontrol.v1.CacheControl.SetFillRules:input_type -> flix.cachecontrol.v1.SetFillRulesRequest
+	36, // 62: flix.cachecontrol.v1.CacheControl.FillPlan:input_type -> flix.cachecontrol.v1.FillPlanRequest
+	42, // 63: flix.cachecontrol.v1.CacheControl.FillExplain:input_type -> flix.cachecontrol.v1.FillExplainRequest
+	14, // 64: flix.cachecontrol.v1.CacheControl.Connect:output_type -> flix.cachecontrol.v1.ControlMessage
+	21, // 65: flix.cachecontrol.v1.CacheControl.Watch:output_type -> flix.cachecontrol.v1.WatchEvent
+	26, // 66: flix.cachecontrol.v1.CacheControl.Publish:output_type -> flix.cachecontrol.v1.PublishReply
+	28, // 67: flix.cachecontrol.v1.CacheControl.Titles:output_type -> flix.cachecontrol.v1.TitlesReply
+	30, // 68: flix.cachecontrol.v1.CacheControl.FillStatus:output_type -> flix.cachecontrol.v1.FillStatusReply
+	46, // 69: flix.cachecontrol.v1.CacheControl.FillRun:output_type -> flix.cachecontrol.v1.FillRunReply
+	48, // 70: flix.cachecontrol.v1.CacheControl.Suspect:output_type -> flix.cachecontrol.v1.SuspectReply
+	35, // 71: flix.cachecontrol.v1.CacheControl.SetFillRules:output_type -> flix.cachecontrol.v1.SetFillRulesReply
+	37, // 72: flix.cachecontrol.v1.CacheControl.FillPlan:output_type -> flix.cachecontrol.v1.FillPlanReply
+	43, // 73: flix.cachecontrol.v1.CacheControl.FillExplain:output_type -> flix.cachecontrol.v1.FillExplainReply
+	64, // [64:74] is the sub-list for method output_type
+	54, // [54:64] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_init() }
@@ -4021,8 +4088,9 @@ func file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_init() {
 		(*ApplianceMessage_Held)(nil),
 		(*ApplianceMessage_FillFailed)(nil),
 		(*ApplianceMessage_Removed)(nil),
+		(*ApplianceMessage_Routes)(nil),
 	}
-	file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[12].OneofWrappers = []any{
+	file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[13].OneofWrappers = []any{
 		(*ControlMessage_Fill)(nil),
 		(*ControlMessage_Verify)(nil),
 		(*ControlMessage_Rescan)(nil),
@@ -4034,7 +4102,7 @@ func file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc), len(file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   47,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

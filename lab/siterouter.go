@@ -1,0 +1,135 @@
+package lab
+
+import (
+	"context"
+	"hash/fnv"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flix-lab/flix/oca"
+	"github.com/flix-lab/flix/oca/bgp"
+	"github.com/flix-lab/flix/topology"
+)
+
+// propRouterRoutes names a file with a table of routes (see topology.ParseRoutes)
+// that the lab's own routers announce to the appliances; unset leaves them the
+// declared prefixes.
+const propRouterRoutes = "router.routes"
+
+// The times of a session. Routes of a lost one are kept as long as a report is
+// fresh.
+const (
+	leastHold = 3 * time.Second // of BGP
+	mostHold  = 90 * time.Second
+	// holdLeases makes three lease durations a hold: 9 s in a lab, 90 s in
+	// production.
+	holdLeases = 3
+)
+
+// routed is an appliance and, beside it, its end of the site's router that the
+// lab runs. They speak over a session like any other: what the appliance learns it
+// learns from there.
+type routed struct {
+	*oca.Server
+	router *bgp.Speaker
+}
+
+// Serve implements services.Unit.
+func (r *routed) Serve(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.Server.Serve(ctx) })
+	group.Go(func() error { return r.router.Serve(ctx) })
+	return group.Wait()
+}
+
+// sessions makes an appliance's speaker, and the router's where the lab has to run
+// that; nil where the site has no BGP.
+func (u *unit) sessions() (appliance, router *bgp.Speaker, err error) {
+	site := u.spec.Site
+	if !site.Speaks() {
+		return nil, nil, nil
+	}
+	t := u.timing()
+	c := bgp.Config{
+		ASN: topology.ApplianceASN, PeerASN: site.RouterASN, ID: identifier(u.spec.ID), Listener: u.ls.TCP[topology.PortBGP], Log: u.tel.Log,
+		Hold: min(mostHold, max(leastHold, holdLeases*t.LeaseDuration.D())), Stale: t.ReportExpiry.D(), RetryMin: t.RetryWait.D(), RetryMax: t.RetryWaitMax.D(),
+	}
+	own := c
+	if site.Router != nil && site.Router.Address != "" {
+		c.Dial = dialTo(site.Router.Address)
+	}
+	if appliance, err = bgp.New(c); err != nil || site.Router != nil {
+		return appliance, nil, err
+	}
+	own.ASN, own.PeerASN, own.ID = c.PeerASN, c.ASN, identifier(site.Name+" router of "+u.spec.ID)
+	own.Listener, own.Dial = nil, dialTo(c.Listener.Addr().String())
+	own.Log = u.tel.Log.With("at", "router")
+	if router, err = bgp.New(own); err != nil {
+		return nil, nil, err
+	}
+	u.originate(router, nil)
+	u.tel.Properties.Watch(func(name, value string) {
+		if name == propRouterRoutes {
+			u.loadRouter(router, value)
+		}
+	})
+	return appliance, router, nil
+}
+
+// dialTo connects to a router. Its way is not the lab's WAN: it stands beside the
+// appliance.
+func dialTo(address string) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "tcp", address) }
+}
+
+// identifier derives a speaker's identifier from its name: all of a lab differ but
+// for a chance of one to millions, and neighbours always do.
+func identifier(name string) netip.Addr {
+	h := fnv.New32a()
+	h.Write([]byte(name))
+	n := h.Sum32()
+	return netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})
+}
+
+// loadRouter has the router announce a table. One that cannot be read leaves the
+// one before and is logged: whoever set the property has checked the file.
+func (u *unit) loadRouter(router *bgp.Speaker, file string) {
+	if file == "" {
+		u.originate(router, nil)
+		return
+	}
+	f, err := os.Open(file)
+	if err == nil {
+		defer f.Close()
+		var t *topology.RouteTable
+		if t, err = topology.ParseRoutes(file, f); err == nil {
+			u.originate(router, t)
+			return
+		}
+	}
+	u.tel.Log.Error("the table of routes cannot be read", "file", file, "error", err)
+}
+
+// originate has the router announce the routes of its site and appliance in a
+// table, and the declared prefixes that are not among them.
+func (u *unit) originate(router *bgp.Speaker, t *topology.RouteTable) {
+	var routes []topology.Route
+	listed := map[netip.Prefix]bool{}
+	if t != nil {
+		routes = slices.Concat(t.At(u.spec.Site.Name), t.At(u.spec.ID))
+		for _, r := range routes {
+			listed[r.Prefix] = true
+		}
+	}
+	for _, text := range u.spec.Site.Prefixes {
+		if p, err := netip.ParsePrefix(text); err == nil && !listed[p.Masked()] { // the appliance has refused others
+			routes = append(routes, topology.Route{Prefix: p})
+		}
+	}
+	router.Originate(routes)
+}
