@@ -173,7 +173,7 @@ func TestProblems(t *testing.T) {
 		{"regions is text", "regions: us-east\n", []string{`t.yaml:1: regions: "us-east" is text where a list is expected: write a list of regions`}},
 		{"too many regions", "regions: [" + strings.Repeat("x, ", 17) + "]\n", []string{`regions: "17" is too many: write at most 16`}},
 		{"unknown field, near", "regoins: [us-east]\n", []string{`t.yaml:1: regoins: "regoins" is not a field here: did you mean "regions"?`, `has no region`}},
-		{"unknown field, far", ok + "colour: red\n", []string{`t.yaml:2: colour: "colour" is not a field here: use one of containers, links, name, regions, timing`}},
+		{"unknown field, far", ok + "colour: red\n", []string{`t.yaml:2: colour: "colour" is not a field here: use one of bgp, containers, links, name, regions, timing`}},
 		{"field twice", "name: a\nname: b\n" + ok, []string{`t.yaml:2: name: "name" is written twice`}},
 		{"region without name", "regions:\n- country: US\n", []string{`t.yaml:2: regions[0].name: is missing: write a DNS label`}},
 		{"region without country", "regions:\n- name: mars\n", []string{`t.yaml:2: regions[0].country: is missing: write the two capital letters`}},

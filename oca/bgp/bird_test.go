@@ -1,0 +1,105 @@
+package bgp_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// birdConfig makes bird a router that announces two prefixes, with a path and a
+// discriminator of their own, to the neighbour that connects.
+const birdConfig = `
+log stderr all;
+router id 10.0.0.9;
+protocol device {}
+protocol static four { ipv4; route 198.18.0.0/20 blackhole; route 198.18.16.0/20 blackhole; }
+protocol static six { ipv6; route 2001:db8::/48 blackhole; }
+filter far { bgp_path.prepend(65077); bgp_path.prepend(65078); bgp_med = 50; accept; }
+filter near { bgp_med = 7; accept; }
+protocol bgp appliance {
+	local 127.0.0.1 port %d as %d;
+	neighbor 127.0.0.1 as %d;
+	multihop; passive;
+	ipv4 { import none; export filter far; next hop address 192.0.2.1; };
+	ipv6 { import none; export filter near; next hop address 2001:db8::1; };
+}
+`
+
+// TestBird has the stock router for a neighbour.
+func TestBird(t *testing.T) {
+	if _, err := exec.LookPath("bird"); err != nil {
+		if os.Getenv("FLIX_REQUIRE_BIRD") != "" {
+			t.Fatal("bird is not on PATH, and FLIX_REQUIRE_BIRD is set")
+		}
+		t.Skip("bird is not on PATH")
+	}
+	l := listen(t) // keeps the port until bird takes it
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	dir := t.TempDir()
+	file, control := filepath.Join(dir, "bird.conf"), filepath.Join(dir, "bird.ctl")
+	if err := os.WriteFile(file, fmt.Appendf(nil, birdConfig, port, routerAS, applianceAS), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := config(applianceAS, routerAS, "10.0.0.1")
+	c.Dial = dialTo(l)
+	s, _ := start(t, c)
+
+	stop := startBird(t, file, control, filepath.Join(dir, "pid"))
+	routes(t, s, "198.18.0.0/20 2 50", "198.18.16.0/20 2 50", "2001:db8::/48 0 7")
+	<-s.Whole() // bird marks the end
+
+	birdc(t, control, "disable", "six")
+	routes(t, s, "198.18.0.0/20 2 50", "198.18.16.0/20 2 50")
+
+	stop() // and its routes stay
+	await(t, func() string {
+		if st := s.State(); st.Established || st.Stale != 2 {
+			return fmt.Sprintf("%+v", st)
+		}
+		return ""
+	})
+	startBird(t, file, control, filepath.Join(dir, "pid"))
+	routes(t, s, "198.18.0.0/20 2 50", "198.18.16.0/20 2 50", "2001:db8::/48 0 7")
+	if st := s.State(); st.Stale != 0 || st.Sessions != 2 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func startBird(t *testing.T, file, control, pid string) (stop func()) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(filepath.Dir(file), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("bird", "-f", "-c", file, "-s", control, "-P", pid)
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := false
+	stop = func() {
+		if !done {
+			done = true
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait() // killed
+			log.Close()
+			if t.Failed() {
+				b, _ := os.ReadFile(log.Name())
+				t.Logf("bird: %s", b)
+			}
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func birdc(t *testing.T, control string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("birdc", append([]string{"-s", control}, args...)...).CombinedOutput(); err != nil {
+		t.Fatalf("birdc %v: %v\n%s", args, err, out)
+	}
+}
