@@ -4,6 +4,7 @@ import (
 	"context"
 	"hash/fnv"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"slices"
@@ -11,8 +12,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/oca"
 	"github.com/flix-lab/flix/oca/bgp"
+	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -132,4 +135,36 @@ func (u *unit) originate(router *bgp.Speaker, t *topology.RouteTable) {
 		}
 	}
 	router.Originate(routes)
+}
+
+// SteerSessions implements control.SteeringEngine. An appliance that does not
+// answer is listed with that for an error.
+func (l *Lab) SteerSessions(ctx context.Context) (control.BGPSessions, error) {
+	out := control.BGPSessions{Sessions: []control.BGPSession{}}
+	i, err := l.need()
+	if err != nil {
+		return out, err
+	}
+	if !i.Topology.BGP {
+		return out, services.Errorf(services.Conflict, "the lab's sites have no BGP").WithRemedy("declare bgp: true in the topology, and bring the lab up with it")
+	}
+	for _, inst := range i.instances() {
+		if inst.Role != topology.RoleOCA {
+			continue
+		}
+		s, err := l.spec(i, inst)
+		if err != nil {
+			return out, err
+		}
+		var one control.BGPSession
+		short, cancel := context.WithTimeout(ctx, askTime)
+		err = l.admin(short, s, http.MethodGet, "/oca/bgp", nil, &one)
+		cancel()
+		if err != nil {
+			one = control.BGPSession{Appliance: inst.ID, Site: inst.Site.Name, RouterASN: inst.Site.RouterASN}
+			one.Error = err.Error()
+		}
+		out.Sessions = append(out.Sessions, one)
+	}
+	return out, nil
 }

@@ -30,6 +30,9 @@ it, the number of networks on the way (0 to 255, default 0) and the multi-exit
 discriminator (default 0). Empty lines, and what follows a #, are skipped. Of routes
 of one length the shorter path wins, then the smaller discriminator.
 
+With bgp: true in the topology it is the sites' routers that announce the table, over
+BGP; a site with a router that is not of the lab cannot be in it.
+
 The lab keeps a copy; it lasts until --clear. On the embedded runtime only.`,
 		Example: "  flix steer routes table.txt\n  flix steer routes --clear",
 		RunE: func(cmd *cobra.Command, args []string) error {

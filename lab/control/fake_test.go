@@ -215,6 +215,9 @@ func serve(t *testing.T, e *fakeEngine, onDown func()) (c *Client, end func()) {
 func (*fakeEngine) LoadRoutes(_ context.Context, r LoadRoutesRequest) (LoadedRoutes, error) {
 	return LoadedRoutes{Routes: 1, Places: []string{r.File}}, nil
 }
+func (*fakeEngine) SteerSessions(context.Context) (BGPSessions, error) {
+	return BGPSessions{Sessions: []BGPSession{{Appliance: "us-east/x/oca/1"}}}, nil
+}
 func (*fakeEngine) SteerMisses(_ context.Context, region string) (Misses, error) {
 	return Misses{Decisions: map[string]uint64{region: 1}}, nil
 }

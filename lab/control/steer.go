@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/flix-lab/flix/oca"
 	"github.com/flix-lab/flix/services/steering"
 )
 
@@ -13,6 +14,8 @@ type (
 	Explained = steering.Explained
 	WhatIf    = steering.WhatIf
 	Misses    = steering.Misses
+	// BGPSession is an appliance's own; see package oca.
+	BGPSession = oca.Session
 )
 
 // LoadRoutesRequest names a table of routes; no file takes the one in use away.
@@ -36,6 +39,13 @@ type SteeringEngine interface {
 	LoadRoutes(ctx context.Context, r LoadRoutesRequest) (LoadedRoutes, error)
 	// SteerMisses sums the misses of a region's steering, or of all.
 	SteerMisses(ctx context.Context, region string) (Misses, error)
+	// SteerSessions lists the appliances' BGP sessions.
+	SteerSessions(ctx context.Context) (BGPSessions, error)
+}
+
+// BGPSessions is the JSON of "flix steer sessions".
+type BGPSessions struct {
+	Sessions []BGPSession `json:"sessions"`
 }
 
 // SteerRequest is a question to a region's steering; "" takes the first region
@@ -61,6 +71,7 @@ func steerMux(m *http.ServeMux, e SteeringEngine) {
 		get(func(ctx context.Context) (Explained, error) { return e.Explain(ctx, steerRequest(r)) })(w, r)
 	})
 	m.HandleFunc("POST /v1/steer/routes", call(e.LoadRoutes))
+	m.HandleFunc("GET /v1/steer/sessions", get(e.SteerSessions))
 	m.HandleFunc("GET /v1/steer/misses", func(w http.ResponseWriter, r *http.Request) {
 		get(func(ctx context.Context) (Misses, error) { return e.SteerMisses(ctx, r.URL.Query().Get("region")) })(w, r)
 	})
@@ -77,6 +88,11 @@ func (c *Client) LoadRoutes(ctx context.Context, r LoadRoutesRequest) (LoadedRou
 // SteerMisses sums the misses of a region's steering, or of all.
 func (c *Client) SteerMisses(ctx context.Context, region string) (Misses, error) {
 	return do[Misses](ctx, c, http.MethodGet, "/v1/steer/misses?"+url.Values{"region": {region}}.Encode(), nil)
+}
+
+// SteerSessions lists the appliances' BGP sessions.
+func (c *Client) SteerSessions(ctx context.Context) (BGPSessions, error) {
+	return do[BGPSessions](ctx, c, http.MethodGet, "/v1/steer/sessions", nil)
 }
 
 // Explain makes one steering decision and tells what it was made of.
