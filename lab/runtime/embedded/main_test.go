@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 }
 
 // orphanLimit ends a spawned process whose test did not.
-const orphanLimit = 30 * time.Second
+const orphanLimit = 5 * time.Minute
 
 func hostMain(args []string) int {
 	CloseInherited()
@@ -156,7 +156,7 @@ func newFixture(t testing.TB) *fixture {
 func (f *fixture) runtime() *Runtime {
 	r := New(f.c)
 	f.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := r.Remove(ctx); err != nil {
 			f.t.Errorf("Remove: %v", err)

@@ -25,7 +25,7 @@ import (
 // Harness is a runtime under test. Its instances must run Unit on the port
 // named topology.PortRPC.
 type Harness struct {
-	// Limit bounds one test of the suite; zero is 20 seconds.
+	// Limit bounds one test of the suite; zero is two minutes.
 	Limit time.Duration
 	// Runtime of a lab in which nothing runs yet.
 	Runtime runtime.Runtime
@@ -42,7 +42,7 @@ type Harness struct {
 }
 
 // limit bounds one test of the suite where its harness does not.
-const limit = 20 * time.Second
+const limit = 2 * time.Minute
 
 // World is a world of the suite's lab. Worlds of other names are of the same
 // incarnation of it: only the topology has changed.
