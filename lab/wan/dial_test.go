@@ -98,7 +98,7 @@ func TestConnectTakesTheRoundTrip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := flow{t: table, from: Site{Region: "east"}, addr: addr, region: "west"}
 		start := time.Now()
-		c, err := dialStream(t.Context(), &net.Dialer{}, "tcp", addr, f.path(false), f.path(true))
+		c, err := dialStream(t.Context(), (&net.Dialer{}).DialContext, "tcp", addr, f.path(false), f.path(true))
 		if err != nil {
 			t.Fatal(err)
 		}
