@@ -192,21 +192,23 @@ func (h handover) checkpointed(ctx context.Context, region, saver string, left i
 	c := events.HandoverConfig{Region: region, Group: pipelineGroup, From: h.kafka(region), To: h.kafka(saver), Tel: h.tel}
 	deadline := time.Now().Add(settleTime)
 	for {
+		current, gone := false, error(nil)
+		if reached { // before the count: what it counts is from the checkpoint on
+			one, cancel := context.WithTimeout(ctx, kafkaTime)
+			current, gone = events.CheckpointIsCurrent(one, c)
+			cancel()
+		}
 		one, cancel := context.WithTimeout(ctx, kafkaTime)
 		positions, err := events.TranslateOffsets(one, c)
-		waiting := waitingOf(positions)
-		current := false
-		if err == nil && reached && waiting >= left {
-			var cerr error
-			if current, cerr = events.CheckpointIsCurrent(one, c); cerr != nil {
-				current = waiting == left // the region has gone since: nothing tells more
-			}
-		}
 		cancel()
+		waiting := waitingOf(positions)
+		if gone != nil {
+			current = waiting == left // nothing tells more of a region that has gone since
+		}
 		switch {
 		case ctx.Err() != nil:
 			return 0, ctx.Err()
-		case err == nil && (!reached || current):
+		case err == nil && (!reached || current && waiting >= left):
 			return waiting, nil
 		case time.Now().After(deadline):
 			switch {
