@@ -232,7 +232,7 @@ func realMemcached(t *testing.T) func(addr string) string {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait() // killed
 		})
-		for until := time.Now().Add(10 * time.Second); ; {
+		for until := time.Now().Add(patience); ; {
 			c, err := net.Dial("tcp", addr)
 			if err == nil {
 				_ = c.Close()
@@ -377,19 +377,6 @@ func readBoth(t *testing.T, c *Client, key string, k Kind, value string) {
 		it, err := c.GetItemIn(t.Context(), zone, key)
 		if err != nil || it.Kind != k || string(it.Value) != value {
 			t.Errorf("zone %s: %s of %d bytes (%v), want %s of %d", zone, it.Kind, len(it.Value), err, k, len(value))
-		}
-	}
-}
-
-// missSoon waits until an item is gone.
-func missSoon(t *testing.T, c *Client, key string) {
-	t.Helper()
-	for until := time.Now().Add(10 * time.Second); ; <-time.After(20 * time.Millisecond) {
-		if _, err := c.Get(t.Context(), key); err == ErrMiss { //nolint:errorlint // itself is returned
-			return
-		}
-		if time.Now().After(until) {
-			t.Fatalf("%s does not expire", key)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/events"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/services/telemetry/telemetrytest"
@@ -51,7 +52,7 @@ func (o *outbox) take(topic string) (out []events.CacheEvent) {
 
 // refusing is a zone whose server is down.
 func refusing(t *testing.T) Node {
-	n := newNode(t, "127.0.0.1:0", 0)
+	n := newNode(t, addresstest.Host(t)+":0", 0)
 	n.stop()
 	return Node{Addr: n.addr, Zone: "down"}
 }
