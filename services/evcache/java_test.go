@@ -115,7 +115,8 @@ func startJava(t *testing.T, classes string, nodes []Node) *java {
 	}
 	args := []string{"-Xmx256m", "-XX:TieredStopAtLevel=1", "--add-opens", "java.base/java.lang=ALL-UNNAMED"}
 	for k, v := range map[string]string{
-		"evcache.use.simple.node.list.provider": "true", "evcache.auto.hash.keys": "true", "default.read.timeout": "5000",
+		"evcache.use.simple.node.list.provider": "true", "evcache.auto.hash.keys": "true", "default.read.timeout": "60000",
+		"PLAIN.operation.timeout": "60000", "CHUNK.operation.timeout": "60000", "CHUNK.EVCacheClientPool.bulkReadTimeout": "60000",
 		"PLAIN-NODES": strings.Join(list, ";"), "CHUNK-NODES": strings.Join(list, ";"), "CHUNK.chunk.data": "true",
 		"log4j.configuration": "log4j.properties",
 	} {
