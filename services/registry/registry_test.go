@@ -71,6 +71,7 @@ func startWith(t *testing.T, timing topology.Timing, with func(*registry.Deps)) 
 	}
 	tr := &http.Transport{DisableCompression: true}
 	f := &fixture{t: t, url: "http://" + l.Addr().String() + "/eureka/v2", tel: telemetry.Discard(), clock: &clock{now: time.Now()}, http: &http.Client{Transport: tr}}
+	timing.RPCTimeout = topology.Duration(patience) // of a request's header, too
 	d := registry.Deps{Listener: l, Tel: f.tel, Timing: timing, Region: "us-east", Clock: f.clock.read}
 	if with != nil {
 		with(&d)
