@@ -386,7 +386,7 @@ func (s *set) writeUntilKilled(t *testing.T, from, primary *node) []sqldb.Entry 
 			defer func() { results <- mine }()
 			for {
 				m, e := sqldbtest.NewMember()
-				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // only a hang takes as long
 				_, err := from.db.CreateMember(ctx, m, e)
 				cancel()
 				if err != nil {

@@ -152,7 +152,7 @@ func timing() topology.Timing {
 	t := topology.LabTiming()
 	t.RegistryFetch = topology.Duration(400 * time.Millisecond)
 	t.BreakerSleep = topology.Duration(100 * time.Millisecond)
-	t.RPCTimeout = topology.Duration(2 * time.Second)
+	t.RPCTimeout = topology.Duration(4 * time.Second) // twice that for a write to wait out a promotion
 	return t
 }
 
