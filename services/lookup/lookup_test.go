@@ -48,6 +48,40 @@ func TestRegisterAndFind(t *testing.T) {
 	}
 }
 
+// Whoever is told of an instance has a copy that was fetched: the first one, too.
+func TestWhatIsShownWasFetched(t *testing.T) {
+	r := startRegistry(t)
+	writer, _ := runClient(t, r.timing, r.url())
+	if err := writer.Register(kv(1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := writer.Registered(deadline(t), kv(1).ID); err != nil {
+		t.Fatal(err)
+	}
+	c := lookup.New(lookup.Config{Registry: func() []string { return []string{r.url()} }, Timing: r.timing})
+	fetched := make(chan bool, 1)
+	defer c.Subscribe("kv", func(up []lookup.Instance) {
+		if len(up) > 0 {
+			fetched <- c.Fetched()
+		}
+	})()
+	ctx, cancel := context.WithCancel(deadline(t))
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	select {
+	case ok := <-fetched:
+		if !ok {
+			t.Error("an instance is shown by a client that says it has no copy")
+		}
+	case <-ctx.Done():
+		t.Error("nobody is shown")
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestStatusAndDeregister(t *testing.T) {
 	r := startRegistry(t)
 	c, _ := runClient(t, r.timing, r.url())
