@@ -138,8 +138,12 @@ func (l *lab) inStatus(status string) (n int) {
 
 func twoMovesAtOnce(l *lab) {
 	c := l.moving("failover", "✓ check")
+	var others []*command // all at once: the first goes on meanwhile
 	for _, args := range [][]string{{"failover", "us-east"}, {"failover", "eu-west"}, {"failback", "us-east"}} {
-		wantRefusal(l.t, l.flix(append(args, "--yes")...), 5, `busy with "failover us-east"`)
+		others = append(others, l.start(nil, append(args, "--yes")...))
+	}
+	for _, o := range others {
+		wantRefusal(l.t, o.wait(), 5, `busy with "failover us-east"`)
 	}
 	if r := c.wait(); r.code != 0 {
 		l.t.Fatalf("the first failed: %s", r.story())
