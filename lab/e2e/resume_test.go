@@ -40,10 +40,11 @@ func TestMoveIsResumed(t *testing.T) {
 }
 
 // moving starts a failover or failback and returns when it says something of its
-// course.
-func (l *lab) moving(verb, says string, more ...string) *command {
+// course. It goes at the safe pace, which leaves seconds for what is to happen in
+// its course, however busy the machine is.
+func (l *lab) moving(verb, says string) *command {
 	l.t.Helper()
-	c := l.start(nil, append([]string{verb, "us-east", "--yes"}, more...)...)
+	c := l.start(nil, verb, "us-east", "--yes", "--pace", "safe")
 	await(l.t, l.rt.patience(30*time.Second), verb+" to say "+says, func() error {
 		if strings.Contains(c.err.String(), says) {
 			return nil
@@ -54,9 +55,9 @@ func (l *lab) moving(verb, says string, more ...string) *command {
 }
 
 // cut kills the daemon in the course of a move.
-func (l *lab) cut(verb, says string, more ...string) (said string) {
+func (l *lab) cut(verb, says string) (said string) {
 	l.t.Helper()
-	c := l.moving(verb, says, more...)
+	c := l.moving(verb, says)
 	l.strike("daemon")
 	wantRefusal(l.t, c.wait(), 6, "run the same command again")
 	if all := l.evacuations(); len(all) == 0 || all[len(all)-1].State != "cut short" {
@@ -159,7 +160,7 @@ func twoMovesAtOnce(l *lab) {
 
 func failoverGoesOn(l *lab) {
 	for _, says := range []string{"✓ caches", "✓ dns"} {
-		said := l.cut("failover", says, "--pace", "safe") // a second passes before the flip
+		said := l.cut("failover", says)
 		if says == "✓ caches" {
 			if n := l.inStatus("STARTING"); n == 0 && !strings.Contains(said, "✓ flip") {
 				l.t.Error("what was added to the savers is not STARTING before it is flipped")
