@@ -196,7 +196,7 @@ func (p *ports) allFree(first int) bool {
 // listen nowhere, since they come up at the same moment or are stopped. It is
 // false when another process has it.
 func (p *ports) hold(first int) (bool, error) {
-	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: fmt.Sprintf("@flix/ports/%d", first), Net: "unixgram"})
+	c, err := net.ListenUnixgram("unixgram", slotSocket(first))
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return false, nil
 	}
@@ -205,6 +205,21 @@ func (p *ports) hold(first int) (bool, error) {
 	}
 	p.held[first] = c
 	return true, nil
+}
+
+// slotSocket is the abstract socket of whoever holds a slot.
+func slotSocket(first int) *net.UnixAddr {
+	return &net.UnixAddr{Name: fmt.Sprintf("@flix/ports/%d", first), Net: "unixgram"}
+}
+
+// slotHeld says whether a process holds a slot.
+func slotHeld(first int) bool {
+	c, err := net.DialUnix("unixgram", nil, slotSocket(first))
+	if err != nil {
+		return false
+	}
+	_ = c.Close() // nothing was sent
+	return true
 }
 
 func (p *ports) letGo(first int) {

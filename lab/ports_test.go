@@ -41,6 +41,9 @@ func TestPortsOfOtherHomes(t *testing.T) {
 		if err != nil || first == second {
 			t.Fatalf("slot %d of two labs, %v (%d)", first, err, n)
 		}
+		if !slotHeld(first) || !slotHeld(second) {
+			t.Errorf("slots %d and %d are held by nobody", first, second)
+		}
 	}
 	// The next daemon of a lab has its slots again.
 	slots := len(mine.slots)
