@@ -16,13 +16,11 @@ import (
 // AppendApplications appends the document of a registry or a delta.
 func AppendApplications(b []byte, a *Applications, f Form) []byte {
 	if f.XML {
-		b = append(b, "<applications>"...)
-		b = element(b, "versions__delta", a.Version)
-		b = element(b, "apps__hashcode", a.Hash)
+		b = xmlHead(b, a.Version, a.Hash, f.Compact)
 		for i := range a.Regional {
 			b = AppendApplication(b, &a.Regional[i], f)
 		}
-		return append(b, "</applications>"...)
+		return xmlTail(b, a.Version, a.Hash, f.Compact)
 	}
 	b = jsonHead(b, a.Version, a.Hash, f.Compact)
 	for i := range a.Regional {
@@ -38,9 +36,7 @@ func AppendApplications(b []byte, a *Applications, f Form) []byte {
 // are given one after the other, sorted by application.
 func AppendRecords(b []byte, version, hash string, list []*Instance, f Form) []byte {
 	if f.XML {
-		b = append(b, "<applications>"...)
-		b = element(b, "versions__delta", version)
-		b = element(b, "apps__hashcode", hash)
+		b = xmlHead(b, version, hash, f.Compact)
 		for n, i := range list {
 			if n == 0 || list[n-1].App != i.App {
 				b = element(append(b, "<application>"...), "name", i.App)
@@ -50,7 +46,7 @@ func AppendRecords(b []byte, version, hash string, list []*Instance, f Form) []b
 				b = append(b, "</application>"...)
 			}
 		}
-		return append(b, "</applications>"...)
+		return xmlTail(b, version, hash, f.Compact)
 	}
 	b = jsonHead(b, version, hash, f.Compact)
 	for n, i := range list {

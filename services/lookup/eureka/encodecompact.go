@@ -96,3 +96,23 @@ func jsonState(b []byte, version, hash string) []byte {
 	b = quoted(append(b, `"versions__delta":`...), version)
 	return quoted(append(b, `,"apps__hashcode":`...), hash)
 }
+
+// xmlHead and xmlTail are jsonHead and jsonTail in XML.
+func xmlHead(b []byte, version, hash string, compact bool) []byte {
+	b = append(b, "<applications>"...)
+	if compact {
+		return b
+	}
+	return xmlState(b, version, hash)
+}
+
+func xmlTail(b []byte, version, hash string, compact bool) []byte {
+	if compact {
+		b = xmlState(b, version, hash)
+	}
+	return append(b, "</applications>"...)
+}
+
+func xmlState(b []byte, version, hash string) []byte {
+	return element(element(b, "versions__delta", version), "apps__hashcode", hash)
+}
