@@ -238,6 +238,9 @@ func failbackReturnsTraffic(l *lab) {
 func TestBrokenSavers(t *testing.T) {
 	for _, rt := range runtimes(t) {
 		t.Run(rt.Name, func(t *testing.T) {
+			if rt.containers() {
+				long(t)
+			}
 			l := up(t, rt, "--regions", "3")
 			for _, region := range []string{"us-west", "eu-west"} {
 				l.must("lab", "kill", region+"/a/license/1")

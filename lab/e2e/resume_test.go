@@ -41,9 +41,9 @@ func TestMoveIsResumed(t *testing.T) {
 
 // moving starts a failover or failback and returns when it says something of its
 // course.
-func (l *lab) moving(verb, says string) *command {
+func (l *lab) moving(verb, says string, more ...string) *command {
 	l.t.Helper()
-	c := l.start(nil, verb, "us-east", "--yes")
+	c := l.start(nil, append([]string{verb, "us-east", "--yes"}, more...)...)
 	await(l.t, l.rt.patience(30*time.Second), verb+" to say "+says, func() error {
 		if strings.Contains(c.err.String(), says) {
 			return nil
@@ -54,9 +54,9 @@ func (l *lab) moving(verb, says string) *command {
 }
 
 // cut kills the daemon in the course of a move.
-func (l *lab) cut(verb, says string) (said string) {
+func (l *lab) cut(verb, says string, more ...string) (said string) {
 	l.t.Helper()
-	c := l.moving(verb, says)
+	c := l.moving(verb, says, more...)
 	l.strike("daemon")
 	wantRefusal(l.t, c.wait(), 6, "run the same command again")
 	if all := l.evacuations(); len(all) == 0 || all[len(all)-1].State != "cut short" {
@@ -155,7 +155,7 @@ func twoMovesAtOnce(l *lab) {
 
 func failoverGoesOn(l *lab) {
 	for _, says := range []string{"✓ caches", "✓ dns"} {
-		said := l.cut("failover", says)
+		said := l.cut("failover", says, "--pace", "safe") // a second passes before the flip
 		if says == "✓ caches" {
 			if n := l.inStatus("STARTING"); n == 0 && !strings.Contains(said, "✓ flip") {
 				l.t.Error("what was added to the savers is not STARTING before it is flipped")
