@@ -34,7 +34,7 @@ func TestContexts(t *testing.T) {
 		}
 	}
 	r := f.do("POST", "/eureka/apps", eureka.JSON, "x")
-	if r.status != http.StatusMethodNotAllowed || r.header.Get("Allow") != "GET, HEAD" {
+	if r.status != http.StatusMethodNotAllowed || r.header.Get("Allow") != "GET, HEAD, OPTIONS" {
 		t.Errorf("%d %q", r.status, r.header.Get("Allow"))
 	}
 }

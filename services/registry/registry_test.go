@@ -221,7 +221,9 @@ func TestShapes(t *testing.T) {
 		t.Errorf("vip: %+v", v)
 	}
 	f.apps("/svips/kvs")
-	f.want(http.StatusNotFound, "GET", "/vips/none")
+	if v := f.apps("/vips/none"); v.Version != "-1" || v.Hash != "" || len(v.Regional) != 0 {
+		t.Errorf("a VIP of nobody: %+v", v)
+	}
 	f.want(http.StatusNotFound, "GET", "/apps/NONE")
 	f.want(http.StatusNotFound, "GET", "/apps/KV/none")
 	f.want(http.StatusOK, "GET", "/apps/kv")
@@ -269,9 +271,12 @@ func TestRefusals(t *testing.T) {
 	}
 	f.want(http.StatusBadRequest, "PUT", "/apps/KV/i-1?lastDirtyTimestamp=x")
 	f.want(http.StatusNotFound, "PUT", "/apps/KV/i-1/status?value=UP")
-	f.want(http.StatusBadRequest, "PUT", "/apps/KV/i-1/status?value=BUSY")
+	f.want(http.StatusNotFound, "PUT", "/apps/KV/i-1/status?value=BUSY")
 	f.want(http.StatusNotFound, "DELETE", "/apps/KV/i-1")
 	f.want(http.StatusNotFound, "PUT", "/apps/KV/i-1/metadata?a=b")
+	f.register("KV", "i-1", "UP", 1)
+	f.want(http.StatusBadRequest, "PUT", "/apps/KV/i-1/status?value=BUSY")
+	f.want(http.StatusBadRequest, "PUT", "/apps/KV/i-1/status")
 }
 
 func TestRegisterXML(t *testing.T) {
