@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,30 +20,43 @@ import (
 // propStatus is what an instance tells the registry of itself.
 const propStatus = "registry.status"
 
-func (p planet) Scale(ctx context.Context, region string, role topology.Role, n int) ([]string, error) {
+// Scale implements evacuate.Planet. What an attempt before this one added
+// counts.
+func (p planet) Scale(ctx context.Context, add map[string]map[topology.Role]int) (map[string][]string, error) {
 	i := p.l.current()
-	r, ok := i.Topology.Region(region)
-	if !ok {
-		return nil, services.Errorf(services.NotFound, "there is no region %q", region)
-	}
-	there := func(x topology.Instance) bool { return x.Region == region && x.Role == role && !i.Grown[x.ID] }
-	extra := 0 // what an attempt before this one added counts
-	for _, x := range i.Extra {
-		if there(x) {
-			extra++
+	wanted := func(x topology.Instance) bool { return add[x.Region][x.Role] > 0 && !i.Grown[x.ID] }
+	missing := map[scaleKey]int{}
+	for region, roles := range add {
+		for role, n := range roles {
+			missing[scaleKey{region, role}] = n
 		}
 	}
-	fresh := i.next(r, role, n-extra)
+	for _, x := range i.Extra {
+		if wanted(x) {
+			missing[scaleKey{x.Region, x.Role}]--
+		}
+	}
+	var fresh []topology.Instance
+	for k, n := range missing {
+		r, ok := i.Topology.Region(k.region)
+		if !ok {
+			return nil, services.Errorf(services.NotFound, "there is no region %q", k.region)
+		}
+		fresh = append(fresh, i.next(r, k.role, n)...)
+	}
+	slices.SortFunc(fresh, func(a, b topology.Instance) int { return strings.Compare(a.ID, b.ID) })
 	if err := p.l.changeIntent(func(i *intent) { i.addDark(fresh) }); err != nil {
 		return nil, err
 	}
-	var add []topology.Instance
+	var start []topology.Instance
+	names := map[string][]string{}
 	for _, x := range p.l.current().Extra {
-		if there(x) {
-			add = append(add, x)
+		if wanted(x) {
+			start = append(start, x)
+			names[x.Region] = append(names[x.Region], x.ID)
 		}
 	}
-	return p.l.startExtra(ctx, region, add)
+	return names, p.l.startExtra(ctx, start)
 }
 
 // Light implements evacuate.Planet.
@@ -149,39 +163,37 @@ func (i *intent) next(r topology.Region, role topology.Role, n int) []topology.I
 	return out
 }
 
-// startExtra starts instances of one region that the intent names, and returns
-// their names once the registry shows them.
-func (l *Lab) startExtra(ctx context.Context, region string, add []topology.Instance) ([]string, error) {
+// startExtra starts instances that the intent names, and returns once the
+// registries show them.
+func (l *Lab) startExtra(ctx context.Context, add []topology.Instance) error {
 	i := l.current()
-	var (
-		specs []runtime.Spec
-		names []string
-	)
+	specs := make([]runtime.Spec, 0, len(add))
+	expected := map[string]map[string][]string{} // by region and status
 	for _, inst := range add {
 		s, err := l.spec(i, inst)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		specs, names = append(specs, s), append(names, inst.ID)
+		specs = append(specs, s)
+		if expected[s.Region] == nil {
+			expected[s.Region] = map[string][]string{}
+		}
+		expected[s.Region][s.Status] = append(expected[s.Region][s.Status], s.ID)
 	}
 	if err := l.rt.SetWorld(ctx, l.world(i, mustSpecs(l, i))); err != nil {
-		return nil, err
+		return err
 	}
 	if err := l.rt.Start(ctx, specs); err != nil {
-		return nil, err
+		return err
 	}
-	for _, status := range []string{lookup.StatusStarting, lookup.StatusUp} {
-		var of []string
-		for _, s := range specs {
-			if s.Status == status {
-				of = append(of, s.ID)
+	for region, byStatus := range expected {
+		for status, names := range byStatus {
+			if err := l.registered(ctx, region, status, names); err != nil {
+				return err
 			}
 		}
-		if err := l.registered(ctx, region, status, of); err != nil {
-			return nil, err
-		}
 	}
-	return names, nil
+	return nil
 }
 
 // mustSpecs declares what has its ports already.

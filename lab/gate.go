@@ -49,7 +49,11 @@ func (l *Lab) gate(ctx context.Context, st *steps) error {
 		for _, d := range delay {
 			worst = max(worst, d)
 		}
-		return fmt.Sprintf("a title played near each of %d regions, play delay at most %.0f ms", len(regions), worst), nil
+		near := regions[0]
+		if len(regions) > 1 {
+			near = fmt.Sprintf("each of %d regions", len(regions))
+		}
+		return fmt.Sprintf("a title played near %s, play delay at most %.0f ms", near, worst), nil
 	})
 }
 

@@ -159,7 +159,7 @@ func (l *Lab) resize(ctx context.Context, k scaleKey, have, unlit []topology.Ins
 	l.mu.Lock()
 	l.busy, l.busyCtx = fmt.Sprintf("scaling %s in %s", k.role, k.region), given
 	l.mu.Unlock()
-	err := l.raise(ctx, k.region, unlit)
+	err := l.raise(ctx, unlit)
 	up := d.Want > len(have)
 	if err != nil || d.Want == len(have) {
 		return err
@@ -201,15 +201,15 @@ func (l *Lab) grow(ctx context.Context, k scaleKey, n int) error {
 	}); err != nil {
 		return err
 	}
-	return l.raise(ctx, k.region, fresh)
+	return l.raise(ctx, fresh)
 }
 
 // raise starts instances that were added, and has them take work.
-func (l *Lab) raise(ctx context.Context, region string, fresh []topology.Instance) error {
+func (l *Lab) raise(ctx context.Context, fresh []topology.Instance) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	if _, err := l.startExtra(ctx, region, fresh); err != nil {
+	if err := l.startExtra(ctx, fresh); err != nil {
 		return err
 	}
 	return l.light(ctx, fresh)

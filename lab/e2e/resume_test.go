@@ -40,10 +40,11 @@ func TestMoveIsResumed(t *testing.T) {
 }
 
 // moving starts a failover or failback and returns when it says something of its
-// course.
+// course. It goes at the safe pace, which leaves seconds for what is to happen in
+// its course, however busy the machine is.
 func (l *lab) moving(verb, says string) *command {
 	l.t.Helper()
-	c := l.start(nil, verb, "us-east", "--yes")
+	c := l.start(nil, verb, "us-east", "--yes", "--pace", "safe")
 	await(l.t, l.rt.patience(30*time.Second), verb+" to say "+says, func() error {
 		if strings.Contains(c.err.String(), says) {
 			return nil
@@ -138,8 +139,12 @@ func (l *lab) inStatus(status string) (n int) {
 
 func twoMovesAtOnce(l *lab) {
 	c := l.moving("failover", "✓ check")
+	var others []*command // all at once: the first goes on meanwhile
 	for _, args := range [][]string{{"failover", "us-east"}, {"failover", "eu-west"}, {"failback", "us-east"}} {
-		wantRefusal(l.t, l.flix(append(args, "--yes")...), 5, `busy with "failover us-east"`)
+		others = append(others, l.start(nil, append(args, "--yes")...))
+	}
+	for _, o := range others {
+		wantRefusal(l.t, o.wait(), 5, `busy with "failover us-east"`)
 	}
 	if r := c.wait(); r.code != 0 {
 		l.t.Fatalf("the first failed: %s", r.story())

@@ -144,10 +144,14 @@ func TestSafePace(t *testing.T) {
 		if len(rep.Shares) != len(safeShares) || rep.Shares[0] != "1%" || rep.Shares[len(rep.Shares)-1] != "100%" {
 			t.Errorf("shares %v", rep.Shares)
 		}
+		took := 0.0
 		for _, s := range rep.Steps {
-			if want := float64(len(safeShares)*safePatience) * float64(p.t.Timing.EvacuationStep.D().Milliseconds()); s.Name == "proxy" && s.MS < want {
-				t.Errorf("it took %g ms, want at least %g", s.MS, want)
+			if s.Name == "proxy" || s.Name == "dns" { // the last share goes with DNS
+				took += s.MS
 			}
+		}
+		if want := float64(len(safeShares)*safePatience) * float64(p.t.Timing.EvacuationStep.D().Milliseconds()); took < want {
+			t.Errorf("the shares took %g ms, want at least %g", took, want)
 		}
 		r, _ = run(p)
 		r.Pace = "quick"

@@ -15,16 +15,16 @@ import (
 const rollbackTime = 20 * time.Second
 
 func (r *Run) evacuate(ctx context.Context, region string, savers []string) error {
+	growing := r.shares()
+	growing = growing[:len(growing)-1] // the last one goes with DNS
 	err := r.steps(ctx, []step{
 		{"scale", func(ctx context.Context) (string, error) { return r.scale(ctx, savers) }},
 		{"caches", func(ctx context.Context) (string, error) { return r.warm(ctx, savers) }},
 		{"flip", r.flip},
 		{"check", func(ctx context.Context) (string, error) { return "a title plays in every saver", r.check(ctx, savers) }},
-		{"proxy", func(ctx context.Context) (string, error) { return r.proxy(ctx, region, savers, r.shares()) }},
+		{"proxy", func(ctx context.Context) (string, error) { return r.proxy(ctx, region, savers, growing) }},
+		{"dns", func(ctx context.Context) (string, error) { return r.leaveDNS(ctx, region, savers) }},
 		{"sql", func(ctx context.Context) (string, error) { return r.primary(ctx, region, savers) }},
-		{"dns", func(ctx context.Context) (string, error) {
-			return "DNS answers with the savers", r.Planet.SetWeight(ctx, region, 0)
-		}},
 		{"drain", func(ctx context.Context) (string, error) { return r.drain(ctx, region) }},
 		{"offsets", func(ctx context.Context) (string, error) { return r.adopt(ctx, region, savers) }},
 		{"verify", func(ctx context.Context) (string, error) { return r.verify(ctx, region) }},
@@ -36,20 +36,14 @@ func (r *Run) evacuate(ctx context.Context, region string, savers []string) erro
 }
 
 func (r *Run) scale(ctx context.Context, savers []string) (string, error) {
+	added, err := r.Planet.Scale(ctx, r.add)
+	if err != nil {
+		return "", err
+	}
 	total := 0
 	for k, s := range savers {
-		for _, role := range planned {
-			n := r.add[s][role]
-			if n == 0 {
-				continue
-			}
-			names, err := r.Planet.Scale(ctx, s, role, n)
-			if err != nil {
-				return "", err
-			}
-			total += len(names)
-			r.report.Savers[k].Added = append(r.report.Savers[k].Added, names...)
-		}
+		total += len(added[s])
+		r.report.Savers[k].Added = append(r.report.Savers[k].Added, added[s]...)
 	}
 	return fmt.Sprintf("%s added to %s: the registry has them as STARTING", services.Count(total, "dark instance"), services.Count(len(savers), "saver")), nil
 }
@@ -83,16 +77,43 @@ func (r *Run) check(ctx context.Context, savers []string) error {
 
 func (r *Run) proxy(ctx context.Context, region string, savers []string, steps []float64) (string, error) {
 	for _, share := range steps {
-		if err := r.Planet.SetProxy(ctx, region, share, savers); err != nil {
+		if err := r.give(ctx, region, share, savers); err != nil {
 			return "", err
 		}
-		r.report.Shares = append(r.report.Shares, fmt.Sprintf("%.0f%%", share*100))
-		r.tell(r.report.Verb+".share", fmt.Sprintf("%.0f%% of its requests go to the savers", share*100), map[string]any{"share": share})
 		if err := r.settle(ctx, region, share, savers); err != nil {
 			return "", err
 		}
 	}
 	return fmt.Sprintf("its gateways send %.0f%% to the savers", steps[len(steps)-1]*100), nil
+}
+
+// give has the region's gateways send a share of its requests to the savers.
+func (r *Run) give(ctx context.Context, region string, share float64, savers []string) error {
+	if err := r.Planet.SetProxy(ctx, region, share, savers); err != nil {
+		return err
+	}
+	r.report.Shares = append(r.report.Shares, fmt.Sprintf("%.0f%%", share*100))
+	r.tell(r.report.Verb+".share", fmt.Sprintf("%.0f%% of its requests go to the savers", share*100), map[string]any{"share": share})
+	return nil
+}
+
+// leaveDNS is the last share, and DNS with it: once the share before has been
+// borne, whoever asks anew is sent to the savers, and whoever still has an
+// answer is proxied there. Kept connections are closed, since who has one does
+// not ask. None of it waits until the share has been watched: DNS answers take
+// their time to run out, which is most of the RTO.
+func (r *Run) leaveDNS(ctx context.Context, region string, savers []string) (string, error) {
+	if err := r.give(ctx, region, 1, savers); err != nil {
+		return "", err
+	}
+	if err := r.Planet.SetWeight(ctx, region, 0); err != nil {
+		return "", err
+	}
+	r.moved = r.Clock()
+	if err := r.Planet.SetDrain(ctx, region, true); err != nil {
+		return "", err
+	}
+	return "DNS answers with the savers, and its gateways send them all that still comes", r.settle(ctx, region, 1, savers)
 }
 
 // settle watches one share: for a step's time no canary may fail.
@@ -167,12 +188,9 @@ func (r *Run) adopt(ctx context.Context, region string, savers []string) (string
 	return fmt.Sprintf("%s goes on with its events, %d of them not handled yet", a.Saver, a.Waiting), nil
 }
 
-// drain closes kept connections and waits until DNS answers have run out.
+// drain waits until the answers that DNS gave before it moved have run out.
 func (r *Run) drain(ctx context.Context, region string) (string, error) {
-	if err := r.Planet.SetDrain(ctx, region, true); err != nil {
-		return "", err
-	}
-	if err := sleep(ctx, r.timing.DNSTTL.D()); err != nil {
+	if err := sleep(ctx, r.timing.DNSTTL.D()-r.Clock().Sub(r.moved)); err != nil {
 		return "", err
 	}
 	e, err := r.Planet.Edge(ctx, region)

@@ -98,7 +98,7 @@ func TestLostPrimaryOfALivingRegion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlanet(t, 3)
 		p.primaryLost = true
-		p.fail["weight us-east 0"] = errors.New("no DNS server answers")
+		p.fail["adopt"] = errors.New("no answer")
 		r, _ := run(p)
 		if rep, err := r.Failover(t.Context(), "us-east", false); err == nil || rep.State != "rolled_back" {
 			t.Errorf("state %s, error %v", rep.State, err)

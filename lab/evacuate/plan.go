@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/services"
@@ -131,14 +134,18 @@ func (r *Run) capacity(ctx context.Context, region string, savers []string) erro
 
 func (r *Run) edges(ctx context.Context, regions []string) (map[string]Edge, error) {
 	out := make(map[string]Edge, len(regions))
+	var mu sync.Mutex
+	var g errgroup.Group
 	for _, name := range regions {
-		e, err := r.Planet.Edge(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		out[name] = e
+		g.Go(func() error {
+			e, err := r.Planet.Edge(ctx, name)
+			mu.Lock()
+			defer mu.Unlock()
+			out[name] = e
+			return err
+		})
 	}
-	return out, nil
+	return out, g.Wait()
 }
 
 // extra is how many instances of a role each saver gets on top: the leaving

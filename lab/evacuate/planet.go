@@ -65,10 +65,10 @@ type Planet interface {
 	SetProxy(ctx context.Context, region string, share float64, savers []string) error
 	// SetDrain makes a region's gateways close their connections.
 	SetDrain(ctx context.Context, region string, on bool) error
-	// Scale starts n more instances of a role and returns their names once the
-	// registry shows them. They are dark: registered as STARTING, which gets them
-	// no work.
-	Scale(ctx context.Context, region string, role topology.Role, n int) ([]string, error)
+	// Scale starts more instances, so many of each role in each region, and
+	// returns their names by region once the registries show them. They are dark:
+	// registered as STARTING, which gets them no work.
+	Scale(ctx context.Context, add map[string]map[topology.Role]int) (names map[string][]string, err error)
 	// Light has the instances of Scale that answer take work, in all regions: the
 	// registry shows them as UP when it returns. It fails, and lights none, if one
 	// does not answer.

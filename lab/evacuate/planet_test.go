@@ -149,13 +149,23 @@ func (p *fakePlanet) SetProxy(_ context.Context, region string, share float64, s
 func (p *fakePlanet) SetDrain(_ context.Context, region string, on bool) error {
 	return p.call(func() {}, "drain %s %v", region, on)
 }
-func (p *fakePlanet) Scale(_ context.Context, region string, role topology.Role, n int) ([]string, error) {
-	err := p.call(func() { p.dark += n }, "scale %s %s %d", region, role, n)
-	var names []string
-	for k := range n {
-		names = append(names, topology.InstanceID(region, "a", role, 3+k))
+func (p *fakePlanet) Scale(_ context.Context, add map[string]map[topology.Role]int) (map[string][]string, error) {
+	names := map[string][]string{}
+	for _, region := range p.t.RegionNames() {
+		for _, role := range planned {
+			n := add[region][role]
+			if n == 0 {
+				continue
+			}
+			if err := p.call(func() { p.dark += n }, "scale %s %s %d", region, role, n); err != nil {
+				return nil, err
+			}
+			for k := range n {
+				names[region] = append(names[region], topology.InstanceID(region, "a", role, 3+k))
+			}
+		}
 	}
-	return names, err
+	return names, nil
 }
 func (p *fakePlanet) Light(context.Context) (int, error) {
 	lit := 0

@@ -40,6 +40,8 @@ type Run struct {
 	lastErr error
 	// movedSQL says that the SQL primary left the region.
 	movedSQL bool
+	// moved is when DNS left the region.
+	moved time.Time
 	// lost says that none of the region's gateways answers.
 	lost bool
 	// sick says that plays near the region fail before anything is moved.
@@ -53,7 +55,7 @@ type Run struct {
 }
 
 // shares are the growing parts of a region's requests that its gateways send
-// to the savers.
+// to the savers; the last is all of them.
 var shares = []float64{0.1, 0.5, 1}
 
 // scaled are the roles that take the traffic of an evacuated region.

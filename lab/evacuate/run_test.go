@@ -35,14 +35,14 @@ func TestFailover(t *testing.T) {
 		}
 		want := append(scaling("us-west", "eu-west"),
 			"proxy us-east 0.1 [us-west eu-west]", "proxy us-east 0.5 [us-west eu-west]", "proxy us-east 1 [us-west eu-west]",
-			"primary us-west", "weight us-east 0", "drain us-east true", "adopt us-east [us-west eu-west]", `evacuated us-east "ev-1"`)
+			"weight us-east 0", "drain us-east true", "primary us-west", "adopt us-east [us-west eu-west]", `evacuated us-east "ev-1"`)
 		if got := p.changes(); !slices.Equal(got, want) {
 			t.Errorf("calls\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 		if rep.State != "done" || rep.Verb != "failover" || rep.Region != "us-east" || rep.ID != "ev-1" || rep.Error != "" {
 			t.Errorf("report %+v", rep)
 		}
-		if got := stepNames(rep); got != "plan scale caches flip check proxy sql dns drain offsets verify" {
+		if got := stepNames(rep); got != "plan scale caches flip check proxy dns sql drain offsets verify" {
 			t.Errorf("steps %q", got)
 		}
 		if got := fmt.Sprint(rep.Shares); got != "[10% 50% 100%]" {
@@ -61,6 +61,35 @@ func TestFailover(t *testing.T) {
 		}
 		if !p.evacuated["us-east"] || p.primary != "us-west" {
 			t.Errorf("evacuated %v, primary in %s", p.evacuated, p.primary)
+		}
+	})
+}
+
+// TestDNSLeavesWithTheLastShare: what is watched after DNS has moved is watched
+// while its answers run out, and does not come on top.
+func TestDNSLeavesWithTheLastShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 3)
+		var last, weight, drained time.Time
+		p.hook = func(call string) {
+			switch {
+			case strings.HasPrefix(call, "proxy us-east 1 "):
+				last = time.Now()
+			case call == "weight us-east 0":
+				weight = time.Now()
+			case strings.HasPrefix(call, "adopt"):
+				drained = time.Now()
+			}
+		}
+		r, _ := run(p)
+		if _, err := r.Failover(t.Context(), "us-east", false); err != nil {
+			t.Fatal(err)
+		}
+		if !weight.Equal(last) {
+			t.Errorf("DNS moved %s after the last share was given", weight.Sub(last))
+		}
+		if got, want := drained.Sub(weight), p.t.Timing.DNSTTL.D(); got != want {
+			t.Errorf("it waited %s for DNS answers that last %s", got, want)
 		}
 	})
 }

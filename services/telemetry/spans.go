@@ -4,12 +4,12 @@ import (
 	"context"
 	"sync"
 
-	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 )
 
-// spanCapacity bounds the finished spans an instance keeps: at some 500 bytes
-// each, a megabyte.
+// spanCapacity bounds the finished spans an instance keeps: at some 300 bytes
+// each (see record), half a megabyte.
 const spanCapacity = 2048
 
 // Span is one finished span as the admin endpoint and "flix trace" show it.
@@ -29,12 +29,14 @@ type Span struct {
 	Attributes    map[string]string `json:"attributes,omitempty"`
 }
 
-// ring is a span processor that keeps the last finished spans.
+// ring is a span processor that keeps the last finished spans, as records.
 type ring struct {
-	mu    sync.Mutex
-	cap   int
-	next  int
-	spans []sdktrace.ReadOnlySpan
+	mu      sync.Mutex
+	cap     int
+	next    int
+	records []record
+	keys    keys
+	scratch record
 }
 
 func newRing(capacity int) *ring { return &ring{cap: capacity} }
@@ -46,47 +48,39 @@ func (*ring) ForceFlush(context.Context) error                { return nil }
 func (r *ring) OnEnd(s sdktrace.ReadOnlySpan) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.spans) < r.cap {
-		r.spans = append(r.spans, s)
+	r.scratch = appendSpan(r.scratch[:0], &r.keys, s)
+	if len(r.records) < r.cap {
+		r.records = append(r.records, fit(nil, r.scratch))
 		return
 	}
-	r.spans[r.next] = s
+	r.records[r.next] = fit(r.records[r.next], r.scratch)
 	r.next = (r.next + 1) % r.cap
 }
 
-// Spans returns the kept spans of one trace.
+// fit is a copy of a record in the place of an older one, if it is of its size.
+func fit(old, r record) record {
+	if n := len(r); cap(old) >= n && cap(old) <= 2*n {
+		return append(old[:0], r...)
+	}
+	return append(make(record, 0, len(r)), r...)
+}
+
+// Spans returns the kept spans of one trace, the oldest first.
 func (t *Telemetry) Spans(traceID string) []Span {
-	t.spans.mu.Lock()
-	defer t.spans.mu.Unlock()
+	id, err := trace.TraceIDFromHex(traceID)
+	if err != nil {
+		return nil // nothing has such an ID
+	}
+	r := t.spans
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var out []Span
-	for _, s := range t.spans.spans {
-		if s.SpanContext().TraceID().String() == traceID {
-			out = append(out, t.span(s))
+	for k := range r.records {
+		if rec := r.records[(r.next+k)%len(r.records)]; rec.trace() == id {
+			s := rec.span(&r.keys)
+			s.Instance, s.Region = t.Instance, t.Region
+			out = append(out, s)
 		}
 	}
 	return out
-}
-
-func (t *Telemetry) span(s sdktrace.ReadOnlySpan) Span {
-	sp := Span{
-		TraceID: s.SpanContext().TraceID().String(), SpanID: s.SpanContext().SpanID().String(),
-		Name: s.Name(), Kind: s.SpanKind().String(), Instance: t.Instance, Region: t.Region,
-		StartUnixNano: s.StartTime().UnixNano(), EndUnixNano: s.EndTime().UnixNano(),
-	}
-	if s.Parent().HasSpanID() {
-		sp.ParentID = s.Parent().SpanID().String()
-	}
-	if st := s.Status(); st.Code == codes.Error {
-		sp.Error = st.Description
-		if sp.Error == "" {
-			sp.Error = "error"
-		}
-	}
-	if as := s.Attributes(); len(as) > 0 {
-		sp.Attributes = make(map[string]string, len(as))
-		for _, a := range as {
-			sp.Attributes[string(a.Key)] = a.Value.String()
-		}
-	}
-	return sp
 }

@@ -69,7 +69,7 @@ func TestRingIsBounded(t *testing.T) {
 		s.End()
 	}
 	root.End()
-	if got := len(tel.spans.spans); got != spanCapacity {
+	if got := len(tel.spans.records); got != spanCapacity {
 		t.Errorf("%d spans are kept, want %d", got, spanCapacity)
 	}
 	if got := tel.Spans(old); len(got) != 0 {

@@ -37,7 +37,7 @@ func Metric(t testing.TB, r *prometheus.Registry, name string, labels map[string
 }
 
 // patience bounds Await.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // Await waits until the sum is what is wanted: what an answer counts, it counts
 // after its client has read it whole.
