@@ -40,10 +40,11 @@ func TestMoveIsResumed(t *testing.T) {
 }
 
 // moving starts a failover or failback and returns when it says something of its
-// course.
-func (l *lab) moving(verb, says string, more ...string) *command {
+// course. It goes at the safe pace, which leaves seconds for what is to happen in
+// its course, however busy the machine is.
+func (l *lab) moving(verb, says string) *command {
 	l.t.Helper()
-	c := l.start(nil, append([]string{verb, "us-east", "--yes"}, more...)...)
+	c := l.start(nil, verb, "us-east", "--yes", "--pace", "safe")
 	await(l.t, l.rt.patience(30*time.Second), verb+" to say "+says, func() error {
 		if strings.Contains(c.err.String(), says) {
 			return nil
@@ -54,9 +55,9 @@ func (l *lab) moving(verb, says string, more ...string) *command {
 }
 
 // cut kills the daemon in the course of a move.
-func (l *lab) cut(verb, says string, more ...string) (said string) {
+func (l *lab) cut(verb, says string) (said string) {
 	l.t.Helper()
-	c := l.moving(verb, says, more...)
+	c := l.moving(verb, says)
 	l.strike("daemon")
 	wantRefusal(l.t, c.wait(), 6, "run the same command again")
 	if all := l.evacuations(); len(all) == 0 || all[len(all)-1].State != "cut short" {
@@ -138,8 +139,12 @@ func (l *lab) inStatus(status string) (n int) {
 
 func twoMovesAtOnce(l *lab) {
 	c := l.moving("failover", "✓ check")
+	var others []*command // all at once: the first goes on meanwhile
 	for _, args := range [][]string{{"failover", "us-east"}, {"failover", "eu-west"}, {"failback", "us-east"}} {
-		wantRefusal(l.t, l.flix(append(args, "--yes")...), 5, `busy with "failover us-east"`)
+		others = append(others, l.start(nil, append(args, "--yes")...))
+	}
+	for _, o := range others {
+		wantRefusal(l.t, o.wait(), 5, `busy with "failover us-east"`)
 	}
 	if r := c.wait(); r.code != 0 {
 		l.t.Fatalf("the first failed: %s", r.story())
@@ -155,7 +160,7 @@ func twoMovesAtOnce(l *lab) {
 
 func failoverGoesOn(l *lab) {
 	for _, says := range []string{"✓ caches", "✓ dns"} {
-		said := l.cut("failover", says, "--pace", "safe") // a second passes before the flip
+		said := l.cut("failover", says)
 		if says == "✓ caches" {
 			if n := l.inStatus("STARTING"); n == 0 && !strings.Contains(said, "✓ flip") {
 				l.t.Error("what was added to the savers is not STARTING before it is flipped")

@@ -339,16 +339,19 @@ func (s *store) evict(now time.Time, grace time.Duration, how string, allowed fu
 	return gone
 }
 
-// evictOne ends one lease whether it has run out or not.
-func (s *store) evictOne(k key, now time.Time) bool {
+// evictOne ends one lease whether it has run out or not, and explains its end:
+// one that is alive may be listed again before anybody can ask.
+func (s *store) evictOne(k key, now time.Time) (Why, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.leases[k]
 	if l == nil {
-		return false
+		return Why{}, false
 	}
 	s.remove(l, leftByHand, now)
-	return true
+	w := Why{ID: k.id, App: k.app, Status: eureka.StatusUnknown, Because: []string{}}
+	s.whyGone(&w, now)
+	return w, true
 }
 
 // forget drops changes older than the retention of deltas, and departures.
