@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -194,8 +195,12 @@ func (p *ports) allFree(first int) bool {
 // hold takes a slot for this process, for as long as it lives: an abstract socket
 // of that name. It is how a lab sees the slots of labs in other homes that
 // listen nowhere, since they come up at the same moment or are stopped. It is
-// false when another process has it.
+// false when another process has it. Where there are no abstract sockets, nothing
+// is held: labs of two homes that come up at once may meet there.
 func (p *ports) hold(first int) (bool, error) {
+	if !abstractSockets {
+		return true, nil
+	}
 	c, err := net.ListenUnixgram("unixgram", slotSocket(first))
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return false, nil
@@ -207,6 +212,9 @@ func (p *ports) hold(first int) (bool, error) {
 	return true, nil
 }
 
+// abstractSockets says whether there are sockets with a name and no file.
+const abstractSockets = goruntime.GOOS == "linux"
+
 // slotSocket is the abstract socket of whoever holds a slot.
 func slotSocket(first int) *net.UnixAddr {
 	return &net.UnixAddr{Name: fmt.Sprintf("@flix/ports/%d", first), Net: "unixgram"}
@@ -214,6 +222,9 @@ func slotSocket(first int) *net.UnixAddr {
 
 // slotHeld says whether a process holds a slot.
 func slotHeld(first int) bool {
+	if !abstractSockets {
+		return false
+	}
 	c, err := net.DialUnix("unixgram", nil, slotSocket(first))
 	if err != nil {
 		return false

@@ -113,7 +113,7 @@ const (
 // for a bubble of synctest: its network is one in fake time.
 func newFakeLab(t testing.TB, segments int, kinds ...string) *fakeLab {
 	t.Helper()
-	t.Cleanup(func() { time.Sleep(time.Minute) }) // what a distance delays is delivered, in fake time
+	t.Cleanup(func() { <-time.After(time.Minute) }) // what a distance delays is delivered, in fake time
 	bundle, err := pki.New("test", time.Now())
 	if err != nil {
 		t.Fatal(err)

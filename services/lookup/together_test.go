@@ -121,7 +121,7 @@ func renewsTogether(t *testing.T, knows bool) {
 			t.Fatal(err)
 		}
 	}
-	time.Sleep(3*testTiming().LeaseRenewal.D() + time.Millisecond)
+	<-time.After(3*testTiming().LeaseRenewal.D() + time.Millisecond) // fake time
 	synctest.Wait()
 	together, alone := int64(3), int64(0)
 	if !knows {
@@ -134,7 +134,7 @@ func renewsTogether(t *testing.T, knows bool) {
 		return
 	}
 	c.forgot.Store(1)
-	time.Sleep(3 * testTiming().LeaseRenewal.D())
+	<-time.After(3 * testTiming().LeaseRenewal.D()) // fake time
 	synctest.Wait()
 	if n := c.registered.Load(); n != 6 || c.alone.Load() != 0 {
 		t.Errorf("%d registrations after one was forgotten, and %d renewals alone", n-5, c.alone.Load())
