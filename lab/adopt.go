@@ -185,22 +185,30 @@ func waitingOf(positions []events.Position) int64 {
 
 // checkpointed waits until a saver's copy of a region's topics has to handle
 // what the region itself had left, and returns how much that is: less means that
-// something is not copied yet, more that the checkpoint is old, unless it was
-// less before and events came since. A region that is out of reach makes no
-// checkpoint any more.
+// something is not copied yet, and more that events came since, if the
+// checkpoint is not old. A region that is out of reach makes no checkpoint any
+// more.
 func (h handover) checkpointed(ctx context.Context, region, saver string, left int64, reached bool) (int64, error) {
-	c := events.HandoverConfig{Region: region, Group: pipelineGroup, To: h.kafka(saver), Tel: h.tel}
+	c := events.HandoverConfig{Region: region, Group: pipelineGroup, From: h.kafka(region), To: h.kafka(saver), Tel: h.tel}
 	deadline := time.Now().Add(settleTime)
-	behind := false
 	for {
+		current, gone := false, error(nil)
+		if reached { // before the count: what it counts is from the checkpoint on
+			one, cancel := context.WithTimeout(ctx, kafkaTime)
+			current, gone = events.CheckpointIsCurrent(one, c)
+			cancel()
+		}
 		one, cancel := context.WithTimeout(ctx, kafkaTime)
 		positions, err := events.TranslateOffsets(one, c)
 		cancel()
 		waiting := waitingOf(positions)
+		if gone != nil {
+			current = waiting == left // nothing tells more of a region that has gone since
+		}
 		switch {
 		case ctx.Err() != nil:
 			return 0, ctx.Err()
-		case err == nil && (!reached || waiting == left || behind && waiting > left):
+		case err == nil && (!reached || current && waiting >= left):
 			return waiting, nil
 		case time.Now().After(deadline):
 			switch {
@@ -211,7 +219,6 @@ func (h handover) checkpointed(ctx context.Context, region, saver string, left i
 			}
 			return waiting, err
 		}
-		behind = behind || err == nil && waiting < left
 		if err := pause(ctx, settleLook); err != nil {
 			return 0, err
 		}

@@ -87,6 +87,8 @@ func (l *Lab) cache(region string, policy evcache.Policy, repl evcache.Replicati
 		cfg.Servers = func() []evcache.Node { return l.cacheNodes(region) }
 		cfg.Policy, cfg.Replication, cfg.Hot = policy, repl, evcache.Hot{}
 		cfg.Timeouts = evcache.Timeouts{Read: time.Second}
+		// An operator who writes a key looks at the zones next.
+		cfg.Linger = 2 * time.Second
 		if len(l.addresses(region, topology.RoleKafka)) > 0 {
 			cfg.Events = &lazyProducer{c: events.ProducerConfig{Brokers: l.kafka(region), ClientID: "daemon", Tel: l.remote.tel}}
 		}

@@ -101,6 +101,10 @@ func Connect(ctx context.Context, env Env, name string) (*control.Client, Paths,
 	return c, p, err
 }
 
+// answerTime bounds the wait for a daemon that somebody else is starting: many
+// times what it needs on a machine that is busy with a whole lab.
+const answerTime = 20 * time.Second
+
 // EnsureDaemon returns a client of the lab's daemon, starting it if it does
 // not answer. However many callers do so at once, one daemon comes of it.
 func EnsureDaemon(ctx context.Context, env Env, p Paths) (*control.Client, error) {
@@ -117,7 +121,7 @@ func EnsureDaemon(ctx context.Context, env Env, p Paths) (*control.Client, error
 		return c, nil
 	}
 	// Another caller's daemon may hold the lock and not answer yet.
-	deadline := time.Now().Add(3 * time.Second)
+	deadline := time.Now().Add(answerTime)
 	for wait := time.Millisecond; time.Now().Before(deadline); wait = min(2*wait, 50*time.Millisecond) {
 		if answers(p) {
 			return c, nil

@@ -120,6 +120,9 @@ func open(env Env, p Paths) (*Lab, error) {
 	if l.ports, err = newPorts(p.Home, p.Name, publicAddress, j); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
+	if err = l.ports.claim(); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
 	if l.intent != nil {
 		if l.rt, err = newRuntime(context.Background(), env, p, j, l.intent.Runtime, l.containers); err != nil {
 			return nil, errors.Join(err, l.close())
@@ -138,7 +141,12 @@ func open(env Env, p Paths) (*Lab, error) {
 
 func eventsPath(p Paths) string { return filepath.Join(p.Dir, "events.jsonl") }
 
-func (l *Lab) close() error { return errors.Join(l.journal.Close(), l.log.Close()) }
+func (l *Lab) close() error {
+	if l.ports != nil {
+		l.ports.close()
+	}
+	return errors.Join(l.journal.Close(), l.log.Close())
+}
 
 // Log returns the event log.
 func (l *Lab) Log() *control.Log { return l.log }

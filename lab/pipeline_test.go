@@ -120,7 +120,7 @@ func (s *stream) send(from, to int) {
 		s.t.Fatal(err)
 	}
 	defer p.Close()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
 	for n := from; n < to; n++ {
 		e := events.PlaybackEvent{Kind: "progress", Session: "s", Header: events.Header{ID: fmt.Sprint(n), At: time.Now()}}
@@ -164,7 +164,7 @@ func wait(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	for !ok() {
 		select {
 		case <-tick.C:

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -40,6 +42,8 @@ type ports struct {
 	slots map[int]string // first port → region
 	used  map[int]string // port → "instance port-name"
 	ports map[string]int // the inverse
+
+	held map[int]io.Closer // the slots that labs of other homes see are taken
 }
 
 type slotData struct {
@@ -51,7 +55,7 @@ type portData struct {
 }
 
 func newPorts(home, name, address string, j *journal.Journal) (*ports, error) {
-	p := &ports{home: home, name: name, address: address, j: j, slots: map[int]string{}, used: map[int]string{}, ports: map[string]int{}}
+	p := &ports{home: home, name: name, address: address, j: j, slots: map[int]string{}, used: map[int]string{}, ports: map[string]int{}, held: map[int]io.Closer{}}
 	for _, e := range j.List(journal.Slot) {
 		var d slotData
 		first, err := strconv.Atoi(e.ID)
@@ -131,6 +135,7 @@ func (p *ports) releaseRegion(region string) error {
 			return err
 		}
 		delete(p.slots, first)
+		p.letGo(first)
 	}
 	return nil
 }
@@ -177,7 +182,7 @@ func (p *ports) free(n int) bool {
 }
 
 // allFree says whether nobody listens anywhere in a slot: the labs of another
-// state home are not in this one's journals.
+// state home are not in this one's journals, and their daemons may be dead.
 func (p *ports) allFree(first int) bool {
 	for n := first; n < first+slotSize; n++ {
 		if !p.free(n) {
@@ -187,9 +192,78 @@ func (p *ports) allFree(first int) bool {
 	return true
 }
 
+// hold takes a slot for this process, for as long as it lives: an abstract socket
+// of that name. It is how a lab sees the slots of labs in other homes that
+// listen nowhere, since they come up at the same moment or are stopped. It is
+// false when another process has it. Where there are no abstract sockets, nothing
+// is held: labs of two homes that come up at once may meet there.
+func (p *ports) hold(first int) (bool, error) {
+	if !abstractSockets {
+		return true, nil
+	}
+	c, err := net.ListenUnixgram("unixgram", slotSocket(first))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("ports: %w", err)
+	}
+	p.held[first] = c
+	return true, nil
+}
+
+// abstractSockets says whether there are sockets with a name and no file.
+const abstractSockets = goruntime.GOOS == "linux"
+
+// slotSocket is the abstract socket of whoever holds a slot.
+func slotSocket(first int) *net.UnixAddr {
+	return &net.UnixAddr{Name: fmt.Sprintf("@flix/ports/%d", first), Net: "unixgram"}
+}
+
+// slotHeld says whether a process holds a slot.
+func slotHeld(first int) bool {
+	if !abstractSockets {
+		return false
+	}
+	c, err := net.DialUnix("unixgram", nil, slotSocket(first))
+	if err != nil {
+		return false
+	}
+	_ = c.Close() // nothing was sent
+	return true
+}
+
+func (p *ports) letGo(first int) {
+	if c, ok := p.held[first]; ok {
+		_ = c.Close() // nothing was sent
+		delete(p.held, first)
+	}
+}
+
+// claim holds the slots that the lab had before. One that somebody took while
+// the lab ran nowhere is theirs: an instance that finds its port taken says so.
+func (p *ports) claim() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for first := range p.slots {
+		if _, err := p.hold(first); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close lets go of what is held; the slots stay the lab's.
+func (p *ports) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for first := range p.held {
+		p.letGo(first)
+	}
+}
+
 // start is where the search for slots begins: at a place that depends on the
-// home and the lab's name, so that labs rarely meet. Those of another home that
-// come up at the same moment are not seen.
+// home and the lab's name, so that labs rarely meet.
 func (p *ports) start() int {
 	h := fnv.New32a()
 	h.Write([]byte(filepath.Join(p.home, p.name)))
@@ -216,11 +290,19 @@ func (p *ports) newSlot(region string) (int, error) {
 		if _, ours := p.slots[first]; ours || taken[first] {
 			continue
 		}
+		switch ok, err := p.hold(first); {
+		case err != nil:
+			return 0, err
+		case !ok:
+			continue
+		}
 		// A slot with somebody else's listener in it is left alone.
 		if !p.allFree(first) {
+			p.letGo(first)
 			continue
 		}
 		if err := p.j.Put(journal.Slot, strconv.Itoa(first), slotData{region}); err != nil {
+			p.letGo(first)
 			return 0, err
 		}
 		p.slots[first] = region

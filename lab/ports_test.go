@@ -22,7 +22,40 @@ func openPorts(t testing.TB, home, name string) *ports {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(p.close)
 	return p
+}
+
+// TestPortsOfOtherHomes: labs of other homes that listen nowhere, since they are
+// coming up or stopped, keep their slots.
+func TestPortsOfOtherHomes(t *testing.T) {
+	mine, theirs := openPorts(t, t.TempDir(), "x"), openPorts(t, t.TempDir(), "x")
+	portsOf(t, theirs, kvOf("north", 1))
+	theirs.home = mine.home // both begin to look at the same place
+	for n := range 3 {
+		first, err := mine.newSlot("north")
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := theirs.newSlot("south")
+		if err != nil || first == second {
+			t.Fatalf("slot %d of two labs, %v (%d)", first, err, n)
+		}
+		if !slotHeld(first) || !slotHeld(second) {
+			t.Errorf("slots %d and %d are held by nobody", first, second)
+		}
+	}
+	// The next daemon of a lab has its slots again.
+	slots := len(mine.slots)
+	mine.close()
+	again, err := newPorts(mine.home, mine.name, publicAddress, mine.j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.close()
+	if err := again.claim(); err != nil || len(again.held) != slots {
+		t.Errorf("%d of %d slots are held again, %v", len(again.held), slots, err)
+	}
 }
 
 func kvOf(region string, n int) topology.Instance {

@@ -243,6 +243,11 @@ func (l *Lab) RegistryWhy(ctx context.Context, name string) (control.RegistryWhy
 	if !ours && !h.why.Listed && h.why.Rule == "never_seen" {
 		return control.RegistryWhy{}, l.unlisted(ctx, name, h)
 	}
+	return h.explain(name, state, ours && inst.Role == topology.RoleOCA), nil
+}
+
+// explain says what a registry knows of an instance that the lab has in a state.
+func (h holder) explain(name, state string, appliance bool) control.RegistryWhy {
 	w := control.RegistryWhy{
 		ID: name, App: h.why.App, Region: h.spec.Region, Listed: h.why.Listed, Up: h.why.Up, Status: h.why.Status, State: state, Rule: h.why.Rule,
 		Because: h.why.Because, Remedy: h.why.Remedy, LeftAt: h.why.LeftAt, HeardAt: h.why.HeardAt, Registry: h.spec.ID,
@@ -252,7 +257,7 @@ func (l *Lab) RegistryWhy(ctx context.Context, name string) (control.RegistryWhy
 		w.Entry = &e
 	}
 	switch {
-	case ours && inst.Role == topology.RoleOCA:
+	case appliance:
 		w.Rule, w.Remedy = "not_registered", "flix fill status shows it"
 		w.Because = []string{"it is an appliance: appliances report to cache control and are in no registry"}
 	case state != "" && state != string(runtime.Running):
@@ -261,7 +266,7 @@ func (l *Lab) RegistryWhy(ctx context.Context, name string) (control.RegistryWhy
 			w.Remedy = "flix lab start " + name
 		}
 	}
-	return w, nil
+	return w
 }
 
 // stateOf is an instance's state as the runtime has it, or "".
@@ -298,8 +303,7 @@ func (l *Lab) RegistryChange(ctx context.Context, r control.RegistryChange) (con
 		err = l.rest(ctx, h, http.MethodDelete, "/status", nil)
 		l.told(err, "registry.clear", r.Instance, "its status is its own again")
 	case evict:
-		err = l.admin(ctx, h.spec, http.MethodPost, "/registry/evict", registry.EvictRequest{App: h.why.App, ID: h.why.ID}, nil)
-		l.told(err, "registry.evict", r.Instance, "evicted from the registry by hand")
+		return l.evict(ctx, r.Instance, h)
 	default:
 		err = l.rest(ctx, h, http.MethodPut, "/status?value="+status, nil)
 		l.told(err, "registry.status", r.Instance, "its status is set to "+status)
@@ -308,6 +312,18 @@ func (l *Lab) RegistryChange(ctx context.Context, r control.RegistryChange) (con
 		return control.RegistryWhy{}, err
 	}
 	return l.RegistryWhy(ctx, r.Instance)
+}
+
+// evict ends an instance's lease and says how it left: one that is alive may be
+// back before it could be asked for.
+func (l *Lab) evict(ctx context.Context, name string, h holder) (control.RegistryWhy, error) {
+	var gone registry.Why
+	if err := l.admin(ctx, h.spec, http.MethodPost, "/registry/evict", registry.EvictRequest{App: h.why.App, ID: h.why.ID}, &gone); err != nil {
+		return control.RegistryWhy{}, err
+	}
+	l.told(nil, "registry.evict", name, "evicted from the registry by hand")
+	h.why = gone
+	return h.explain(name, l.stateOf(ctx, name), false), nil
 }
 
 func (l *Lab) told(err error, kind, subject, text string) {

@@ -192,6 +192,7 @@ func (v *restoring) portsFree(j *journal.Journal, entries []journal.Entry) (bool
 	if err != nil {
 		return false, err
 	}
+	defer ps.close()
 	taken, err := ps.otherLabs()
 	if err != nil {
 		return false, err
@@ -199,8 +200,12 @@ func (v *restoring) portsFree(j *journal.Journal, entries []journal.Entry) (bool
 	for _, e := range entries {
 		switch e.Kind {
 		case journal.Slot:
-			if first, err := strconv.Atoi(e.ID); err != nil || taken[first] {
+			first, err := strconv.Atoi(e.ID)
+			if err != nil || taken[first] {
 				return false, nil
+			}
+			if ok, err := ps.hold(first); err != nil || !ok {
+				return false, err
 			}
 		case journal.Port:
 			var d portData

@@ -111,6 +111,7 @@ func TestPlaceSnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	port := l.journal.List(journal.Port)[0]
+	l.ports.close() // its daemon ends with a lab
 	if err := removeLab(l.paths); err != nil {
 		t.Fatal(err)
 	}

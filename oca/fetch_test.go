@@ -34,13 +34,15 @@ func newTestServer(t testing.TB, change func(*Deps)) *Server {
 		t.Cleanup(func() { l.Close() })
 		ls[i] = l
 	}
+	timing := topology.LabTiming() // but no source, nor peer, is given up since the machine stood still
+	timing.ReportExpiry, timing.RPCTimeout = topology.Duration(time.Minute), topology.Duration(time.Minute)
 	d := Deps{
 		Client: ls[0], Fill: ls[1], TLS: &tls.Config{}, Dir: t.TempDir(), ID: "us-east/us-east-ix/oca/1", Region: "us-east",
 		Site: topology.Site{Name: "us-east-ix", Kind: topology.SiteExchange}, Appliance: topology.Appliance{Capacity: 1 << 20, Bandwidth: 1e11},
 		Control: func(context.Context) (pb.CacheControlClient, string, error) {
 			return nil, "", services.Errorf(services.Unavailable, "none")
 		},
-		Tel: telemetry.Discard(), Timing: topology.LabTiming(), NoAuth: true,
+		Tel: telemetry.Discard(), Timing: timing, NoAuth: true,
 	}
 	if change != nil {
 		change(&d)
@@ -199,7 +201,7 @@ func TestFetchLeavesASourceThatStalls(t *testing.T) {
 	defer close(release)
 	well := httptest.NewServer(whole(good))
 	defer well.Close()
-	s := newTestServer(t, func(d *Deps) { d.Timing.ReportExpiry = topology.Duration(50 * time.Millisecond) })
+	s := newTestServer(t, func(d *Deps) { d.Timing.ReportExpiry = topology.Duration(200 * time.Millisecond) })
 	digest := sha256.Sum256(good)
 	order := &pb.FillOrder{TitleId: "tt-a", Version: 1, File: &pb.File{Path: "f", Size: 10, Sha256: digest[:]}, Sources: []*pb.FillSource{
 		{Source: pb.Source_SOURCE_CACHE, Url: stalled.URL}, {Source: pb.Source_SOURCE_CACHE, Url: well.URL},
@@ -229,8 +231,9 @@ func TestOutboxOverflowStartsTheStreamAnew(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	s := newTestServer(t, nil)
+	// Looks an hour apart: next to that the disk takes no time, however busy.
 	look := func(connections int64, sent uint64) {
-		s.checkHealth(sample{took: time.Second, sent: sent, connections: connections})
+		s.checkHealth(sample{took: time.Hour, sent: 3600 * sent, connections: connections})
 	}
 	look(0, 0)
 	if why := s.health.reason(); why != "" {

@@ -38,12 +38,16 @@ import (
 	"github.com/flix-lab/flix/topology"
 )
 
-const patience = 10 * time.Second
+// patience only bounds a test that would hang.
+const patience = time.Minute
 
 func testTiming() topology.Timing {
 	t := topology.LabTiming()
 	t.HealthReport = topology.Duration(100 * time.Millisecond)
-	t.ReportExpiry = topology.Duration(2 * time.Second)
+	// An appliance that is not heard of while the machine stands still is not
+	// taken for gone, nor is a tier that does not get on helped out.
+	t.ReportExpiry = topology.Duration(time.Minute)
+	t.FillEscalation = topology.Duration(time.Hour)
 	t.CacheControlSync = topology.Duration(50 * time.Millisecond)
 	t.ScrubInterval = topology.Duration(time.Hour)
 	return t
@@ -280,11 +284,13 @@ func (s *site) startAppliance(id string) *appliance {
 func (s *site) startInstance(i topology.Instance) *appliance {
 	s.t.Helper()
 	client, fill, plain := listen(s.t), listen(s.t), listen(s.t)
+	timing := s.topo.Timing
+	timing.RPCTimeout = topology.Duration(patience) // a peer waits for a byte that arrives, however long it takes
 	a := &appliance{id: i.ID, dir: filepath.Join(s.dir, strings.ReplaceAll(i.ID, "/", "_")), client: client.Addr().String(), fill: "http://" + fill.Addr().String(), plain: "http://" + plain.Addr().String(), tel: telemetry.New(telemetry.Config{Instance: i.ID})}
 	srv, err := oca.New(oca.Deps{
 		Client: client, TLS: &tls.Config{Certificates: []tls.Certificate{s.cert}}, Fill: fill, Dir: a.dir, ID: services.ApplianceID(i.ID),
 		Site: *i.Site, Region: i.Region, Appliance: *i.Appliance, ClientURL: "https://" + a.client, FillURL: a.fill, Plain: plain, PlainURL: a.plain,
-		Control: s.pick(i.Region), Dial: s.dial, Key: s.key, Tel: a.tel, Timing: s.topo.Timing, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		Control: s.pick(i.Region), Dial: s.dial, Key: s.key, Tel: a.tel, Timing: timing, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 	})
 	if err != nil {
 		s.t.Fatal(err)

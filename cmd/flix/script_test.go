@@ -22,6 +22,10 @@ import (
 // machine's leaks in.
 var scriptVars = []string{"HOME", "PATH", "TMPDIR", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "NO_COLOR", "TERM", "DOCKER_HOST", "FLIX_LOG_LEVEL"}
 
+// patience bounds whatever a script waits for: a guard against one that hangs.
+// A wait ends as soon as what it waits for is there.
+const patience = time.Minute
+
 type lastExit struct{ code int }
 
 type lastExitKey struct{}
@@ -68,7 +72,7 @@ func (s *scripts) setup(e *testscript.Env) error {
 			panic(err) // testscript's Defer has no other way to fail
 		}
 		for _, n := range names {
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			_, err := lab.Down(ctx, env, n, false)
 			cancel()
 			if err != nil {
@@ -195,7 +199,7 @@ func (s *scripts) eventually(ts *testscript.TestScript, neg bool, args []string)
 		ts.Fatalf("usage: eventually ARGS… SUBSTRING")
 	}
 	want, args := args[len(args)-1], args[:len(args)-1]
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		var out strings.Builder
 		e := s.env(ts, args)

@@ -21,6 +21,7 @@ hand.`,
 	c.Flags().StringVar(&dir, "state", "/flix", "folder with world.json and specs.json")
 	c.Flags().StringVar(&control, "control", "127.0.0.1:9099", "address to answer the daemon on")
 	c.AddCommand(newServeRegistryCmd(a))
+	c.AddCommand(newServeCacheCmd(a))
 	c.AddCommand(newServeOCACmd(a))
 	c.AddCommand(newServeGatewayCmd(a))
 	return c

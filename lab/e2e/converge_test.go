@@ -23,13 +23,9 @@ func TestConverge(t *testing.T) {
 func addingARegionInterruptsNobody(l *lab) {
 	t := l.t
 	before := l.status()
-	seconds := 11
-	if l.rt.containers() {
-		seconds = 29 // as much as the title has; a region of real stores takes longer to come
-	}
-	players := l.viewers(2, "us-east", seconds)
+	players := l.viewers(2, "us-east", titleTime)
 	res := l.up("--regions", "3")
-	if !l.rt.containers() {
+	if !l.rt.containers() { // a region of real stores takes longer to come than a title
 		l.wantRunning(players)
 	}
 	if len(res.Regions) != 3 || res.Changes.Removed != 0 || res.Changes.Added != res.Instances-before.Instances || res.Changes.Added == 0 {
@@ -42,18 +38,14 @@ func addingARegionInterruptsNobody(l *lab) {
 	if f := l.fill(); f.OriginEgressRatio != 1 {
 		t.Errorf("origin egress ratio %g after a region was added", f.OriginEgressRatio)
 	}
-	l.wantUndisturbed(players, float64(seconds))
+	l.wantUndisturbed(players, titleTime)
 }
 
 func removingARegionLeavesTheOthers(l *lab) {
 	t := l.t
 	before := l.status()
 	gone := l.portsOf("eu-west")
-	seconds := 8
-	if l.rt.containers() {
-		seconds = 25 // a node of the kv leaves its ring in order
-	}
-	players := l.viewers(2, "us-west", seconds)
+	players := l.viewers(2, "us-west", titleTime)
 	res := l.up("--regions", "2")
 	l.wantRunning(players)
 	after := l.status()
@@ -85,7 +77,7 @@ func removingARegionLeavesTheOthers(l *lab) {
 		t.Error("the data of the removed region are still there")
 	}
 	wantRefusal(t, l.flix("play", "--title", "harbor-lights", "--region", "eu-west"), 3, "eu-west")
-	l.wantUndisturbed(players, float64(seconds))
+	l.wantUndisturbed(players, titleTime)
 }
 
 func lastRegionIsNotEvacuated(l *lab) {

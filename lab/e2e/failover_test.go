@@ -99,6 +99,11 @@ func failoverDryRun(l *lab) {
 	}
 }
 
+// titleTime is how many seconds a player of a title watches that is to be
+// through all of what goes on, however slow the machine is: about as much as
+// the title has.
+const titleTime = 28
+
 // viewers starts players near a region, in real time, and returns when the
 // region's gateways have answered so many starts of a play.
 func (l *lab) viewers(n int, region string, seconds int) []*command {
@@ -164,11 +169,11 @@ func (l *lab) wantUndisturbed(players []*command, seconds float64) {
 
 func failoverUnderPlayers(l *lab) {
 	t := l.t
-	seconds, n := 14, 8
+	n := 8
 	if l.rt.containers() {
-		seconds, n = 28, 4 // it takes longer, and the stores need the processors too
+		n = 4 // the stores need the processors too
 	}
-	players := l.viewers(n, "us-east", seconds)
+	players := l.viewers(n, "us-east", titleTime)
 	m, r := l.move("failover", "us-east")
 	l.wantRunning(players)
 	if r.code != 0 {
@@ -194,7 +199,7 @@ func failoverUnderPlayers(l *lab) {
 	if p := l.play(quick("us-east")...); p.Region == "us-east" || p.Gateway == "" {
 		t.Errorf("a new play near us-east is answered by %s", p.Gateway)
 	}
-	l.wantUndisturbed(players, float64(seconds))
+	l.wantUndisturbed(players, titleTime)
 	if reg := l.region("us-east"); reg.State != "evacuated" || reg.Share != 0 {
 		t.Errorf("us-east is %s with share %g, want evacuated and 0", reg.State, reg.Share)
 	}

@@ -57,7 +57,6 @@ func replicationTakesHalfTheRTT(l *lab) {
 		if err := from.Put(ctx, kv.Probe, "e2e", kv.Item{Sort: way[0], Value: []byte("here")}); err != nil {
 			t.Fatal(err)
 		}
-		local := time.Since(start)
 		if i, err := from.Get(ctx, kv.Probe, "e2e", way[0]); err != nil || string(i.Value) != "here" {
 			t.Errorf("%s does not read its own write: %v, %v", way[0], i, err)
 		}
@@ -66,13 +65,30 @@ func replicationTakesHalfTheRTT(l *lab) {
 			return err
 		})
 		staleness := time.Since(start)
-		t.Logf("%s → %s: acknowledged at home after %s, there after %s", way[0], way[1], local, staleness)
+		t.Logf("%s → %s: there after %s", way[0], way[1], staleness)
 		if staleness < farRTT/2 {
 			t.Errorf("%s → %s: readable after %s, light needs %s", way[0], way[1], staleness, farRTT/2)
 		}
-		if local >= farRTT/2 {
-			t.Errorf("%s: a local write was acknowledged after %s, as if it had waited for the other region", way[0], local)
+		l.wantLocal(from, way[0])
+	}
+}
+
+// wantLocal fails if every one of many local writes takes as long as if it had
+// waited for the other region. One may: the machine may stand still meanwhile.
+func (l *lab) wantLocal(store kv.Store, region string) {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	fastest := time.Hour
+	for n := 0; n < 50 && fastest >= farRTT/2; n++ {
+		start := time.Now()
+		if err := store.Put(ctx, kv.Probe, "local", kv.Item{Sort: region, Value: []byte("here")}); err != nil {
+			l.t.Fatal(err)
 		}
+		fastest = min(fastest, time.Since(start))
+	}
+	if fastest >= farRTT/2 {
+		l.t.Errorf("%s: the fastest of many local writes was acknowledged after %s, as if it had waited for the other region", region, fastest)
 	}
 }
 

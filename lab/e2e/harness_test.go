@@ -102,8 +102,9 @@ func (w *world) start(with []string, args ...string) *command {
 	c.cmd = exec.CommandContext(ctx, binary, c.args...)
 	c.cmd.Env = append(slices.Clone(w.env), with...)
 	c.cmd.Stdout, c.cmd.Stderr = c.out, c.err
-	// A child that outlives the command must not keep its pipes open for us.
-	c.cmd.WaitDelay = time.Second
+	// A child that outlives the command must not keep its pipes open for us. The
+	// time is long enough to read what is in them, however busy the machine is.
+	c.cmd.WaitDelay = 30 * time.Second
 	if err := c.cmd.Start(); err != nil {
 		cancel()
 		w.t.Fatalf("flix %v: %v", args, err)
@@ -268,8 +269,13 @@ func (w *world) logs() string {
 	return b.String()
 }
 
+// hanging is how long the shortest wait lasts before it is given up. A wait ends
+// as soon as what it waits for is there: its bound guards against a test that
+// hangs, and says nothing of how fast the lab is on a busy machine.
+const hanging = time.Minute
+
 // await polls until f returns nil; it fails with f's last error when that
-// takes too long.
+// takes longer than within, and than any machine needs.
 func await(t testing.TB, within time.Duration, what string, f func() error) {
 	t.Helper()
 	awaitEvery(t, 50*time.Millisecond, within, what, f)
@@ -278,6 +284,7 @@ func await(t testing.TB, within time.Duration, what string, f func() error) {
 // awaitEvery is await with its own pause between two looks.
 func awaitEvery(t testing.TB, pause, within time.Duration, what string, f func() error) {
 	t.Helper()
+	within = max(within, hanging)
 	deadline := time.Now().Add(within)
 	tick := time.NewTicker(pause)
 	defer tick.Stop()

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -29,8 +30,11 @@ type loadReport struct {
 // loadFields are all there are.
 var loadFields = []string{"players", "plays", "plays_failed", "rebuffer_ratio", "stalled_plays", "mean_kbps", "starts_per_second", "play_delay_ms", "bytes", "mode"}
 
-// exitVerdict is the exit code of a load whose verdict does not hold.
-const exitVerdict = 34
+// Exit codes of a load: its verdict does not hold, and Ctrl-C.
+const (
+	exitVerdict     = 34
+	exitInterrupted = 130
+)
 
 // TestLoad loads a lab in every mode, scales it up and down, evacuates a region
 // and breaks the licences, all under players.
@@ -97,7 +101,7 @@ func (l *lab) instances(region, role string) int {
 
 // loadScales grows the play API and the gateways, and shrinks them again.
 func loadScales(l *lab) {
-	load := l.start(nil, "load", "-o", "json", "--players", "8", "--speed", "10x", "--duration", "40s", "--seed", "2", "--max-rebuffer", "1")
+	load := l.loading("--players", "8", "--speed", "10x", "--seed", "2")
 	roles := []string{"play", "gateway", "license"}
 	set := func(flags ...string) {
 		for _, role := range roles {
@@ -122,12 +126,7 @@ func loadScales(l *lab) {
 			return nil
 		})
 	}
-	r := load.wait()
-	var rep loadReport
-	decode(l.t, r, &rep)
-	if r.code != 0 || rep.PlaysFailed != 0 || rep.Plays < 8 {
-		l.t.Errorf("scaling was felt: %s", r.story())
-	}
+	l.wantUnfelt(load, 8)
 	for _, role := range roles {
 		l.must("scale", "rm", role)
 	}
@@ -160,8 +159,37 @@ func (r recordReport) figure(t testing.TB, name string) float64 {
 	return 0
 }
 
+// loading starts a load that goes on until the test has seen enough.
+func (l *lab) loading(args ...string) *command {
+	l.t.Helper()
+	w := *l.world
+	w.limit = 30 * time.Minute
+	return w.start(nil, append([]string{"load", "-o", "json", "--max-rebuffer", "1", "--duration", w.limit.String()}, args...)...)
+}
+
+// wantUnfelt has the viewers of a load walk away, and fails if one of so many
+// plays at least felt anything.
+func (l *lab) wantUnfelt(load *command, plays int) {
+	l.t.Helper()
+	select {
+	case <-load.done:
+		l.t.Errorf("the load ended before what went on did: %s", load.result.story())
+		return
+	default:
+	}
+	if err := load.cmd.Process.Signal(os.Interrupt); err != nil {
+		l.t.Fatal(err)
+	}
+	r := load.wait()
+	var rep loadReport
+	decode(l.t, r, &rep)
+	if r.code != exitInterrupted || rep.PlaysFailed != 0 || rep.Plays < plays {
+		l.t.Errorf("what went on was felt: %s", r.story())
+	}
+}
+
 func loadFailover(l *lab) {
-	load := l.start(nil, "load", "-o", "json", "--players", "8", "--duration", "25s", "--seed", "3", "--max-rebuffer", "1")
+	load := l.loading("--players", "8", "--seed", "3")
 	await(l.t, l.rt.patience(20*time.Second), "players to play", func() error {
 		if !strings.Contains(load.err.String(), "active 8") {
 			return fmt.Errorf("stderr: %s", tail(load.err.String(), 3))
@@ -206,9 +234,7 @@ func loadFailover(l *lab) {
 	if page := l.must("report", m.ID, "-o", "html").stdout; !strings.Contains(page, "<svg") || strings.Contains(page, "http-equiv") || strings.Contains(page, "src=") {
 		l.t.Error("the page has no picture, or needs more than itself")
 	}
-	if r := load.wait(); r.code != 0 {
-		l.t.Errorf("the evacuation was felt: %s", r.story())
-	}
+	l.wantUnfelt(load, 1)
 }
 
 // loadBroken stops every licence service: plays fail, and the load says so.

@@ -84,14 +84,6 @@ func (p platform) commandTime() time.Duration {
 	return 2 * time.Minute
 }
 
-// upTime bounds an up that mends what a kill has broken.
-func (p platform) upTime() time.Duration {
-	if p.containers() {
-		return 4 * time.Minute
-	}
-	return 15 * time.Second
-}
-
 // patience stretches the wait for something that takes longer between real
 // stores and a hundred containers than in a few processes.
 func (p platform) patience(d time.Duration) time.Duration {

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -225,7 +226,7 @@ func (w *world) kill(p process) {
 		w.t.Fatal(err)
 	}
 	defer func() { _ = proc.Release() }()
-	if err := proc.Kill(); err != nil {
+	if err := proc.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) { // it may have ended by itself
 		w.t.Fatalf("kill -9 %s: %v", p, err)
 	}
 	await(w.t, 5*time.Second, fmt.Sprintf("the end of killed %s", p), func() error {

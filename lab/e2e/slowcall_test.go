@@ -57,8 +57,8 @@ func TestOneSlowDependency(t *testing.T) {
 			wg.Wait()
 			close(others)
 			for d := range others {
-				if d > slowBy/4 {
-					t.Errorf("a call that does not need the slow dependency took %s", d)
+				if d >= slowBy {
+					t.Errorf("a call that does not need the slow dependency took %s, as if it had waited for it", d)
 				}
 			}
 			await(t, 30*time.Second, "the breaker to open", func() error {

@@ -212,7 +212,7 @@ func everyPortAnswers(l *lab) {
 			t.Errorf("%s %s is at %q, which is not on loopback", p.Instance, p.Port, p.Address)
 			continue
 		}
-		c, err := net.DialTimeout("tcp", p.Address, 5*time.Second)
+		c, err := net.DialTimeout("tcp", p.Address, answerTime)
 		if err != nil {
 			t.Errorf("%s %s does not answer: %v", p.Instance, p.Port, err)
 			continue

@@ -19,7 +19,7 @@ import (
 )
 
 // wireTime bounds every question to a store.
-const wireTime = 10 * time.Second
+const wireTime = 30 * time.Second
 
 // onePlayOnTheWire looks at the stores before and after one play, each by its
 // own protocol: nothing of a play may be make-believe.

@@ -23,6 +23,7 @@ import (
 	"github.com/pires/go-proxyproto"
 
 	"github.com/flix-lab/flix/lab/pki"
+	"github.com/flix-lab/flix/lab/wan"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/discovery"
 	"github.com/flix-lab/flix/services/media"
@@ -36,6 +37,7 @@ import (
 // PROXY protocol and TLS, and appliances.
 type fakeLab struct {
 	t    testing.TB
+	wire *wire
 	cert tls.Certificate
 	ca   *x509.CertPool
 	topo topology.Topology
@@ -83,10 +85,7 @@ type fakeServer struct {
 }
 
 func (l *fakeLab) serve(h http.Handler, protocols ...string) *fakeServer {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	ln := l.wire.listen()
 	pl := &proxyproto.Listener{Listener: ln, ConnPolicy: func(proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
 		return proxyproto.REQUIRE, nil
 	}}
@@ -110,14 +109,16 @@ const (
 	fakeVersion = 3
 )
 
-// newFakeLab starts a lab with appliances of the given kinds, best first.
+// newFakeLab starts a lab with appliances of the given kinds, best first. It is
+// for a bubble of synctest: its network is one in fake time.
 func newFakeLab(t testing.TB, segments int, kinds ...string) *fakeLab {
 	t.Helper()
+	t.Cleanup(func() { <-time.After(time.Minute) }) // what a distance delays is delivered, in fake time
 	bundle, err := pki.New("test", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &fakeLab{t: t, subnets: map[string]bool{}, clients: map[string]bool{}, parents: map[string]bool{}, refuse: map[string][]error{}, files: map[string][]byte{}}
+	l := &fakeLab{t: t, wire: newWire(), subnets: map[string]bool{}, clients: map[string]bool{}, parents: map[string]bool{}, refuse: map[string][]error{}, files: map[string][]byte{}}
 	if l.cert, err = tls.X509KeyPair(bundle.Cert, bundle.Key); err != nil {
 		t.Fatal(err)
 	}
@@ -208,17 +209,14 @@ func (l *fakeLab) startDNS() string {
 		}
 		_ = w.WriteMsg(m)
 	})
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	srv := &dns.Server{PacketConn: pc, Handler: h}
+	ln := l.wire.listen()
+	srv := &dns.Server{Listener: ln, Handler: h}
 	started, done := make(chan struct{}), make(chan struct{})
 	srv.NotifyStartedFunc = func() { close(started) }
 	go func() { defer close(done); _ = srv.ActivateAndServe() }()
 	<-started
 	l.t.Cleanup(func() { _ = srv.Shutdown(); <-done })
-	return pc.LocalAddr().String()
+	return ln.Addr().String()
 }
 
 func (l *fakeLab) serveAPI(w http.ResponseWriter, r *http.Request) {
@@ -386,7 +384,8 @@ func (s *slowWriter) Write(b []byte) (int, error) {
 func (l *fakeLab) config() Config {
 	return Config{
 		Resolvers: []Resolver{{Region: "us-east", Address: l.dns}}, RootCAs: l.ca, Topology: l.topo,
-		Tel: telemetry.New(telemetry.Config{Instance: "player", Role: "player"}),
+		Dial: wan.NewTableOver(l.wire.dial, topology.Topology{}, nil).Dialer,
+		Tel:  telemetry.New(telemetry.Config{Instance: "player", Role: "player"}),
 	}
 }
 
@@ -401,7 +400,7 @@ func (l *fakeLab) play(t testing.TB, c Config, o Options) (Report, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour) // of fake time
 	defer cancel()
 	return p.Play(ctx, o)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/flix-lab/flix/lab/player/abr/sim"
@@ -32,94 +33,106 @@ func (c *counted) Passed(playing, _ time.Duration, rebuffers int) {
 // TestLightReceivesEverythingAndKeepsNothing compares the two modes.
 func TestLightReceivesEverythingAndKeepsNothing(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 8, "isp", "exchange")
-	o := l.options()
-	o.Mode = Light
-	g := &counted{}
-	o.Gauge = g
-	r := mustPlay(t, l, o)
-	if r.SecondsPlayed != 16 || r.Segments != 16 || r.ChecksumOK || len(r.Errors) != 0 || r.Rebuffers != 0 {
-		t.Errorf("played %g s in %d segments, checksums said to be ok %v, errors %q", r.SecondsPlayed, r.Segments, r.ChecksumOK, r.Errors)
-	}
-	if g.shown.Load() != 1 || uint64(g.bytes.Load()) != r.Bytes || r.Bytes == 0 {
-		t.Errorf("the gauge saw %d starts and %d of %d bytes", g.shown.Load(), g.bytes.Load(), r.Bytes)
-	}
-	if got, want := float64(g.playing.Load())/1e9, r.PlayingS; got < want*0.99 || got > want*1.01 {
-		t.Errorf("the gauge saw %g s playing of %g", got, want)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.clients[r.ClientIP] || len(l.clients) != 1 {
-		t.Errorf("the API saw clients %v, want only %s", l.clients, r.ClientIP)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 8, "isp", "exchange")
+		o := l.options()
+		o.Mode = Light
+		g := &counted{}
+		o.Gauge = g
+		r := mustPlay(t, l, o)
+		if r.SecondsPlayed != 16 || r.Segments != 16 || r.ChecksumOK || len(r.Errors) != 0 || r.Rebuffers != 0 {
+			t.Errorf("played %g s in %d segments, checksums said to be ok %v, errors %q", r.SecondsPlayed, r.Segments, r.ChecksumOK, r.Errors)
+		}
+		if g.shown.Load() != 1 || uint64(g.bytes.Load()) != r.Bytes || r.Bytes == 0 {
+			t.Errorf("the gauge saw %d starts and %d of %d bytes", g.shown.Load(), g.bytes.Load(), r.Bytes)
+		}
+		if got, want := float64(g.playing.Load())/1e9, r.PlayingS; got < want*0.99 || got > want*1.01 {
+			t.Errorf("the gauge saw %g s playing of %g", got, want)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if !l.clients[r.ClientIP] || len(l.clients) != 1 {
+			t.Errorf("the API saw clients %v, want only %s", l.clients, r.ClientIP)
+		}
+	})
 }
 
 // TestHeadAsksForNoMedia makes the calls of a play and receives nothing.
 func TestHeadAsksForNoMedia(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 8, "isp")
-	o := l.options()
-	o.Mode = Head
-	r := mustPlay(t, l, o)
-	if r.Bytes != 0 || r.Segments != 0 || r.PlayDelayMS <= 0 || r.SecondsPlayed == 0 || len(r.Errors) != 0 {
-		t.Errorf("%d bytes, %d segments, delay %g ms, %g s, errors %q", r.Bytes, r.Segments, r.PlayDelayMS, r.SecondsPlayed, r.Errors)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 8, "isp")
+		o := l.options()
+		o.Mode = Head
+		r := mustPlay(t, l, o)
+		if r.Bytes != 0 || r.Segments != 0 || r.PlayDelayMS <= 0 || r.SecondsPlayed == 0 || len(r.Errors) != 0 {
+			t.Errorf("%d bytes, %d segments, delay %g ms, %g s, errors %q", r.Bytes, r.Segments, r.PlayDelayMS, r.SecondsPlayed, r.Errors)
+		}
+	})
 }
 
 func TestSeek(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []Mode{Full, Light} {
-		l := newFakeLab(t, 16, "isp")
-		o := l.options()
-		o.Mode, o.Seeks = mode, []Seek{{After: 4, To: 24}}
-		r := mustPlay(t, l, o)
-		// 4 s at the begin, and from 24 s to the end at 32.
-		if r.Seeks != 1 || r.SecondsPlayed < 12 || r.SecondsPlayed > 14 || r.SeekDelayMS <= 0 || r.Rebuffers != 0 || len(r.Errors) != 0 {
-			t.Errorf("%s: %d jumps, %g s played, a jump took %g ms, %d rebuffers, errors %q", mode, r.Seeks, r.SecondsPlayed, r.SeekDelayMS, r.Rebuffers, r.Errors)
+	synctest.Test(t, func(t *testing.T) {
+		for _, mode := range []Mode{Full, Light} {
+			l := newFakeLab(t, 16, "isp")
+			o := l.options()
+			o.Mode, o.Seeks = mode, []Seek{{After: 4, To: 24}}
+			r := mustPlay(t, l, o)
+			// 4 s at the begin, and from 24 s to the end at 32.
+			if r.Seeks != 1 || r.SecondsPlayed < 12 || r.SecondsPlayed > 14 || r.SeekDelayMS <= 0 || r.Rebuffers != 0 || len(r.Errors) != 0 {
+				t.Errorf("%s: %d jumps, %g s played, a jump took %g ms, %d rebuffers, errors %q", mode, r.Seeks, r.SecondsPlayed, r.SeekDelayMS, r.Rebuffers, r.Errors)
+			}
 		}
-	}
+	})
 }
 
 func TestSeekBeyondTheEndStaysInside(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 8, "isp")
-	o := l.options()
-	o.Seeks = []Seek{{After: 2, To: 1000}}
-	if r := mustPlay(t, l, o); r.Seeks != 1 || r.SecondsPlayed > 6 {
-		t.Errorf("%d jumps, %g s played", r.Seeks, r.SecondsPlayed)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 8, "isp")
+		o := l.options()
+		o.Seeks = []Seek{{After: 2, To: 1000}}
+		if r := mustPlay(t, l, o); r.Seeks != 1 || r.SecondsPlayed > 6 {
+			t.Errorf("%d jumps, %g s played", r.Seeks, r.SecondsPlayed)
+		}
+	})
 }
 
 func TestLeave(t *testing.T) {
 	t.Parallel()
-	for _, mode := range Modes() {
-		l := newFakeLab(t, 16, "isp")
-		o := l.options()
-		o.Mode, o.Leave = mode, 5
-		r := mustPlay(t, l, o)
-		if !r.Left || r.SecondsPlayed < 5 || r.SecondsPlayed > 12 {
-			t.Errorf("%s: left %v after %g s", mode, r.Left, r.SecondsPlayed)
+	synctest.Test(t, func(t *testing.T) {
+		for _, mode := range Modes() {
+			l := newFakeLab(t, 16, "isp")
+			o := l.options()
+			o.Mode, o.Leave = mode, 5
+			r := mustPlay(t, l, o)
+			if !r.Left || r.SecondsPlayed < 5 || r.SecondsPlayed > 12 {
+				t.Errorf("%s: left %v after %g s", mode, r.Left, r.SecondsPlayed)
+			}
+			l.mu.Lock()
+			if n := len(l.reports); n == 0 || l.reports[n-1].Kind != "stop" {
+				t.Errorf("%s: the last of %d reports is no stop", mode, n)
+			}
+			l.mu.Unlock()
 		}
-		l.mu.Lock()
-		if n := len(l.reports); n == 0 || l.reports[n-1].Kind != "stop" {
-			t.Errorf("%s: the last of %d reports is no stop", mode, n)
-		}
-		l.mu.Unlock()
-	}
+	})
 }
 
 // TestUntil walks away when somebody says so, with the last word said.
 func TestUntil(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 16, "isp")
-	o := l.options()
-	o.Speed = 1
-	until, stop := context.WithCancel(t.Context())
-	o.Until = until
-	o.Gauge = shownGauge{stop}
-	if r := mustPlay(t, l, o); !r.Left || r.SecondsPlayed > 8 {
-		t.Errorf("left %v after %g s", r.Left, r.SecondsPlayed)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 16, "isp")
+		o := l.options()
+		o.Speed = 1
+		until, stop := context.WithCancel(t.Context())
+		o.Until = until
+		o.Gauge = shownGauge{stop}
+		if r := mustPlay(t, l, o); !r.Left || r.SecondsPlayed > 8 {
+			t.Errorf("left %v after %g s", r.Left, r.SecondsPlayed)
+		}
+	})
 }
 
 // shownGauge calls a function when the first picture is there.
@@ -132,32 +145,36 @@ func (g shownGauge) Passed(_, _ time.Duration, rebuffers int) {}
 // TestBrowse looks at the home page first.
 func TestBrowse(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 2, "isp")
-	o := l.options()
-	o.Browse = true
-	mustPlay(t, l, o)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !slices.ContainsFunc(l.requests, func(r string) bool { return strings.HasSuffix(r, discovery.PathRows) }) {
-		t.Errorf("nobody asked for the rows: %q", l.requests)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 2, "isp")
+		o := l.options()
+		o.Browse = true
+		mustPlay(t, l, o)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if !slices.ContainsFunc(l.requests, func(r string) bool { return strings.HasSuffix(r, discovery.PathRows) }) {
+			t.Errorf("nobody asked for the rows: %q", l.requests)
+		}
+	})
 }
 
 func TestModesAreChecked(t *testing.T) {
-	l := newFakeLab(t, 2, "isp")
-	for name, change := range map[string]func(*Options){
-		"unknown mode":       func(o *Options) { o.Mode = "heavy" },
-		"leaving before":     func(o *Options) { o.Leave = -1 },
-		"a cap and a trace":  func(o *Options) { o.Bandwidth, o.Network = 1e6, []sim.Period{{DurationMS: 1000, BandwidthKbps: 100}} },
-		"saving after jumps": func(o *Options) { o.Save, o.Seeks = "x.mp4", []Seek{{1, 2}} },
-		"saving lightly":     func(o *Options) { o.Save, o.Mode = "x.mp4", Light },
-	} {
-		o := l.options()
-		change(&o)
-		if _, err := l.play(t, l.config(), o); services.KindOf(err) != services.Invalid {
-			t.Errorf("%s: %v", name, err)
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 2, "isp")
+		for name, change := range map[string]func(*Options){
+			"unknown mode":       func(o *Options) { o.Mode = "heavy" },
+			"leaving before":     func(o *Options) { o.Leave = -1 },
+			"a cap and a trace":  func(o *Options) { o.Bandwidth, o.Network = 1e6, []sim.Period{{DurationMS: 1000, BandwidthKbps: 100}} },
+			"saving after jumps": func(o *Options) { o.Save, o.Seeks = "x.mp4", []Seek{{1, 2}} },
+			"saving lightly":     func(o *Options) { o.Save, o.Mode = "x.mp4", Light },
+		} {
+			o := l.options()
+			change(&o)
+			if _, err := l.play(t, l.config(), o); services.KindOf(err) != services.Invalid {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
-	}
+	})
 }
 
 func TestTracedLink(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/flix-lab/flix/lab/player/abr"
@@ -42,50 +42,52 @@ func rungIDs(r Report) string {
 
 func TestPlayGoesTheWholeWay(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 8, "isp", "isp", "exchange")
-	c := l.config()
-	var seen []Progress
-	c.Observe = func(p Progress) { seen = append(seen, p) }
-	r, err := l.play(t, c, l.options())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r.TitleID != fakeTitle || r.Region != "us-east" || r.Gateway != "us-east/a/gateway/1" || r.ISP != "us-east-isp-1" {
-		t.Errorf("the report says %+v", r)
-	}
-	if r.SecondsPlayed != 16 || r.Segments != 16 || !r.ChecksumOK || len(r.Errors) != 0 || r.ApplianceSwitches != 0 || r.Reasks != 0 {
-		t.Errorf("played %g s in %d segments, checksums %v, errors %q", r.SecondsPlayed, r.Segments, r.ChecksumOK, r.Errors)
-	}
-	if !slices.ContainsFunc(r.Rungs, func(p PlayedRung) bool { return p.ID == "v3" }) || r.MeanKbps < 150 {
-		t.Errorf("an unshaped player played %s", rungIDs(r))
-	}
-	if len(r.Candidates) != 3 || len(r.Appliances) != 1 || r.Appliances[0].Name != l.ocas[0].name || r.Appliances[0].Bytes != r.Bytes || !r.Candidates[0].Chosen || r.Candidates[0].TLSMS == 0 || r.Candidates[2].TLSMS != 0 {
-		t.Errorf("candidates %+v, appliances %+v", r.Candidates, r.Appliances)
-	}
-	if r.PlayDelayMS <= 0 || r.PlayDelayMS > 2000 {
-		t.Errorf("play delay %g ms", r.PlayDelayMS)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.clients[r.ClientIP] || len(l.clients) != 1 {
-		t.Errorf("the API saw clients %v, want only %s", l.clients, r.ClientIP)
-	}
-	if want := netip.PrefixFrom(netip.MustParseAddr(r.ClientIP), 24).Masked().String(); !l.subnets[want] {
-		t.Errorf("DNS saw subnets %v, want %s", l.subnets, want)
-	}
-	if !l.parents[r.TraceID] || len(l.parents) != 1 {
-		t.Errorf("requests carried traces %v, want only %s", l.parents, r.TraceID)
-	}
-	for _, want := range []string{hostDiscovery + signup.PathSignin, hostDiscovery + "/discovery/search", hostPlay + play.PathStart, hostPlay + play.PathReport} {
-		if !slices.Contains(l.requests, want) {
-			t.Errorf("no request for %s in %v", want, l.requests)
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 8, "isp", "isp", "exchange")
+		c := l.config()
+		var seen []Progress
+		c.Observe = func(p Progress) { seen = append(seen, p) }
+		r, err := l.play(t, c, l.options())
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	checkReports(t, l.reports, r)
-	checkSpans(t, c, r)
-	if len(seen) == 0 || seen[len(seen)-1].State != "ended" || seen[len(seen)-1].PositionS != 16 {
-		t.Errorf("observed %+v", seen)
-	}
+		if r.TitleID != fakeTitle || r.Region != "us-east" || r.Gateway != "us-east/a/gateway/1" || r.ISP != "us-east-isp-1" {
+			t.Errorf("the report says %+v", r)
+		}
+		if r.SecondsPlayed != 16 || r.Segments != 16 || !r.ChecksumOK || len(r.Errors) != 0 || r.ApplianceSwitches != 0 || r.Reasks != 0 {
+			t.Errorf("played %g s in %d segments, checksums %v, errors %q", r.SecondsPlayed, r.Segments, r.ChecksumOK, r.Errors)
+		}
+		if !slices.ContainsFunc(r.Rungs, func(p PlayedRung) bool { return p.ID == "v3" }) || r.MeanKbps < 150 {
+			t.Errorf("an unshaped player played %s", rungIDs(r))
+		}
+		if len(r.Candidates) != 3 || len(r.Appliances) != 1 || r.Appliances[0].Name != l.ocas[0].name || r.Appliances[0].Bytes != r.Bytes || !r.Candidates[0].Chosen || r.Candidates[0].TLSMS == 0 || r.Candidates[2].TLSMS != 0 {
+			t.Errorf("candidates %+v, appliances %+v", r.Candidates, r.Appliances)
+		}
+		if r.PlayDelayMS <= 0 || r.PlayDelayMS > 2000 {
+			t.Errorf("play delay %g ms", r.PlayDelayMS)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if !l.clients[r.ClientIP] || len(l.clients) != 1 {
+			t.Errorf("the API saw clients %v, want only %s", l.clients, r.ClientIP)
+		}
+		if want := netip.PrefixFrom(netip.MustParseAddr(r.ClientIP), 24).Masked().String(); !l.subnets[want] {
+			t.Errorf("DNS saw subnets %v, want %s", l.subnets, want)
+		}
+		if !l.parents[r.TraceID] || len(l.parents) != 1 {
+			t.Errorf("requests carried traces %v, want only %s", l.parents, r.TraceID)
+		}
+		for _, want := range []string{hostDiscovery + signup.PathSignin, hostDiscovery + "/discovery/search", hostPlay + play.PathStart, hostPlay + play.PathReport} {
+			if !slices.Contains(l.requests, want) {
+				t.Errorf("no request for %s in %v", want, l.requests)
+			}
+		}
+		checkReports(t, l.reports, r)
+		checkSpans(t, c, r)
+		if len(seen) == 0 || seen[len(seen)-1].State != "ended" || seen[len(seen)-1].PositionS != 16 {
+			t.Errorf("observed %+v", seen)
+		}
+	})
 }
 
 func checkReports(t *testing.T, reports []play.ReportRequest, r Report) {
@@ -141,93 +143,100 @@ func TestReportJSON(t *testing.T) {
 
 func TestApplianceDiesMidPlay(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 10, "isp", "exchange")
-	l.ocas[0].after = func(n int64) {
-		if n == 9 {
-			go l.ocas[0].kill()
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 10, "isp", "exchange")
+		l.ocas[0].after = func(n int64) {
+			if n == 9 {
+				go l.ocas[0].kill()
+			}
 		}
-	}
-	o := l.options()
-	o.Speed = 20
-	r := mustPlay(t, l, o)
-	if r.SecondsPlayed != 20 || r.ApplianceSwitches != 1 || len(r.Appliances) != 2 || !r.ChecksumOK || r.Reasks != 0 {
-		t.Errorf("played %g s, %d appliance switches, %d reasks, appliances %+v", r.SecondsPlayed, r.ApplianceSwitches, r.Reasks, r.Appliances)
-	}
-	if len(r.Errors) == 0 || !strings.Contains(r.Errors[0], l.ocas[0].name) {
-		t.Errorf("errors %q do not name the appliance", r.Errors)
-	}
+		o := l.options()
+		o.Speed = 20
+		r := mustPlay(t, l, o)
+		if r.SecondsPlayed != 20 || r.ApplianceSwitches != 1 || len(r.Appliances) != 2 || !r.ChecksumOK || r.Reasks != 0 {
+			t.Errorf("played %g s, %d appliance switches, %d reasks, appliances %+v", r.SecondsPlayed, r.ApplianceSwitches, r.Reasks, r.Appliances)
+		}
+		if len(r.Errors) == 0 || !strings.Contains(r.Errors[0], l.ocas[0].name) {
+			t.Errorf("errors %q do not name the appliance", r.Errors)
+		}
+	})
 }
 
 func TestWrongBytesAreNoticed(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 6, "isp", "isp")
-	l.ocas[0].flip.Store(true)
-	r := mustPlay(t, l, l.options())
-	if !r.ChecksumOK || r.SecondsPlayed != 12 || len(r.Errors) == 0 {
-		t.Errorf("checksums %v, %g s, errors %q", r.ChecksumOK, r.SecondsPlayed, r.Errors)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.suspects) != 1 || l.suspects[0].Appliance != l.ocas[0].name || l.suspects[0].Path != "a1.mp4" || l.suspects[0].Version != fakeVersion {
-		t.Errorf("suspects %+v", l.suspects)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 6, "isp", "isp")
+		l.ocas[0].flip.Store(true)
+		r := mustPlay(t, l, l.options())
+		if !r.ChecksumOK || r.SecondsPlayed != 12 || len(r.Errors) == 0 {
+			t.Errorf("checksums %v, %g s, errors %q", r.ChecksumOK, r.SecondsPlayed, r.Errors)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if len(l.suspects) != 1 || l.suspects[0].Appliance != l.ocas[0].name || l.suspects[0].Path != "a1.mp4" || l.suspects[0].Version != fakeVersion {
+			t.Errorf("suspects %+v", l.suspects)
+		}
+	})
 }
 
 func TestAllAppliancesFailAndThePlayAPIIsAskedAgain(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 6, "isp", "isp", "exchange")
-	l.offer = func(renewal int) []*fakeOCA {
-		if renewal == 0 {
-			return l.ocas[:2]
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 6, "isp", "isp", "exchange")
+		l.offer = func(renewal int) []*fakeOCA {
+			if renewal == 0 {
+				return l.ocas[:2]
+			}
+			return l.ocas[2:]
 		}
-		return l.ocas[2:]
-	}
-	for _, o := range l.ocas[:2] {
-		o.after = func(n int64) {
-			if n > 4 {
-				o.status.Store(http.StatusServiceUnavailable)
+		for _, o := range l.ocas[:2] {
+			o.after = func(n int64) {
+				if n > 4 {
+					o.status.Store(http.StatusServiceUnavailable)
+				}
 			}
 		}
-	}
-	r := mustPlay(t, l, l.options())
-	if r.Reasks != 1 || r.SecondsPlayed != 12 || len(r.Candidates) != 3 || r.Appliances[len(r.Appliances)-1].Kind != "exchange" {
-		t.Errorf("%d reasks, %g s, appliances %+v", r.Reasks, r.SecondsPlayed, r.Appliances)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.renews) != 1 || len(l.renews[0].Broken) != 2 || l.renews[0].License != "licence" {
-		t.Errorf("renewals %+v", l.renews)
-	}
+		r := mustPlay(t, l, l.options())
+		if r.Reasks != 1 || r.SecondsPlayed != 12 || len(r.Candidates) != 3 || r.Appliances[len(r.Appliances)-1].Kind != "exchange" {
+			t.Errorf("%d reasks, %g s, appliances %+v", r.Reasks, r.SecondsPlayed, r.Appliances)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if len(l.renews) != 1 || len(l.renews[0].Broken) != 2 || l.renews[0].License != "licence" {
+			t.Errorf("renewals %+v", l.renews)
+		}
+	})
 }
 
 func TestNothingDeliversIsBounded(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 4, "isp")
-	l.ocas[0].status.Store(http.StatusNotFound)
-	dir := t.TempDir()
-	o := l.options()
-	o.Save = filepath.Join(dir, "out.mp4")
-	r, err := l.play(t, l.config(), o)
-	if services.ReasonOf(err) != services.ReasonPlayFailed || services.KindOf(err) != services.Unavailable {
-		t.Fatalf("got %v", err)
-	}
-	if r.ChecksumOK || r.SecondsPlayed != 0 || r.Reasks != maxReasks || r.TitleID != fakeTitle {
-		t.Errorf("the report says %+v", r)
-	}
-	left, _ := os.ReadDir(dir)
-	if len(left) != 0 {
-		t.Errorf("%v is left behind", left)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if last := l.reports[len(l.reports)-1]; last.Kind != "stop" || l.reports[len(l.reports)-2].Kind != "error" {
-		t.Errorf("the reports end with %+v", l.reports[len(l.reports)-2:])
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 4, "isp")
+		l.ocas[0].status.Store(http.StatusNotFound)
+		dir := t.TempDir()
+		o := l.options()
+		o.Save = filepath.Join(dir, "out.mp4")
+		r, err := l.play(t, l.config(), o)
+		if services.ReasonOf(err) != services.ReasonPlayFailed || services.KindOf(err) != services.Unavailable {
+			t.Fatalf("got %v", err)
+		}
+		if r.ChecksumOK || r.SecondsPlayed != 0 || r.Reasks != maxReasks || r.TitleID != fakeTitle {
+			t.Errorf("the report says %+v", r)
+		}
+		left, _ := os.ReadDir(dir)
+		if len(left) != 0 {
+			t.Errorf("%v is left behind", left)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if last := l.reports[len(l.reports)-1]; last.Kind != "stop" || l.reports[len(l.reports)-2].Kind != "error" {
+			t.Errorf("the reports end with %+v", l.reports[len(l.reports)-2:])
+		}
+	})
 }
 
 func TestBandwidthPicksTheRung(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 5, "isp")
 	for _, tc := range []struct {
 		name    string
 		bits    int64
@@ -240,218 +249,240 @@ func TestBandwidthPicksTheRung(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			o := l.options()
-			o.Speed, o.Seconds = 4, tc.seconds
-			if err := o.Bandwidth.UnmarshalText([]byte(tc.name)); err != nil {
-				t.Fatal(err)
-			}
-			start := time.Now()
-			r := mustPlay(t, l, o)
-			if !tc.want(r) || r.SecondsPlayed != tc.seconds {
-				t.Errorf("played %g s of %s", r.SecondsPlayed, rungIDs(r))
-			}
-			// The cap is real: bytes ÷ time stays below it, bursts aside.
-			if bits := float64(r.Bytes) * 8 / time.Since(start).Seconds(); bits > float64(tc.bits)*1.1 {
-				t.Errorf("received at %.0f bit/s over a link of %d", bits, tc.bits)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				l := newFakeLab(t, 5, "isp")
+				o := l.options()
+				o.Speed, o.Seconds = 4, tc.seconds
+				if err := o.Bandwidth.UnmarshalText([]byte(tc.name)); err != nil {
+					t.Fatal(err)
+				}
+				start := time.Now()
+				r := mustPlay(t, l, o)
+				if !tc.want(r) || r.SecondsPlayed != tc.seconds {
+					t.Errorf("played %g s of %s", r.SecondsPlayed, rungIDs(r))
+				}
+				// The cap is real: bytes ÷ time stays below it, bursts aside.
+				if bits := float64(r.Bytes) * 8 / time.Since(start).Seconds(); bits > float64(tc.bits)*1.1 {
+					t.Errorf("received at %.0f bit/s over a link of %d", bits, tc.bits)
+				}
+			})
 		})
 	}
 }
 
 func TestSlowApplianceIsLeft(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 4, "isp", "exchange")
-	l.ocas[0].after = func(n int64) {
-		if n == 6 {
-			l.ocas[0].rate.Store(2000)
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 4, "isp", "exchange")
+		l.ocas[0].after = func(n int64) {
+			if n == 6 {
+				l.ocas[0].rate.Store(2000)
+			}
 		}
-	}
-	o := l.options()
-	o.Speed = 8
-	r := mustPlay(t, l, o)
-	if r.ApplianceSwitches == 0 || !strings.Contains(strings.Join(r.Errors, "\n"), errSlow.Error()) {
-		t.Errorf("%d appliance switches, errors %q", r.ApplianceSwitches, r.Errors)
-	}
+		o := l.options()
+		o.Speed = 8
+		r := mustPlay(t, l, o)
+		if r.ApplianceSwitches == 0 || !strings.Contains(strings.Join(r.Errors, "\n"), errSlow.Error()) {
+			t.Errorf("%d appliance switches, errors %q", r.ApplianceSwitches, r.Errors)
+		}
+	})
 }
 
 func TestDNSFailsOverToTheNextRegion(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 2, "isp")
-	silent, err := net.ListenPacket("udp", "127.0.0.1:0") // takes queries, answers none
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close()
-	c := l.config()
-	c.Topology.Timing.RPCTimeout /= 4
-	c.Resolvers = []Resolver{{Region: "us-west", Address: l.dns}, {Region: "us-east", Address: silent.LocalAddr().String()}}
-	r, err := l.play(t, c, l.options())
-	if err != nil || r.SecondsPlayed != 4 {
-		t.Errorf("%g s, %v", r.SecondsPlayed, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 2, "isp")
+		silent := l.wire.listen() // takes queries, answers none
+		defer silent.Close()
+		c := l.config()
+		c.Topology.Timing.RPCTimeout /= 4
+		c.Resolvers = []Resolver{{Region: "us-west", Address: l.dns}, {Region: "us-east", Address: silent.Addr().String()}}
+		r, err := l.play(t, c, l.options())
+		if err != nil || r.SecondsPlayed != 4 {
+			t.Errorf("%g s, %v", r.SecondsPlayed, err)
+		}
+	})
 }
 
 func TestControlCallsAreTriedAgain(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 2, "isp")
-	down := services.Errorf(services.Unavailable, "the region is leaving")
-	l.refuse[play.PathStart] = []error{down, down}
-	r := mustPlay(t, l, l.options())
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.starts != 1 || r.SecondsPlayed != 4 {
-		t.Errorf("%d plays were started, %g s played", l.starts, r.SecondsPlayed)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 2, "isp")
+		down := services.Errorf(services.Unavailable, "the region is leaving")
+		l.refuse[play.PathStart] = []error{down, down}
+		r := mustPlay(t, l, l.options())
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.starts != 1 || r.SecondsPlayed != 4 {
+			t.Errorf("%d plays were started, %g s played", l.starts, r.SecondsPlayed)
+		}
+	})
 }
 
 func TestTheAPIMovesMidPlay(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 10, "isp")
-	moved := make(chan struct{})
-	l.ocas[0].after = func(n int64) {
-		if n == 8 {
-			go func() { defer close(moved); l.moveAPI() }()
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 10, "isp")
+		moved := make(chan struct{})
+		l.ocas[0].after = func(n int64) {
+			if n == 8 {
+				go func() { defer close(moved); l.moveAPI() }()
+			}
 		}
-	}
-	o := l.options()
-	o.Speed = 8
-	r := mustPlay(t, l, o)
-	<-moved
-	if r.SecondsPlayed != 20 || r.Rebuffers != 0 {
-		t.Errorf("%g s, %d rebuffers", r.SecondsPlayed, r.Rebuffers)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var bytes uint64
-	for _, in := range l.reports {
-		bytes += in.Bytes
-	}
-	if last := l.reports[len(l.reports)-1]; last.Kind != "stop" || bytes < r.Bytes {
-		t.Errorf("the last report is %+v; %d bytes reported of %d; errors %q", last, bytes, r.Bytes, r.Errors)
-	}
+		o := l.options()
+		o.Speed = 8
+		r := mustPlay(t, l, o)
+		<-moved
+		if r.SecondsPlayed != 20 || r.Rebuffers != 0 {
+			t.Errorf("%g s, %d rebuffers", r.SecondsPlayed, r.Rebuffers)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		var bytes uint64
+		for _, in := range l.reports {
+			bytes += in.Bytes
+		}
+		if last := l.reports[len(l.reports)-1]; last.Kind != "stop" || bytes < r.Bytes {
+			t.Errorf("the last report is %+v; %d bytes reported of %d; errors %q", last, bytes, r.Bytes, r.Errors)
+		}
+	})
 }
 
 func TestPlayOverTheWAN(t *testing.T) {
 	t.Parallel()
-	const rtt = 60 * time.Millisecond
-	l := newFakeLab(t, 3, "isp", "exchange")
-	c := l.config()
-	c.Topology.Links = []topology.Link{{Between: [2]string{"us-east", "us-west"}, RTT: topology.Duration(rtt)}}
-	api := l.api.ln.Addr().String()
-	far := l.ocas[0].ln.Addr().String()
-	c.Dial = wan.NewTable(c.Topology, func(addr string) (string, bool) {
-		if addr == api || addr == far {
-			return "us-west", true
+	synctest.Test(t, func(t *testing.T) {
+		const rtt = 60 * time.Millisecond
+		l := newFakeLab(t, 3, "isp", "exchange")
+		c := l.config()
+		c.Topology.Links = []topology.Link{{Between: [2]string{"us-east", "us-west"}, RTT: topology.Duration(rtt)}}
+		api := l.api.ln.Addr().String()
+		far := l.ocas[0].ln.Addr().String()
+		c.Dial = wan.NewTableOver(l.wire.dial, c.Topology, func(addr string) (string, bool) {
+			if addr == api || addr == far {
+				return "us-west", true
+			}
+			return "us-east", true
+		}).Dialer
+		o := l.options()
+		o.Speed, o.Bandwidth = 10, 50_000_000
+		r, err := l.play(t, c, o)
+		if err != nil || r.SecondsPlayed != 6 {
+			t.Fatalf("%g s, %v", r.SecondsPlayed, err)
 		}
-		return "us-east", true
-	}).Dialer
-	o := l.options()
-	o.Speed, o.Bandwidth = 10, 50_000_000
-	r, err := l.play(t, c, o)
-	if err != nil || r.SecondsPlayed != 6 {
-		t.Fatalf("%g s, %v", r.SecondsPlayed, err)
-	}
-	if far, near := r.Candidates[0].ConnectMS, r.Candidates[1].ConnectMS; far < 60 || near >= far {
-		t.Errorf("connects took %g ms to the far appliance and %g ms to the near one", far, near)
-	}
-	// Connect, handshake and request of the play connection, then two or more
-	// round trips to the far appliance.
-	if r.PlayDelayMS < 5*60 {
-		t.Errorf("a play delay of %g ms over %v", r.PlayDelayMS, rtt)
-	}
+		if far, near := r.Candidates[0].ConnectMS, r.Candidates[1].ConnectMS; far < 60 || near >= far {
+			t.Errorf("connects took %g ms to the far appliance and %g ms to the near one", far, near)
+		}
+		// Connect, handshake and request of the play connection, then two or more
+		// round trips to the far appliance.
+		if r.PlayDelayMS < 5*60 {
+			t.Errorf("a play delay of %g ms over %v", r.PlayDelayMS, rtt)
+		}
+	})
 }
 
 func TestPlayFromAnIPv6Address(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 2, "isp")
-	o := l.options()
-	o.IP = netip.MustParseAddr("2001:db8::25")
-	o.Token, o.Email, o.Password = "member-token", "", ""
-	r := mustPlay(t, l, o)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if r.ClientIP != "2001:db8::25" || !l.clients[r.ClientIP] || len(l.clients) != 1 {
-		t.Errorf("the API saw clients %v, want only %s", l.clients, r.ClientIP)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 2, "isp")
+		o := l.options()
+		o.IP = netip.MustParseAddr("2001:db8::25")
+		o.Token, o.Email, o.Password = "member-token", "", ""
+		r := mustPlay(t, l, o)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if r.ClientIP != "2001:db8::25" || !l.clients[r.ClientIP] || len(l.clients) != 1 {
+			t.Errorf("the API saw clients %v, want only %s", l.clients, r.ClientIP)
+		}
+	})
 }
 
 func TestRefusalsPassThrough(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 2, "isp")
-	denied := services.Errorf(services.Denied, "Harbor Lights is not licensed in JP").WithReason(services.ReasonNotLicensed).WithRemedy("play another")
-	l.refuse[play.PathStart] = []error{denied}
-	r, err := l.play(t, l.config(), l.options())
-	var e *services.Error
-	if services.KindOf(err) != services.Denied || services.ReasonOf(err) != services.ReasonNotLicensed || !errors.As(err, &e) || e.Remedy != "play another" {
-		t.Errorf("got %v", err)
-	}
-	if r.TitleID != fakeTitle || r.TraceID == "" || len(l.requests) != 3 {
-		t.Errorf("report %+v, requests %v", r, l.requests)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 2, "isp")
+		denied := services.Errorf(services.Denied, "Harbor Lights is not licensed in JP").WithReason(services.ReasonNotLicensed).WithRemedy("play another")
+		l.refuse[play.PathStart] = []error{denied}
+		r, err := l.play(t, l.config(), l.options())
+		var e *services.Error
+		if services.KindOf(err) != services.Denied || services.ReasonOf(err) != services.ReasonNotLicensed || !errors.As(err, &e) || e.Remedy != "play another" {
+			t.Errorf("got %v", err)
+		}
+		if r.TitleID != fakeTitle || r.TraceID == "" || len(l.requests) != 3 {
+			t.Errorf("report %+v, requests %v", r, l.requests)
+		}
+	})
 }
 
 func TestUnknownTitleNamesNearMatches(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 2, "isp")
-	o := l.options()
-	o.Title = "Harbour Lights"
-	_, err := l.play(t, l.config(), o)
-	if services.ReasonOf(err) != services.ReasonNoTitle || !strings.Contains(err.Error(), "Harbor Lights (tt-harbor-lights)") {
-		t.Errorf("got %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 2, "isp")
+		o := l.options()
+		o.Title = "Harbour Lights"
+		_, err := l.play(t, l.config(), o)
+		if services.ReasonOf(err) != services.ReasonNoTitle || !strings.Contains(err.Error(), "Harbor Lights (tt-harbor-lights)") {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 func TestReportsThatFailDoNotFailThePlay(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 2, "isp")
-	for range 64 {
-		l.refuse[play.PathReport] = append(l.refuse[play.PathReport], services.Errorf(services.Invalid, "no"))
-	}
-	r := mustPlay(t, l, l.options())
-	if len(r.Errors) < 2 || r.SecondsPlayed != 4 {
-		t.Errorf("errors %q", r.Errors)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 2, "isp")
+		for range 64 {
+			l.refuse[play.PathReport] = append(l.refuse[play.PathReport], services.Errorf(services.Invalid, "no"))
+		}
+		r := mustPlay(t, l, l.options())
+		if len(r.Errors) < 2 || r.SecondsPlayed != 4 {
+			t.Errorf("errors %q", r.Errors)
+		}
+	})
 }
 
 func TestCancelledPlaySaysStop(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 30, "isp")
-	p, err := New(l.config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	l.ocas[0].after = func(n int64) {
-		if n == 8 {
-			cancel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 30, "isp")
+		p, err := New(l.config())
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	o := l.options()
-	o.Speed = 1
-	if _, err := p.Play(ctx, o); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want the context's error", err)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if last := l.reports[len(l.reports)-1]; last.Kind != "stop" || last.License == "" {
-		t.Errorf("the last report is %+v", last)
-	}
+		ctx, cancel := context.WithCancel(t.Context())
+		l.ocas[0].after = func(n int64) {
+			if n == 8 {
+				cancel()
+			}
+		}
+		o := l.options()
+		o.Speed = 1
+		if _, err := p.Play(ctx, o); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want the context's error", err)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if last := l.reports[len(l.reports)-1]; last.Kind != "stop" || last.License == "" {
+			t.Errorf("the last report is %+v", last)
+		}
+	})
 }
 
 func TestBookmarkAndSeconds(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 8, "isp")
-	l.position = 5.5
-	o := l.options()
-	o.Seconds, o.Resume = 3, true
-	r := mustPlay(t, l, o)
-	if r.StartPositionS != 4 || r.SecondsPlayed != 3 || r.Segments != 4 {
-		t.Errorf("from %g s, %g s in %d segments", r.StartPositionS, r.SecondsPlayed, r.Segments)
-	}
-	o.Resume = false
-	if r := mustPlay(t, l, o); r.StartPositionS != 0 {
-		t.Errorf("without Resume it began at %g s, want 0", r.StartPositionS)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 8, "isp")
+		l.position = 5.5
+		o := l.options()
+		o.Seconds, o.Resume = 3, true
+		r := mustPlay(t, l, o)
+		if r.StartPositionS != 4 || r.SecondsPlayed != 3 || r.Segments != 4 {
+			t.Errorf("from %g s, %g s in %d segments", r.StartPositionS, r.SecondsPlayed, r.Segments)
+		}
+		o.Resume = false
+		if r := mustPlay(t, l, o); r.StartPositionS != 0 {
+			t.Errorf("without Resume it began at %g s, want 0", r.StartPositionS)
+		}
+	})
 }
 
 func TestClientAbroad(t *testing.T) {
@@ -467,171 +498,184 @@ func TestClientAbroad(t *testing.T) {
 
 func TestHeightLimitsTheRungs(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 6, "isp")
-	o := l.options()
-	o.Height = 360
-	if r := mustPlay(t, l, o); strings.Contains(rungIDs(r), "v3") {
-		t.Errorf("played %s though 360 lines were asked for", rungIDs(r))
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 6, "isp")
+		o := l.options()
+		o.Height = 360
+		if r := mustPlay(t, l, o); strings.Contains(rungIDs(r), "v3") {
+			t.Errorf("played %s though 360 lines were asked for", rungIDs(r))
+		}
+	})
 }
 
 func TestSaveThatFailsLeavesNothing(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 2, "isp") // its tracks are no MP4
-	dir := t.TempDir()
-	o := l.options()
-	o.Save = filepath.Join(dir, "out.mp4")
-	if _, err := l.play(t, l.config(), o); err == nil || !bytes.Contains([]byte(err.Error()), []byte("save")) {
-		t.Errorf("got %v", err)
-	}
-	if left, _ := os.ReadDir(dir); len(left) != 0 {
-		t.Errorf("%v is left behind", left)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 2, "isp") // its tracks are no MP4
+		dir := t.TempDir()
+		o := l.options()
+		o.Save = filepath.Join(dir, "out.mp4")
+		if _, err := l.play(t, l.config(), o); err == nil || !bytes.Contains([]byte(err.Error()), []byte("save")) {
+			t.Errorf("got %v", err)
+		}
+		if left, _ := os.ReadDir(dir); len(left) != 0 {
+			t.Errorf("%v is left behind", left)
+		}
+	})
 }
 
 func TestAFarApplianceDoesNotHoldUpTheStart(t *testing.T) {
 	t.Parallel()
-	const rtt = 10 * time.Second
-	l := newFakeLab(t, 3, "isp", "exchange", "exchange")
-	c := l.config()
-	c.Topology.Timing.ProbeTimeout = topology.Duration(2 * rtt)
-	c.Topology.Links = []topology.Link{{Between: [2]string{"us-east", "us-west"}, RTT: topology.Duration(rtt)}}
-	far := l.ocas[2].ln.Addr().String()
-	c.Dial = wan.NewTable(c.Topology, func(addr string) (string, bool) {
-		if addr == far {
-			return "us-west", true
+	synctest.Test(t, func(t *testing.T) {
+		const rtt = 10 * time.Second
+		l := newFakeLab(t, 3, "isp", "exchange", "exchange")
+		c := l.config()
+		c.Topology.Timing.ProbeTimeout = topology.Duration(2 * rtt)
+		c.Topology.Links = []topology.Link{{Between: [2]string{"us-east", "us-west"}, RTT: topology.Duration(rtt)}}
+		far := l.ocas[2].ln.Addr().String()
+		c.Dial = wan.NewTableOver(l.wire.dial, c.Topology, func(addr string) (string, bool) {
+			if addr == far {
+				return "us-west", true
+			}
+			return "us-east", true
+		}).Dialer
+		began := time.Now()
+		r, err := l.play(t, c, l.options())
+		if err != nil || r.SecondsPlayed != 6 || !r.Candidates[0].Chosen {
+			t.Fatalf("%g s, candidates %+v, %v", r.SecondsPlayed, r.Candidates, err)
 		}
-		return "us-east", true
-	}).Dialer
-	began := time.Now()
-	r, err := l.play(t, c, l.options())
-	if err != nil || r.SecondsPlayed != 6 || !r.Candidates[0].Chosen {
-		t.Fatalf("%g s, candidates %+v, %v", r.SecondsPlayed, r.Candidates, err)
-	}
-	if took := time.Since(began); took > rtt/2 || r.PlayDelayMS > millis(rtt/2) {
-		t.Errorf("the play took %v with a delay of %g ms beside an appliance %v away", took, r.PlayDelayMS, rtt)
-	}
-	if last := r.Candidates[2]; last.ConnectMS != 0 || last.Error != "" {
-		t.Errorf("a probe that the play outran is booked as %+v", last)
-	}
+		if took := time.Since(began); took > rtt/2 || r.PlayDelayMS > millis(rtt/2) {
+			t.Errorf("the play took %v with a delay of %g ms beside an appliance %v away", took, r.PlayDelayMS, rtt)
+		}
+		if last := r.Candidates[2]; last.ConnectMS != 0 || last.Error != "" {
+			t.Errorf("a probe that the play outran is booked as %+v", last)
+		}
+	})
 }
 
 func TestAPreferredApplianceIsWaitedFor(t *testing.T) {
 	t.Parallel()
-	const rtt = 100 * time.Millisecond
-	l := newFakeLab(t, 3, "isp", "exchange")
-	c := l.config()
-	c.Topology.Links = []topology.Link{{Between: [2]string{"us-east", "us-west"}, RTT: topology.Duration(rtt)}}
-	best := l.ocas[0].ln.Addr().String()
-	c.Dial = wan.NewTable(c.Topology, func(addr string) (string, bool) {
-		if addr == best {
-			return "us-west", true
+	synctest.Test(t, func(t *testing.T) {
+		const rtt = 100 * time.Millisecond
+		l := newFakeLab(t, 3, "isp", "exchange")
+		c := l.config()
+		c.Topology.Links = []topology.Link{{Between: [2]string{"us-east", "us-west"}, RTT: topology.Duration(rtt)}}
+		best := l.ocas[0].ln.Addr().String()
+		c.Dial = wan.NewTableOver(l.wire.dial, c.Topology, func(addr string) (string, bool) {
+			if addr == best {
+				return "us-west", true
+			}
+			return "us-east", true
+		}).Dialer
+		r, err := l.play(t, c, l.options())
+		if err != nil || len(r.Appliances) != 1 || r.Appliances[0].Name != l.ocas[0].name {
+			t.Errorf("streamed from %+v, %v", r.Appliances, err)
 		}
-		return "us-east", true
-	}).Dialer
-	r, err := l.play(t, c, l.options())
-	if err != nil || len(r.Appliances) != 1 || r.Appliances[0].Name != l.ocas[0].name {
-		t.Errorf("streamed from %+v, %v", r.Appliances, err)
-	}
-	if r.Candidates[1].TLSMS == 0 {
-		t.Errorf("the near one was not secured meanwhile: %+v", r.Candidates)
-	}
+		if r.Candidates[1].TLSMS == 0 {
+			t.Errorf("the near one was not secured meanwhile: %+v", r.Candidates)
+		}
+	})
 }
 
 func TestAnApplianceThatCannotBeSecuredIsPassedOver(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 3, "isp", "isp", "exchange")
-	plain, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, speaks no TLS
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer plain.Close()
-	srv := &http.Server{}
-	go func() { _ = srv.Serve(plain) }()
-	defer srv.Close()
-	l.ocas[0].fakeServer = &fakeServer{ln: plain, srv: srv}
-	l.ocas[2].kill()
-	r := mustPlay(t, l, l.options())
-	if len(r.Appliances) != 1 || r.Appliances[0].Name != l.ocas[1].name || r.Reasks != 0 {
-		t.Errorf("streamed from %+v after %d reasks", r.Appliances, r.Reasks)
-	}
-	for i, want := range []bool{true, false, true} {
-		if c := r.Candidates[i]; (c.Error != "") != want || c.Chosen == want {
-			t.Errorf("candidate %d is booked as %+v", i, c)
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 3, "isp", "isp", "exchange")
+		plain := l.wire.listen() // takes connections, speaks no TLS
+		defer plain.Close()
+		srv := &http.Server{}
+		go func() { _ = srv.Serve(plain) }()
+		defer srv.Close()
+		l.ocas[0].fakeServer = &fakeServer{ln: plain, srv: srv}
+		l.ocas[2].kill()
+		r := mustPlay(t, l, l.options())
+		if len(r.Appliances) != 1 || r.Appliances[0].Name != l.ocas[1].name || r.Reasks != 0 {
+			t.Errorf("streamed from %+v after %d reasks", r.Appliances, r.Reasks)
 		}
-	}
+		for i, want := range []bool{true, false, true} {
+			if c := r.Candidates[i]; (c.Error != "") != want || c.Chosen == want {
+				t.Errorf("candidate %d is booked as %+v", i, c)
+			}
+		}
+	})
 }
 
 // TestADownloadIsGivenUp when its appliance turns slow in the middle of it: a
 // lower rung is taken from the same one, and nothing wrong is played.
 func TestADownloadIsGivenUp(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 12, "isp")
-	// In real time a top segment is 225 kB. The title plays fast at first; from
-	// some request on the appliance sends 60 kB/s, that is 480 kbit/s.
-	l.topo.Timing.FetchPatience = topology.Duration(time.Minute)
-	l.ocas[0].after = func(n int64) {
-		if n == 8 {
-			l.ocas[0].rate.Store(60_000)
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 12, "isp")
+		// In real time a top segment is 225 kB. The title plays fast at first; from
+		// some request on the appliance sends 60 kB/s, that is 480 kbit/s.
+		l.topo.Timing.FetchPatience = topology.Duration(time.Minute)
+		l.ocas[0].after = func(n int64) {
+			if n == 8 {
+				l.ocas[0].rate.Store(60_000)
+			}
 		}
-	}
-	o := l.options()
-	o.Speed, o.Seconds = 2, 14
-	r := mustPlay(t, l, o)
-	if r.Abandoned == 0 || r.WastedBytes == 0 {
-		t.Errorf("nothing was given up: %s, errors %q", rungIDs(r), r.Errors)
-	}
-	if r.SecondsPlayed != 14 || !r.ChecksumOK || r.ApplianceSwitches != 0 || len(r.Errors) != 0 {
-		t.Errorf("%+v", r)
-	}
-	n := 0
-	for _, x := range r.Rungs {
-		n += x.Segments
-	}
-	if n != 7 {
-		t.Errorf("%d segments of 2 s were played in 14 s: %s", n, rungIDs(r))
-	}
+		o := l.options()
+		o.Speed, o.Seconds = 2, 14
+		r := mustPlay(t, l, o)
+		if r.Abandoned == 0 || r.WastedBytes == 0 {
+			t.Errorf("nothing was given up: %s, errors %q", rungIDs(r), r.Errors)
+		}
+		if r.SecondsPlayed != 14 || !r.ChecksumOK || r.ApplianceSwitches != 0 || len(r.Errors) != 0 {
+			t.Errorf("%+v", r)
+		}
+		n := 0
+		for _, x := range r.Rungs {
+			n += x.Segments
+		}
+		if n != 7 {
+			t.Errorf("%d segments of 2 s were played in 14 s: %s", n, rungIDs(r))
+		}
+	})
 }
 
 // TestSegmentsAreReplaced once the network turns out to be fast: what was
 // buffered in a low rung plays in a better one, and is saved so.
 func TestSegmentsAreReplaced(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 20, "isp")
-	l.ocas[0].rate.Store(90_000)
-	l.ocas[0].after = func(n int64) {
-		if n == 16 {
-			l.ocas[0].rate.Store(0)
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 20, "isp")
+		l.ocas[0].rate.Store(90_000)
+		l.ocas[0].after = func(n int64) {
+			if n == 16 {
+				l.ocas[0].rate.Store(0)
+			}
 		}
-	}
-	o := l.options()
-	o.Speed, o.Seconds = 1.5, 22
-	r := mustPlay(t, l, o)
-	if r.Replaced == 0 {
-		t.Errorf("nothing was replaced: %s", rungIDs(r))
-	}
-	n := 0
-	for _, x := range r.Rungs {
-		n += x.Segments
-	}
-	if r.SecondsPlayed != 22 || !r.ChecksumOK || n != 11 {
-		t.Errorf("%d segments played: %+v", n, r)
-	}
+		o := l.options()
+		o.Speed, o.Seconds = 1.5, 22
+		r := mustPlay(t, l, o)
+		if r.Replaced == 0 {
+			t.Errorf("nothing was replaced: %s", rungIDs(r))
+		}
+		n := 0
+		for _, x := range r.Rungs {
+			n += x.Segments
+		}
+		if r.SecondsPlayed != 22 || !r.ChecksumOK || n != 11 {
+			t.Errorf("%d segments played: %+v", n, r)
+		}
+	})
 }
 
 // TestEveryAlgorithmPlays a title to its end.
 func TestEveryAlgorithmPlays(t *testing.T) {
 	t.Parallel()
-	l := newFakeLab(t, 6, "isp")
 	for _, name := range abr.Names() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := l.options()
-			o.ABR = name
-			r := mustPlay(t, l, o)
-			if r.SecondsPlayed != 12 || !r.ChecksumOK || r.ABR != name || len(r.Errors) != 0 || r.Appliances[0].Share != 1 {
-				t.Errorf("%+v", r)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				l := newFakeLab(t, 6, "isp")
+				o := l.options()
+				o.ABR = name
+				r := mustPlay(t, l, o)
+				if r.SecondsPlayed != 12 || !r.ChecksumOK || r.ABR != name || len(r.Errors) != 0 || r.Appliances[0].Share != 1 {
+					t.Errorf("%+v", r)
+				}
+			})
 		})
 	}
 }

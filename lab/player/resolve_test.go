@@ -49,14 +49,7 @@ func (z *zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 func (z *zone) start(t *testing.T) dnsServer {
 	t.Helper()
 	z.queries = map[string]int{}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pc, err := net.ListenPacket("udp", ln.Addr().String())
-	if err != nil {
-		t.Skipf("the UDP port beside a free TCP port is taken: %v", err)
-	}
+	ln, pc := twoSockets(t)
 	for _, srv := range []*dns.Server{{Listener: ln, Handler: z}, {PacketConn: pc, Handler: z}} {
 		started, done := make(chan struct{}), make(chan struct{})
 		srv.NotifyStartedFunc = func() { close(started) }
@@ -64,7 +57,26 @@ func (z *zone) start(t *testing.T) dnsServer {
 		<-started
 		t.Cleanup(func() { _ = srv.Shutdown(); <-done })
 	}
-	return dnsServer{addr: ln.Addr().String(), timeout: time.Second}
+	return dnsServer{addr: ln.Addr().String(), timeout: time.Minute} // one that is slow has not failed
+}
+
+// twoSockets takes a port that is free for streams and for datagrams.
+func twoSockets(t *testing.T) (net.Listener, net.PacketConn) {
+	t.Helper()
+	var last error
+	for range 20 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		pc, err := net.ListenPacket("udp", ln.Addr().String())
+		if err == nil {
+			return ln, pc
+		}
+		_, last = ln.Close(), err
+	}
+	t.Fatalf("no port is free for both: %v", last)
+	return nil, nil
 }
 
 func (z *zone) count(key string) int {
@@ -76,7 +88,7 @@ func (z *zone) count(key string) int {
 func testResolver(now func() time.Time, servers ...dnsServer) *resolver {
 	var d net.Dialer
 	return &resolver{tel: telemetry.Discard(), dial: d.DialContext, client: subnet(netip.MustParseAddr("198.18.4.7")), now: now,
-		retryAfter: time.Minute, servers: servers, cache: make(map[string]answer)}
+		retryAfter: time.Hour, servers: servers, cache: make(map[string]answer)}
 }
 
 func TestResolverEdge(t *testing.T) {

@@ -24,7 +24,7 @@ func TestSever(t *testing.T) {
 		table := NewTable(far(rtt), nil)
 		addr := serve(t, table, echo)
 		dial := table.Dialer("east")
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), soon)
 		defer cancel()
 		open, err := dial(ctx, "tcp", addr)
 		if err != nil {

@@ -21,22 +21,21 @@ func (t *Table) Dialer(from string) services.DialFunc { return t.DialerAt(Site{R
 // DialerAt is Dialer for traffic of which more is known than its region: rules
 // (see Impose) tell sites apart.
 func (t *Table) DialerAt(from Site) services.DialFunc {
-	var d net.Dialer
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		to, known := t.Region(address)
 		if !known {
-			return d.DialContext(ctx, network, address)
+			return t.dial(ctx, network, address)
 		}
 		f := flow{t: t, from: from, addr: address, region: to}
 		if err := t.passable(ctx, f); err != nil {
 			return nil, dialError(network, err)
 		}
-		return t.connect(ctx, &d, f, network)
+		return t.connect(ctx, f, network)
 	}
 }
 
 // connect makes the connection of a flow that nothing blocks.
-func (t *Table) connect(ctx context.Context, d *net.Dialer, f flow, network string) (net.Conn, error) {
+func (t *Table) connect(ctx context.Context, f flow, network string) (net.Conn, error) {
 	in, out := f.path(false), f.path(true)
 	shaped := t.Path(f.from.Region, f.region).shaped() || f.touched()
 	udp := strings.HasPrefix(network, "udp")
@@ -45,9 +44,9 @@ func (t *Table) connect(ctx context.Context, d *net.Dialer, f flow, network stri
 		err error
 	)
 	if shaped && !udp {
-		raw, err = dialStream(ctx, d, network, f.addr, in, out)
+		raw, err = dialStream(ctx, t.dial, network, f.addr, in, out)
 	} else {
-		raw, err = d.DialContext(ctx, network, f.addr)
+		raw, err = t.dial(ctx, network, f.addr)
 	}
 	if err != nil {
 		return nil, err
@@ -74,11 +73,11 @@ func (t *Table) connect(ctx context.Context, d *net.Dialer, f flow, network stri
 // dialStream connects half a round trip from now and answers another half
 // later, as the first two packets of a handshake would take. The connection is
 // not delayed yet.
-func dialStream(ctx context.Context, d *net.Dialer, network, address string, in, out func() Path) (net.Conn, error) {
+func dialStream(ctx context.Context, dial services.DialFunc, network, address string, in, out func() Path) (net.Conn, error) {
 	if err := sleep(ctx, out().oneWay()); err != nil {
 		return nil, dialError(network, err)
 	}
-	raw, err := d.DialContext(ctx, network, address)
+	raw, err := dial(ctx, network, address)
 	if serr := sleep(ctx, in().oneWay()); serr != nil {
 		if err == nil {
 			_ = raw.Close() // nobody has used it

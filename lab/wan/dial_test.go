@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/flix-lab/flix/topology"
@@ -21,6 +22,11 @@ func topo(rtt time.Duration, rate topology.Rate) topology.Topology {
 
 // serve runs handle for each connection to a listener in region west.
 func serve(t *testing.T, table *Table, handle func(net.Conn)) string {
+	t.Helper()
+	return serveIn(t, table, "west", handle)
+}
+
+func serveIn(t *testing.T, table *Table, region string, handle func(net.Conn)) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -37,7 +43,7 @@ func serve(t *testing.T, table *Table, handle func(net.Conn)) string {
 		}
 	})
 	t.Cleanup(func() { ln.Close(); wg.Wait() })
-	table.Place(ln.Addr().String(), "west")
+	table.Place(ln.Addr().String(), region)
 	return ln.Addr().String()
 }
 
@@ -65,21 +71,42 @@ func roundTrip(t *testing.T, c net.Conn) time.Duration {
 	return time.Since(start)
 }
 
+// TestEchoTakesTheRoundTrip is about the least that a connection takes; what it
+// takes at most is told in fake time.
 func TestEchoTakesTheRoundTrip(t *testing.T) {
 	table := NewTable(topo(rtt, 0), nil)
 	addr := serve(t, table, echo)
 	start := time.Now()
 	c := dial(t, table, addr)
-	within := func(what string, got, want time.Duration) {
+	least := func(what string, got, want time.Duration) {
 		t.Helper()
-		if got < want || got > want+50*time.Millisecond {
-			t.Errorf("%s took %v, want %v to %v", what, got, want, want+50*time.Millisecond)
+		if got < want {
+			t.Errorf("%s took %v, want %v", what, got, want)
 		}
 	}
-	within("connect", time.Since(start), rtt)
-	within("echo", roundTrip(t, c), rtt)
+	least("connect", time.Since(start), rtt)
+	least("echo", roundTrip(t, c), rtt)
 	table.Set(topo(2*rtt, 0))
-	within("echo after Set", roundTrip(t, c), 2*rtt)
+	least("echo after Set", roundTrip(t, c), 2*rtt)
+}
+
+// TestConnectTakesTheRoundTrip and not more: the time of the bubble stands
+// still while the kernel connects.
+func TestConnectTakesTheRoundTrip(t *testing.T) {
+	table := NewTable(topo(rtt, 0), nil)
+	addr := serve(t, table, echo)
+	synctest.Test(t, func(t *testing.T) {
+		f := flow{t: table, from: Site{Region: "east"}, addr: addr, region: "west"}
+		start := time.Now()
+		c, err := dialStream(t.Context(), (&net.Dialer{}).DialContext, "tcp", addr, f.path(false), f.path(true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		if took := time.Since(start); took != rtt {
+			t.Errorf("connecting took %v, want %v", took, rtt)
+		}
+	})
 }
 
 func TestNearAndUnknownAddressesArePlain(t *testing.T) {
@@ -115,58 +142,33 @@ func TestLocatorIsAskedForTheRegion(t *testing.T) {
 	}
 }
 
-func TestThroughputIsNotBoundByDelay(t *testing.T) {
-	const size = 20 << 20
-	table := NewTable(topo(50*time.Millisecond, 0), nil)
-	addr := serve(t, table, func(c net.Conn) { _, _ = io.CopyN(c, zeros{}, size) })
-	c := dial(t, table, addr)
-	start := time.Now()
-	n, err := io.Copy(io.Discard, c)
-	if err != nil || n != size {
-		t.Fatalf("read %d bytes, %v", n, err)
-	}
-	// A window of 64 KiB would need 16 s for it.
-	if took := time.Since(start); took > 3*time.Second {
-		t.Errorf("20 MiB over 50 ms took %v", took)
-	}
-}
-
-func TestUploadIsNotBoundByDelay(t *testing.T) {
+// TestALotBothWays carries more than the windows hold over real sockets.
+func TestALotBothWays(t *testing.T) {
 	const size = 20 << 20
 	got := make(chan int64, 1)
 	table := NewTable(topo(50*time.Millisecond, 0), nil)
-	addr := serve(t, table, func(c net.Conn) { n, _ := io.Copy(io.Discard, c); got <- n })
-	c := dial(t, table, addr)
-	start := time.Now()
+	c := dial(t, table, serve(t, table, func(c net.Conn) {
+		n, _ := io.Copy(io.Discard, c)
+		got <- n
+		_, _ = io.CopyN(c, zeros{}, size)
+	}))
 	if _, err := io.CopyN(c, zeros{}, size); err != nil {
 		t.Fatal(err)
 	}
-	c.Close() // must still deliver all of it
+	if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
 	if n := <-got; n != size {
 		t.Errorf("the peer got %d bytes of %d", n, size)
 	}
-	if took := time.Since(start); took > 3*time.Second {
-		t.Errorf("20 MiB over 50 ms took %v", took)
+	if n, err := io.Copy(io.Discard, c); err != nil || n != size {
+		t.Errorf("read %d bytes of %d, %v", n, size, err)
 	}
 }
 
 type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
-
-func TestDeclaredBandwidthHolds(t *testing.T) {
-	const size = 1 << 20
-	table := NewTable(topo(rtt, 40_000_000), nil) // 5 MB/s: 210 ms
-	addr := serve(t, table, func(c net.Conn) { _, _ = io.CopyN(c, zeros{}, size) })
-	c := dial(t, table, addr)
-	start := time.Now()
-	if n, err := io.Copy(io.Discard, c); err != nil || n != size {
-		t.Fatalf("read %d bytes, %v", n, err)
-	}
-	if took := time.Since(start); took < 200*time.Millisecond || took > 600*time.Millisecond {
-		t.Errorf("1 MiB at 40 Mbit/s took %v, want about 230 ms", took)
-	}
-}
 
 func TestHalfClose(t *testing.T) {
 	table := NewTable(topo(rtt, 0), nil)
@@ -237,7 +239,7 @@ func TestBrokenPipeIsSurfaced(t *testing.T) {
 		_ = c.(*net.TCPConn).SetLinger(0) // closing resets
 	})
 	c := dial(t, table, addr)
-	deadline := time.Now().Add(3 * time.Second)
+	deadline := time.Now().Add(soon)
 	for {
 		if _, err := c.Write(make([]byte, 1024)); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -262,16 +264,19 @@ func TestConnectHonoursTheContext(t *testing.T) {
 }
 
 func TestRefusedConnectTakesTheRoundTrip(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	// The port of an open connection's near end: nobody listens on it, and
+	// nobody else may be given it.
+	held, err := net.Dial("tcp", serve(t, NewTable(topology.Topology{}, nil), echo))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln.Close()
+	defer held.Close()
+	addr := held.LocalAddr().String()
 	table := NewTable(topo(rtt, 0), nil)
-	table.Place(ln.Addr().String(), "west")
+	table.Place(addr, "west")
 	start := time.Now()
-	if _, err := table.Dialer("east")(t.Context(), "tcp", ln.Addr().String()); err == nil {
-		t.Fatal("connected to a closed port")
+	if _, err := table.Dialer("east")(t.Context(), "tcp", addr); err == nil {
+		t.Fatal("connected to a port on which nobody listens")
 	}
 	if took := time.Since(start); took < rtt {
 		t.Errorf("a refusal from afar took %v, want at least %v", took, rtt)

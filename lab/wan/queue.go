@@ -128,9 +128,14 @@ func (q *queue) head() (parcel, bool) {
 }
 
 // take removes n bytes from the front of the oldest parcel, and the parcel
-// itself once it is empty.
+// itself once it is empty. Whoever closes the connection may have dropped it
+// since the taker saw it at the head: then there is nothing to remove.
 func (q *queue) take(n int) {
 	q.mu.Lock()
+	if len(q.items) == 0 || n > len(q.items[0].data) {
+		q.mu.Unlock()
+		return
+	}
 	q.items[0].data = q.items[0].data[n:]
 	q.bytes -= n
 	if len(q.items[0].data) == 0 {

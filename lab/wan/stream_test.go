@@ -1,8 +1,11 @@
 package wan
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +16,13 @@ import (
 func pipeOver(path func() Path) (near *stream, far net.Conn) {
 	a, b := net.Pipe()
 	return newStream(a, path, path), b
+}
+
+// pipeAcross is pipeOver for a flow of a table, from east to west.
+func pipeAcross(table *Table, addr string) (near *stream, far net.Conn, f flow) {
+	f = flow{t: table, from: Site{Region: "east"}, addr: addr, region: "west"}
+	a, b := net.Pipe()
+	return newStream(a, f.path(false), f.path(true)), b, f
 }
 
 // hangUp closes both ends and waits, in fake time, for the delayed goodbye.
@@ -124,4 +134,120 @@ func TestReadBufferHoldsTheSenderBack(t *testing.T) {
 			t.Errorf("the sender got rid of %d bytes, %v", n, err)
 		}
 	})
+}
+
+// TestFlowTakesTheTablesRoundTrip: an echo takes what the table says when it is
+// sent, no less and no more.
+func TestFlowTakesTheTablesRoundTrip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := NewTable(topo(rtt, 0), nil)
+		near, far, _ := pipeAcross(table, "127.0.0.1:1")
+		defer hangUp(near, far)
+		go echo(far) // ends with hangUp
+		for _, want := range []time.Duration{rtt, 2 * rtt} {
+			table.Set(topo(want, 0))
+			if took := roundTrip(t, near); took != want {
+				t.Errorf("an echo took %v, want %v", took, want)
+			}
+		}
+	})
+}
+
+// TestThroughputIsNotBoundByDelay: a window of 64 KiB would need 16 s for what
+// these copy.
+func TestThroughputIsNotBoundByDelay(t *testing.T) {
+	const size, most = 20 << 20, time.Second
+	synctest.Test(t, func(t *testing.T) {
+		near, far, _ := pipeAcross(NewTable(topo(50*time.Millisecond, 0), nil), "127.0.0.1:1")
+		defer hangUp(near, far)
+		start := time.Now()
+		go func() { _, _ = io.CopyN(far, zeros{}, size) }() // as many as are read below
+		if n, err := io.CopyN(io.Discard, near, size); err != nil {
+			t.Fatalf("read %d bytes, %v", n, err)
+		}
+		if took := time.Since(start); took > most {
+			t.Errorf("20 MiB down over 50 ms took %v", took)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		near, far, _ := pipeAcross(NewTable(topo(50*time.Millisecond, 0), nil), "127.0.0.1:1")
+		defer far.Close()
+		start, got := time.Now(), make(chan int64, 1)
+		go func() { n, _ := io.Copy(io.Discard, far); got <- n }()
+		if _, err := io.CopyN(near, zeros{}, size); err != nil {
+			t.Fatal(err)
+		}
+		near.Close() // must still deliver all of it
+		if n := <-got; n != size {
+			t.Errorf("the peer got %d bytes of %d", n, size)
+		}
+		if took := time.Since(start); took > most {
+			t.Errorf("20 MiB up over 50 ms took %v", took)
+		}
+	})
+}
+
+func TestDeclaredBandwidthHolds(t *testing.T) {
+	const size = 1 << 20
+	synctest.Test(t, func(t *testing.T) {
+		near, far, _ := pipeAcross(NewTable(topo(rtt, 40_000_000), nil), "127.0.0.1:1") // 5 MB/s: 210 ms
+		defer hangUp(near, far)
+		start := time.Now()
+		go func() { _, _ = io.CopyN(far, zeros{}, size) }() // as many as are read below
+		if n, err := io.CopyN(io.Discard, near, size); err != nil {
+			t.Fatalf("read %d bytes, %v", n, err)
+		}
+		if took := time.Since(start); took < 229*time.Millisecond || took > 231*time.Millisecond {
+			t.Errorf("1 MiB at 40 Mbit/s took %v, want about 230 ms", took)
+		}
+	})
+}
+
+// TestHoleLapses swallows what is sent, and gives it back when its time is over.
+func TestHoleLapses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := NewTable(topo(2*time.Millisecond, 0), nil)
+		near, far, f := pipeAcross(table, "127.0.0.1:1")
+		defer hangUp(near, far)
+		go echo(far) // ends with hangUp
+		end := time.Now().Add(150 * time.Millisecond)
+		table.Impose([]Rule{{A: side("east"), B: side("west"), Until: end, Hole: true}})
+		if _, err := ping(near, 30*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("something came through a hole: %v", err)
+		}
+		short, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+		defer cancel()
+		if err := table.passable(short, f); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("dialling through a hole gives %v", err)
+		}
+		if err := table.passable(t.Context(), f); err != nil || time.Now().Before(end) {
+			t.Errorf("dialling goes on %s before the end of the hole, %v", time.Until(end), err)
+		}
+		// The byte that the hole swallowed comes first.
+		_ = near.SetDeadline(time.Now().Add(soon))
+		if _, err := io.ReadFull(near, make([]byte, 1)); err != nil {
+			t.Fatalf("what was swallowed does not come: %v", err)
+		}
+		if late := time.Since(end); late < 0 || late > lookAgain {
+			t.Errorf("it came %s after the end of the hole", late)
+		}
+		if took, err := ping(near, soon); err != nil || took != 2*time.Millisecond {
+			t.Errorf("after the hole a round trip takes %v, %v", took, err)
+		}
+	})
+}
+
+// TestCloseDropsWhatAReaderHasSeen: a reader that found bytes at the head when
+// the connection was closed takes nothing.
+func TestCloseDropsWhatAReaderHasSeen(t *testing.T) {
+	q := newQueue(func() Path { return Path{} })
+	q.push(parcel{data: []byte("late")})
+	seen, _ := q.head()
+	q.clear()
+	q.take(len(seen.data))
+	q.push(parcel{err: io.EOF}) // as the receiver says that the connection ended
+	q.take(len(seen.data))
+	if p, ok := q.head(); !ok || p.err != io.EOF || q.bytes != 0 {
+		t.Errorf("the head is %+v, %v, with %d bytes under way", p, ok, q.bytes)
+	}
 }

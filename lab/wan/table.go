@@ -1,11 +1,13 @@
 package wan
 
 import (
+	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -59,6 +61,7 @@ func pairOf(a, b string) pair {
 // every connection it already delays.
 type Table struct {
 	locate func(addr string) (region string, ok bool)
+	dial   services.DialFunc
 	paths  atomic.Pointer[map[pair]Path]
 
 	crossing crossing
@@ -72,7 +75,13 @@ type Table struct {
 // belongs to; it may be nil, must be safe for concurrent use, and is asked only
 // for addresses that were not set with Place.
 func NewTable(t topology.Topology, locate func(addr string) (region string, ok bool)) *Table {
-	table := &Table{locate: locate, placed: make(map[string]string)}
+	return NewTableOver((&net.Dialer{}).DialContext, t, locate)
+}
+
+// NewTableOver is NewTable for connections that dial makes, in the place of
+// those of package net: the wire of a simulation, say.
+func NewTableOver(dial services.DialFunc, t topology.Topology, locate func(addr string) (region string, ok bool)) *Table {
+	table := &Table{locate: locate, dial: dial, placed: make(map[string]string)}
 	table.crossing.conns = map[syscall.Conn]open{}
 	table.Set(t)
 	return table

@@ -50,7 +50,9 @@ func (l *fakeLab) World(context.Context) (control.World, error) {
 func (l *fakeLab) Status(context.Context) (control.Status, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.status, l.err
+	s := l.status
+	s.Regions = slices.Clone(s.Regions) // the test changes its own
+	return s, l.err
 }
 
 func (l *fakeLab) Sessions(context.Context) ([]control.Session, error) {
@@ -399,6 +401,9 @@ func TestNewLabNewWays(t *testing.T) {
 		r.lab.status.Regions[0].State = "starting"
 	})
 	a.next("lab", "starting")
+	// A look asks for the world before the status: it may have come between.
+	for until := time.Now().Add(time.Minute); r.closed.Load() == 0 && time.Now().Before(until); <-time.After(time.Millisecond) {
+	}
 	if n := r.closed.Load(); n != 1 {
 		t.Errorf("%d ways into the old lab were closed, want 1", n)
 	}

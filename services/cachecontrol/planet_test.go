@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +17,8 @@ import (
 	"github.com/flix-lab/flix/topology"
 )
 
-const waitFor = 10 * time.Second
+// waitFor bounds what is waited for: only a hang takes as long.
+const waitFor = time.Minute
 
 func eventually(t testing.TB, ok func() string) {
 	t.Helper()
@@ -69,19 +71,48 @@ type planet struct {
 	kv      *memoryKV
 	events  *pipeline
 	topo    topology.Topology
-	clients map[string]pb.CacheControlClient
 	servers map[string]*Server
 	stop    map[string]func()
+	ahead   atomic.Int64 // of the world's clock, in nanoseconds
+
+	mu      sync.Mutex
+	clients map[string]pb.CacheControlClient
 }
 
-func newPlanet(t testing.TB, expiry time.Duration) *planet {
+// now tells the planet's time.
+func (p *planet) now() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) }
+
+// pass lets time pass at once, for everybody on the planet.
+func (p *planet) pass(d time.Duration) { p.ahead.Add(int64(d)) }
+
+// client of a region's cache control.
+func (p *planet) client(region string) (pb.CacheControlClient, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c, ok := p.clients[region]
+	return c, ok
+}
+
+// must is the client of a region that was started.
+func must(c pb.CacheControlClient, ok bool) pb.CacheControlClient {
+	if !ok {
+		panic("the region has no cache control")
+	}
+	return c
+}
+
+// expiry is when who does not report is gone: with the planet's time alone,
+// however slow the machine is.
+const expiry = 10 * waitFor
+
+func newPlanet(t testing.TB) *planet {
 	topo, err := topology.Preset(2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	topo.Timing.CacheControlSync = topology.Duration(20 * time.Millisecond)
 	topo.Timing.HealthReport = topology.Duration(50 * time.Millisecond)
-	topo.Timing.ReportExpiry = topology.Duration(expiry)
+	topo.Timing.ReportExpiry, topo.Timing.RPCTimeout = topology.Duration(expiry), topology.Duration(waitFor)
 	p := &planet{t: t, kv: newMemoryKV(), events: &pipeline{}, topo: topo, clients: map[string]pb.CacheControlClient{}, servers: map[string]*Server{}, stop: map[string]func(){}}
 	return p
 }
@@ -94,7 +125,7 @@ func (p *planet) start(region string) pb.CacheControlClient {
 	}
 	s, err := New(Deps{
 		RPC: l, Region: region, Instance: region + "/a/cachecontrol/1", KV: p.kv, Events: p.events, Regions: p.topo.RegionNames,
-		Peers:    func(r string) (pb.CacheControlClient, bool) { c, ok := p.clients[r]; return c, ok },
+		Peers: p.client, Clock: p.now,
 		Presign:  func(region, key string) (string, error) { return "http://s3." + region + "/" + key + "?signed", nil },
 		Topology: func() topology.Topology { return p.topo }, Tel: telemetry.New(telemetry.Config{Instance: region}), Timing: p.topo.Timing,
 	})
@@ -116,8 +147,12 @@ func (p *planet) start(region string) pb.CacheControlClient {
 		conn.Close()
 	})
 	p.t.Cleanup(stop)
-	p.clients[region], p.servers[region], p.stop[region] = pb.NewCacheControlClient(conn), s, stop
-	return p.clients[region]
+	c := pb.NewCacheControlClient(conn)
+	p.servers[region], p.stop[region] = s, stop
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clients[region] = c
+	return c
 }
 
 // fakeAppliance speaks an appliance's side of the control channel by hand.
@@ -267,7 +302,7 @@ func (p *planet) publish(c pb.CacheControlClient, a *pb.Asset) {
 
 // knows says "" once the region's cache control knows the appliance.
 func (p *planet) knows(region, id string) string {
-	r, err := p.clients[region].FillStatus(p.t.Context(), &pb.FillStatusRequest{})
+	r, err := must(p.client(region)).FillStatus(p.t.Context(), &pb.FillStatusRequest{})
 	if err != nil {
 		return err.Error()
 	}

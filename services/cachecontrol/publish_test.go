@@ -3,7 +3,6 @@ package cachecontrol
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 	"github.com/flix-lab/flix/services/events"
@@ -19,7 +18,7 @@ func (p *planet) told(region, id string) int {
 }
 
 func TestEveryRegionTellsOfAPublication(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	east := p.start("us-east")
 	west := p.start("us-west")
 	p.publish(east, asset("tt-a", 1, 1, origins, 10))
@@ -46,7 +45,7 @@ func TestEveryRegionTellsOfAPublication(t *testing.T) {
 // A region's pipeline may refuse the event when it is told; the one who
 // published is told of its own region's only, and makes good by trying again.
 func TestARepeatedPublicationIsToldEverywhereAgain(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	east := p.start("us-east")
 	p.start("us-west")
 	p.events.mu.Lock()
@@ -71,7 +70,7 @@ func TestARepeatedPublicationIsToldEverywhereAgain(t *testing.T) {
 }
 
 func TestARegionCutOffTellsWhenTheStoreBringsTheTitle(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	put := func(a *pb.Asset) {
 		t.Helper()
 		if err := p.kv.Put(t.Context(), kv.Assets, assetsPartition, assetItem(a)); err != nil {

@@ -170,7 +170,7 @@ func TestStalledExchangeWithoutAnotherEndsAtTheOrigin(t *testing.T) {
 }
 
 func TestRulesReachOtherRegionsAndSurviveARestart(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	east, west := p.start("us-east"), p.start("us-west")
 	p.publish(east, asset("tt-a", 1, 1, origins, 100))
 	p.heardOf("us-west")
@@ -207,7 +207,7 @@ func TestRulesReachOtherRegionsAndSurviveARestart(t *testing.T) {
 func (p *planet) heardOf(region string) {
 	p.t.Helper()
 	eventually(p.t, func() string {
-		r, err := p.clients[region].Titles(p.t.Context(), &pb.TitlesRequest{})
+		r, err := must(p.client(region)).Titles(p.t.Context(), &pb.TitlesRequest{})
 		if err != nil || len(r.Assets) == 0 {
 			return region + " does not know the title"
 		}
@@ -224,7 +224,7 @@ func rulesText(rules []*pb.FillRule) string {
 }
 
 func TestPlanAndExplainTellWhy(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	east := p.start("us-east")
 	p.start("us-west")
 	a := asset("tt-a", 1, 1, origins, 100, 200)
@@ -235,7 +235,7 @@ func TestPlanAndExplainTellWhy(t *testing.T) {
 	isp := p.connect(east, "us-east/us-east-isp-1/oca/1", 0)
 	_ = isp
 	eventually(t, func() string { return p.knows("us-east", "us-east/us-east-isp-1/oca/1") })
-	plan, err := p.clients["us-west"].FillPlan(t.Context(), &pb.FillPlanRequest{Scope: "us-east"})
+	plan, err := must(p.client("us-west")).FillPlan(t.Context(), &pb.FillPlanRequest{Scope: "us-east"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func TestPlanAndExplainTellWhy(t *testing.T) {
 	if plan.Time.BoundMs < 0 || plan.Time.MissingBytes == 0 || plan.Time.EtaMs != never {
 		t.Errorf("time %v: appliances that are out never get it", plan.Time)
 	}
-	e, err := p.clients["us-west"].FillExplain(t.Context(), &pb.FillExplainRequest{TitleId: "tt-a", Appliance: "us-east/us-east-isp-1/oca/1"})
+	e, err := must(p.client("us-west")).FillExplain(t.Context(), &pb.FillExplainRequest{TitleId: "tt-a", Appliance: "us-east/us-east-isp-1/oca/1"})
 	if err != nil || !e.Own || e.Planner != "us-east/a/cachecontrol/1" || e.State != stateWaiting || len(e.Files) != 2 {
 		t.Fatalf("%v (%v), want the answer of who plans for it", e, err)
 	}
@@ -272,11 +272,11 @@ func TestPlanAndExplainTellWhy(t *testing.T) {
 // Whoever begins to watch while a new version waits for its date hears of the
 // one before it.
 func TestVersionBeforeOneThatWaitsIsShown(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	east := p.start("us-east")
 	p.publish(east, asset("tt-a", 1, 1, origins, 100))
 	next := asset("tt-a", 2, 1, origins, 100)
-	next.AvailableUnixMs = time.Now().Add(time.Hour).UnixMilli()
+	next.AvailableUnixMs = p.now().Add(time.Hour).UnixMilli()
 	p.publish(east, next)
 	w := p.watch(east)
 	w.until(t, func() string {
@@ -288,11 +288,11 @@ func TestVersionBeforeOneThatWaitsIsShown(t *testing.T) {
 }
 
 func TestTitleIsShownWhenItIsLive(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	east := p.start("us-east")
 	w := p.watch(east)
 	a := asset("tt-a", 1, 1, origins, 100)
-	a.AvailableUnixMs = time.Now().Add(150 * time.Millisecond).UnixMilli()
+	a.AvailableUnixMs = p.now().Add(time.Hour).UnixMilli()
 	b := asset("tt-b", 1, 1, origins, 100)
 	b.MinSites = 2
 	p.publish(east, a)
@@ -311,6 +311,7 @@ func TestTitleIsShownWhenItIsLive(t *testing.T) {
 		}
 		return ""
 	})
+	p.pass(time.Hour)
 	w.until(t, func() string {
 		if w.assets["tt-a"] == nil {
 			return "the title whose date has come is not shown"
@@ -336,7 +337,7 @@ func TestTitleIsShownWhenItIsLive(t *testing.T) {
 }
 
 func TestUnevenSiteRaisesAlarm(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	east := p.start("us-east")
 	for n, prefixes := range [][]string{{"198.18.0.0/20"}, {"198.18.0.0/20", "198.18.16.0/20"}} {
 		id := []string{"us-east/us-east-isp-1/oca/1", "us-east/us-east-isp-1/oca/2"}[n]

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const east1, east2, west1 = "us-east/us-east-ix/oca/1", "us-east/us-east-ix/oca/2", "us-west/us-west-ix/oca/1"
 
 func TestWatchTellsSnapshotThenChanges(t *testing.T) {
-	p := newPlanet(t, time.Second)
+	p := newPlanet(t)
 	c := p.start("us-east")
 	a := asset("tt-a", 1, 1, origins, 10)
 	p.publish(c, a)
@@ -58,6 +58,7 @@ func TestWatchTellsSnapshotThenChanges(t *testing.T) {
 		return ""
 	})
 	f.cancel()
+	p.pass(expiry)
 	w.until(t, func() string {
 		if w.states[east1] != nil {
 			return "not gone"
@@ -67,7 +68,7 @@ func TestWatchTellsSnapshotThenChanges(t *testing.T) {
 }
 
 func TestSlowWatcherCostsNoMoreThanTheState(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	p.start("us-east")
 	s := p.servers["us-east"]
 	w := s.subscribe()
@@ -84,7 +85,7 @@ func TestSlowWatcherCostsNoMoreThanTheState(t *testing.T) {
 }
 
 func TestAppliancesAreSharedThroughTheStore(t *testing.T) {
-	p := newPlanet(t, 500*time.Millisecond)
+	p := newPlanet(t)
 	east, west := p.start("us-east"), p.start("us-west")
 	a := asset("tt-a", 1, 1, origins, 10)
 	p.publish(east, a)
@@ -115,6 +116,7 @@ func TestAppliancesAreSharedThroughTheStore(t *testing.T) {
 	})
 	// And when it falls silent it is gone, though the store still has a copy.
 	g.cancel()
+	p.pass(expiry)
 	w.until(t, func() string {
 		if w.states[east1] != nil {
 			return "not gone"
@@ -132,7 +134,7 @@ func TestAppliancesAreSharedThroughTheStore(t *testing.T) {
 }
 
 func TestOldCountersAreIgnored(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	c := p.start("us-east")
 	f := p.connect(c, east1, 50)
 	f.report(false)
@@ -154,7 +156,7 @@ func TestOldCountersAreIgnored(t *testing.T) {
 }
 
 func TestSecondStreamReplacesTheFirst(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	c := p.start("us-east")
 	f := p.connect(c, east1, 1)
 	eventually(t, func() string { return p.knows("us-east", east1) })
@@ -175,7 +177,7 @@ func TestSecondStreamReplacesTheFirst(t *testing.T) {
 }
 
 func TestPublish(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	c := p.start("us-east")
 	good := asset("tt-a", 2, 1, origins, 10, 20)
 	change := func(f func(a *pb.Asset)) *pb.Asset { b := proto.CloneOf(good); f(b); return b }
@@ -227,7 +229,7 @@ func TestPublish(t *testing.T) {
 }
 
 func TestAssetsComeFromTheStore(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	p.kv.setDown(true) // and it is not up yet when the cache control starts
 	c := p.start("us-east")
 	p.kv.setDown(false)
@@ -270,7 +272,7 @@ func TestAssetsComeFromTheStore(t *testing.T) {
 }
 
 func TestSuspectAndFillRunReachTheRegionOfTheAppliance(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	east, west := p.start("us-east"), p.start("us-west")
 	f := p.connect(west, west1, 1)
 	eventually(t, func() string { return p.knows("us-west", west1) })
@@ -295,7 +297,7 @@ func TestSuspectAndFillRunReachTheRegionOfTheAppliance(t *testing.T) {
 }
 
 func TestStateIsWrittenAtMostTwentyTimesASecond(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	c := p.start("us-east")
 	f := p.connect(c, east1, 1)
 	start := time.Now()
@@ -311,18 +313,19 @@ func TestStateIsWrittenAtMostTwentyTimesASecond(t *testing.T) {
 		if err != nil || st.HeldFiles != 500 || st.Counter != f.counter || st.Hello.Holdings != nil {
 			return fmt.Sprintf("%d files (%v)", st.HeldFiles, err)
 		}
-		if it.TTL != 10*time.Minute {
+		if it.TTL != 10*expiry {
 			return it.TTL.String()
 		}
 		return ""
 	})
-	if most := 2 + int(time.Since(start)/persistGap); p.kv.writes(east1) > most {
-		t.Errorf("%d writes in %v, want at most %d", p.kv.writes(east1), time.Since(start), most)
+	n, took := p.kv.writes(east1), time.Since(start) // in this order
+	if most := 2 + int(took/persistGap); n > most {
+		t.Errorf("%d writes in %v, want at most %d", n, took, most)
 	}
 }
 
 func TestFillFailureOfASourceMakesItLookAgain(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	c := p.start("us-east")
 	a := asset("tt-a", 1, 1, origins, 10)
 	p.publish(c, a)
@@ -365,7 +368,7 @@ func TestFillFailureOfASourceMakesItLookAgain(t *testing.T) {
 }
 
 func TestBadHelloIsRefused(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	c := p.start("us-east")
 	for name, m := range map[string]*pb.ApplianceMessage{
 		"no hello":  {Counter: 1, Body: &pb.ApplianceMessage_Report{Report: &pb.Report{}}},

@@ -3,7 +3,6 @@ package cachecontrol
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 )
@@ -11,7 +10,7 @@ import (
 // A title that an appliance sheds is not shown as stored there, as long as
 // somebody else shows it.
 func TestShedTitlesAreHiddenWhileOthersServeThem(t *testing.T) {
-	p := newPlanet(t, time.Second)
+	p := newPlanet(t)
 	c := p.start("us-east")
 	a, b := asset("tt-a", 1, 1, origins, 10), asset("tt-b", 1, 1, origins, 10)
 	p.publish(c, a)

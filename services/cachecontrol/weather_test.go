@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/flix-lab/flix/services"
 	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
@@ -65,7 +64,7 @@ func TestTwoPlannersHaveOneMaster(t *testing.T) {
 }
 
 func TestAssetWithAHoleIsRefused(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	east := p.start("us-east")
 	for name, change := range map[string]func(f *pb.File){
 		"chunks that do not cover the file": func(f *pb.File) { f.ChunkBytes, f.ChunkSha256 = 40, [][]byte{make([]byte, 32), make([]byte, 32)} },
@@ -85,7 +84,7 @@ func TestAssetWithAHoleIsRefused(t *testing.T) {
 
 // A report that is older than the last, or the same again, changes nothing.
 func TestReplayedReportIsIgnored(t *testing.T) {
-	p := newPlanet(t, time.Minute)
+	p := newPlanet(t)
 	east := p.start("us-east")
 	w := p.watch(east)
 	f := p.connect(east, "us-east/us-east-ix/oca/1", 100)

@@ -139,6 +139,7 @@ func start(t *testing.T, ttl time.Duration) *rig {
 	}
 	timing := topology.LabTiming()
 	timing.CacheTTL = topology.Duration(ttl)
+	timing.RPCTimeout = topology.Duration(time.Minute) // what is up answers, however slow the machine is
 	s, err := New(Deps{
 		HTTP: ln, Tel: telemetry.Discard(), Timing: timing, Region: "us-east", Instance: "us-east/a/discovery/1",
 		Titles: w, Index: w, Cache: w, Recommend: recommendpb.NewRecommendClient(conn),

@@ -14,12 +14,16 @@ import (
 	mdns "github.com/miekg/dns"
 	"go.uber.org/goleak"
 
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/dns"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/topology"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds what is awaited.
+const patience = time.Minute
 
 // edges are the healthy load balancers of a test, by region.
 type edges struct {
@@ -70,7 +74,7 @@ func start(t *testing.T) *fixture {
 		if err := <-done; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
-		if c, err := net.DialTimeout("tcp", l.Addr().String(), time.Second); err == nil {
+		if c, err := net.DialTimeout("tcp", l.Addr().String(), patience); err == nil {
 			_ = c.Close()
 			t.Error("still accepts connections")
 		}
@@ -82,7 +86,7 @@ func start(t *testing.T) *fixture {
 func bind(t *testing.T) (net.PacketConn, net.Listener) {
 	t.Helper()
 	for range 50 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", addresstest.Host(t)+":0")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +118,7 @@ func query(name string, typ uint16, subnet string) *mdns.Msg {
 
 func (f *fixture) ask(network string, m *mdns.Msg) *mdns.Msg {
 	f.t.Helper()
-	c := &mdns.Client{Net: network, Timeout: 2 * time.Second, UDPSize: 4096}
+	c := &mdns.Client{Net: network, Timeout: patience, UDPSize: 4096}
 	resp, _, err := c.Exchange(m, f.udp)
 	if err != nil {
 		f.t.Fatalf("%v: %v", m.Question, err)

@@ -88,7 +88,7 @@ func TestHealthMovesAway(t *testing.T) {
 // awaitPort waits until a server answers with a port for the edge.
 func awaitPort(t *testing.T, server, what string, want uint16) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for got := edgePort(server); got != want; got = edgePort(server) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: port %d, want %d", what, got, want)
@@ -120,6 +120,7 @@ func TestDeathIsNoticedAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	topo.Timing.LeaseRenewal = topology.Duration(time.Hour)
+	topo.Timing.RPCTimeout = topology.Duration(patience) // no check is late
 	zones := map[string][]dns.Endpoint{}
 	asked := make(chan string, 16)
 	var (
@@ -167,6 +168,7 @@ func TestChecksShareAConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	topo.Timing.LeaseRenewal = topology.Duration(time.Millisecond)
+	topo.Timing.RPCTimeout = topology.Duration(patience) // no check is late
 	const checks = 20
 	asked, dialled := make(chan struct{}, 1000), make(chan struct{}, 1000)
 	edge := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- struct{}{} }))

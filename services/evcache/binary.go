@@ -314,11 +314,11 @@ func (c *session) binArithmetic(f binaryFrame, down, quiet bool) error {
 		return c.binFail(f, binInvalid)
 	}
 	exp := binary.BigEndian.Uint32(f.extras[16:])
-	out, n, cas := c.s.cache.arithmetic(arith{
+	out, n, v := c.s.cache.arithmetic(arith{
 		key: f.key, delta: binary.BigEndian.Uint64(f.extras), down: down, cas: f.cas,
 		initial: binary.BigEndian.Uint64(f.extras[8:]), exptime: int64(exp), vivify: exp != noVivify,
 	})
-	return c.binOutcome(f, out, cas, binary.BigEndian.AppendUint64(nil, n), quiet)
+	return c.binOutcome(f, out, v.cas, binary.BigEndian.AppendUint64(nil, n), quiet)
 }
 
 func (c *session) binStats(f binaryFrame) error {

@@ -184,10 +184,9 @@ func TestTornChunksAreAMiss(t *testing.T) {
 }
 
 func TestTouchAndDeleteReachThePieces(t *testing.T) {
-	now := &clock{time.Unix(1_700_000_000, 0)}
-	s := newTestServer(t, 0, now.now)
-	go func() { _ = s.Serve(t.Context()) }()
-	c := newCutting(t, Node{Addr: s.ln.Addr().String(), Zone: "a"})
+	now := newHandClock()
+	n := newNodeAt(t, "127.0.0.1:0", 0, now.now)
+	c := newCutting(t, Node{Addr: n.addr, Zone: "a"})
 	ctx := t.Context()
 	if err := c.Set(ctx, "k", noise(5000), time.Minute); err != nil {
 		t.Fatal(err)
@@ -195,18 +194,18 @@ func TestTouchAndDeleteReachThePieces(t *testing.T) {
 	if err := c.Touch(ctx, "k", time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	now.t = now.t.Add(30 * time.Minute)
+	now.pass(30 * time.Minute)
 	if v, err := c.GetAndTouch(ctx, "k", 2*time.Hour); err != nil || len(v) != 5000 {
 		t.Fatalf("%d bytes (%v)", len(v), err)
 	}
-	now.t = now.t.Add(90 * time.Minute)
+	now.pass(90 * time.Minute)
 	if v, err := c.Get(ctx, "k"); err != nil || len(v) != 5000 {
 		t.Fatalf("%d bytes (%v)", len(v), err)
 	}
 	if err := c.Delete(ctx, "k"); err != nil {
 		t.Fatal(err)
 	}
-	if _, items, _ := s.cache.figures(); items != 0 {
+	if _, items, _ := n.server.cache.figures(); items != 0 {
 		t.Errorf("%d items are left", items)
 	}
 }

@@ -65,6 +65,10 @@ type Config struct {
 	ChunkOver int
 	// Policy of writes.
 	Policy Policy
+	// Linger is how long a write that has what its policy asks waits for the
+	// answers of the other zones, too: for a client whose user looks at every zone
+	// next. 0 is not at all.
+	Linger time.Duration
 	// Modes of zones at the start that are not ReadWrite; see Client.SetMode.
 	Modes map[string]Mode
 	// Hot guards against keys that are read very often.

@@ -47,8 +47,8 @@ func TestMemcached(t *testing.T) {
 	b := newBeside(t, addr)
 	other := newNode(t, "127.0.0.1:0", 0)
 	nodes := []Node{{Addr: addr, Zone: "a"}, {Addr: other.addr, Zone: "b"}}
-	t.Run("client alone with it", func(t *testing.T) { roundTrip(t, nodes[:1]) })
-	t.Run("client of two zones", func(t *testing.T) { roundTrip(t, nodes) })
+	t.Run("client alone with it", func(t *testing.T) { roundTrip(t, nodes[:1], nil) })
+	t.Run("client of two zones", func(t *testing.T) { roundTrip(t, nodes, nil) })
 	t.Run("commands", func(t *testing.T) { commands(t, addr) })
 	t.Run("figures", func(t *testing.T) {
 		b.shows(t, "memcached_cmd_get_total", 5)
@@ -73,15 +73,11 @@ func TestMemcached(t *testing.T) {
 		if err := newClient(t, Config{Zone: "a"}, nodes...).Set(ctx, "more", []byte("v"), 0); err != nil {
 			t.Errorf("a write to all zones but one with one lost: %v", err)
 		}
-		if up := <-b.changes; up {
-			t.Fatal("it is dead, but counts as up")
-		}
+		b.change(t, false)
 		if _, err := dockertest.Run("start", name); err != nil {
 			t.Fatal(err)
 		}
-		if up := <-b.changes; !up {
-			t.Fatal("it is back, but counts as down")
-		}
+		b.change(t, true)
 		want(t, all, "kept", "v")
 		alone := newClient(t, Config{}, nodes[0])
 		if _, err := alone.Get(ctx, "kept"); !errors.Is(err, ErrMiss) {

@@ -61,7 +61,8 @@ func newCopied(t *testing.T, fresh time.Duration) (*shelf, *source, *Reader[stri
 	tel := telemetry.Discard()
 	timing := topology.LabTiming()
 	timing.CacheTTL = topology.Duration(fresh)
-	o := resilience.Options{Timeout: time.Second}
+	timing.RPCTimeout = topology.Duration(10 * patience) // what is in memory is never late
+	o := resilience.Options{Timeout: patience}
 	cache := &shelf{m: map[string][]byte{}}
 	r := NewReader[string](NewCopies(tel, resilience.NewGroup(tel, o), cache, timing), "GetThing", o)
 	return cache, &source{value: "one"}, r, tel

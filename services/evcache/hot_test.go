@@ -14,7 +14,7 @@ func TestHotKeysAreReadFromMemory(t *testing.T) {
 	servers, nodes := zones(t, 1)
 	ctx := t.Context()
 	tel := telemetry.Discard()
-	c := newClient(t, Config{Hot: Hot{PerSecond: 50, TTL: time.Hour}, Tel: tel}, nodes...)
+	c := newClient(t, Config{Hot: Hot{PerSecond: 5, TTL: time.Hour}, Tel: tel}, nodes...)
 	for _, k := range []string{"hot", "cold"} {
 		if err := c.Set(ctx, k, []byte("v"), 0); err != nil {
 			t.Fatal(err)

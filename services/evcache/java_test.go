@@ -115,7 +115,8 @@ func startJava(t *testing.T, classes string, nodes []Node) *java {
 	}
 	args := []string{"-Xmx256m", "-XX:TieredStopAtLevel=1", "--add-opens", "java.base/java.lang=ALL-UNNAMED"}
 	for k, v := range map[string]string{
-		"evcache.use.simple.node.list.provider": "true", "evcache.auto.hash.keys": "true", "default.read.timeout": "5000",
+		"evcache.use.simple.node.list.provider": "true", "evcache.auto.hash.keys": "true", "default.read.timeout": "60000",
+		"PLAIN.operation.timeout": "60000", "CHUNK.operation.timeout": "60000", "CHUNK.EVCacheClientPool.bulkReadTimeout": "60000",
 		"PLAIN-NODES": strings.Join(list, ";"), "CHUNK-NODES": strings.Join(list, ";"), "CHUNK.chunk.data": "true",
 		"log4j.configuration": "log4j.properties",
 	} {
@@ -232,7 +233,7 @@ func realMemcached(t *testing.T) func(addr string) string {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait() // killed
 		})
-		for until := time.Now().Add(10 * time.Second); ; {
+		for until := time.Now().Add(patience); ; {
 			c, err := net.Dial("tcp", addr)
 			if err == nil {
 				_ = c.Close()
@@ -377,19 +378,6 @@ func readBoth(t *testing.T, c *Client, key string, k Kind, value string) {
 		it, err := c.GetItemIn(t.Context(), zone, key)
 		if err != nil || it.Kind != k || string(it.Value) != value {
 			t.Errorf("zone %s: %s of %d bytes (%v), want %s of %d", zone, it.Kind, len(it.Value), err, k, len(value))
-		}
-	}
-}
-
-// missSoon waits until an item is gone.
-func missSoon(t *testing.T, c *Client, key string) {
-	t.Helper()
-	for until := time.Now().Add(10 * time.Second); ; <-time.After(20 * time.Millisecond) {
-		if _, err := c.Get(t.Context(), key); err == ErrMiss { //nolint:errorlint // itself is returned
-			return
-		}
-		if time.Now().After(until) {
-			t.Fatalf("%s does not expire", key)
 		}
 	}
 }

@@ -35,6 +35,8 @@ type item struct {
 	crawl      uint32 // the last that told of it
 	pins       int    // views of it that are not written yet
 	gone       bool   // removed
+	stale      bool   // invalidated; see ask
+	claimed    bool   // somebody makes it anew
 	marker     bool   // no item: where a crawl has got to
 	prev, next *item
 }
@@ -173,7 +175,12 @@ type view struct {
 	flags   uint32
 	cas     uint64
 	expires int64
-	item    *item // of get alone; see unpin
+	item    *item // of get and ask alone; see unpin
+	// Of ask alone: whether it was read before, seconds since then, and who
+	// makes it anew.
+	fetched bool
+	idle    int64
+	marks   string
 }
 
 // get returns an item's value; the caller unpins it when it is written. One that
@@ -191,7 +198,7 @@ func (l *lru) get(key []byte) (view, bool) {
 	l.getHits++
 	l.bump(it, now)
 	it.fetched = true
-	return view{it.value, it.flags, it.cas, it.expires, it}, true
+	return view{value: it.value, flags: it.flags, cas: it.cas, expires: it.expires, item: it}, true
 }
 
 // touch sets a new expiry and returns the item.
@@ -208,7 +215,7 @@ func (l *lru) touch(key []byte, exptime int64) (view, bool) {
 	l.touchHits++
 	it.expires = deadline(exptime, now)
 	l.bump(it, now.UnixNano())
-	return view{it.value, it.flags, it.cas, it.expires, nil}, true
+	return view{value: it.value, flags: it.flags, cas: it.cas, expires: it.expires}, true
 }
 
 // entry is what a writer wants stored.
@@ -319,11 +326,14 @@ type arith struct {
 	initial uint64
 	exptime int64
 	cas     uint64
+	// ttl takes the place of the item's where hasTTL.
+	ttl    int64
+	hasTTL bool
 }
 
 // arithmetic adds to a decimal number: upwards it wraps at 64 bits, downwards
 // it stops at 0.
-func (l *lru) arithmetic(a arith) (outcome, uint64, uint64) {
+func (l *lru) arithmetic(a arith) (outcome, uint64, view) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
@@ -331,18 +341,18 @@ func (l *lru) arithmetic(a arith) (outcome, uint64, uint64) {
 	if old == nil {
 		l.incrMisses++
 		if !a.vivify {
-			return notFound, 0, 0
+			return notFound, 0, view{}
 		}
 		it := &item{key: string(a.key), value: strconv.AppendUint(nil, a.initial, 10), expires: deadline(a.exptime, now), stored: now.UnixNano(), used: now.UnixNano()}
 		l.insert(it)
-		return stored, a.initial, it.cas
+		return stored, a.initial, view{value: it.value, cas: it.cas, expires: it.expires}
 	}
 	if a.cas != 0 && a.cas != old.cas {
-		return exists, 0, 0
+		return exists, 0, view{}
 	}
 	n, err := strconv.ParseUint(string(bytes.TrimRight(old.value, " ")), 10, 64)
 	if err != nil {
-		return notNumber, 0, 0
+		return notNumber, 0, view{}
 	}
 	l.incrHits++
 	switch {
@@ -354,9 +364,12 @@ func (l *lru) arithmetic(a arith) (outcome, uint64, uint64) {
 		n -= a.delta
 	}
 	it := &item{key: old.key, value: strconv.AppendUint(nil, n, 10), flags: old.flags, expires: old.expires, stored: now.UnixNano(), used: now.UnixNano()}
+	if a.hasTTL {
+		it.expires = deadline(a.ttl, now)
+	}
 	l.remove(old)
 	l.insert(it)
-	return stored, n, it.cas
+	return stored, n, view{value: it.value, cas: it.cas, expires: it.expires}
 }
 
 // flush voids everything stored before now plus delay seconds.

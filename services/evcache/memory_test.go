@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"runtime"
 	"strings"
@@ -12,15 +13,20 @@ import (
 	"time"
 )
 
-// heapAfter is the live heap after f, less what it was before.
+// heapAfter is the live heap after f, less what it was before. What dies while a
+// collection runs is found by the next.
 func heapAfter(f func()) int64 {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	f()
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	return int64(after.HeapAlloc) - int64(before.HeapAlloc)
+	least := int64(math.MaxInt64)
+	for range 3 {
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		least = min(least, int64(after.HeapAlloc)-int64(before.HeapAlloc))
+	}
+	return least
 }
 
 // What the items take, overhead and rounding included, is within the limit.

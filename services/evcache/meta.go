@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -20,64 +21,118 @@ type metaFlags struct {
 	hasTTL           bool
 	flags            uint32
 	cas              uint64
-	delta            uint64
-	initial, autoTTL uint64
+	hasCAS           bool
+	delta, initial   uint64
+	autoTTL, recache int64
 	vivify           bool
+	invalidate       bool
 }
 
-// parseMetaFlags reads the flags of a meta command.
-func parseMetaFlags(a [][]byte) (metaFlags, bool) {
+const (
+	badFlag   = "CLIENT_ERROR invalid flag"
+	badToken  = "CLIENT_ERROR bad token in command line format"
+	badKey    = "CLIENT_ERROR error decoding key"
+	badEither = "CLIENT_ERROR invalid or duplicate flag" // all that md and ma say
+)
+
+// maxOpaque bounds an opaque flag with its letter, as memcached does.
+const maxOpaque = 32
+
+// parseMetaFlags reads the flags of a meta command; what is wrong with them,
+// or "".
+func parseMetaFlags(a [][]byte) (metaFlags, string) {
 	m := metaFlags{list: a, delta: 1}
+	var seen [128]bool
 	for _, f := range a {
-		token := string(f[1:])
-		var err error
-		switch f[0] {
-		case 'q':
-			m.quiet = true
-		case 'b':
-			m.base64 = true
-		case 'M':
-			if len(token) != 1 {
-				return m, false
-			}
-			m.mode = token[0]
-		case 'T':
-			m.ttl, err = strconv.ParseInt(token, 10, 64)
-			m.hasTTL = true
-		case 'F':
-			var n uint64
-			n, err = strconv.ParseUint(token, 10, 32)
-			m.flags = uint32(n)
-		case 'C':
-			if m.cas, err = strconv.ParseUint(token, 10, 64); m.cas == 0 {
-				m.cas = math.MaxUint64 // 0 is no version: it never matches
-			}
-		case 'D':
-			m.delta, err = strconv.ParseUint(token, 10, 64)
-		case 'J':
-			m.initial, err = strconv.ParseUint(token, 10, 64)
-		case 'N':
-			m.autoTTL, err = strconv.ParseUint(token, 10, 31)
-			m.vivify = true
-		case 'v', 'k', 'c', 't', 's', 'f', 'O', 'h', 'l', 'I':
-		default:
-			return m, false
+		if f[0] >= 0x80 {
+			return m, badFlag
 		}
-		if err != nil {
-			return m, false
+		if seen[f[0]] {
+			return m, "CLIENT_ERROR duplicate flag"
+		}
+		seen[f[0]] = true
+		if why := m.take(f[0], string(f[1:])); why != "" {
+			return m, why
 		}
 	}
-	return m, true
+	return m, ""
 }
 
-// metaKey returns the key of a meta command, decoded if it is in base64.
-func metaKey(raw []byte, m metaFlags) ([]byte, bool) {
+// take reads one flag and its token.
+func (m *metaFlags) take(flag byte, token string) string {
+	var err error
+	switch flag {
+	case 'q':
+		m.quiet = true
+	case 'b':
+		m.base64 = true
+	case 'M':
+		if token == "" {
+			return "CLIENT_ERROR incorrect length for M token"
+		}
+		m.mode = token[0]
+	case 'T':
+		m.ttl, err = strconv.ParseInt(token, 10, 32)
+		m.hasTTL = true
+	case 'F':
+		var n uint64
+		n, err = strconv.ParseUint(token, 10, 32)
+		m.flags = uint32(n)
+	case 'C':
+		m.cas, err = strconv.ParseUint(token, 10, 64)
+		m.hasCAS = true
+	case 'D':
+		m.delta, err = strconv.ParseUint(token, 10, 64)
+	case 'J':
+		m.initial, err = strconv.ParseUint(token, 10, 64)
+	case 'N':
+		m.autoTTL, err = strconv.ParseInt(token, 10, 32)
+		m.vivify = true
+	case 'R':
+		m.recache, err = strconv.ParseInt(token, 10, 32)
+	case 'I':
+		m.invalidate = true
+	case 'O':
+		if len(token)+1 > maxOpaque {
+			return "CLIENT_ERROR opaque token too long"
+		}
+	case 'v', 'k', 'c', 't', 's', 'f', 'h', 'l':
+	default:
+		return badFlag
+	}
+	if err != nil {
+		return badToken
+	}
+	return ""
+}
+
+// version is the item's that a command is about: 0 for any. No item has version
+// 0, and so one that asks for it never finds it.
+func (m metaFlags) version() uint64 {
+	if m.hasCAS && m.cas == 0 {
+		return math.MaxUint64
+	}
+	return m.cas
+}
+
+// metaKey returns the key of a meta command, decoded if it is in base64; what
+// is wrong with it, or "".
+func metaKey(raw []byte, m metaFlags) ([]byte, string) {
 	if !m.base64 {
-		return raw, validKey(raw)
+		if !validKey(raw) {
+			return nil, badFormat
+		}
+		return raw, ""
 	}
 	k := make([]byte, base64.StdEncoding.DecodedLen(len(raw)))
 	n, err := base64.StdEncoding.Decode(k, raw)
-	return k[:n], err == nil && n > 0 && n <= maxKey
+	switch {
+	case err != nil || n == 0:
+		return nil, badKey
+	case n > maxKey:
+		return nil, badFormat
+	}
+	return k[:n], ""
 }
 
 // metaCommand answers mg, ms, md, ma, mn and me.
@@ -85,23 +140,27 @@ func (c *session) metaCommand(name string, a [][]byte) error {
 	if name == "mn" {
 		return c.say("MN")
 	}
-	if len(a) == 0 {
+	switch {
+	case len(a) == 0 && name == "me":
 		return c.say(badFormat)
-	}
-	if name == "me" {
-		return c.metaDebug(a[0])
-	}
-	flags := a[1:]
-	if name == "ms" {
+	case len(a) == 0:
+		return c.say("ERROR")
+	case name == "me":
+		return c.metaDebug(a)
+	case name == "ms":
 		return c.metaSet(a)
 	}
-	m, ok := parseMetaFlags(flags)
-	if !ok {
-		return c.say("CLIENT_ERROR invalid flag")
+	m, why := parseMetaFlags(a[1:])
+	key := a[0]
+	if why == "" {
+		key, why = metaKey(a[0], m)
 	}
-	key, ok := metaKey(a[0], m)
-	if !ok {
-		return c.say(badFormat)
+	switch {
+	case why == "":
+	case name == "mg", why == badFormat:
+		return c.say(why)
+	default:
+		return c.say(badEither)
 	}
 	switch name {
 	case "mg":
@@ -112,16 +171,29 @@ func (c *session) metaCommand(name string, a [][]byte) error {
 	return c.metaArithmetic(a[0], key, m)
 }
 
-// echo appends the flags that a reply repeats or fills in.
-func (m metaFlags) echo(b, rawKey []byte, v view, now time.Time) []byte {
+// What the answers of the commands repeat or fill in, of what is asked for.
+const (
+	echoGet    = "kOcfsthl"
+	echoSet    = "kOc"
+	echoDelete = "kO"
+	echoMath   = "kOct"
+	echoMiss   = "kO"
+)
+
+// echo appends the flags that a reply repeats or fills in, in the order of the
+// request; that the key is in base64 comes last.
+func (m metaFlags) echo(b, rawKey []byte, which string, v view, now time.Time) []byte {
 	for _, f := range m.list {
+		if strings.IndexByte(which, f[0]) < 0 {
+			continue
+		}
 		switch f[0] {
 		case 'k':
 			b = append(append(b, " k"...), rawKey...)
 		case 'O':
 			b = append(append(b, ' '), f...)
-		case 'b':
-			b = append(b, " b"...)
+		case 'h', 'l':
+			b = v.used(b, f[0])
 		case 'c':
 			b = strconv.AppendUint(append(b, " c"...), v.cas, 10)
 		case 'f':
@@ -131,6 +203,9 @@ func (m metaFlags) echo(b, rawKey []byte, v view, now time.Time) []byte {
 		case 't':
 			b = strconv.AppendInt(append(b, " t"...), remaining(v.expires, now), 10)
 		}
+	}
+	if m.base64 && m.wants('k') {
+		b = append(b, " b"...)
 	}
 	return b
 }
@@ -153,7 +228,7 @@ func (m metaFlags) wants(flag byte) bool {
 }
 
 func (c *session) metaGet(raw, key []byte, m metaFlags) error {
-	v, ok := c.s.cache.get(key)
+	v, ok := c.s.cache.ask(key, ask{vivify: m.vivify, ttl: m.autoTTL, recache: m.recache})
 	defer c.s.cache.unpin(v)
 	if ok && m.hasTTL {
 		t, _ := c.s.cache.touch(key, m.ttl)
@@ -163,13 +238,13 @@ func (c *session) metaGet(raw, key []byte, m metaFlags) error {
 		if m.quiet {
 			return nil
 		}
-		return c.say("EN")
+		return c.say(string(m.echo([]byte("EN"), raw, echoMiss, v, c.s.now())))
 	}
 	if !m.wants('v') {
-		return c.say(string(m.echo([]byte("HD"), raw, v, c.s.now())))
+		return c.say(string(m.echo([]byte("HD"), raw, echoGet, v, c.s.now())) + v.marks)
 	}
 	head := strconv.AppendInt([]byte("VA "), int64(len(v.value)), 10)
-	_ = c.say(string(m.echo(head, raw, v, c.s.now()))) // errors show at the flush
+	_ = c.say(string(m.echo(head, raw, echoGet, v, c.s.now())) + v.marks) // errors show at the flush
 	done := c.hasten(int64(len(v.value)))
 	_, _ = c.w.Write(v.value)
 	done()
@@ -182,23 +257,30 @@ func (c *session) metaSet(a [][]byte) error {
 	}
 	size, err := strconv.ParseInt(string(a[1]), 10, 64)
 	if err != nil || size < 0 || size > math.MaxInt32 {
-		return c.say("CLIENT_ERROR bad data chunk")
+		return c.say(badFormat)
 	}
 	// The line's buffer is overwritten by the data block.
 	words := make([][]byte, len(a))
 	for i, w := range a {
 		words[i] = bytes.Clone(w)
 	}
-	m, ok := parseMetaFlags(words[2:])
-	key, keyOK := metaKey(words[0], m)
-	if size > maxItem || !ok || !keyOK {
+	m, why := parseMetaFlags(words[2:])
+	key := words[0]
+	if why == "" {
+		key, why = metaKey(words[0], m)
+	}
+	mode, known := metaMode(m.mode)
+	if why == "" && !known {
+		why = "CLIENT_ERROR invalid mode for ms M token"
+	}
+	if why == "" && size > maxItem {
+		why = "SERVER_ERROR object too large for cache"
+	}
+	if why != "" {
 		if _, err := io.CopyN(io.Discard, c.r, size+2); err != nil {
 			return err
 		}
-		if size > maxItem {
-			return c.say("SERVER_ERROR object too large for cache")
-		}
-		return c.say(badFormat)
+		return c.say(why)
 	}
 	if !c.s.cache.reserve(size) {
 		if _, err := io.CopyN(io.Discard, c.r, size+2); err != nil {
@@ -209,19 +291,31 @@ func (c *session) metaSet(a [][]byte) error {
 	value, err := c.readBlock(size)
 	c.s.cache.release(size)
 	if err != nil {
-		return c.badBlock(err)
+		return c.badBlock(err, false)
 	}
-	mode, ok := map[byte]storeMode{0: modeSet, 'S': modeSet, 's': modeSet, 'E': modeAdd, 'e': modeAdd, 'A': modeAppend, 'a': modeAppend,
-		'P': modePrepend, 'p': modePrepend, 'R': modeReplace, 'r': modeReplace}[m.mode]
-	if !ok {
-		return c.say("CLIENT_ERROR invalid mode for ms")
+	out, cas := c.s.cache.store(entry{mode: mode, key: key, value: value, flags: m.flags, exptime: m.ttl, cas: m.version()})
+	return c.metaOutcome(out, words[0], m, echoSet, view{cas: cas})
+}
+
+// metaMode is what an M token of ms asks for.
+func metaMode(token byte) (storeMode, bool) {
+	switch token {
+	case 0, 'S', 's':
+		return modeSet, true
+	case 'E', 'e':
+		return modeAdd, true
+	case 'A', 'a':
+		return modeAppend, true
+	case 'P', 'p':
+		return modePrepend, true
+	case 'R', 'r':
+		return modeReplace, true
 	}
-	out, cas := c.s.cache.store(entry{mode: mode, key: key, value: value, flags: m.flags, exptime: m.ttl, cas: m.cas})
-	return c.metaOutcome(out, words[0], m, view{value: value, flags: m.flags, cas: cas})
+	return modeSet, false
 }
 
 // metaOutcome answers what became of a change; quiet hides success.
-func (c *session) metaOutcome(out outcome, raw []byte, m metaFlags, v view) error {
+func (c *session) metaOutcome(out outcome, raw []byte, m metaFlags, which string, v view) error {
 	code := "NS"
 	switch out {
 	case stored:
@@ -240,15 +334,21 @@ func (c *session) metaOutcome(out outcome, raw []byte, m metaFlags, v view) erro
 	case notNumber:
 		return c.say("CLIENT_ERROR cannot increment or decrement non-numeric value")
 	}
-	return c.say(string(m.echo([]byte(code), raw, v, c.s.now())))
+	return c.say(string(m.echo([]byte(code), raw, which, v, c.s.now())))
 }
 
 func (c *session) metaDelete(raw, key []byte, m metaFlags) error {
-	out := c.s.cache.delete(key, m.cas)
+	m.cas = m.version()
+	var out outcome
+	if m.invalidate {
+		out = c.s.cache.invalidate(key, m)
+	} else {
+		out = c.s.cache.delete(key, m.cas)
+	}
 	if out == notFound && m.quiet {
 		return nil
 	}
-	return c.metaOutcome(out, raw, m, view{})
+	return c.metaOutcome(out, raw, m, echoDelete, view{})
 }
 
 func (c *session) metaArithmetic(raw, key []byte, m metaFlags) error {
@@ -258,21 +358,22 @@ func (c *session) metaArithmetic(raw, key []byte, m metaFlags) error {
 	case 'D', 'd', '-':
 		down = true
 	default:
-		return c.say("CLIENT_ERROR invalid mode for ma")
+		return c.say("CLIENT_ERROR invalid mode for ma M token")
 	}
-	out, n, cas := c.s.cache.arithmetic(arith{key: key, delta: m.delta, down: down, cas: m.cas, vivify: m.vivify, initial: m.initial, exptime: int64(m.autoTTL)})
+	out, n, v := c.s.cache.arithmetic(arith{key: key, delta: m.delta, down: down, cas: m.cas, vivify: m.vivify, initial: m.initial, exptime: m.autoTTL, ttl: m.ttl, hasTTL: m.hasTTL})
 	if out == stored && m.wants('v') && !m.quiet {
 		value := strconv.AppendUint(nil, n, 10)
-		v := view{value: value, cas: cas}
-		_ = c.say(string(m.echo(strconv.AppendInt([]byte("VA "), int64(len(value)), 10), raw, v, c.s.now()))) // errors show at the flush
+		_ = c.say(string(m.echo(strconv.AppendInt([]byte("VA "), int64(len(value)), 10), raw, echoMath, v, c.s.now()))) // errors show at the flush
 		return c.say(string(value))
 	}
-	return c.metaOutcome(out, raw, m, view{cas: cas})
+	return c.metaOutcome(out, raw, m, echoMath, v)
 }
 
 // metaDebug tells about an item without counting as a use of it.
-func (c *session) metaDebug(key []byte) error {
-	if !validKey(key) {
+func (c *session) metaDebug(a [][]byte) error {
+	raw := a[0]
+	key, why := metaKey(raw, metaFlags{base64: len(a) > 1 && string(a[1]) == "b"})
+	if why != "" {
 		return c.say(badFormat)
 	}
 	d, ok := c.s.cache.debug(key)

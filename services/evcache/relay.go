@@ -108,7 +108,8 @@ func (c *Client) each(ctx context.Context, do func(context.Context, *zone) error
 			answers <- err
 		}
 	}
-	return wait(ctx, answers, c.cfg.Policy.need(len(f.writes)), len(f.allWrites))
+	_, err = wait(ctx, answers, c.cfg.Policy.need(len(f.writes)), len(f.allWrites))
+	return err
 }
 
 // Repairer makes a zone follow its siblings where it did not take a write.

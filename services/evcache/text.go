@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"io"
-	"math"
 	"strconv"
 )
 
@@ -71,10 +69,9 @@ func (c *session) textAdmin(name string, a [][]byte) error {
 	case "version":
 		return c.say("VERSION " + serverVersion)
 	case "verbosity":
-		if quiet(a) {
-			return nil
-		}
-		return c.say("OK")
+		return c.textVerbosity(a)
+	case "shutdown":
+		return c.say("ERROR: shutdown not enabled")
 	case "stats":
 		return c.textStats(a)
 	case "lru_crawler":
@@ -210,137 +207,24 @@ func (c *session) writeValue(key []byte, v view, withCAS bool) {
 	_, _ = c.w.WriteString("\r\n")
 }
 
-// storeLine is the head of a storage command.
-type storeLine struct {
-	entry
-	size    int64
-	noreply bool
-}
-
-// parseStore reads "KEY FLAGS EXPTIME BYTES [CAS] [noreply]".
-func parseStore(mode storeMode, cas bool, a [][]byte) (storeLine, bool) {
-	want := 4
-	if cas {
-		want = 5
-	}
-	l := storeLine{noreply: len(a) == want+1 && quiet(a)}
-	if len(a) != want && !l.noreply || !validKey(a[0]) {
-		return l, false
-	}
-	flags, err1 := strconv.ParseUint(string(a[1]), 10, 32)
-	exp, err2 := strconv.ParseInt(string(a[2]), 10, 64)
-	size, err3 := strconv.ParseInt(string(a[3]), 10, 64)
-	if err1 != nil || err2 != nil || err3 != nil || size < 0 || size > math.MaxInt32 {
-		return l, false
-	}
-	if cas {
-		v, err := strconv.ParseUint(string(a[4]), 10, 64)
-		if err != nil {
-			return l, false
-		}
-		l.cas = v
-	}
-	l.mode, l.flags, l.exptime, l.size = mode, uint32(flags), exp, size
-	// The line's buffer is overwritten by the data block.
-	l.key = bytes.Clone(a[0])
-	return l, true
-}
-
-func (c *session) textStore(mode storeMode, cas bool, a [][]byte) error {
-	l, ok := parseStore(mode, cas, a)
-	if !ok {
-		return c.say(badFormat)
-	}
-	if l.size > maxItem {
-		return c.refuseLarge(l, "SERVER_ERROR object too large for cache")
-	}
-	if !c.s.cache.reserve(l.size) {
-		return c.refuseLarge(l, noRoom)
-	}
-	var err error
-	l.value, err = c.readBlock(l.size)
-	c.s.cache.release(l.size)
-	if err != nil {
-		return c.badBlock(err)
-	}
-	if cas && l.cas == 0 {
-		// Versions start at 1, and the cache reads 0 as "unconditional".
-		l.cas = math.MaxUint64
-	}
-	out, _ := c.s.cache.store(l.entry)
-	if l.noreply {
+// reply is say, unless the last word asks for no answer.
+func (c *session) reply(a [][]byte, line string) error {
+	if quiet(a) {
 		return nil
 	}
-	switch out {
-	case stored:
-		return c.say("STORED")
-	case exists:
-		return c.say("EXISTS")
-	case notFound:
-		return c.say("NOT_FOUND")
-	case tooLarge:
-		return c.say("SERVER_ERROR object too large for cache")
-	case noMemory:
-		return c.say(noRoom)
-	}
-	return c.say("NOT_STORED")
-}
-
-// noRoom refuses a value while too many are on their way.
-const noRoom = "SERVER_ERROR out of memory storing object"
-
-// refuseLarge skips a value that is not taken and forgets the old one, which a
-// reader must not take for it.
-func (c *session) refuseLarge(l storeLine, why string) error {
-	if _, err := io.CopyN(io.Discard, c.r, l.size+2); err != nil {
-		return err
-	}
-	if l.mode == modeSet && l.cas == 0 {
-		c.s.cache.delete(l.key, 0)
-	}
-	if l.noreply {
-		return nil
-	}
-	return c.say(why)
-}
-
-var errBadBlock = errors.New("bad data chunk")
-
-// readBlock reads a data block and its line end into memory of its own.
-func (c *session) readBlock(size int64) ([]byte, error) {
-	defer c.hasten(size)()
-	v := make([]byte, size)
-	if _, err := io.ReadFull(c.r, v); err != nil {
-		return nil, err
-	}
-	end, err := c.r.Peek(2)
-	if err != nil {
-		return nil, err
-	}
-	if end[0] != '\r' || end[1] != '\n' {
-		return nil, errBadBlock
-	}
-	_, err = c.r.Discard(2)
-	return v, err
-}
-
-// badBlock answers a data block whose length is wrong. The stream is out of
-// step then, so the connection ends.
-func (c *session) badBlock(err error) error {
-	if !errors.Is(err, errBadBlock) {
-		return err
-	}
-	_ = c.say("CLIENT_ERROR bad data chunk")
-	return errQuit
+	return c.say(line)
 }
 
 func (c *session) textArithmetic(a [][]byte, down bool) error {
-	if len(a) < 2 || len(a) > 3 || !validKey(a[0]) {
-		return c.say(badFormat)
+	if len(a) < 2 || len(a) > 3 {
+		return c.say("ERROR")
+	}
+	if !validKey(a[0]) {
+		return c.reply(a, badFormat)
 	}
 	delta, err := strconv.ParseUint(string(a[1]), 10, 64)
 	if err != nil {
-		return c.say("CLIENT_ERROR invalid numeric delta argument")
+		return c.reply(a, "CLIENT_ERROR invalid numeric delta argument")
 	}
 	out, n, _ := c.s.cache.arithmetic(arith{key: a[0], delta: delta, down: down})
 	if quiet(a) {
@@ -356,10 +240,15 @@ func (c *session) textArithmetic(a [][]byte, down bool) error {
 }
 
 func (c *session) textDelete(a [][]byte) error {
+	if len(a) < 1 {
+		return c.say("ERROR")
+	}
 	// An old form has a time after the key, which must be 0.
-	if len(a) < 1 || len(a) > 3 || !validKey(a[0]) || len(a) == 3 && string(a[1]) != "0" ||
-		len(a) == 2 && string(a[1]) != "0" && !quiet(a) {
-		return c.say(badFormat)
+	if zero := len(a) > 1 && string(a[1]) == "0"; len(a) > 3 || len(a) == 3 && (!zero || !quiet(a)) || len(a) == 2 && !zero && !quiet(a) {
+		return c.reply(a, badFormat+".  Usage: delete <key> [noreply]")
+	}
+	if !validKey(a[0]) {
+		return c.reply(a, badFormat)
 	}
 	out := c.s.cache.delete(a[0], 0)
 	switch {
@@ -372,12 +261,15 @@ func (c *session) textDelete(a [][]byte) error {
 }
 
 func (c *session) textTouch(a [][]byte) error {
-	if len(a) < 2 || len(a) > 3 || !validKey(a[0]) {
-		return c.say(badFormat)
+	if len(a) < 2 || len(a) > 3 {
+		return c.say("ERROR")
+	}
+	if !validKey(a[0]) {
+		return c.reply(a, badFormat)
 	}
 	exp, err := strconv.ParseInt(string(a[1]), 10, 64)
 	if err != nil {
-		return c.say("CLIENT_ERROR invalid exptime argument")
+		return c.reply(a, "CLIENT_ERROR invalid exptime argument")
 	}
 	_, ok := c.s.cache.touch(a[0], exp)
 	switch {
@@ -389,12 +281,26 @@ func (c *session) textTouch(a [][]byte) error {
 	return c.say("NOT_FOUND")
 }
 
+// textVerbosity takes a level, of which there is one.
+func (c *session) textVerbosity(a [][]byte) error {
+	if len(a) == 0 {
+		return c.say("ERROR")
+	}
+	if _, err := strconv.ParseUint(string(a[0]), 10, 32); err != nil && !quiet(a) {
+		return c.say(badFormat)
+	}
+	return c.reply(a, "OK")
+}
+
 func (c *session) textFlush(a [][]byte) error {
 	var delay int64
+	if len(a) > 2 {
+		return c.say("ERROR")
+	}
 	if len(a) > 0 && !(len(a) == 1 && quiet(a)) {
 		var err error
 		if delay, err = strconv.ParseInt(string(a[0]), 10, 64); err != nil {
-			return c.say(badFormat)
+			return c.reply(a, "CLIENT_ERROR invalid exptime argument")
 		}
 	}
 	c.s.cache.flush(delay)

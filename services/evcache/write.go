@@ -179,7 +179,8 @@ func (c *Client) write(ctx context.Context, w write, id []byte) error {
 	if own >= 0 {
 		answers <- c.writeIn(ctx, w, f.writes[own])
 	}
-	if err := wait(ctx, answers, need, len(f.writes)); err != nil {
+	heard, err := wait(ctx, answers, need, len(f.writes))
+	if err != nil {
 		w.count.error.Inc()
 		kind, msg := services.KindOf(err), fmt.Sprintf("fewer than %d of %d zones took it", need, len(f.writes))
 		if errors.Is(err, errNotStored) {
@@ -188,6 +189,7 @@ func (c *Client) write(ctx context.Context, w write, id []byte) error {
 		return &services.Error{Op: w.op + " " + w.key, Kind: kind, Msg: msg, Err: err}
 	}
 	w.count.ok.Inc()
+	c.linger(ctx, answers, len(f.writes)-heard)
 	c.hot.drop(w.key) // a reader may have kept the old value in between
 	c.announce(ctx, w)
 	return nil
@@ -204,17 +206,34 @@ func (c *Client) writeIn(ctx context.Context, w write, z *zone) error {
 	return err
 }
 
-// wait returns when need of n answers were good or too many were not.
-func wait(ctx context.Context, answers <-chan error, need, n int) error {
+// linger hears the answers that a write does not need, if there is a time for it.
+func (c *Client) linger(ctx context.Context, answers <-chan error, n int) {
+	if c.cfg.Linger <= 0 || n <= 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Linger)
+	defer cancel()
+	for range n {
+		select {
+		case <-ctx.Done():
+			return
+		case <-answers: // one that failed has been reported
+		}
+	}
+}
+
+// wait returns when need of n answers were good or too many were not, and how
+// many it has heard.
+func wait(ctx context.Context, answers <-chan error, need, n int) (int, error) {
 	good, bad := 0, 0
 	var failed error
 	for good < need {
 		if bad > n-need {
-			return failed
+			return good + bad, failed
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(failed, ctx.Err())
+			return good + bad, errors.Join(failed, ctx.Err())
 		case err := <-answers:
 			if err == nil {
 				good++
@@ -224,7 +243,7 @@ func wait(ctx context.Context, answers <-chan error, need, n int) error {
 			failed = errors.Join(failed, err)
 		}
 	}
-	return nil
+	return good + bad, nil
 }
 
 // spawn runs f in a goroutine that Close waits for, if there is room.

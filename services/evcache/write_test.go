@@ -3,6 +3,7 @@ package evcache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/events"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/services/telemetry/telemetrytest"
@@ -51,9 +53,38 @@ func (o *outbox) take(topic string) (out []events.CacheEvent) {
 
 // refusing is a zone whose server is down.
 func refusing(t *testing.T) Node {
-	n := newNode(t, "127.0.0.1:0", 0)
+	n := newNode(t, addresstest.Host(t)+":0", 0)
 	n.stop()
 	return Node{Addr: n.addr, Zone: "down"}
+}
+
+// TestLinger: a client that lingers has written every zone that answers when a
+// write returns, whatever its policy asks, and does not fail for one that is down.
+func TestLinger(t *testing.T) {
+	_, nodes := zones(t, 2)
+	names := []string{nodes[0].Zone, nodes[1].Zone}
+	for _, p := range []Policy{None, One, AllMinusOne} {
+		c := newClient(t, Config{Policy: p, Linger: time.Minute}, append(slices.Clone(nodes), refusing(t))...)
+		for n := range 100 {
+			key := fmt.Sprint("k", n)
+			if err := c.Set(t.Context(), key, []byte("v"), 0); err != nil {
+				t.Fatalf("%v: %v", p, err)
+			}
+			for _, z := range names {
+				if it, err := c.GetItemIn(t.Context(), z, key); err != nil || string(it.Value) != "v" {
+					t.Errorf("%v: zone %s has %q of %s, %v", p, z, it.Value, key, err)
+				}
+			}
+			if err := c.Delete(t.Context(), key); err != nil {
+				t.Fatalf("%v: %v", p, err)
+			}
+			for _, z := range names {
+				if _, err := c.GetItemIn(t.Context(), z, key); !errors.Is(err, ErrMiss) {
+					t.Errorf("%v: zone %s still has %s: %v", p, z, key, err)
+				}
+			}
+		}
+	}
 }
 
 func TestLatchPolicies(t *testing.T) {

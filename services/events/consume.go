@@ -29,9 +29,8 @@ const (
 	rebalanceTimeout = 20 * time.Second
 	defaultPatience  = 8 * time.Second
 	// pollRecords bounds the records handled between two commits.
-	pollRecords = 256
-	// commitTimeout bounds one commit. One that fails is made good by the next.
-	commitTimeout = time.Second
+	pollRecords          = 256
+	defaultCommitTimeout = time.Second
 	// goodbye bounds the leaving of the group.
 	goodbye = time.Second
 )
@@ -78,6 +77,9 @@ type ConsumerConfig struct {
 	// its partitions up and joins anew, so that the group is not held up; 0 for
 	// 8 s. It must be well below 20 s, the group's rebalance timeout.
 	Patience time.Duration
+	// CommitTimeout bounds one commit; 0 for 1 s. One that fails is made good by
+	// the next.
+	CommitTimeout time.Duration
 	// Lanes is how many records are handled at once; 0 for one. With more than
 	// one it is the records of a key that come in order, one at a time, and not
 	// those of a partition.
@@ -117,6 +119,9 @@ func Consume(ctx context.Context, c ConsumerConfig) error {
 	}
 	if c.Patience <= 0 {
 		c.Patience = defaultPatience
+	}
+	if c.CommitTimeout <= 0 {
+		c.CommitTimeout = defaultCommitTimeout
 	}
 	if c.ClientID == "" {
 		c.ClientID = c.Group
@@ -285,7 +290,7 @@ func (m *consumer) commit(ctx context.Context, cl *kgo.Client, done []*kgo.Recor
 	if len(done) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.CommitTimeout)
 	defer cancel()
 	return cl.CommitRecords(ctx, done...)
 }

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/services/telemetry/telemetrytest"
 )
@@ -34,7 +35,7 @@ type broker struct {
 }
 
 func newBroker(t testing.TB) *broker {
-	b := &broker{t: t, dir: t.TempDir(), addr: "127.0.0.1:0"}
+	b := &broker{t: t, dir: t.TempDir(), addr: addresstest.Host(t) + ":0"}
 	b.start()
 	t.Cleanup(func() { b.stop() })
 	return b
@@ -86,7 +87,7 @@ func newProducer(t testing.TB, c ProducerConfig) *Producer {
 
 // soon is a context that ends the test's waiting.
 func soon(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -138,6 +139,9 @@ func consume(t testing.TB, c ConsumerConfig) (stop func()) {
 	}
 	if c.FetchMaxWait == 0 {
 		c.FetchMaxWait = 50 * time.Millisecond
+	}
+	if c.CommitTimeout == 0 { // what was handled shall be committed, however busy the disk is
+		c.CommitTimeout = time.Minute
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

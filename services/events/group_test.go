@@ -2,8 +2,12 @@ package events
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/flix-lab/flix/services"
@@ -19,7 +23,7 @@ func rebalances(t *testing.T, b *broker) {
 	one, two := newCollector(), newCollector()
 	cfg := ConsumerConfig{Brokers: b.brokers, Group: "g", Topics: []string{TopicPlayback}, Handle: one.handle}
 	stopOne := consume(t, cfg)
-	seen := NewSeen(10_000)
+	seen := NewSeen(1 << 20) // none is forgotten, however long the second takes to join
 	next := 0
 	send := func() {
 		t.Helper()
@@ -79,16 +83,25 @@ func TestConsumeRefusesBadConfig(t *testing.T) {
 
 // Consumer and producer end at once where there is no broker.
 func TestConsumerEndsWithoutBroker(t *testing.T) {
-	asked := make(chan struct{}, 1000)
-	stop := consume(t, ConsumerConfig{Group: "g", Topics: []string{TopicFill}, Handle: newCollector().handle,
-		Brokers: func(context.Context) ([]string, error) { asked <- struct{}{}; return []string{"127.0.0.1:1"}, nil }})
-	<-asked
-	<-asked // it tries again
-	start := time.Now()
-	stop()
-	if d := time.Since(start); d > 2*time.Second {
-		t.Errorf("the end took %s", d)
-	}
+	synctest.Test(t, func(t *testing.T) { // it is the time of its own waits that counts
+		asked := make(chan struct{})
+		stop := consume(t, ConsumerConfig{Group: "g", Topics: []string{TopicFill}, Handle: newCollector().handle,
+			Brokers: func(ctx context.Context) ([]string, error) {
+				select {
+				case asked <- struct{}{}:
+				case <-ctx.Done():
+				}
+				return []string{"198.18.0.1:1"}, nil
+			},
+			Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("refused") }})
+		<-asked
+		<-asked // it tries again
+		start := time.Now()
+		stop()
+		if d := time.Since(start); d > 2*time.Second {
+			t.Errorf("the end took %s", d)
+		}
+	})
 }
 
 func TestTraceReachesTheConsumer(t *testing.T) { carriesTrace(t, newBroker(t)) }
@@ -128,10 +141,18 @@ func joinsAnew(t *testing.T, b *broker) {
 			t.Fatal(err)
 		}
 	}
-	c, until := newCollector(), time.Now().Add(300*time.Millisecond)
-	consume(t, ConsumerConfig{Brokers: b.brokers, Group: "g", Topics: []string{TopicTitles}, Patience: 20 * time.Millisecond, Handle: func(ctx context.Context, r Record) error {
-		if r.Offset == 1 && time.Now().Before(until) {
-			return services.Errorf(services.Unavailable, "not yet")
+	c := newCollector()
+	var connected, stuckAt atomic.Int32
+	brokers := func(ctx context.Context) ([]string, error) { // each membership asks for them
+		connected.Add(1)
+		return b.brokers(ctx)
+	}
+	consume(t, ConsumerConfig{Brokers: brokers, Group: "g", Topics: []string{TopicTitles}, Patience: 20 * time.Millisecond, Handle: func(ctx context.Context, r Record) error {
+		if r.Offset == 1 {
+			stuckAt.CompareAndSwap(0, connected.Load())
+			if connected.Load() == stuckAt.Load() {
+				return services.Errorf(services.Unavailable, "not yet")
+			}
 		}
 		return c.handle(ctx, r)
 	}})

@@ -22,6 +22,10 @@ const maxRequest = 16 << 20
 type guard struct {
 	net.Listener
 	addr net.Addr
+	// ready is closed when the broker may serve: it listens before it has all
+	// that its clients will ask for.
+	ready, ended chan struct{}
+	once         sync.Once
 
 	mu    sync.Mutex
 	conns map[*guardedConn]struct{}
@@ -29,7 +33,7 @@ type guard struct {
 }
 
 func newGuard(ln net.Listener, advertise string) (*guard, error) {
-	g := &guard{Listener: ln, addr: ln.Addr(), conns: map[*guardedConn]struct{}{}}
+	g := &guard{Listener: ln, addr: ln.Addr(), ready: make(chan struct{}), ended: make(chan struct{}), conns: map[*guardedConn]struct{}{}}
 	if advertise == "" {
 		return g, nil
 	}
@@ -53,8 +57,22 @@ func (a advertised) String() string { return string(a) }
 // Addr is what the broker tells its clients.
 func (g *guard) Addr() net.Addr { return g.addr }
 
-// Accept hands on guarded connections.
+// open lets connections in.
+func (g *guard) open() { close(g.ready) }
+
+// Close closes the listener, and ends a wait for open.
+func (g *guard) Close() error {
+	g.once.Do(func() { close(g.ended) })
+	return g.Listener.Close()
+}
+
+// Accept hands on guarded connections, from open on.
 func (g *guard) Accept() (net.Conn, error) {
+	select {
+	case <-g.ready:
+	case <-g.ended:
+		return nil, net.ErrClosed
+	}
 	c, err := g.Listener.Accept()
 	if err != nil {
 		return nil, err
@@ -76,7 +94,7 @@ func (g *guard) count() int {
 // shut closes the listener and every connection and waits until the broker
 // has let go of them.
 func (g *guard) shut() {
-	_ = g.Listener.Close() // closed by the broker already, as a rule
+	_ = g.Close() // closed by the broker already, as a rule
 	g.mu.Lock()
 	for c := range g.conns {
 		_ = c.Conn.Close() // the broker's read fails and it closes c

@@ -72,7 +72,7 @@ func TestStrangerIsCutOff(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.Write(in); err != nil {
@@ -87,5 +87,42 @@ func TestStrangerIsCutOff(t *testing.T) {
 	}
 	if n := endOffsets(ctx, t, b.addr, TopicFill); n != 0 {
 		t.Errorf("end offset %d of an empty topic", n)
+	}
+}
+
+// Nobody is let in before the broker has its topics: what was sent to one that
+// is not there yet would be lost.
+func TestGuardLetsNobodyInBeforeItIsOpen(t *testing.T) {
+	for _, open := range []bool{true, false} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := newGuard(ln, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := net.Dial("tcp", ln.Addr().String()) // it waits to be accepted
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan error, 1)
+		go func() {
+			c, err := g.Accept()
+			if err == nil {
+				_ = c.Close()
+			}
+			got <- err
+		}()
+		if open {
+			g.open()
+		} else if err := g.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-got; open && err != nil || !open && !errors.Is(err, net.ErrClosed) {
+			t.Errorf("open %t: %v", open, err)
+		}
+		_ = client.Close()
+		g.shut()
 	}
 }

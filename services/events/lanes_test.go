@@ -16,13 +16,25 @@ func TestLanes(t *testing.T) {
 	b := newBroker(t)
 	ctx := soon(t)
 	p := newProducer(t, ProducerConfig{Brokers: b.brokers})
-	const keys, rounds = 8, 20
+	const keys, rounds = 16, 10 // hardly ever all of one lane
 	var (
 		mu     sync.Mutex
 		last   = map[string]int{}
 		total  int
 		failed atomic.Bool
 	)
+	// All are there before the consumer is: it meets several lanes at once.
+	for v := 1; v <= rounds; v++ {
+		for k := range keys {
+			key := fmt.Sprint("title", k)
+			if err := p.Send(ctx, TopicTitles, key, TitleEvent{Title: key, Version: uint64(v)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := p.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
 	both := make(chan struct{})
 	meet := make(chan struct{}, 2)
 	var once sync.Once
@@ -58,14 +70,6 @@ func TestLanes(t *testing.T) {
 		}
 		return nil
 	}})
-	for v := 1; v <= rounds; v++ {
-		for k := range keys {
-			key := fmt.Sprint("title", k)
-			if err := p.Send(ctx, TopicTitles, key, TitleEvent{Title: key, Version: uint64(v)}); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
 	until(ctx, t, "not everything was handled", func() bool {
 		mu.Lock()
 		defer mu.Unlock()

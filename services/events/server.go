@@ -120,6 +120,8 @@ func (s *Server) open() error {
 	s.mu.Lock()
 	s.cluster = c
 	s.mu.Unlock()
+	// Whoever sent to a topic before it was there would lose the event.
+	s.guard.open()
 	return nil
 }
 

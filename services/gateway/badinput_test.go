@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/gateway/wire"
 	"github.com/flix-lab/flix/services/token"
 )
 
@@ -149,7 +150,7 @@ var badBodies = map[string]struct {
 // bad name by it, however often it happens, and nothing of it stays behind.
 func TestBadBodies(t *testing.T) {
 	w := newWorld(t)
-	e := w.gateway("us-east", func(d *Deps) { d.Timing.RPCTimeout /= 50 })
+	e := w.bounded("us-east", func(l *wire.Limits) { l.Body, l.Linger = 200*time.Millisecond, time.Second })
 	e.api("signup", "us-east/a/signup/1", echo("signup"))
 	good := func() {
 		t.Helper()

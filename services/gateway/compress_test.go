@@ -98,9 +98,7 @@ func TestCompression(t *testing.T) {
 			})
 		}
 	}
-	if n := e.compressor.inUse.Load(); n != 0 {
-		t.Errorf("%d compressors are not given back", n)
-	}
+	eventually(t, "every compressor is given back", func() bool { return e.compressor.inUse.Load() == 0 })
 }
 
 // TestCompressedStreamPassesPieceByPiece: what an API has flushed is readable

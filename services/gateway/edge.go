@@ -47,8 +47,8 @@ func (e *edgeCounts) answered(proxiedIn bool, status int, at time.Time, took tim
 		e.proxiedIn.Add(1)
 		return
 	}
+	e.last.Store(at.UnixMilli()) // before the count: who sees that knows when
 	e.client.Add(1)
-	e.last.Store(at.UnixMilli())
 }
 
 // Edge reports what this gateway did for clients.

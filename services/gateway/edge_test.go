@@ -26,6 +26,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/addresstest"
+	"github.com/flix-lab/flix/services/gateway/wire"
 	"github.com/flix-lab/flix/services/lookup"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/services/token"
@@ -34,7 +36,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 30 * time.Second
+// patience bounds what is awaited.
+const patience = time.Minute
 
 // world is a lab of gateways and APIs in one test.
 type world struct {
@@ -143,7 +146,34 @@ func listen(t testing.TB) net.Listener {
 	return l
 }
 
+// refusing is an address that nobody listens on, and nobody will.
+func refusing(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", addresstest.Host(t)+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return l.Addr().String()
+}
+
+// timing is the lab's with calls that may take their time: a machine that is
+// busy for a second must not be taken for a server that is late.
+func timing() topology.Timing {
+	t := topology.LabTiming()
+	t.RPCTimeout *= 5
+	return t
+}
+
 func (w *world) gateway(region string, change ...func(*Deps)) *edge {
+	w.t.Helper()
+	return w.bounded(region, nil, change...)
+}
+
+// bounded is gateway with other bounds for its clients.
+func (w *world) bounded(region string, bound func(*wire.Limits), change ...func(*Deps)) *edge {
 	t := w.t
 	t.Helper()
 	id := region + "/a/gateway/1"
@@ -159,7 +189,7 @@ func (w *world) gateway(region string, change ...func(*Deps)) *edge {
 		Instance: id, Region: region, Zone: "a", Lookup: e.registry, Remote: w.remote,
 		RootCAs: w.roots, Key: w.key, Topology: func() topology.Topology { return w.topo },
 		OriginCIDRs: []netip.Prefix{loopback}, TrustedProxies: []netip.Prefix{loopback},
-		Tel: e.tel, Timing: topology.LabTiming(),
+		Tel: e.tel, Timing: timing(),
 	}
 	for _, c := range change {
 		c(&d)
@@ -167,6 +197,9 @@ func (w *world) gateway(region string, change ...func(*Deps)) *edge {
 	s, err := New(d)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if bound != nil {
+		bound(&s.bounds)
 	}
 	e.Server = s
 	ctx, cancel := context.WithCancel(context.Background())

@@ -53,9 +53,7 @@ func TestEvacuationOfEverything(t *testing.T) {
 		}
 		return false
 	})
-	if len(west.tel.Spans(id)) == 0 {
-		t.Error("us-west did not continue the trace")
-	}
+	eventually(t, "us-west continues the trace", func() bool { return len(west.tel.Spans(id)) > 0 })
 	for _, m := range []struct {
 		e      *edge
 		labels []string

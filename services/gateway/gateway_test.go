@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/gateway/wire"
 )
 
 func TestRequestReachesItsAPI(t *testing.T) {
@@ -347,7 +348,7 @@ func TestServeEndsWithRequestsUnderWay(t *testing.T) {
 
 func TestSlowHeaderEnds(t *testing.T) {
 	w := newWorld(t)
-	e := w.gateway("us-east", func(d *Deps) { d.Timing.RPCTimeout /= 20 })
+	e := w.bounded("us-east", func(l *wire.Limits) { l.Header = 250 * time.Millisecond })
 	c, err := net.Dial("tcp", e.plainAddr)
 	if err != nil {
 		t.Fatal(err)

@@ -24,6 +24,7 @@ import (
 type calls struct {
 	pb.UnimplementedTestServiceServer
 	ended chan error
+	hung  chan struct{} // told when a call begins to hang
 }
 
 // UnaryCall answers with the size asked for, fails with the status asked for,
@@ -40,6 +41,7 @@ func (c *calls) UnaryCall(ctx context.Context, in *pb.SimpleRequest) (*pb.Simple
 			c.ended <- errors.New("the call has no deadline")
 			return nil, errors.New("no deadline")
 		}
+		c.hung <- struct{}{}
 		<-ctx.Done()
 		c.ended <- ctx.Err()
 		return nil, ctx.Err()
@@ -107,7 +109,7 @@ func (c *calls) FullDuplexCall(s pb.TestService_FullDuplexCallServer) error {
 func grpcThrough(t *testing.T) (*calls, map[string]pb.TestServiceClient) {
 	w := newWorld(t)
 	e := w.gateway("us-east")
-	api := &calls{ended: make(chan error, 4)}
+	api := &calls{ended: make(chan error, 4), hung: make(chan struct{}, 4)}
 	srv := grpc.NewServer()
 	pb.RegisterTestServiceServer(srv, api)
 	l := listen(t)
@@ -256,15 +258,24 @@ func (c *calls) over(t *testing.T) {
 }
 
 func grpcDeadline(t *testing.T, c pb.TestServiceClient, api *calls) {
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	// Both ends know the deadline. Where the server's timer is first, the gateway
-	// says that it broke off.
-	_, err := c.UnaryCall(ctx, &pb.SimpleRequest{})
-	if code := status.Code(err); code != codes.DeadlineExceeded && (code != codes.Unavailable || !strings.Contains(err.Error(), ReasonReset)) {
-		t.Errorf("%v", err)
+	// A deadline that ends on the way there tells nothing of what becomes of one
+	// at the server: then there is a longer one.
+	for d := 100 * time.Millisecond; ; d *= 4 {
+		ctx, cancel := context.WithTimeout(t.Context(), d)
+		defer cancel()
+		// Both ends know the deadline. Where the server's timer is first, the
+		// gateway says that it broke off.
+		_, err := c.UnaryCall(ctx, &pb.SimpleRequest{})
+		if code := status.Code(err); code != codes.DeadlineExceeded && (code != codes.Unavailable || !strings.Contains(err.Error(), ReasonReset)) {
+			t.Errorf("%v", err)
+		}
+		select {
+		case <-api.hung:
+			api.over(t)
+			return
+		default:
+		}
 	}
-	api.over(t)
 }
 
 func grpcCancel(t *testing.T, c pb.TestServiceClient, api *calls) {

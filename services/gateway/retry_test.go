@@ -10,6 +10,10 @@ import (
 	"time"
 )
 
+// shortTry is the time of a try that is to end: enough for the others, also on a
+// machine that stands still for a second.
+const shortTry = "1500ms"
+
 // failing adds a server to the gateway's zone that fails in the given way.
 func failing(t *testing.T, e *edge, how string) (hits *atomic.Int64) {
 	t.Helper()
@@ -17,9 +21,7 @@ func failing(t *testing.T, e *edge, how string) (hits *atomic.Int64) {
 	const id = "us-east/a/signup/bad"
 	switch how {
 	case "connect":
-		l := listen(t)
-		e.registry.add("signup", id, "a", l.Addr().String())
-		_ = l.Close()
+		e.registry.add("signup", id, "a", refusing(t))
 	case "503":
 		e.api("signup", id, func(w http.ResponseWriter, r *http.Request) {
 			hits.Add(1)
@@ -38,7 +40,7 @@ func failing(t *testing.T, e *edge, how string) (hits *atomic.Int64) {
 			panic(http.ErrAbortHandler)
 		})
 	case "timeout":
-		e.set(PropertyTimeout, "60ms")
+		e.set(PropertyTimeout, shortTry)
 		e.api("signup", id, func(_ http.ResponseWriter, r *http.Request) {
 			hits.Add(1)
 			_, _ = io.Copy(io.Discard, r.Body)
@@ -77,6 +79,7 @@ func TestRetryRules(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(fmt.Sprintf("%s %s %d bytes key=%t", tt.how, tt.method, len(tt.body), tt.key), func(t *testing.T) {
+			t.Parallel() // most of them wait for a try to end
 			w := newWorld(t)
 			e := w.gateway("us-east")
 			hits := failing(t, e, tt.how)
@@ -130,11 +133,12 @@ func TestErrorMapping(t *testing.T) {
 		{"deadline", func(t *testing.T, e *edge) {
 			failing(t, e, "timeout")
 			e.set(PropertyTimeout, "")
-			e.set(PropertyDeadline, "60ms")
+			e.set(PropertyDeadline, shortTry)
 		}, 504, ReasonTimeout},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			e := newWorld(t).gateway("us-east")
 			tt.set(t, e)
 			a := ask(t, e.client(eastClient, true), "POST", "/signup/member", "x")
@@ -161,12 +165,15 @@ func TestConcurrencyGuard(t *testing.T) {
 		_ = resp.Body.Close()
 		first <- resp.StatusCode
 	}()
-	eventually(t, "one request is at the API", func() bool {
+	places := func() int64 {
 		e.guards.mu.Lock()
 		defer e.guards.mu.Unlock()
-		n := e.guards.open["signup"]
-		return n != nil && n.Load() == 1
-	})
+		if n := e.guards.open["signup"]; n != nil {
+			return n.Load()
+		}
+		return 0
+	}
+	eventually(t, "one request is at the API", func() bool { return places() == 1 })
 	a := ask(t, c, "GET", "/signup/plans", "")
 	if p := a.problem(t); a.StatusCode != 503 || p.Reason != ReasonConcurrency {
 		t.Errorf("status %d, %+v", a.StatusCode, p)
@@ -175,6 +182,7 @@ func TestConcurrencyGuard(t *testing.T) {
 	if s := <-first; s != 200 {
 		t.Errorf("the first request got %d", s)
 	}
+	eventually(t, "its place is free", func() bool { return places() == 0 })
 	if a := ask(t, c, "GET", "/signup/plans", ""); a.StatusCode != 200 {
 		t.Errorf("after it: %d", a.StatusCode)
 	}

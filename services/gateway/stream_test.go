@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/flix-lab/flix/services/gateway/wire"
 )
 
 // raw is a client that writes bytes and reads answers.
@@ -495,7 +497,7 @@ func TestUnaskedBytesNeverReachAnotherClient(t *testing.T) {
 
 // TestSlowBodyEnds sends half a body and no more.
 func TestSlowBodyEnds(t *testing.T) {
-	e := newWorld(t).gateway("us-east", func(d *Deps) { d.Timing.RPCTimeout /= 50 })
+	e := newWorld(t).bounded("us-east", func(l *wire.Limits) { l.Body, l.Linger = 200*time.Millisecond, time.Second })
 	e.api("signup", "us-east/a/signup/1", echo("signup"))
 	c := e.raw(t)
 	c.send("POST /signup/x HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf")
@@ -525,7 +527,7 @@ func TestHeadComesBeforeTheBody(t *testing.T) {
 		_, _ = io.WriteString(w, "data: 1\n\n")
 	})
 	for _, h2 := range []bool{false, true} {
-		ctx, cancel := context.WithTimeout(t.Context(), patience/10)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+edgeHost+"/signup/stream", nil)
 		if err != nil {
 			t.Fatal(err)

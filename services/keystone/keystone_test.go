@@ -143,9 +143,12 @@ type rig struct {
 func build(t *testing.T, consume ConsumeFunc) *rig {
 	t.Helper()
 	r := &rig{kv: &wide{items: map[string][]byte{}}, bucket: &bucket{objects: map[string]string{}}, cache: &dropped{}}
+	timing := topology.LabTiming()
+	// What is up answers, and what is young stays so, however slow the machine is.
+	timing.RPCTimeout, timing.ProgressReport = topology.Duration(10*time.Minute), topology.Duration(10*time.Minute)
 	var err error
 	r.Server, err = New(Deps{
-		Tel: telemetry.Discard(), Timing: topology.LabTiming(), Region: "us-east", Instance: "us-east/a/keystone/1",
+		Tel: telemetry.Discard(), Timing: timing, Region: "us-east", Instance: "us-east/a/keystone/1",
 		Consume: consume, KV: r.kv, Archive: r.bucket, Cache: r.cache,
 		CacheKeys: func(title string) []string { return []string{"catalogue", "title/" + title} }, MaxSessions: 3,
 	})
@@ -323,7 +326,7 @@ func TestTitlePublished(t *testing.T) {
 	}
 	// Who read the store just before the title was there may have kept that
 	// since: the copies are dropped again, once, when the stores had time.
-	settled := time.Now().Add(topology.LabTiming().RPCTimeout.D())
+	settled := time.Now().Add(r.d.Timing.RPCTimeout.D())
 	for _, tt := range []struct {
 		now  time.Time
 		want int

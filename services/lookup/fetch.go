@@ -98,8 +98,11 @@ func (c *Client) fetch(ctx context.Context) error {
 	return nil
 }
 
+// noteFetched notes that the copy is of now.
+func (c *Client) noteFetched() { c.fetched.Store(int64(max(1, time.Since(c.start)))) }
+
 func (c *Client) fetchDone() {
-	c.fetched.Store(int64(max(1, time.Since(c.start))))
+	c.noteFetched()
 	if c.cache.orphans > 0 && time.Now().After(c.cache.orphansUntil) {
 		for id, r := range c.cache.records {
 			if r.orphan {
@@ -200,6 +203,7 @@ func (c *Client) fetchFull(ctx context.Context) error {
 		}
 	}
 	k.records, k.full, k.epoch, k.etag, k.version = fresh, true, a.epoch, "", a.version()
+	c.noteFetched() // before anybody finds an instance in it
 	c.publishRecords()
 	return nil
 }

@@ -19,12 +19,25 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// testTiming is the lab's, ten times as fast.
+// patience bounds what is waited for: only a hang takes as long.
+const patience = time.Minute
+
+// testTiming is the lab's, ten times as fast, but for the leases: those of who
+// lives never run out, however slow the machine is.
 func testTiming() topology.Timing {
 	t := topology.LabTiming()
 	ms := topology.Duration(time.Millisecond)
-	t.LeaseRenewal, t.LeaseDuration, t.EvictionInterval, t.RegistryFetch = 60*ms, 300*ms, 50*ms, 60*ms
-	t.RPCTimeout = 2000 * ms
+	t.LeaseRenewal, t.EvictionInterval, t.RegistryFetch = 60*ms, 50*ms, 60*ms
+	t.LeaseDuration = topology.Duration(10 * patience)
+	t.RPCTimeout = topology.Duration(patience)
+	return t
+}
+
+// mortal is testTiming with leases that run out while a test waits for it; one
+// that is renewed may run out as well, on a slow machine, and is back soon.
+func mortal() topology.Timing {
+	t := testTiming()
+	t.LeaseDuration = topology.Duration(300 * time.Millisecond)
 	return t
 }
 
@@ -34,13 +47,17 @@ type runningRegistry struct {
 	t      testing.TB
 	addr   string
 	timing topology.Timing
+	clock  func() time.Time // nil is the world's
 	tel    *telemetry.Telemetry
 	cancel context.CancelFunc
 	done   chan error
 }
 
-func startRegistry(t testing.TB) *runningRegistry {
-	r := &runningRegistry{t: t, addr: "127.0.0.1:0", timing: testTiming()}
+func startRegistry(t testing.TB) *runningRegistry { return startRegistryWith(t, testTiming(), nil) }
+
+// startRegistryWith starts one with a timing and a clock of its own.
+func startRegistryWith(t testing.TB, timing topology.Timing, clock func() time.Time) *runningRegistry {
+	r := &runningRegistry{t: t, addr: "127.0.0.1:0", timing: timing, clock: clock}
 	r.start()
 	t.Cleanup(r.stop)
 	return r
@@ -53,7 +70,7 @@ func (r *runningRegistry) start() {
 		r.t.Fatal(err)
 	}
 	r.addr, r.tel = l.Addr().String(), telemetry.Discard()
-	s, err := registry.New(registry.Deps{Listener: l, Tel: r.tel, Timing: r.timing, Region: "us-east"})
+	s, err := registry.New(registry.Deps{Listener: l, Tel: r.tel, Timing: r.timing, Region: "us-east", Clock: r.clock})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -93,7 +110,7 @@ func runClient(t testing.TB, timing topology.Timing, urls ...string) (*lookup.Cl
 }
 
 func deadline(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -104,7 +121,7 @@ var errNotYet = errors.New("not yet")
 func eventually(t testing.TB, f func() error) {
 	t.Helper()
 	var err error
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if err = f(); err == nil {
 			return
 		}

@@ -56,10 +56,10 @@ func (c *Client) Register(in Instance) error {
 	r := c.regs[in.ID]
 	if r == nil {
 		r = &registration{turn: make(chan struct{}, 1), settled: make(chan struct{})}
-		c.regs[in.ID] = r
 	}
+	r.update(func() { r.inst = in }) // before the loop finds it, which would register nobody
+	c.regs[in.ID] = r
 	c.regMu.Unlock()
-	r.update(func() { r.inst = in })
 	signal(c.wake)
 	return nil
 }

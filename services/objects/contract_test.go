@@ -382,12 +382,27 @@ func newBeside(t testing.TB, target, dir string) *beside {
 		}
 	})
 	t.Cleanup(b.stop)
-	ready, stop := context.WithTimeout(ctx, 20*time.Second)
+	ready, stop := context.WithTimeout(ctx, patience)
 	defer stop()
 	if err := b.sidecar.Ready(ready); err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// turns waits until the store counts as up, or as down, and that was told.
+func (b *beside) turns(up bool) {
+	b.t.Helper()
+	for late := time.After(patience); ; {
+		select {
+		case is := <-b.changes:
+			if is == up && b.sidecar.Healthy() == up {
+				return
+			}
+		case <-late:
+			b.t.Fatalf("the store does not count as up=%v", up)
+		}
+	}
 }
 
 // cutOff reads a little of an object and goes away.
@@ -439,9 +454,13 @@ func (b *beside) counts() {
 	b.cutOff("counted")
 	// What lies in the kernel's buffers when the client goes was sent, too.
 	const buffered = 16 << 20
-	for until := time.Now().Add(5 * time.Second); served() == size+1000; {
-		if time.Now().After(until) {
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	for late := time.After(patience); served() == size+1000; {
+		select {
+		case <-late:
 			t.Fatal("a GET that was cut off is not counted")
+		case <-poll.C:
 		}
 	}
 	if n := served() - size - 1000; n < 1000 || n > buffered {

@@ -63,10 +63,7 @@ func newRig(t testing.TB) *rig {
 
 func (r *rig) start() {
 	r.t.Helper()
-	ln, err := net.Listen("tcp", r.addr)
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	ln := r.listen()
 	r.addr, r.tel = ln.Addr().String(), telemetry.Discard()
 	s, err := NewServer(ServerConfig{Dir: r.dir, Listener: ln, AccessKey: testKey, SecretKey: testSecret, Tel: r.tel})
 	if err != nil {
@@ -82,6 +79,25 @@ func (r *rig) start() {
 			r.t.Errorf("Serve: %v", err)
 		}
 	})
+}
+
+// listen binds the address; after a restart that is the old one, which somebody
+// else may hold for a moment.
+func (r *rig) listen() net.Listener {
+	r.t.Helper()
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for late := time.After(patience); ; {
+		ln, err := net.Listen("tcp", r.addr)
+		if err == nil {
+			return ln
+		}
+		select {
+		case <-late:
+			r.t.Fatal(err)
+		case <-poll.C:
+		}
+	}
 }
 
 // minio returns a plain minio-go client of the server.
@@ -190,11 +206,14 @@ func TestDataAndEgressSurviveRestart(t *testing.T) {
 	telemetrytest.Await(t, r.tel.Metrics, "s3_egress_bytes_total", map[string]string{"bucket": BucketMedia}, 200_090)
 }
 
+// patience bounds what is waited for: only a hang takes as long.
+const patience = time.Minute
+
 // settles waits until a count is what is wanted: a server counts an answer
 // after the client has read it.
 func settles(t testing.TB, what string, got func() uint64, want uint64) {
 	t.Helper()
-	late := time.After(10 * time.Second)
+	late := time.After(patience)
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
 	for n := got(); n != want; n = got() {

@@ -178,6 +178,7 @@ func start(t *testing.T) *rig {
 	timing := topology.LabTiming()
 	timing.SteeringTTL = topology.Duration(20 * time.Second)
 	timing.CacheTTL = 0
+	timing.RPCTimeout = topology.Duration(time.Minute) // what is up answers, however slow the machine is
 	s, err := New(Deps{
 		HTTP: ln, Tel: tel, Timing: timing, Region: "us-east", Instance: "us-east/a/play/1", Cache: w, Key: key,
 		Playback: playbackpb.NewPlaybackClient(conn), License: licensepb.NewLicenseClient(conn),

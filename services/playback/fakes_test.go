@@ -234,6 +234,7 @@ func start(t *testing.T, ttl time.Duration) *rig {
 	r.kv.items[at(kv.Assets, "assets", "tt-a")] = kv.Item{Sort: "tt-a", Value: b}
 	timing := topology.LabTiming()
 	timing.CacheTTL = topology.Duration(ttl)
+	timing.RPCTimeout = topology.Duration(time.Minute) // what is up answers, however slow the machine is
 	s, err := New(Deps{RPC: ln, Tel: telemetry.Discard(), Timing: timing, Region: "us-east", Instance: "us-east/a/playback/1", DB: r.db, KV: r.kv, Cache: r.cache, Events: r.pipeline})
 	if err != nil {
 		t.Fatal(err)

@@ -100,6 +100,7 @@ func start(t *testing.T, ttl time.Duration) (*world, recommendpb.RecommendClient
 	}
 	timing := topology.LabTiming()
 	timing.CacheTTL = topology.Duration(ttl)
+	timing.RPCTimeout = topology.Duration(time.Minute) // what is up answers, however slow the machine is
 	s, err := New(Deps{RPC: ln, Tel: telemetry.Discard(), Timing: timing, Region: "us-east", Instance: "us-east/a/recommend/1", Titles: w, KV: w, Cache: w})
 	if err != nil {
 		t.Fatal(err)

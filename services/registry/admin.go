@@ -21,8 +21,9 @@ type EvictRequest struct {
 //
 //	GET  /registry/leases          Explanation
 //	GET  /registry/why?id=[&app=]  Why
-//	POST /registry/evict           EvictRequest: one lease, or without a body
-//	                               every expired one, kept ones too: 204, 404
+//	POST /registry/evict           EvictRequest: one lease, and the answer is its
+//	                               Why as it is gone, 200 or 404; without a body
+//	                               every expired one, kept ones too: 204
 func (s *Server) RegisterAdmin(mux *http.ServeMux, adminKey string) {
 	mux.Handle("GET /registry/leases", telemetry.Guard(adminKey, func(w http.ResponseWriter, _ *http.Request) {
 		telemetry.WriteJSON(w, http.StatusOK, s.explain())
@@ -53,14 +54,18 @@ func (s *Server) evictByHand(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	k, ok := s.store.key(strings.ToUpper(req.App), req.ID)
-	if !ok || !s.store.evictOne(k, s.deps.Clock()) {
+	var gone Why
+	if ok {
+		gone, ok = s.store.evictOne(k, s.deps.Clock())
+	}
+	if !ok {
 		found(w, key{req.App, req.ID}, false)
 		return
 	}
 	s.metrics.evictions.Inc()
 	s.log.Info("lease evicted by hand", "app", k.app, "id", k.id)
 	s.peers.tell(eureka.ActCancel, k)
-	w.WriteHeader(http.StatusNoContent)
+	telemetry.WriteJSON(w, http.StatusOK, gone)
 }
 
 // key completes the name of an instance that is listed.

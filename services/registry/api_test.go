@@ -34,7 +34,7 @@ func TestContexts(t *testing.T) {
 		}
 	}
 	r := f.do("POST", "/eureka/apps", eureka.JSON, "x")
-	if r.status != http.StatusMethodNotAllowed || r.header.Get("Allow") != "GET, HEAD" {
+	if r.status != http.StatusMethodNotAllowed || r.header.Get("Allow") != "GET, HEAD, OPTIONS" {
 		t.Errorf("%d %q", r.status, r.header.Get("Allow"))
 	}
 }
@@ -166,7 +166,10 @@ func TestWhy(t *testing.T) {
 	f.want(http.StatusOK, "DELETE", "/apps/KV/i-1")
 	expect("cancelled", false, false, "it cancelled its lease itself")
 	f.register("KV", "i-1", "UP", 3)
-	f.adminEvict(`{"id":"i-1"}`, http.StatusNoContent)
+	var gone registry.Why
+	if err := json.Unmarshal(f.adminEvict(`{"id":"i-1"}`, http.StatusOK), &gone); err != nil || gone.ID != "i-1" || gone.App != "KV" || gone.Listed || gone.Up || gone.Rule != "by_hand" {
+		t.Errorf("the eviction answers %+v, %v", gone, err)
+	}
 	expect("by_hand", false, false, "an operator evicted it")
 	f.adminEvict(`{"id":"i-1"}`, http.StatusNotFound)
 	f.register("KV", "i-1", "UP", 4)
@@ -206,12 +209,13 @@ func TestPreservationExplains(t *testing.T) {
 	}
 }
 
-func (f *fixture) adminEvict(body string, status int) {
+func (f *fixture) adminEvict(body string, status int) []byte {
 	f.t.Helper()
 	r := f.adminSend("POST", "/registry/evict", body)
 	if r.Code != status {
 		f.t.Fatalf("evict %s: %d %s", body, r.Code, r.Body)
 	}
+	return r.Body.Bytes()
 }
 
 // TestRenewals: the heartbeats of a process, in one request.

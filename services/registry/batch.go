@@ -13,14 +13,8 @@ import (
 // batch takes what a peer has to tell. Everything in it is a peer's word,
 // whatever the headers say, and goes no further.
 func (s *Server) batch(w http.ResponseWriter, r *http.Request, _ []string) {
-	body, err := readBody(w, r, maxBatch)
-	if err != nil {
-		refuseBody(w, err)
-		return
-	}
-	in, err := eureka.DecodeBatch(body)
-	if err != nil {
-		refuseBody(w, err)
+	in, ok := readBatch(w, r)
+	if !ok {
 		return
 	}
 	out := eureka.Outcomes{List: make([]eureka.Outcome, 0, len(in.List))}
@@ -30,19 +24,32 @@ func (s *Server) batch(w http.ResponseWriter, r *http.Request, _ []string) {
 	telemetry.WriteJSON(w, http.StatusOK, out)
 }
 
+// readBatch reads a batch, or answers why it cannot.
+func readBatch(w http.ResponseWriter, r *http.Request) (*eureka.Batch, bool) {
+	if media, ok := contentForm(r); !ok || media != eureka.JSON {
+		refuseMedia(w, r)
+		return nil, false
+	}
+	body, err := readBody(w, r, maxBatch)
+	if err != nil {
+		refuseBody(w, err)
+		return nil, false
+	}
+	in, err := eureka.DecodeBatch(body)
+	if err != nil {
+		refuseBody(w, err)
+		return nil, false
+	}
+	return in, true
+}
+
 // renewals takes the heartbeats of all instances of a process at once, in the
 // form of a batch: an extension of ours, for a process of thirty instances that
 // would send thirty requests a second. It answers like a batch. They are the
 // instances' own word, and are told to peers.
 func (s *Server) renewals(w http.ResponseWriter, r *http.Request, _ []string) {
-	body, err := readBody(w, r, maxBatch)
-	if err != nil {
-		refuseBody(w, err)
-		return
-	}
-	in, err := eureka.DecodeBatch(body)
-	if err != nil {
-		refuseBody(w, err)
+	in, ok := readBatch(w, r)
+	if !ok {
 		return
 	}
 	out := eureka.Outcomes{List: make([]eureka.Outcome, 0, len(in.List))}

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/flix-lab/flix/services"
-	"github.com/flix-lab/flix/services/lookup/eureka"
 	"github.com/flix-lab/flix/services/telemetry"
 )
 
@@ -77,17 +76,14 @@ func bodyError(err error, limit int64) error {
 // refuseBody answers what readBody or a decoder could not take.
 func refuseBody(w http.ResponseWriter, err error) {
 	var big tooLarge
-	if errors.As(err, &big) {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		w.Header().Set("Connection", "close")
+		telemetry.WriteJSON(w, http.StatusRequestTimeout, services.ProblemOf(services.Errorf(services.Invalid, "registry: the body of the request took too long")))
+		return
+	case errors.As(err, &big):
 		telemetry.WriteJSON(w, http.StatusRequestEntityTooLarge, services.ProblemOf(services.Errorf(services.Invalid, "registry: %v", err)))
 		return
 	}
 	refuse(w, services.Invalid, "%v", err)
-}
-
-// contentForm is the form of a request's body.
-func contentForm(r *http.Request) string {
-	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); strings.HasSuffix(t, "xml") {
-		return eureka.XML
-	}
-	return eureka.JSON
 }

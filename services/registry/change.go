@@ -2,6 +2,7 @@ package registry
 
 import (
 	"cmp"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -12,12 +13,17 @@ import (
 )
 
 func (s *Server) register(w http.ResponseWriter, r *http.Request, path []string) {
+	media, ok := contentForm(r)
+	if !ok {
+		refuseMedia(w, r)
+		return
+	}
 	body, err := readBody(w, r, maxInstance)
 	if err != nil {
 		refuseBody(w, err)
 		return
 	}
-	in, err := eureka.DecodeInstance(body, contentForm(r))
+	in, err := eureka.DecodeInstance(body, media)
 	if err != nil {
 		refuseBody(w, err)
 		return
@@ -48,6 +54,17 @@ func (s *Server) admit(in *eureka.Instance, app string, peer bool) error {
 		return services.Errorf(services.Invalid, "Missing dataCenterInfo")
 	case in.DataCenter.Name == "":
 		return services.Errorf(services.Invalid, "Missing dataCenterInfo Name")
+	case !in.DataCenter.Known():
+		return services.Errorf(services.Invalid, "dataCenterInfo name %q is none of %s", in.DataCenter.Name, strings.Join(eureka.DataCenters, ", "))
+	}
+	in.AppGroup = strings.ToUpper(in.AppGroup)
+	if in.DataCenter.Name == eureka.Amazon && in.DataCenter.Metadata["instance-id"] == "" {
+		md := maps.Clone(in.DataCenter.Metadata)
+		if md == nil {
+			md = eureka.Metadata{}
+		}
+		md["instance-id"] = in.InstanceID // the original's clients cannot read such a record without one
+		in.DataCenter.Metadata = md
 	}
 	in.CountryID = cmp.Or(in.CountryID, 1)
 	in.Coordinating = false // only a server's own record says so
@@ -127,6 +144,10 @@ func (s *Server) leave(k key, dirty int64, peer bool) bool {
 func (s *Server) override(w http.ResponseWriter, r *http.Request, path []string) {
 	q := r.URL.Query()
 	value, k := q.Get("value"), pathKey(path)
+	if s.store.find(k.app, k.id) == nil {
+		found(w, k, false)
+		return
+	}
 	status := eureka.ParseStatus(value)
 	if status == eureka.StatusUnknown && !strings.EqualFold(value, eureka.StatusUnknown) && (value != "" || r.Method == http.MethodPut) {
 		refuse(w, services.Invalid, "value %q is no status: UP, DOWN, STARTING or OUT_OF_SERVICE is", value)

@@ -12,28 +12,6 @@ import (
 	"github.com/flix-lab/flix/services/lookup/eureka"
 )
 
-// form chooses the form of an answer: XML unless JSON is asked for.
-func form(r *http.Request) eureka.Form {
-	return eureka.Form{
-		XML:     !strings.Contains(strings.Join(r.Header.Values("Accept"), ","), "json"),
-		Compact: strings.EqualFold(r.Header.Get(headerAccept), "compact"),
-	}
-}
-
-func wantsGzip(r *http.Request) bool {
-	for _, h := range r.Header.Values("Accept-Encoding") {
-		for enc := range strings.SplitSeq(h, ",") {
-			name, q, weighted := strings.Cut(strings.TrimSpace(enc), ";")
-			if !strings.EqualFold(strings.TrimSpace(name), "gzip") {
-				continue
-			}
-			v, err := strconv.ParseFloat(strings.TrimPrefix(strings.TrimSpace(q), "q="), 64)
-			return !weighted || err == nil && v > 0
-		}
-	}
-	return false
-}
-
 // fetchable answers a fetch that may not be served now: above the limit, or
 // before the registry has heard of what there is. It says whether it did.
 func (s *Server) fetchable(w http.ResponseWriter, r *http.Request, full bool) bool {
@@ -116,7 +94,9 @@ func (s *Server) regions(r *http.Request) ([]*store, string, error) {
 	return stores, strings.Join(names, ","), nil
 }
 
-// fetchVIP answers with the instances of a VIP, plain or secure.
+// fetchVIP answers with the instances of a VIP, plain or secure. That there is
+// none is a list too: a client of the original that follows one VIP would keep
+// its last list at an error, and go on calling what is gone.
 func (s *Server) fetchVIP(w http.ResponseWriter, r *http.Request, path []string) {
 	if !s.fetchable(w, r, false) {
 		return
@@ -130,10 +110,6 @@ func (s *Server) fetchVIP(w http.ResponseWriter, r *http.Request, path []string)
 		c := s.store.only(func(i *eureka.Instance) bool { return has(i, name) })
 		return c, c.encode(f, "-1") // of no use with deltas, as the original says
 	})
-	if !a.found {
-		refuse(w, services.NotFound, "no instance has the address %s", name)
-		return
-	}
 	s.write(w, r, a, f)
 }
 
@@ -232,13 +208,4 @@ func (s *Server) instance(w http.ResponseWriter, r *http.Request, path []string)
 		return
 	}
 	writeInstance(w, r, http.StatusOK, in)
-}
-
-func writeInstance(w http.ResponseWriter, r *http.Request, status int, in *eureka.Instance) {
-	f := form(r)
-	body := eureka.AppendDocument(nil, in, f)
-	w.Header().Set("Content-Type", f.Media())
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client is gone: nothing to tell it
 }

@@ -42,7 +42,9 @@ func FuzzRequest(f *testing.F) {
 	}
 	h := handler(f)
 	seed := httptest.NewRecorder()
-	h.ServeHTTP(seed, httptest.NewRequest("POST", "/apps/KV", strings.NewReader(stock("KV", "i-1", "UP", 1))))
+	register := httptest.NewRequest("POST", "/apps/KV", strings.NewReader(stock("KV", "i-1", "UP", 1)))
+	register.Header.Set("Content-Type", eureka.JSON)
+	h.ServeHTTP(seed, register)
 	f.Fuzz(func(t *testing.T, line string) {
 		method, target, ok := strings.Cut(line, " ")
 		u, err := url.ParseRequestURI(target)
@@ -67,7 +69,9 @@ func FuzzBatch(f *testing.F) {
 	h := handler(f)
 	f.Fuzz(func(t *testing.T, body string) {
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest("POST", "/eureka/v2/peerreplication/batch/", strings.NewReader(body)))
+		batch := httptest.NewRequest("POST", "/eureka/v2/peerreplication/batch/", strings.NewReader(body))
+		batch.Header.Set("Content-Type", eureka.JSON)
+		h.ServeHTTP(w, batch)
 		if w.Code != http.StatusOK && w.Code != http.StatusBadRequest {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}

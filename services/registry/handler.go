@@ -39,6 +39,15 @@ func (s *Server) Handler() http.Handler {
 			method = http.MethodGet
 		}
 		e, ok := ms[method]
+		if method == http.MethodOptions {
+			h.Set("Allow", ms.allow())
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		if !acceptable(r) {
+			telemetry.WriteJSON(w, http.StatusNotAcceptable, services.ProblemOf(services.Errorf(services.Invalid, "registry: Accept %q has neither application/json nor application/xml", r.Header.Get("Accept"))))
+			return
+		}
 		if !ok {
 			h.Set("Allow", ms.allow())
 			telemetry.WriteJSON(w, http.StatusMethodNotAllowed, services.ProblemOf(services.Errorf(services.Invalid, "registry: %s does not take %s; it takes %s", r.URL.Path, r.Method, ms.allow())))

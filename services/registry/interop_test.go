@@ -125,11 +125,12 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// startOriginal runs the original's server with a peer.
-func startOriginal(t *testing.T, classpath string, port int, peer string, batches bool) *originals {
+// startOriginal runs the original's server with a peer, and further settings as
+// NAME=VALUE.
+func startOriginal(t *testing.T, classpath string, port int, peer string, batches bool, settings ...string) *originals {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := original.Command(ctx, classpath, "256m", original.Server, fmt.Sprint(port), peer, fmt.Sprint(batches))
+	cmd := original.Command(ctx, classpath, "256m", append([]string{original.Server, fmt.Sprint(port), peer, fmt.Sprint(batches)}, settings...)...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

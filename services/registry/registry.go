@@ -54,6 +54,8 @@ type Deps struct {
 	// DeltaRetention is how long a change stays in the delta; 0 is the
 	// original's 180 s.
 	DeltaRetention time.Duration
+	// BodyTime is how long a client may take to send a request; 0 is 15 s.
+	BodyTime time.Duration
 	// Clock tells the time; nil is time.Now.
 	Clock func() time.Time
 }
@@ -92,6 +94,9 @@ func New(d Deps) (*Server, error) {
 	if d.Dial == nil {
 		d.Dial = (&net.Dialer{}).DialContext
 	}
+	if d.BodyTime <= 0 {
+		d.BodyTime = bodyTime
+	}
 	if d.DeltaRetention <= 0 {
 		d.DeltaRetention = deltaRetention
 	}
@@ -103,7 +108,7 @@ func New(d Deps) (*Server, error) {
 }
 
 const (
-	// bodyTime bounds how long a client may take to send a request.
+	// bodyTime is Deps.BodyTime where none is given.
 	bodyTime = 15 * time.Second
 	// answerTime bounds how long it may take to read an answer.
 	answerTime = 2 * time.Minute
@@ -115,7 +120,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		Handler: s.Handler(),
 		// A header that takes longer than a call may take is an attack or a bug.
 		ReadHeaderTimeout: max(s.deps.Timing.RPCTimeout.D(), time.Second),
-		ReadTimeout:       bodyTime,
+		ReadTimeout:       s.deps.BodyTime,
 		WriteTimeout:      answerTime,
 		IdleTimeout:       s.deps.Timing.MaxConnectionAge.D(),
 		MaxHeaderBytes:    16 << 10,
@@ -130,10 +135,11 @@ func (s *Server) Serve(ctx context.Context) error {
 			conns.Done()
 		}
 	}
+	watchHeaders(srv)
 	g, ctx := errgroup.WithContext(ctx)
 	s.peers.start(ctx)
 	g.Go(func() error {
-		if err := srv.Serve(s.deps.Listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(headerListener{s.deps.Listener}); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("registry: %w", err)
 		}
 		return nil

@@ -71,6 +71,7 @@ func startWith(t *testing.T, timing topology.Timing, with func(*registry.Deps)) 
 	}
 	tr := &http.Transport{DisableCompression: true}
 	f := &fixture{t: t, url: "http://" + l.Addr().String() + "/eureka/v2", tel: telemetry.Discard(), clock: &clock{now: time.Now()}, http: &http.Client{Transport: tr}}
+	timing.RPCTimeout = topology.Duration(patience) // of a request's header, too
 	d := registry.Deps{Listener: l, Tel: f.tel, Timing: timing, Region: "us-east", Clock: f.clock.read}
 	if with != nil {
 		with(&d)
@@ -220,7 +221,9 @@ func TestShapes(t *testing.T) {
 		t.Errorf("vip: %+v", v)
 	}
 	f.apps("/svips/kvs")
-	f.want(http.StatusNotFound, "GET", "/vips/none")
+	if v := f.apps("/vips/none"); v.Version != "-1" || v.Hash != "" || len(v.Regional) != 0 {
+		t.Errorf("a VIP of nobody: %+v", v)
+	}
 	f.want(http.StatusNotFound, "GET", "/apps/NONE")
 	f.want(http.StatusNotFound, "GET", "/apps/KV/none")
 	f.want(http.StatusOK, "GET", "/apps/kv")
@@ -268,9 +271,12 @@ func TestRefusals(t *testing.T) {
 	}
 	f.want(http.StatusBadRequest, "PUT", "/apps/KV/i-1?lastDirtyTimestamp=x")
 	f.want(http.StatusNotFound, "PUT", "/apps/KV/i-1/status?value=UP")
-	f.want(http.StatusBadRequest, "PUT", "/apps/KV/i-1/status?value=BUSY")
+	f.want(http.StatusNotFound, "PUT", "/apps/KV/i-1/status?value=BUSY")
 	f.want(http.StatusNotFound, "DELETE", "/apps/KV/i-1")
 	f.want(http.StatusNotFound, "PUT", "/apps/KV/i-1/metadata?a=b")
+	f.register("KV", "i-1", "UP", 1)
+	f.want(http.StatusBadRequest, "PUT", "/apps/KV/i-1/status?value=BUSY")
+	f.want(http.StatusBadRequest, "PUT", "/apps/KV/i-1/status")
 }
 
 func TestRegisterXML(t *testing.T) {
@@ -457,24 +463,23 @@ func TestEvictByHand(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	f := start(t, topology.LabTiming())
 	f.register("KV", "i-1", "UP", 1)
-	families, err := f.tel.Metrics.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]string{}
-	for _, fam := range families {
-		got[fam.GetName()] = fam.String()
-	}
-	if !strings.Contains(got["registry_instances"], `"KV"`) || !strings.Contains(got["registry_requests_total"], `"register"`) {
-		t.Errorf("%v", got)
-	}
+	// A request is counted once it is answered.
+	eventually(t, func() error {
+		if n, asked := f.counted(t, "registry_instances", `app="KV"`), f.counted(t, "registry_requests_total", `resource="register"`); n != 1 || asked != 1 {
+			return fmt.Errorf("%v instances and %v registrations counted, want 1 of each", n, asked)
+		}
+		return nil
+	})
 }
+
+// patience bounds what is waited for: only a hang takes as long.
+const patience = time.Minute
 
 // eventually polls until f returns nil.
 func eventually(t *testing.T, f func() error) {
 	t.Helper()
 	var err error
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if err = f(); err == nil {
 			return
 		}

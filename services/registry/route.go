@@ -50,7 +50,7 @@ type endpoint struct {
 type methods map[string]endpoint
 
 func (m methods) allow() string {
-	names := make([]string, 0, len(m)+1)
+	names := append(make([]string, 0, len(m)+2), http.MethodOptions)
 	for name := range m {
 		names = append(names, name)
 	}

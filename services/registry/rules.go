@@ -43,17 +43,20 @@ func (s *store) override(k key, status, fallback string, dirty int64, now time.T
 		return nil
 	}
 	l.renewed = now
-	if status == "" {
+	switch {
+	case status == "" && s.overrides[k] == "":
+		return l.inst // there is nothing to take back, and the fallback is no word of the instance's
+	case status == "":
 		delete(s.overrides, k)
 		l.forced = false
 		if f := eureka.ParseStatus(fallback); f != eureka.StatusUnknown {
 			l.reported = f
 		}
-	} else {
+	default:
 		s.overrides[k] = status
 		l.forced = true
 	}
-	s.edit(l, now, func(in *eureka.Instance) { in.LastDirty = max(in.LastDirty, eureka.Millis(dirty)) })
+	s.edit(l, eureka.ActionModified, now, func(in *eureka.Instance) { in.LastDirty = max(in.LastDirty, eureka.Millis(dirty)) })
 	return l.inst
 }
 
@@ -68,7 +71,7 @@ func (s *store) setGroup(name string, enabled bool, now time.Time) {
 	}
 	for _, l := range s.leases {
 		if l.inst.ASGName == name {
-			s.edit(l, now, nil)
+			s.edit(l, eureka.ActionModified, now, nil)
 		}
 	}
 }

@@ -11,19 +11,22 @@ import (
 	"github.com/flix-lab/flix/services/telemetry"
 )
 
+// statusInfo is the root of the original's page in XML: a class of its.
+const statusInfo = "com.netflix.eureka.util.StatusInfo"
+
 // serverStatus answers /status: the server itself, its peers and how it does,
 // with the members of the original's page.
 func (s *Server) serverStatus(w http.ResponseWriter, r *http.Request, _ []string) {
 	general, app := s.stats()
 	in := s.self()
 	if form(r).XML {
-		b := []byte("<status>")
+		b := []byte("<" + statusInfo + ">")
 		b = eureka.AppendMap(b, "generalStats", general)
 		b = eureka.AppendMap(b, "applicationStats", app)
 		b = append(b, "<instanceInfo>"...)
 		rec := eureka.AppendInstance(nil, in, eureka.Form{XML: true})
 		b = append(b, rec[len("<instance>"):len(rec)-len("</instance>")]...)
-		b = append(b, "</instanceInfo><isHeathly>true</isHeathly></status>"...) // spelt as the original does
+		b = append(b, "</instanceInfo><isHeathly>true</isHeathly></"+statusInfo+">"...) // spelt as the original does
 		w.Header().Set("Content-Type", eureka.XML)
 		_, _ = w.Write(b) // the client is gone: nothing to tell it
 		return

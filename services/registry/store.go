@@ -215,13 +215,14 @@ func (s *store) note(k key, in *eureka.Instance, now time.Time) {
 	s.recent.put(k, change{inst: in, version: s.version}, now)
 }
 
-// edit replaces the lease's instance by a copy for f to change.
-func (s *store) edit(l *lease, now time.Time, f func(*eureka.Instance)) {
+// edit replaces the lease's instance by a copy for f to change, and tells of it
+// by the action.
+func (s *store) edit(l *lease, action string, now time.Time, f func(*eureka.Instance)) {
 	l.inst = l.copied()
 	if f != nil {
 		f(l.inst)
 	}
-	s.settle(l, eureka.ActionModified, now)
+	s.settle(l, action, now)
 }
 
 func (l *lease) copied() *eureka.Instance {
@@ -254,12 +255,15 @@ func (s *store) renew(k key, dirty int64, override string, peer bool, now time.T
 	// renewed before it is told to register.
 	l.renewed = now
 	s.renewals.add(now)
-	if o := eureka.ParseStatus(override); peer && o != eureka.StatusUnknown && s.overrides[k] == "" {
-		s.overrides[k] = o
-		s.edit(l, now, nil)
-	}
 	switch {
 	case dirty > int64(l.inst.LastDirty):
+		// Only of a peer that knows more than we do is its override believed:
+		// a heartbeat that was sent before an override was taken back would
+		// bring it back otherwise.
+		if o := eureka.ParseStatus(override); peer && o != eureka.StatusUnknown && s.overrides[k] == "" {
+			s.overrides[k] = o
+			s.edit(l, eureka.ActionModified, now, nil)
+		}
 		return unknown, nil
 	case dirty > 0 && dirty < int64(l.inst.LastDirty) && peer:
 		return conflict, l.inst
@@ -290,14 +294,12 @@ func (s *store) remove(l *lease, how string, now time.Time) {
 	in := l.copied()
 	in.Action, in.LastUpdated = eureka.ActionDeleted, eureka.Millis(now.UnixMilli())
 	in.Lease.LastRenewal = eureka.Num(l.renewed.UnixMilli())
-	if how == leftEvicted || how == leftByHand {
-		in.Lease.Evicted = eureka.Num(now.UnixMilli())
-	}
+	in.Lease.Evicted = eureka.Num(now.UnixMilli()) // of those that left by themselves too, as the original
 	s.note(l.key, in, now)
 	s.left.put(l.key, departure{how: how, dirty: in.LastDirty, at: now, heard: l.renewed}, now)
 }
 
-// annotate merges metadata into an instance.
+// annotate merges metadata into an instance, which counts as a registration.
 func (s *store) annotate(k key, values map[string]string, now time.Time) *eureka.Instance {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -305,7 +307,7 @@ func (s *store) annotate(k key, values map[string]string, now time.Time) *eureka
 	if l == nil {
 		return nil
 	}
-	s.edit(l, now, func(in *eureka.Instance) {
+	s.edit(l, eureka.ActionAdded, now, func(in *eureka.Instance) {
 		merged := make(eureka.Metadata, len(in.Metadata)+len(values))
 		for _, m := range []map[string]string{in.Metadata, values} {
 			for name, v := range m {
@@ -337,16 +339,19 @@ func (s *store) evict(now time.Time, grace time.Duration, how string, allowed fu
 	return gone
 }
 
-// evictOne ends one lease whether it has run out or not.
-func (s *store) evictOne(k key, now time.Time) bool {
+// evictOne ends one lease whether it has run out or not, and explains its end:
+// one that is alive may be listed again before anybody can ask.
+func (s *store) evictOne(k key, now time.Time) (Why, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.leases[k]
 	if l == nil {
-		return false
+		return Why{}, false
 	}
 	s.remove(l, leftByHand, now)
-	return true
+	w := Why{ID: k.id, App: k.app, Status: eureka.StatusUnknown, Because: []string{}}
+	s.whyGone(&w, now)
+	return w, true
 }
 
 // forget drops changes older than the retention of deltas, and departures.

@@ -264,7 +264,7 @@ func TestAdaptiveLimitRefuses(t *testing.T) {
 }
 
 func TestRetriesStayWithinTheirShare(t *testing.T) {
-	g := NewGroup(telemetry.Discard(), Options{BreakerVolume: 1 << 20})
+	g := NewGroup(telemetry.Discard(), Options{BreakerVolume: 1 << 20, Window: time.Hour, Timeout: time.Minute})
 	cmd := New[string](g, "Get", Options{Retries: 1})
 	calls := 0
 	for range 200 {
@@ -454,7 +454,7 @@ func TestCollapserWhoLeavesAndWhoPanics(t *testing.T) {
 }
 
 func TestOnceWithinAScope(t *testing.T) {
-	g := NewGroup(telemetry.Discard(), Options{})
+	g := NewGroup(telemetry.Discard(), Options{Timeout: time.Minute})
 	cmd := New[string](g, "Get", Options{})
 	calls := 0
 	f := func(context.Context) (int, error) { calls++; return calls, nil }
@@ -507,7 +507,7 @@ func TestSuccessAllocatesNothing(t *testing.T) {
 
 // Whoever asks a command's context for its channel may go on holding it.
 func TestContextThatIsHeldIsNotUsedAgain(t *testing.T) {
-	g := NewGroup(telemetry.Discard(), Options{})
+	g := NewGroup(telemetry.Discard(), Options{Timeout: time.Minute})
 	cmd := New[context.Context](g, "Get", Options{})
 	held, err := cmd.Do(t.Context(), func(ctx context.Context) (context.Context, error) {
 		child, cancel := context.WithCancel(ctx)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -63,34 +64,37 @@ func share(t *testing.T, p picker, s *choice) (n int) {
 	return n
 }
 
+// The time is a bubble's: a call takes what the test says, on any machine.
 func TestChoice(t *testing.T) {
-	full := Report{Utilisation: 0.9}.encode()
-	idle := Report{Utilisation: 0.1}.encode()
-	for name, tt := range map[string]struct {
-		better, worse func(s *choice)
-	}{
-		"the faster":       {func(s *choice) { ends(s, time.Millisecond, nil, "none") }, func(s *choice) { ends(s, 9*time.Millisecond, nil, "none") }},
-		"the less busy":    {func(s *choice) { ends(s, time.Second, nil, idle) }, func(s *choice) { ends(s, time.Second, nil, full) }},
-		"who works":        {func(s *choice) { ends(s, time.Second, nil, "none") }, func(s *choice) { ends(s, time.Second, status.Error(codes.Unavailable, ""), "none") }},
-		"who has less":     {func(*choice) {}, func(s *choice) { s.InFlight.Add(3) }},
-		"who is in time":   {func(s *choice) { ends(s, time.Second, nil, idle) }, func(s *choice) { ends(s, time.Second, status.Error(codes.DeadlineExceeded, ""), "none") }},
-		"who said no fast": {func(s *choice) { ends(s, time.Millisecond, status.Error(codes.NotFound, ""), idle) }, func(s *choice) { ends(s, time.Second, nil, idle) }},
-	} {
-		p, a, b := pair(t)
-		tt.better(a)
-		tt.worse(b)
-		if n := share(t, p, a); n != 100 {
-			t.Errorf("%s got %d of 100 calls", name, n)
+	synctest.Test(t, func(t *testing.T) {
+		full := Report{Utilisation: 0.9}.encode()
+		idle := Report{Utilisation: 0.1}.encode()
+		for name, tt := range map[string]struct {
+			better, worse func(s *choice)
+		}{
+			"the faster":       {func(s *choice) { ends(s, time.Millisecond, nil, "none") }, func(s *choice) { ends(s, 9*time.Millisecond, nil, "none") }},
+			"the less busy":    {func(s *choice) { ends(s, time.Second, nil, idle) }, func(s *choice) { ends(s, time.Second, nil, full) }},
+			"who works":        {func(s *choice) { ends(s, time.Second, nil, "none") }, func(s *choice) { ends(s, time.Second, status.Error(codes.Unavailable, ""), "none") }},
+			"who has less":     {func(*choice) {}, func(s *choice) { s.InFlight.Add(3) }},
+			"who is in time":   {func(s *choice) { ends(s, time.Second, nil, idle) }, func(s *choice) { ends(s, time.Second, status.Error(codes.DeadlineExceeded, ""), "none") }},
+			"who said no fast": {func(s *choice) { ends(s, time.Millisecond, status.Error(codes.NotFound, ""), idle) }, func(s *choice) { ends(s, time.Second, nil, idle) }},
+		} {
+			p, a, b := pair(t)
+			tt.better(a)
+			tt.worse(b)
+			if n := share(t, p, a); n != 100 {
+				t.Errorf("%s got %d of 100 calls", name, n)
+			}
 		}
-	}
-	p, a, _ := pair(t)
-	if n := share(t, p, a); n < 20 || n > 80 {
-		t.Errorf("of two alike one got %d of 100 calls", n)
-	}
-	ends(a, time.Hour, nil, "none") // a stream
-	if n := share(t, p, a); n < 20 || n > 80 {
-		t.Errorf("the length of a stream counts: %d of 100 calls", n)
-	}
+		p, a, _ := pair(t)
+		if n := share(t, p, a); n < 20 || n > 80 {
+			t.Errorf("of two alike one got %d of 100 calls", n)
+		}
+		ends(a, time.Hour, nil, "none") // a stream
+		if n := share(t, p, a); n < 20 || n > 80 {
+			t.Errorf("the length of a stream counts: %d of 100 calls", n)
+		}
+	})
 }
 
 // What is known of a server outlives a change of the others, not its connection.
@@ -209,8 +213,10 @@ func TestClientsGoByReports(t *testing.T) {
 		}
 		return md
 	}
-	for f.asked.Load() == 0 { // until both are connected and the bad one was found out
-		call()
+	for good := false; !good || f.asked.Load() == 0; { // until both are connected and the bad one was found out
+		if _, ok := reportOf(call()); ok {
+			good = true
+		}
 	}
 	before := f.asked.Load()
 	for range 200 {

@@ -14,6 +14,7 @@ import (
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/license/licensepb"
 	"github.com/flix-lab/flix/services/telemetry"
 )
@@ -38,7 +39,7 @@ func (s *slow) Issue(ctx context.Context, _ *licensepb.IssueRequest) (*licensepb
 
 func listen(t *testing.T) net.Listener {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", addresstest.Host(t)+":0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,6 @@ import (
 	ccpb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 	"github.com/flix-lab/flix/services/steering"
 	pb "github.com/flix-lab/flix/services/steering/steeringpb"
-	"github.com/flix-lab/flix/topology"
 )
 
 // first says that an appliance is ranked first, and what is second.
@@ -23,7 +22,7 @@ func first(id string) func(*pb.RankReply, error) error {
 }
 
 func TestTiesByPathThenMED(t *testing.T) {
-	f := start(t, topology.LabTiming())
+	f := start(t, patience)
 	a, b := ixBox("us-east", 1).event(), ixBox("us-east", 2).event()
 	a.State.Hello.Routes = []*ccpb.Route{{Prefix: "198.18.0.0/20", AsPath: 2, Med: 10}}
 	b.State.Hello.Routes = []*ccpb.Route{{Prefix: "198.18.0.0/20", AsPath: 2, Med: 20}, {Prefix: "nonsense"}}
@@ -37,7 +36,7 @@ func TestTiesByPathThenMED(t *testing.T) {
 // The best of an appliance's routes to a prefix counts, whatever their order; a
 // plain announcement beside them says nothing of the way.
 func TestBestRouteOfAPrefixCounts(t *testing.T) {
-	f := start(t, topology.LabTiming())
+	f := start(t, patience)
 	a, b := ixBox("us-east", 1).event(), ixBox("us-east", 2, "198.18.0.0/20").event()
 	a.State.Hello.Routes = []*ccpb.Route{{Prefix: "198.18.0.0/20"}, {Prefix: "198.18.0.0/20", AsPath: 3}}
 	b.State.Hello.Routes = []*ccpb.Route{{Prefix: "198.18.0.0/20", AsPath: 1}}
@@ -49,7 +48,7 @@ func TestBestRouteOfAPrefixCounts(t *testing.T) {
 }
 
 func TestTableOfRoutesFromAFile(t *testing.T) {
-	f := start(t, topology.LabTiming())
+	f := start(t, patience)
 	f.control.tell(planet()...)
 	const client = "203.0.113.9" // in no announced prefix
 	byTransit := func(r *pb.RankReply, err error) error {
@@ -80,7 +79,7 @@ func TestTableOfRoutesFromAFile(t *testing.T) {
 }
 
 func TestMissesAreCountedByApplianceTitleAndCountry(t *testing.T) {
-	f := start(t, topology.LabTiming())
+	f := start(t, patience)
 	film := asset(1)
 	film.Asset.Files[0].Size = 700
 	sick, bare := ispBox(1), ispBox(2)

@@ -31,30 +31,48 @@ type fakeControl struct {
 	ccpb.UnimplementedCacheControlServer
 	mu       sync.Mutex
 	snapshot []*ccpb.WatchEvent
-	streams  map[chan *ccpb.WatchEvent]struct{}
+	streams  map[*said]struct{}
 	watched  int
 }
 
-func (f *fakeControl) Watch(_ *ccpb.WatchRequest, stream grpc.ServerStreamingServer[ccpb.WatchEvent]) error {
-	ch := make(chan *ccpb.WatchEvent, 256)
-	f.mu.Lock()
-	for _, ev := range f.snapshot {
-		ch <- ev
+// said is what one stream still has to say; more is there when it is told.
+type said struct {
+	events []*ccpb.WatchEvent
+	more   chan struct{}
+}
+
+func (s *said) add(events ...*ccpb.WatchEvent) {
+	s.events = append(s.events, events...)
+	select {
+	case s.more <- struct{}{}:
+	default: // it will look anyway
 	}
-	ch <- &ccpb.WatchEvent{SnapshotEnd: true}
-	f.streams[ch] = struct{}{}
+}
+
+func (f *fakeControl) Watch(_ *ccpb.WatchRequest, stream grpc.ServerStreamingServer[ccpb.WatchEvent]) error {
+	s := &said{more: make(chan struct{}, 1)}
+	f.mu.Lock()
+	s.add(f.snapshot...)
+	s.add(&ccpb.WatchEvent{SnapshotEnd: true})
+	f.streams[s] = struct{}{}
 	f.watched++
 	f.mu.Unlock()
 	defer func() {
 		f.mu.Lock()
-		delete(f.streams, ch)
+		delete(f.streams, s)
 		f.mu.Unlock()
 	}()
 	for {
 		select {
 		case <-stream.Context().Done():
 			return nil
-		case ev := <-ch:
+		case <-s.more:
+		}
+		f.mu.Lock()
+		events := s.events
+		s.events = nil
+		f.mu.Unlock()
+		for _, ev := range events {
 			if err := stream.Send(ev); err != nil {
 				return err
 			}
@@ -67,10 +85,8 @@ func (f *fakeControl) tell(events ...*ccpb.WatchEvent) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.snapshot = append(f.snapshot, events...)
-	for ch := range f.streams {
-		for _, ev := range events {
-			ch <- ev
-		}
+	for s := range f.streams {
+		s.add(events...)
 	}
 }
 
@@ -97,13 +113,20 @@ type fixture struct {
 	client  pb.SteeringClient
 }
 
-func start(t *testing.T, timing topology.Timing) *fixture {
+// patience bounds what is waited for: only a hang takes as long. A report that
+// has so much time does not go stale, however slow the machine is.
+const patience = time.Minute
+
+// start runs a steering instance for which a report is stale after so long.
+func start(t *testing.T, expiry time.Duration) *fixture {
 	t.Helper()
+	timing := topology.LabTiming()
+	timing.ReportExpiry = topology.Duration(expiry)
 	topo, err := topology.Preset(3)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{t: t, control: &fakeControl{streams: map[chan *ccpb.WatchEvent]struct{}{}}, addr: "127.0.0.1:0", tel: telemetry.Discard()}
+	f := &fixture{t: t, control: &fakeControl{streams: map[*said]struct{}{}}, addr: "127.0.0.1:0", tel: telemetry.Discard()}
 	f.serveControl()
 	cc := dial(t, f.addr)
 	l := listen(t, "127.0.0.1:0")
@@ -128,13 +151,22 @@ func start(t *testing.T, timing topology.Timing) *fixture {
 	return f
 }
 
+// listen binds an address; somebody else may hold one of before for a moment.
 func listen(t *testing.T, addr string) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for late := time.After(patience); ; {
+		l, err := net.Listen("tcp", addr)
+		if err == nil {
+			return l
+		}
+		select {
+		case <-late:
+			t.Fatal(err)
+		case <-poll.C:
+		}
 	}
-	return l
 }
 
 func (f *fixture) serveControl() {
@@ -221,7 +253,7 @@ func planet() []*ccpb.WatchEvent {
 }
 
 func (f *fixture) rank(req *pb.RankRequest) (*pb.RankReply, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if req.TitleId == "" {
 		req.TitleId = title
@@ -236,7 +268,7 @@ func (f *fixture) rank(req *pb.RankRequest) (*pb.RankReply, error) {
 func (f *fixture) until(req *pb.RankRequest, check func(*pb.RankReply, error) error) *pb.RankReply {
 	f.t.Helper()
 	var last error
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		r, err := f.rank(req)
 		if last = check(r, err); last == nil {
 			return r
@@ -281,7 +313,7 @@ func fails(kind services.Kind, reason string) func(*pb.RankReply, error) error {
 }
 
 func TestOrder(t *testing.T) {
-	f := start(t, topology.LabTiming())
+	f := start(t, patience)
 	f.control.tell(planet()...)
 	r := f.until(&pb.RankRequest{}, offers(6))
 	got := r.GetCandidates()
@@ -318,7 +350,7 @@ func TestOrder(t *testing.T) {
 }
 
 func TestLongestPrefixFirst(t *testing.T) {
-	f := start(t, topology.LabTiming())
+	f := start(t, patience)
 	exact := ispBox(3)
 	exact.prefixes = []string{"198.18.0.0/24"}
 	f.control.tell(append(planet(), exact.event())...)
@@ -329,7 +361,7 @@ func TestLongestPrefixFirst(t *testing.T) {
 }
 
 func TestFilters(t *testing.T) {
-	f := start(t, topology.LabTiming())
+	f := start(t, patience)
 	sick, old, part, gone := ispBox(1), ispBox(2), ispBox(3), ispBox(4)
 	sick.sick = "disk is slow"
 	old.reported = time.Now().Add(-time.Hour)
@@ -366,7 +398,7 @@ func TestFilters(t *testing.T) {
 
 // Whoever asks by turns is told to come back soon while somebody near is not well.
 func TestUnsettled(t *testing.T) {
-	f := start(t, topology.LabTiming())
+	f := start(t, patience)
 	is := func(unsettled bool) func(*pb.RankReply, error) error {
 		return func(r *pb.RankReply, err error) error {
 			if err == nil && r.GetUnsettled() != unsettled {
@@ -393,7 +425,7 @@ func TestUnsettled(t *testing.T) {
 // A title that cache control withholds is refused with what it waits for, until
 // it is told of.
 func TestTitleThatIsNotLive(t *testing.T) {
-	f := start(t, topology.LabTiming())
+	f := start(t, patience)
 	f.control.tell(ispBox(1).event(), &ccpb.WatchEvent{Waiting: &ccpb.WaitingTitle{TitleId: title, MinSites: 3}})
 	says := func(text string) func(*pb.RankReply, error) error {
 		return func(r *pb.RankReply, err error) error {
@@ -414,7 +446,7 @@ func TestTitleThatIsNotLive(t *testing.T) {
 }
 
 func TestNoReplica(t *testing.T) {
-	f := start(t, topology.LabTiming())
+	f := start(t, patience)
 	empty := ispBox(1)
 	empty.paths = nil
 	f.control.tell(asset(1), empty.event())
@@ -438,7 +470,7 @@ func TestNoReplica(t *testing.T) {
 // nothing better, and its refusals are no failure of steering. One that is sick
 // stays out.
 func TestExcludingEverybodyExcludesNobody(t *testing.T) {
-	f := start(t, topology.LabTiming())
+	f := start(t, patience)
 	first, second, sick := ispBox(1), ispBox(2), ispBox(3)
 	sick.sick = "disk is slow"
 	f.control.tell(asset(1), first.event(), second.event(), sick.event())
@@ -468,7 +500,7 @@ func TestExcludingEverybodyExcludesNobody(t *testing.T) {
 // Cache control hides the titles that an appliance sheds; one that sheds all it
 // holds gets no viewer.
 func TestAnApplianceThatShedsEverythingIsSpared(t *testing.T) {
-	f := start(t, topology.LabTiming())
+	f := start(t, patience)
 	tired, other := ispBox(1), ispBox(2)
 	f.control.tell(asset(1), tired.event(), other.event())
 	f.until(&pb.RankRequest{}, offers(2))
@@ -483,13 +515,18 @@ func TestAnApplianceThatShedsEverythingIsSpared(t *testing.T) {
 
 // Old reports that cache control repeats do not make an appliance fresh.
 func TestStaleReport(t *testing.T) {
-	timing := topology.LabTiming()
-	timing.ReportExpiry = topology.Duration(300 * time.Millisecond)
-	f := start(t, timing)
+	f := start(t, 300*time.Millisecond)
 	dead, live := ispBox(1), ispBox(2)
-	dead.reported = time.Now()
-	f.control.tell(asset(1), dead.event(), live.event())
-	f.until(&pb.RankRequest{}, offers(2))
+	f.control.tell(asset(1))
+	f.until(&pb.RankRequest{}, func(r *pb.RankReply, err error) error {
+		bad := offers(2)(r, err)
+		if bad != nil { // they report until both are offered
+			dead.counter, dead.reported = dead.counter+1, time.Now()
+			live.counter++
+			f.control.tell(live.event(), dead.event())
+		}
+		return bad
+	})
 	f.until(&pb.RankRequest{}, func(r *pb.RankReply, err error) error {
 		live.counter++
 		f.control.tell(live.event(), dead.event())
@@ -503,11 +540,22 @@ func TestStaleReport(t *testing.T) {
 // A cache control that is away takes nothing with it, and one that comes back
 // with an empty memory neither.
 func TestCacheControlAway(t *testing.T) {
-	timing := topology.LabTiming()
-	timing.ReportExpiry = topology.Duration(250 * time.Millisecond)
-	f := start(t, timing)
-	f.control.tell(planet()...)
-	f.until(&pb.RankRequest{}, offers(6))
+	f := start(t, 250*time.Millisecond)
+	var told uint64
+	f.until(&pb.RankRequest{}, func(r *pb.RankReply, err error) error {
+		bad := offers(6)(r, err)
+		if bad != nil { // they report until all are offered
+			told++
+			events := planet()
+			for _, ev := range events {
+				if ev.State != nil {
+					ev.State.Counter = told
+				}
+			}
+			f.control.tell(events...)
+		}
+		return bad
+	})
 	f.srv.Stop()
 	f.until(&pb.RankRequest{Explain: true}, func(r *pb.RankReply, err error) error {
 		if err == nil {
@@ -528,13 +576,19 @@ func TestCacheControlAway(t *testing.T) {
 		return nil
 	})
 	again := ispBox(1)
-	again.counter = 9
-	f.control.tell(again.event())
-	f.until(&pb.RankRequest{}, offers(1))
+	again.counter = told
+	f.until(&pb.RankRequest{}, func(r *pb.RankReply, err error) error {
+		bad := offers(1)(r, err)
+		if bad != nil {
+			again.counter++
+			f.control.tell(again.event())
+		}
+		return bad
+	})
 }
 
 func TestNotReady(t *testing.T) {
-	f := start(t, topology.LabTiming())
+	f := start(t, patience)
 	f.srv.Stop()
 	_, err := f.rank(&pb.RankRequest{})
 	if k := services.KindOf(err); k != services.Unavailable && k != services.NotFound {
@@ -544,7 +598,7 @@ func TestNotReady(t *testing.T) {
 
 // Clients spread over a site, and each stays with its appliance.
 func TestSpread(t *testing.T) {
-	f := start(t, topology.LabTiming())
+	f := start(t, patience)
 	events := []*ccpb.WatchEvent{asset(1)}
 	for n := range 4 {
 		events = append(events, ispBox(n+1).event())

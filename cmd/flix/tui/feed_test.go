@@ -193,7 +193,7 @@ func TestSession(t *testing.T) {
 	see := func(want string) {
 		t.Helper()
 		teatest.WaitFor(t, tm.Output(), func(b []byte) bool { return bytes.Contains(b, []byte(want)) },
-			teatest.WithDuration(10*time.Second), teatest.WithCheckInterval(5*time.Millisecond))
+			teatest.WithDuration(time.Minute), teatest.WithCheckInterval(5*time.Millisecond))
 	}
 	see("● live")
 	tm.Type("?")
@@ -206,7 +206,7 @@ func TestSession(t *testing.T) {
 	tm.Send(tea.KeyMsg{Type: tea.KeyEnter})
 	see("96 instances")
 	tm.Type("q")
-	m := tm.FinalModel(t, teatest.WithFinalTimeout(10*time.Second)).(model)
+	m := tm.FinalModel(t, teatest.WithFinalTimeout(time.Minute)).(model)
 	stop()
 	wg.Wait()
 	if s := m.screens[instancesAt].(instances); m.at != instancesAt || s.list.filter != "license fail" || s.list.typing {
@@ -238,7 +238,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	done := make(chan error, 1)
 	src := newFake(nil)
 	go func() { done <- Run(ctx, src, Options{In: keys, Out: &safeBuffer{}, Every: time.Millisecond}) }()
-	poll, deadline := time.NewTicker(time.Millisecond), time.After(10*time.Second)
+	poll, deadline := time.NewTicker(time.Millisecond), time.After(time.Minute)
 	defer poll.Stop()
 	for src.count("status") == 0 {
 		select {

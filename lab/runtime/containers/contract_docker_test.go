@@ -146,7 +146,12 @@ func (f *fixture) spec(region string, n int) runtime.Spec {
 func (f *fixture) port() int {
 	f.t.Helper()
 	for {
-		p := runtimetest.Spec(f.t, f.c.Dir, "any", 1).PortNumbers[topology.PortRPC]
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		p := l.Addr().(*net.TCPAddr).Port
+		_ = l.Close()
 		if !f.ports[p] {
 			f.ports[p] = true
 			return p

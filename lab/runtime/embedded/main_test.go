@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 }
 
 // orphanLimit ends a spawned process whose test did not.
-const orphanLimit = 30 * time.Second
+const orphanLimit = 5 * time.Minute
 
 func hostMain(args []string) int {
 	CloseInherited()
@@ -66,7 +66,7 @@ func spawnedMain(how string) int {
 		ready.Tell(nil)
 		ready.Tell(errors.New("a second word does not count"))
 	case "listen": // on a port that it prints, with many threads
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", "127.0.0.2:0") // nobody else takes ports of it
 		if err != nil {
 			return 1
 		}
@@ -156,7 +156,7 @@ func newFixture(t testing.TB) *fixture {
 func (f *fixture) runtime() *Runtime {
 	r := New(f.c)
 	f.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := r.Remove(ctx); err != nil {
 			f.t.Errorf("Remove: %v", err)

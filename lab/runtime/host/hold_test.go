@@ -31,11 +31,14 @@ func faulted(e fault.Effect, last time.Duration) runtime.World {
 	return runtime.World{Faults: []fault.Fault{{ID: "f-1", Effect: e, Until: time.Now().Add(last)}}}
 }
 
-func answers(c net.Conn, patience time.Duration) error {
+func answers(c net.Conn, within time.Duration) error {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
 	if _, err := c.Write([]byte("x")); err != nil {
+		return err
+	}
+	if err := c.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return err
 	}
 	_, err := io.ReadFull(c, make([]byte, 1))
@@ -54,32 +57,30 @@ func TestHeldDown(t *testing.T) {
 				if err := h.start(t.Context(), []runtime.Spec{a}); err != nil {
 					t.Fatal(err)
 				}
-				last := time.Minute
-				if !lift {
-					last = 100 * time.Millisecond
-				}
-				w := faulted(fault.Effect{Down: []string{a.ID, "of another host"}, Orderly: orderly}, last)
-				if err := h.setWorld(w); err != nil {
+				e := fault.Effect{Down: []string{a.ID, "of another host"}, Orderly: orderly}
+				if err := h.setWorld(faulted(e, time.Hour)); err != nil {
 					t.Fatal(err)
 				}
-				if lift { // the other may be over by now
-					if i := stateOf(h, a.ID); i.State != runtime.Stopped {
-						t.Fatalf("it is %s", i.State)
-					}
-					if err := h.start(t.Context(), []runtime.Spec{a}); err != nil {
-						t.Error(err)
-					}
-					if n := len(s.times(a.ID)); n != 1 {
-						t.Errorf("it was built %d times while it is held down", n)
-					}
-					if err := h.setWorld(runtime.World{}); err != nil {
-						t.Fatal(err)
-					}
+				if i := stateOf(h, a.ID); i.State != runtime.Stopped {
+					t.Fatalf("it is %s", i.State)
+				}
+				if err := h.start(t.Context(), []runtime.Spec{a}); err != nil {
+					t.Error(err)
+				}
+				if n := len(s.times(a.ID)); n != 1 {
+					t.Errorf("it was built %d times while it is held down", n)
+				}
+				after := runtime.World{}
+				if !lift {
+					after = faulted(e, 100*time.Millisecond) // the same fault, over sooner
+				}
+				if err := h.setWorld(after); err != nil {
+					t.Fatal(err)
 				}
 				awaitState(t, h, a.ID, func(i runtime.Instance) bool {
 					return i.State == runtime.Running && len(s.times(a.ID)) == 2
 				})
-				if err := answers(dial(t, a), 5*time.Second); err != nil {
+				if err := answers(dial(t, a), patience); err != nil {
 					t.Errorf("it is back and does not answer: %v", err)
 				}
 			})
@@ -98,16 +99,16 @@ func TestFrozen(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, other := dial(t, a), dial(t, b)
-	if err := answers(c, 5*time.Second); err != nil {
+	if err := answers(c, patience); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.setWorld(faulted(fault.Effect{Frozen: []string{a.ID}}, time.Minute)); err != nil {
+	if err := h.setWorld(faulted(fault.Effect{Frozen: []string{a.ID}}, time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if err := answers(c, 100*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a frozen instance gives %v", err)
 	}
-	if err := answers(other, 5*time.Second); err != nil {
+	if err := answers(other, patience); err != nil {
 		t.Errorf("its neighbour is frozen, too: %v", err)
 	}
 	if i := stateOf(h, a.ID); i.State != runtime.Running {
@@ -117,13 +118,13 @@ func TestFrozen(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What was sent meanwhile the kernel sends again.
-	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
 		t.Errorf("after it: %v", err)
 	}
-	if err := answers(dial(t, a), 10*time.Second); err != nil {
+	if err := answers(dial(t, a), patience); err != nil {
 		t.Errorf("a new connection after it: %v", err)
 	}
 }
@@ -134,7 +135,7 @@ func TestHeldWhileBuilt(t *testing.T) {
 	var h *Host
 	h, s := newHost(t, func(_ string, n int) (unitFunc, error) {
 		if n == 1 {
-			return echoing, h.setWorld(faulted(fault.Effect{Down: []string{a.ID}}, time.Minute))
+			return echoing, h.setWorld(faulted(fault.Effect{Down: []string{a.ID}}, time.Hour))
 		}
 		return echoing, nil
 	})
@@ -161,7 +162,7 @@ func TestEndedHostStartsNothing(t *testing.T) {
 	if err := h.start(t.Context(), []runtime.Spec{a}); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.setWorld(faulted(fault.Effect{Down: []string{a.ID}}, time.Minute)); err != nil {
+	if err := h.setWorld(faulted(fault.Effect{Down: []string{a.ID}}, time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	h.disarm()
@@ -191,7 +192,7 @@ func TestFrozenThroughFailure(t *testing.T) {
 	if err := h.start(t.Context(), []runtime.Spec{a}); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.setWorld(faulted(fault.Effect{Frozen: []string{a.ID}}, time.Minute)); err != nil {
+	if err := h.setWorld(faulted(fault.Effect{Frozen: []string{a.ID}}, time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	close(fail)

@@ -79,9 +79,12 @@ func stateOf(h *Host, id string) runtime.Instance {
 	return runtime.Instance{}
 }
 
+// patience only bounds a test that would hang.
+const patience = time.Minute
+
 func awaitState(t *testing.T, h *Host, id string, ok func(runtime.Instance) bool) runtime.Instance {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		i := stateOf(h, id)
 		if ok(i) {
@@ -99,9 +102,16 @@ func awaitState(t *testing.T, h *Host, id string, ok func(runtime.Instance) bool
 func TestRestartsWithBackoff(t *testing.T) {
 	data := t.TempDir()
 	a, b := runtimetest.Spec(t, data, "north", 1), runtimetest.Spec(t, data, "north", 2)
+	seen := make(chan struct{}) // each failure, before the build that follows is done
 	h, s := newHost(t, func(id string, n int) (unitFunc, error) {
 		if id == b.ID {
 			return untilDone, nil
+		}
+		if n > 1 {
+			select {
+			case <-seen:
+			case <-t.Context().Done(): // the test has failed
+			}
 		}
 		switch n {
 		case 1:
@@ -124,8 +134,11 @@ func TestRestartsWithBackoff(t *testing.T) {
 	if err := h.start(t.Context(), []runtime.Spec{a}); err != nil {
 		t.Errorf("start beside a restart: %v", err)
 	}
+	seen <- struct{}{}
 	awaitState(t, h, a.ID, func(i runtime.Instance) bool { return strings.Contains(i.Error, "panic: worse") })
+	seen <- struct{}{}
 	awaitState(t, h, a.ID, func(i runtime.Instance) bool { return i.Error == a.ID+": not even built" })
+	seen <- struct{}{}
 	up := awaitState(t, h, a.ID, func(i runtime.Instance) bool { return i.State == runtime.Running && i.Restarts == 2 })
 	if up.Error != "" {
 		t.Errorf("it runs with error %q", up.Error)
@@ -247,7 +260,7 @@ func dial(t *testing.T, s runtime.Spec) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	return c

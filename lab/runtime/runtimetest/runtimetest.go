@@ -25,7 +25,7 @@ import (
 // Harness is a runtime under test. Its instances must run Unit on the port
 // named topology.PortRPC.
 type Harness struct {
-	// Limit bounds one test of the suite; zero is 20 seconds.
+	// Limit bounds one test of the suite; zero is two minutes.
 	Limit time.Duration
 	// Runtime of a lab in which nothing runs yet.
 	Runtime runtime.Runtime
@@ -42,7 +42,10 @@ type Harness struct {
 }
 
 // limit bounds one test of the suite where its harness does not.
-const limit = 20 * time.Second
+const limit = 2 * time.Minute
+
+// grace of an orderly end; one that is well takes a moment of it.
+const grace = 10 * time.Second
 
 // World is a world of the suite's lab. Worlds of other names are of the same
 // incarnation of it: only the topology has changed.
@@ -281,7 +284,7 @@ func stopIsOrderly(t *testing.T, ctx context.Context, h Harness) {
 	ask(t, ctx, s, "write kept on disk")
 	otherBoot := ask(t, ctx, other, "boot")
 	for range 2 { // the second has nothing to do
-		if err := h.Runtime.Stop(ctx, []string{s.ID, "north/a/kv/99", "nowhere/a/kv/1"}, time.Second); err != nil {
+		if err := h.Runtime.Stop(ctx, []string{s.ID, "north/a/kv/99", "nowhere/a/kv/1"}, grace); err != nil {
 			t.Fatalf("Stop: %v", err)
 		}
 	}
@@ -420,7 +423,7 @@ func reattach(t *testing.T, ctx context.Context, h Harness) {
 	if !refused(ctx, specs[0]) {
 		t.Error("a killed instance still accepts")
 	}
-	if err := h.Reattach().Stop(ctx, []string{specs[1].ID}, time.Second); err != nil {
+	if err := h.Reattach().Stop(ctx, []string{specs[1].ID}, grace); err != nil {
 		t.Fatalf("Stop: %v", err)
 	}
 	if !refused(ctx, specs[1]) {

@@ -32,7 +32,7 @@ func begun(t *testing.T, limits Limits, request string) (*Conn, net.Conn) {
 	return c, client
 }
 
-const limit = 50 * time.Millisecond
+const limit = 300 * time.Millisecond
 
 // A client has time for each piece of a body from when it is asked for, whatever
 // of it is here already.

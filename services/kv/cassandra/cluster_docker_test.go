@@ -103,7 +103,7 @@ func (c *cluster) makeNetwork() (string, error) {
 
 // await returns when every node sees all of them up and the schema is there.
 func (c *cluster) await() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 6*time.Minute)
 	defer cancel()
 	for i := range c.nodes {
 		if err := c.awaitNode(ctx, i); err != nil {

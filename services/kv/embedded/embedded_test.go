@@ -165,18 +165,25 @@ func (w *world) partition(region string, cut bool) {
 	}
 }
 
+// severed says whether there is no way between them; the caller holds mu.
+func (w *world) severed(from, addr string) bool {
+	for region, a := range w.addrs {
+		if a == addr && w.cut[region] {
+			return true
+		}
+	}
+	return w.cut[from]
+}
+
 var errCut = errors.New("no route to region")
 
 func (w *world) dial(ctx context.Context, from, network, addr string) (net.Conn, error) {
 	w.mu.Lock()
-	delay := w.delay
-	for region, a := range w.addrs {
-		if (a == addr && w.cut[region]) || w.cut[from] {
-			w.mu.Unlock()
-			return nil, errCut
-		}
-	}
+	delay, severed := w.delay, w.severed(from, addr)
 	w.mu.Unlock()
+	if severed {
+		return nil, errCut
+	}
 	var d net.Dialer
 	c, err := d.DialContext(ctx, network, addr)
 	if err != nil {
@@ -191,6 +198,10 @@ func (w *world) dial(ctx context.Context, from, network, addr string) (net.Conn,
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.severed(from, addr) { // meanwhile
+		_ = c.Close()
+		return nil, errCut
+	}
 	w.open[c] = from
 	return c, nil
 }
@@ -266,7 +277,8 @@ func timing() topology.Timing {
 	t.RegistryFetch = topology.Duration(50 * time.Millisecond)
 	t.BreakerSleep = topology.Duration(40 * time.Millisecond)
 	t.EvictionInterval = topology.Duration(20 * time.Millisecond)
-	t.RPCTimeout = topology.Duration(500 * time.Millisecond)
+	// A path is silent, and given up, only where a test makes it so.
+	t.RPCTimeout = topology.Duration(time.Minute)
 	return t
 }
 

@@ -192,6 +192,7 @@ func TestConflicts(t *testing.T) {
 
 	w.partition("us-west", true)
 	a.put("l", "a")
+	b.skew.Store(int64(2 * time.Hour))
 	b.put("l", "b")
 	a.put("l", "a2") // later by the wall clock, earlier by b's
 	a.del("m")
@@ -223,20 +224,21 @@ func TestGlobalWrites(t *testing.T) {
 		defer cancel()
 		return a.store.Put(ctx, kv.Assets, "assets", kv.Item{Sort: sort})
 	}
-	if err := put("x", 5*time.Second); err != nil {
+	if err := put("x", time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.store.Get(t.Context(), kv.Assets, "assets", "x"); err != nil {
 		t.Errorf("a global write was acknowledged before the second region had it: %v", err)
 	}
 	w.partition("us-west", true)
-	err := put("y", 150*time.Millisecond)
+	err := put("y", 2*time.Second)
 	if services.KindOf(err) != services.Unavailable || !strings.Contains(err.Error(), "applied") {
 		t.Errorf("Put in a partition: %v; want Unavailable that says the write is applied", err)
 	}
-	if _, err := a.store.Get(t.Context(), kv.Assets, "assets", "y"); err != nil {
-		t.Errorf("the write is not applied: %v", err)
-	}
+	kvtest.Eventually(t, "the write is applied", func() bool {
+		_, err := a.store.Get(t.Context(), kv.Assets, "assets", "y")
+		return err == nil
+	})
 	w.partition("us-west", false)
 	kvtest.Eventually(t, "it replicates after all", func() bool {
 		_, err := b.store.Get(t.Context(), kv.Assets, "assets", "y")
@@ -244,7 +246,7 @@ func TestGlobalWrites(t *testing.T) {
 	})
 	b.close()
 	w.forget("us-west")
-	if err := put("z", 5*time.Second); err != nil {
+	if err := put("z", time.Minute); err != nil {
 		t.Errorf("with no peer configured: %v", err)
 	}
 }
@@ -281,7 +283,7 @@ func TestStalenessIsAtLeastTheDelay(t *testing.T) {
 		sort, start := fmt.Sprint("k", i), time.Now()
 		a.put(sort, "1")
 		b.gets(sort, "1")
-		if took := time.Since(start); took < delay || took > delay+2*time.Second {
+		if took := time.Since(start); took < delay {
 			t.Errorf("read after %v across a path of %v one way", took, delay)
 		}
 	}
@@ -323,7 +325,8 @@ func TestPurgeWaitsForPeers(t *testing.T) {
 	}
 	a.put("k", "1")
 	b.gets("k", "1")
-	kvtest.Eventually(t, "acknowledged", func() bool { return a.caughtUp("us-west") })
+	// Both ways: or the peer sends what has expired once more after its restart.
+	kvtest.Eventually(t, "acknowledged", func() bool { return a.caughtUp("us-west") && b.caughtUp("us-east") })
 	b.close()
 	a.del("k")
 	a.skew.Store(int64(2 * time.Hour))

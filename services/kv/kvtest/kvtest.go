@@ -48,7 +48,7 @@ func Run(t *testing.T, open func(t testing.TB) kv.Store) {
 }
 
 func ctx(t testing.TB) context.Context {
-	c, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	c, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return c
 }
@@ -337,17 +337,20 @@ func cancelled(t *testing.T, s kv.Store) {
 	wantKind(t, s.Put(c, kv.Bookmarks, partition(), kv.Item{Sort: "a"}), services.Unavailable)
 }
 
-// Eventually polls until ok or fails the test after ten seconds.
+// patience bounds what is waited for: only a hang takes as long.
+const patience = time.Minute
+
+// Eventually polls until ok, and fails the test when that takes a minute.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	for !ok() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not in ten seconds: %s", what)
+			t.Fatalf("not in %v: %s", patience, what)
 		}
 	}
 }

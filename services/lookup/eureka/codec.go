@@ -1,6 +1,7 @@
 package eureka
 
 import (
+	"cmp"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -71,20 +72,36 @@ func DecodeInstance(b []byte, media string) (*Instance, error) {
 		return nil, fmt.Errorf("instance: %w", errNotUTF8)
 	}
 	if media == XML {
-		var i Instance
-		if err := xml.Unmarshal(b, &i); err != nil {
+		doc := struct {
+			Instance
+			// Camel is how some clients write what the original writes in
+			// lower case.
+			Camel string `xml:"overriddenStatus"`
+		}{Instance: unsaid()}
+		if err := xml.Unmarshal(b, &doc); err != nil {
 			return nil, fmt.Errorf("instance: %w", err)
 		}
-		return &i, nil
+		doc.OverriddenStatus = cmp.Or(doc.OverriddenStatus, doc.Camel)
+		return &doc.Instance, nil
 	}
 	var doc struct {
-		Instance *Instance `json:"instance"`
+		Instance json.RawMessage `json:"instance"`
 	}
 	if err := json.Unmarshal(b, &doc); err != nil {
 		return nil, fmt.Errorf("instance: %w", err)
 	}
-	if doc.Instance == nil {
+	if len(doc.Instance) == 0 || string(doc.Instance) == "null" {
 		return nil, errors.New(`instance: the document has no "instance"`)
 	}
-	return doc.Instance, nil
+	i := unsaid()
+	if err := json.Unmarshal(doc.Instance, &i); err != nil {
+		return nil, fmt.Errorf("instance: %w", err)
+	}
+	return &i, nil
+}
+
+// unsaid is an instance that says nothing of itself: it has the ports that the
+// original takes it to have then.
+func unsaid() Instance {
+	return Instance{Port: Port{Number: 7001, Enabled: true}, SecurePort: Port{Number: 7002}}
 }

@@ -16,35 +16,27 @@ import (
 // AppendApplications appends the document of a registry or a delta.
 func AppendApplications(b []byte, a *Applications, f Form) []byte {
 	if f.XML {
-		b = append(b, "<applications>"...)
-		b = element(b, "versions__delta", a.Version)
-		b = element(b, "apps__hashcode", a.Hash)
+		b = xmlHead(b, a.Version, a.Hash, f.Compact)
 		for i := range a.Regional {
 			b = AppendApplication(b, &a.Regional[i], f)
 		}
-		return append(b, "</applications>"...)
+		return xmlTail(b, a.Version, a.Hash, f.Compact)
 	}
-	b = append(b, `{"applications":{"versions__delta":`...)
-	b = quoted(b, a.Version)
-	b = append(b, `,"apps__hashcode":`...)
-	b = quoted(b, a.Hash)
-	b = append(b, `,"application":[`...)
+	b = jsonHead(b, a.Version, a.Hash, f.Compact)
 	for i := range a.Regional {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = application(b, &a.Regional[i], f)
 	}
-	return append(b, `]}}`...)
+	return jsonTail(b, a.Version, a.Hash, f.Compact)
 }
 
 // AppendRecords appends the document of a registry or a delta whose instances
 // are given one after the other, sorted by application.
 func AppendRecords(b []byte, version, hash string, list []*Instance, f Form) []byte {
 	if f.XML {
-		b = append(b, "<applications>"...)
-		b = element(b, "versions__delta", version)
-		b = element(b, "apps__hashcode", hash)
+		b = xmlHead(b, version, hash, f.Compact)
 		for n, i := range list {
 			if n == 0 || list[n-1].App != i.App {
 				b = element(append(b, "<application>"...), "name", i.App)
@@ -54,13 +46,9 @@ func AppendRecords(b []byte, version, hash string, list []*Instance, f Form) []b
 				b = append(b, "</application>"...)
 			}
 		}
-		return append(b, "</applications>"...)
+		return xmlTail(b, version, hash, f.Compact)
 	}
-	b = append(b, `{"applications":{"versions__delta":`...)
-	b = quoted(b, version)
-	b = append(b, `,"apps__hashcode":`...)
-	b = quoted(b, hash)
-	b = append(b, `,"application":[`...)
+	b = jsonHead(b, version, hash, f.Compact)
 	for n, i := range list {
 		first := n == 0 || list[n-1].App != i.App
 		switch {
@@ -79,7 +67,7 @@ func AppendRecords(b []byte, version, hash string, list []*Instance, f Form) []b
 	if len(list) > 0 {
 		b = append(b, `]}`...)
 	}
-	return append(b, `]}}`...)
+	return jsonTail(b, version, hash, f.Compact)
 }
 
 // AppendRecord appends the document of one application whose instances are
@@ -144,37 +132,38 @@ func AppendDocument(b []byte, i *Instance, f Form) []byte {
 // AppendInstance appends the record of an instance as it stands in a list: a
 // JSON object, or an element "instance".
 func AppendInstance(b []byte, i *Instance, f Form) []byte {
-	if f.XML {
-		return xmlInstance(b, i, f.Compact)
+	switch {
+	case f.XML && f.Compact:
+		return xmlCompact(b, i)
+	case f.XML:
+		return xmlInstance(b, i)
+	case f.Compact:
+		return jsonCompact(b, i)
 	}
-	return jsonInstance(b, i, f.Compact)
+	return jsonInstance(b, i)
 }
 
 // class is the Java class of a data centre, by its name: the original's
 // decoders load the class they are told, so that a client's word is not taken.
 func (d DataCenter) class() string {
-	if d.Name == "Amazon" {
+	if d.Name == Amazon {
 		return ClassAmazon
 	}
 	return ClassMyOwn
 }
 
-func jsonInstance(b []byte, i *Instance, compact bool) []byte {
+func jsonInstance(b []byte, i *Instance) []byte {
 	b = append(b, `{"instanceId":`...)
 	b = quoted(b, i.InstanceID)
 	b = member(b, "hostName", i.HostName)
 	b = member(b, "app", i.App)
 	b = member(b, "ipAddr", i.IPAddr)
 	b = member(b, "status", i.Status)
-	if !compact {
-		b = member(b, "overriddenStatus", i.OverriddenStatus)
-	}
+	b = member(b, "overriddenStatus", i.OverriddenStatus)
 	b = jsonPort(append(b, `,"port":`...), i.Port)
 	b = jsonPort(append(b, `,"securePort":`...), i.SecurePort)
-	if !compact {
-		b = append(b, `,"countryId":`...)
-		b = strconv.AppendInt(b, int64(i.CountryID), 10)
-	}
+	b = append(b, `,"countryId":`...)
+	b = strconv.AppendInt(b, int64(i.CountryID), 10)
 	b = append(b, `,"dataCenterInfo":{"@class":"`...)
 	b = append(b, i.DataCenter.class()...)
 	b = append(b, `","name":`...)
@@ -184,7 +173,7 @@ func jsonInstance(b []byte, i *Instance, compact bool) []byte {
 		b = i.DataCenter.Metadata.appendJSON(b)
 	}
 	b = append(b, '}')
-	if l := i.Lease; l != nil && !compact {
+	if l := i.Lease; l != nil {
 		b = append(b, `,"leaseInfo":{"renewalIntervalInSecs":`...)
 		b = strconv.AppendInt(b, int64(l.RenewalSecs), 10)
 		b = integer(b, "durationInSecs", l.DurationSecs)
@@ -194,27 +183,21 @@ func jsonInstance(b []byte, i *Instance, compact bool) []byte {
 		b = integer(b, "serviceUpTimestamp", l.ServiceUp)
 		b = append(b, '}')
 	}
-	if !compact {
-		b = append(b, `,"metadata":`...)
-		b = i.Metadata.appendJSON(b)
-		b = optional(b, "appGroupName", i.AppGroup)
-		b = optional(b, "homePageUrl", i.HomePageURL)
-		b = optional(b, "statusPageUrl", i.StatusPageURL)
-		b = optional(b, "healthCheckUrl", i.HealthCheckURL)
-		b = optional(b, "secureHealthCheckUrl", i.SecureHealthURL)
-	}
+	b = append(b, `,"metadata":`...)
+	b = i.Metadata.appendJSON(b)
+	b = optional(b, "appGroupName", i.AppGroup)
+	b = optional(b, "homePageUrl", i.HomePageURL)
+	b = optional(b, "statusPageUrl", i.StatusPageURL)
+	b = optional(b, "healthCheckUrl", i.HealthCheckURL)
+	b = optional(b, "secureHealthCheckUrl", i.SecureHealthURL)
 	b = optional(b, "vipAddress", i.VIP)
 	b = optional(b, "secureVipAddress", i.SecureVIP)
-	if !compact {
-		b = append(b, `,"isCoordinatingDiscoveryServer":"`...)
-		b = append(strconv.AppendBool(b, bool(i.Coordinating)), '"')
-	}
+	b = append(b, `,"isCoordinatingDiscoveryServer":"`...)
+	b = append(strconv.AppendBool(b, bool(i.Coordinating)), '"')
 	b = append(b, `,"lastUpdatedTimestamp":"`...)
 	b = append(strconv.AppendInt(b, int64(i.LastUpdated), 10), '"')
-	if !compact {
-		b = append(b, `,"lastDirtyTimestamp":"`...)
-		b = append(strconv.AppendInt(b, int64(i.LastDirty), 10), '"')
-	}
+	b = append(b, `,"lastDirtyTimestamp":"`...)
+	b = append(strconv.AppendInt(b, int64(i.LastDirty), 10), '"')
 	b = optional(b, "actionType", i.Action)
 	b = optional(b, "asgName", i.ASGName)
 	return append(b, '}')

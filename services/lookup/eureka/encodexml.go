@@ -9,21 +9,17 @@ import (
 	"unicode/utf8"
 )
 
-func xmlInstance(b []byte, i *Instance, compact bool) []byte {
+func xmlInstance(b []byte, i *Instance) []byte {
 	b = append(b, "<instance>"...)
 	b = element(b, "instanceId", i.InstanceID)
 	b = element(b, "hostName", i.HostName)
 	b = element(b, "app", i.App)
 	b = element(b, "ipAddr", i.IPAddr)
 	b = element(b, "status", i.Status)
-	if !compact {
-		b = element(b, "overriddenstatus", i.OverriddenStatus) // in lower case, unlike the JSON
-	}
+	b = element(b, "overriddenstatus", i.OverriddenStatus) // in lower case, unlike the JSON
 	b = xmlPort(b, "port", i.Port)
 	b = xmlPort(b, "securePort", i.SecurePort)
-	if !compact {
-		b = xmlInteger(b, "countryId", int64(i.CountryID))
-	}
+	b = xmlInteger(b, "countryId", int64(i.CountryID))
 	b = append(b, `<dataCenterInfo class="`...)
 	b = append(b, i.DataCenter.class()...)
 	b = append(b, `">`...)
@@ -32,7 +28,7 @@ func xmlInstance(b []byte, i *Instance, compact bool) []byte {
 		b = i.DataCenter.Metadata.appendXML(b)
 	}
 	b = append(b, "</dataCenterInfo>"...)
-	if l := i.Lease; l != nil && !compact {
+	if l := i.Lease; l != nil {
 		b = append(b, "<leaseInfo>"...)
 		b = xmlInteger(b, "renewalIntervalInSecs", int64(l.RenewalSecs))
 		b = xmlInteger(b, "durationInSecs", int64(l.DurationSecs))
@@ -42,23 +38,17 @@ func xmlInstance(b []byte, i *Instance, compact bool) []byte {
 		b = xmlInteger(b, "serviceUpTimestamp", int64(l.ServiceUp))
 		b = append(b, "</leaseInfo>"...)
 	}
-	if !compact {
-		b = i.Metadata.appendXML(b)
-		b = optionalElement(b, "appGroupName", i.AppGroup)
-		b = optionalElement(b, "homePageUrl", i.HomePageURL)
-		b = optionalElement(b, "statusPageUrl", i.StatusPageURL)
-		b = optionalElement(b, "healthCheckUrl", i.HealthCheckURL)
-		b = optionalElement(b, "secureHealthCheckUrl", i.SecureHealthURL)
-	}
+	b = i.Metadata.appendXML(b)
+	b = optionalElement(b, "appGroupName", i.AppGroup)
+	b = optionalElement(b, "homePageUrl", i.HomePageURL)
+	b = optionalElement(b, "statusPageUrl", i.StatusPageURL)
+	b = optionalElement(b, "healthCheckUrl", i.HealthCheckURL)
+	b = optionalElement(b, "secureHealthCheckUrl", i.SecureHealthURL)
 	b = optionalElement(b, "vipAddress", i.VIP)
 	b = optionalElement(b, "secureVipAddress", i.SecureVIP)
-	if !compact {
-		b = element(b, "isCoordinatingDiscoveryServer", strconv.FormatBool(bool(i.Coordinating)))
-	}
+	b = element(b, "isCoordinatingDiscoveryServer", strconv.FormatBool(bool(i.Coordinating)))
 	b = xmlInteger(b, "lastUpdatedTimestamp", int64(i.LastUpdated))
-	if !compact {
-		b = xmlInteger(b, "lastDirtyTimestamp", int64(i.LastDirty))
-	}
+	b = xmlInteger(b, "lastDirtyTimestamp", int64(i.LastDirty))
 	b = optionalElement(b, "actionType", i.Action)
 	b = optionalElement(b, "asgName", i.ASGName)
 	return append(b, "</instance>"...)

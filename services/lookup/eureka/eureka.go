@@ -37,6 +37,13 @@ const (
 	ClassAmazon = "com.netflix.appinfo.AmazonInfo"
 )
 
+// Amazon is the data centre whose instances are named in its metadata.
+const Amazon = "Amazon"
+
+// DataCenters are the names that the original's clients can read: one of them
+// in an answer that they cannot read makes them drop the whole answer.
+var DataCenters = []string{"Netflix", Amazon, "MyOwn"}
+
 // ParseStatus returns the status in its canonical form, or UNKNOWN.
 func ParseStatus(s string) string {
 	switch u := strings.ToUpper(s); u {
@@ -103,6 +110,9 @@ func (p *Port) UnmarshalJSON(b []byte) error {
 		type plain Port
 		return json.Unmarshal(b, (*plain)(p))
 	}
+	if string(b) == "null" {
+		return nil
+	}
 	if err := p.Number.UnmarshalJSON(b); err != nil {
 		return fmt.Errorf("port: %w", err)
 	}
@@ -119,6 +129,9 @@ type DataCenter struct {
 	Name     string   `json:"name" xml:"name"`
 	Metadata Metadata `json:"metadata,omitempty" xml:"metadata,omitempty"`
 }
+
+// Known says whether the original's clients can read the data centre's name.
+func (d DataCenter) Known() bool { return slices.Contains(DataCenters, d.Name) }
 
 // Lease is what the registry knows of an instance's lease. Intervals are in
 // seconds, timestamps in milliseconds since 1970.

@@ -19,7 +19,7 @@ func TestLenientReading(t *testing.T) {
 	}
 	want := &Instance{
 		InstanceID: "i-1", HostName: "h", App: "KV", IPAddr: "127.0.0.1", Status: "UP", OverriddenStatus: "DOWN",
-		Port: Port{8080, true}, DataCenter: DataCenter{Class: ClassMyOwn, Name: "MyOwn"}, Lease: &Lease{RenewalSecs: 30, DurationSecs: 90},
+		Port: Port{8080, true}, SecurePort: Port{7002, false}, DataCenter: DataCenter{Class: ClassMyOwn, Name: "MyOwn"}, Lease: &Lease{RenewalSecs: 30, DurationSecs: 90},
 		Metadata: Metadata{"a_b": "1", "n": "2", "t": "true", "$x": "<&>"}, LastDirty: 17, LastUpdated: 18,
 	}
 	if diff := cmp.Diff(want, in); diff != "" {

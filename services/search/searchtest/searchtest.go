@@ -55,7 +55,7 @@ func Run(t *testing.T, open func(t testing.TB) search.Index) {
 }
 
 func ctx(t testing.TB) context.Context {
-	c, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	c, cancel := context.WithTimeout(t.Context(), time.Minute) // only a hang takes as long
 	t.Cleanup(cancel)
 	return c
 }

@@ -42,10 +42,12 @@ type world struct {
 	addrs map[string]string
 	cut   map[string]bool
 	open  map[net.Conn][2]string // from region, to address
+
+	timing topology.Timing
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, addrs: map[string]string{}, cut: map[string]bool{}, open: map[net.Conn][2]string{}}
+	return &world{t: t, addrs: map[string]string{}, cut: map[string]bool{}, open: map[net.Conn][2]string{}, timing: timing()}
 }
 
 // node is one region's running node.
@@ -78,7 +80,7 @@ func (w *world) startIn(region, dir string, primary bool) *node {
 		Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			return w.dial(ctx, region, network, addr)
 		},
-		Tel: n.tel, Timing: timing(),
+		Tel: n.tel, Timing: w.timing,
 	})
 	if err != nil {
 		w.t.Fatalf("NewServer %s: %v", region, err)
@@ -160,9 +162,16 @@ func timing() topology.Timing {
 	t := topology.LabTiming()
 	t.RegistryFetch = topology.Duration(50 * time.Millisecond)
 	t.BreakerSleep = topology.Duration(40 * time.Millisecond)
-	t.RPCTimeout = topology.Duration(300 * time.Millisecond)
+	// A peer counts as silent only where a test makes it so.
+	t.RPCTimeout = topology.Duration(patience)
 	return t
 }
+
+// patience bounds what is waited for: only a hang takes as long.
+const patience = time.Minute
+
+// impatient makes nodes that are started from now on give up soon.
+func (w *world) impatient() { w.timing.RPCTimeout = topology.Duration(300 * time.Millisecond) }
 
 func BenchmarkStart(b *testing.B) {
 	for b.Loop() {

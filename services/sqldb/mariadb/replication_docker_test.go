@@ -244,7 +244,7 @@ func (s *set) unconfirmed(t *testing.T, c, a, b *node) {
 	a.server.pause(t)
 	b.server.pause(t)
 	m, e := sqldbtest.NewMember()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_, err := c.db.CreateMember(ctx, m, e)
 	if services.KindOf(err) != services.Unavailable || services.ReasonOf(err) != mariadb.ReasonUnconfirmed {
@@ -386,7 +386,7 @@ func (s *set) writeUntilKilled(t *testing.T, from, primary *node) []sqldb.Entry 
 			defer func() { results <- mine }()
 			for {
 				m, e := sqldbtest.NewMember()
-				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // only a hang takes as long
 				_, err := from.db.CreateMember(ctx, m, e)
 				cancel()
 				if err != nil {

@@ -152,26 +152,29 @@ func timing() topology.Timing {
 	t := topology.LabTiming()
 	t.RegistryFetch = topology.Duration(400 * time.Millisecond)
 	t.BreakerSleep = topology.Duration(100 * time.Millisecond)
-	t.RPCTimeout = topology.Duration(2 * time.Second)
+	t.RPCTimeout = topology.Duration(4 * time.Second) // twice that for a write to wait out a promotion
 	return t
 }
+
+// patience bounds what is waited for: only a hang takes as long.
+const patience = 3 * time.Minute
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(45 * time.Second)
+	deadline := time.After(patience)
 	for !ok() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not in 45 seconds: %s", what)
+			t.Fatalf("not in %v: %s", patience, what)
 		}
 	}
 }
 
 func (n *node) state() (*sqldbpb.StateReply, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	r, err := n.admin.State(ctx, &sqldbpb.StateRequest{})
 	return r, telemetry.FromStatus(err)
@@ -193,21 +196,21 @@ func (n *node) position() uint64 {
 }
 
 func (n *node) promote(position uint64) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	_, err := n.admin.Promote(ctx, &sqldbpb.PromoteRequest{Position: position})
 	return telemetry.FromStatus(err)
 }
 
 func (n *node) fence() (uint64, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	r, err := n.admin.Fence(ctx, &sqldbpb.FenceRequest{})
 	return r.GetPosition(), telemetry.FromStatus(err)
 }
 
 func (n *node) putTitle(id string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return n.db.PutTitle(ctx, sqldb.Title{ID: services.TitleID(id), Name: id})
 }
@@ -222,7 +225,7 @@ func (n *node) mustPut(ids ...string) {
 }
 
 func (n *node) titles() ([]string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	all, err := n.db.Titles(ctx)
 	ids := make([]string, len(all))

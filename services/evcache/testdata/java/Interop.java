@@ -54,25 +54,25 @@ public final class Interop {
                 // For a value in pieces the latch opens before every piece is stored.
                 int n = 0;
                 for (Future<Boolean> f : latch.getAllFutures()) {
-                    n += f.get(10, TimeUnit.SECONDS) ? 1 : 0;
+                    n += f.get(60, TimeUnit.SECONDS) ? 1 : 0;
                 }
                 return n == latch.getAllFutures().size() ? "ok " + n : "error latch " + latch;
             }
             case "append": {
                 EVCacheLatch latch = cache.appendOrAdd(key, value(w[3], w[4]), null, Integer.parseInt(w[5]), EVCacheLatch.Policy.ALL);
-                return latch.await(10, TimeUnit.SECONDS) ? "ok " + latch.getSuccessCount() : "error latch " + latch;
+                return latch.await(60, TimeUnit.SECONDS) ? "ok " + latch.getSuccessCount() : "error latch " + latch;
             }
             case "delete": {
                 int n = 0;
                 for (Future<Boolean> f : cache.delete(key)) {
-                    n += f.get(10, TimeUnit.SECONDS) ? 1 : 0;
+                    n += f.get(60, TimeUnit.SECONDS) ? 1 : 0;
                 }
                 return "ok " + n;
             }
             case "touch": {
                 int n = 0;
                 for (Future<Boolean> f : cache.touch(key, Integer.parseInt(w[3]))) {
-                    n += f.get(10, TimeUnit.SECONDS) ? 1 : 0;
+                    n += f.get(60, TimeUnit.SECONDS) ? 1 : 0;
                 }
                 return "ok " + n;
             }
