@@ -61,6 +61,9 @@ func (l *Lab) useRuntime(ctx context.Context, r control.UpRequest) error {
 	if r.Runtime == "" {
 		r.Runtime = EmbeddedRuntime
 	}
+	if r.Runtime == ContainersRuntime && r.Topology.BGP {
+		return services.Errorf(services.Invalid, "the topology says bgp: true, which is not built for the containers runtime").WithRemedy("use --runtime embedded, or leave bgp out: the appliances then announce what is declared")
+	}
 	if i := l.current(); i != nil && l.rt != nil {
 		if l.rt.Name() != r.Runtime {
 			return services.Errorf(services.Conflict, "lab %s is up on the %s runtime", l.paths.Name, l.rt.Name()).

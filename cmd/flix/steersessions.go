@@ -27,6 +27,7 @@ Its neighbours are of AS 64511. Without an address the router connects to the
 appliances. Where no router is named the lab runs one, of the ISP's AS number or of
 64510 at an exchange; it announces the site's prefixes, and what flix steer routes
 loads for the site. Networks on the way are those of the AS path after the router's.
+On the embedded runtime only.
 
 JSON: sessions[] {appliance, site, router_asn, listen, established, since, whole,
 neighbour, routes, stale, sessions, error}.`,

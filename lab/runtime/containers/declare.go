@@ -84,9 +84,9 @@ func published(s runtime.Spec) []port {
 	return out
 }
 
-// Public says whether a port of an instance is one that clients dial, or a router.
+// Public says whether a port of an instance is one that clients dial.
 func Public(i topology.Instance, port string) bool {
-	return port == topology.PortClient || port == topology.PortPlain || port == topology.PortBGP || i.Role == topology.RoleELB && port == topology.PortHTTP
+	return port == topology.PortClient || port == topology.PortPlain || i.Role == topology.RoleELB && port == topology.PortHTTP
 }
 
 // Where a "flix serve" keeps what it is told, and where instances keep data.
