@@ -369,6 +369,8 @@ func TestMalformedUpdatesDoNotEndTheSession(t *testing.T) {
 		"good":                        {good, []string{"198.18.0.0/20 0 0"}},
 		"no origin":                   {slices.Concat(path, hop), nil},
 		"bad origin":                  {slices.Concat(attribute(0x40, 1, 9), path, hop), nil},
+		"next hop of no bytes":        {slices.Concat(origin, path, attribute(0x40, 3)), nil},
+		"next hop of 16 bytes":        {slices.Concat(origin, path, attribute(0x40, 3, make([]byte, 16)...)), nil},
 		"no path":                     {slices.Concat(origin, hop), nil},
 		"path shorter than it says":   {slices.Concat(origin, attribute(0x40, 2, 2, 3, 0, 0, 0, 1), hop), nil},
 		"own AS in the path":          {slices.Concat(origin, attribute(0x40, 2, 2, 2, 0xfa, 0x56, 0xea, 1, 0, 0, 0xfb, 0xff), hop), nil},

@@ -46,8 +46,7 @@ func readUpdate(asn uint32, fourByte bool, body []byte) (c change, err error) {
 		}
 	}
 	if err == nil || !withdraw {
-		known := map[packet.Family]packet.BGPAddPathMode{packet.RF_IPv4_UC: 0, packet.RF_IPv6_UC: 0}
-		if _, err := packet.ValidateUpdateMsg(u, known, true, false, true); err != nil {
+		if err := validate(u); err != nil {
 			if !errors.As(err, &bad) || bad.ErrorHandling >= packet.ERROR_HANDLING_AFISAFI_DISABLE {
 				return c, faultOf(err)
 			}
@@ -61,6 +60,25 @@ func readUpdate(asn uint32, fourByte bool, body []byte) (c change, err error) {
 	}
 	c.gather(asn, u, withdraw)
 	return c, nil
+}
+
+// validate checks an UPDATE's attributes. The codec does not look whether there is
+// a next hop in the attribute of that name before it looks at it.
+func validate(u *packet.BGPUpdate) (err error) {
+	const code = packet.BGP_ERROR_UPDATE_MESSAGE_ERROR
+	defer func() {
+		if r := recover(); r != nil {
+			err = faultf(code, packet.BGP_ERROR_SUB_MALFORMED_ATTRIBUTE_LIST, "the attributes of an UPDATE cannot be read: %v", r)
+		}
+	}()
+	for _, a := range u.PathAttributes {
+		if hop, ok := a.(*packet.PathAttributeNextHop); ok && !hop.Value.Is4() {
+			return packet.NewMessageErrorWithErrorHandling(code, packet.BGP_ERROR_SUB_ATTRIBUTE_LENGTH_ERROR, nil, packet.ERROR_HANDLING_TREAT_AS_WITHDRAW, nil, "a next hop is no IPv4 address")
+		}
+	}
+	known := map[packet.Family]packet.BGPAddPathMode{packet.RF_IPv4_UC: 0, packet.RF_IPv6_UC: 0}
+	_, err = packet.ValidateUpdateMsg(u, known, true, false, true)
+	return err
 }
 
 // lastNLRI reads the IPv4 routes of an UPDATE whose attributes cannot be.
