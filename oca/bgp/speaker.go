@@ -120,8 +120,7 @@ func (s *Speaker) Serve(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	if s.c.Listener != nil {
-		stop := context.AfterFunc(ctx, func() { _ = s.c.Listener.Close() })
-		defer stop()
+		defer s.c.Listener.Close() // which ends accept; before the wait
 		wg.Go(func() { s.accept(ctx, &wg) })
 	}
 	if s.c.Dial != nil {
