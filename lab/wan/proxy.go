@@ -46,6 +46,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 	for {
 		c, err := p.Listener.Accept()
 		if ctx.Err() != nil {
+			if err == nil {
+				_ = c.Close() // nobody has used it
+			}
+			_ = p.Listener.Close() // closed already, as a rule
 			return nil
 		}
 		if err != nil {

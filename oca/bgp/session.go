@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"net"
 	"net/netip"
@@ -278,8 +279,22 @@ func (x *session) end(why error) {
 	x.ended, x.why = true, why
 	_ = x.conn.SetWriteDeadline(time.Now().Add(lastWords))
 	var f *fault
-	if errors.As(why, &f) {
-		_ = x.write(packet.NewBGPNotificationMessage(f.code, f.subcode, f.data)) // it may be gone
+	if errors.As(why, &f) && x.write(packet.NewBGPNotificationMessage(f.code, f.subcode, f.data)) == nil {
+		x.bow()
 	}
 	_ = x.conn.Close()
+}
+
+// leave bounds the wait for the neighbour to close its end.
+const leave = 200 * time.Millisecond
+
+// bow lets the neighbour read the last words: a connection that is closed while
+// there is something unread in it is reset, and takes them away.
+func (x *session) bow() {
+	half, ok := x.conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	_ = x.conn.SetReadDeadline(time.Now().Add(leave)) // a closed connection fails below
+	_, _ = io.Copy(io.Discard, x.conn)                // whatever ends it
 }
