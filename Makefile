@@ -41,8 +41,8 @@ test: ## every test there is; those that need ffmpeg, or Docker and the images, 
 	$(GO) test -timeout $(TESTTIME) $(TESTARGS) $$($(GO) list ./... | grep -v '/lab/e2e$$')
 	$(GO) test -timeout $(SCENARIOTIME) $(TESTARGS) ./lab/e2e
 
-test-long: ## the scenarios on containers that take minutes each: random kills, restarts, profiles, the host network, moves cut short, regions and savers without a service
-	FLIX_LONG=1 $(GO) test -v -timeout $(SCENARIOTIME) -run 'RandomKills|ContainersRestart|Profile|HostNetwork|SnapshotRegions|MoveIsResumed|RegionWithoutAService|BrokenSavers' $(TESTARGS) ./lab/e2e
+test-long: ## the scenarios on containers that take minutes each: random kills, restarts, profiles, the host network, moves cut short, regions far apart, cut, lost or without a service
+	FLIX_LONG=1 $(GO) test -v -timeout $(SCENARIOTIME) -run 'RandomKills|ContainersRestart|Profile|HostNetwork|SnapshotRegions|MoveIsResumed|RegionWithoutAService|BrokenSavers|FarApart|OneSlowDependency|Consistency' $(TESTARGS) ./lab/e2e
 
 # The scenarios of lab/e2e run flix as processes, which the detector of the
 # test's own process does not see; generated code and the root (it only reads

@@ -314,6 +314,7 @@ func stepNames(steps []step) string {
 // it, and brings it back.
 func lossOfRegion(l *lab, args []string) {
 	t := l.t
+	l.rt.seldom(t)
 	seconds := int(l.rt.patience(5*time.Second).Seconds()) + 5
 	c := l.check("us-east", seconds, 60)
 	l.killHost("us-east")

@@ -243,9 +243,7 @@ func failbackReturnsTraffic(l *lab) {
 func TestBrokenSavers(t *testing.T) {
 	for _, rt := range runtimes(t) {
 		t.Run(rt.Name, func(t *testing.T) {
-			if rt.containers() {
-				long(t)
-			}
+			rt.seldom(t)
 			l := up(t, rt, "--regions", "3")
 			for _, region := range []string{"us-west", "eu-west"} {
 				l.must("lab", "kill", region+"/a/license/1")

@@ -23,6 +23,7 @@ var rttLine = regexp.MustCompile(`rtt: \S+`)
 func TestFarApart(t *testing.T) {
 	for _, rt := range runtimes(t) {
 		t.Run(rt.Name, func(t *testing.T) {
+			rt.seldom(t)
 			l := prepare(t, rt)
 			file := filepath.Join(t.TempDir(), "far.yaml")
 			preset := l.must("lab", "topology", "show", "--regions", "2").stdout

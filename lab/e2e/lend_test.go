@@ -13,9 +13,7 @@ import (
 func TestRegionWithoutAService(t *testing.T) {
 	for _, rt := range runtimes(t) {
 		t.Run(rt.Name, func(t *testing.T) {
-			if rt.containers() {
-				long(t)
-			}
+			rt.seldom(t)
 			l := up(t, rt, "--regions", "2")
 			answered := func(by, near string) {
 				t.Helper()

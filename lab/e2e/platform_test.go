@@ -49,6 +49,15 @@ func long(t *testing.T) {
 	}
 }
 
+// seldom is long on containers, where a scenario takes minutes that shows little
+// which the same one does not show in processes, or another one on containers.
+func (p platform) seldom(t *testing.T) {
+	t.Helper()
+	if p.containers() {
+		long(t)
+	}
+}
+
 // need skips the test unless the runtime can be used here, and fails it where
 // the environment demands that it can.
 func (p platform) need(t *testing.T) {

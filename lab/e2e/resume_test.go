@@ -16,9 +16,7 @@ import (
 func TestMoveIsResumed(t *testing.T) {
 	for _, rt := range runtimes(t) {
 		t.Run(rt.Name, func(t *testing.T) {
-			if rt.containers() {
-				long(t)
-			}
+			rt.seldom(t)
 			l := up(t, rt, "--regions", "3")
 			for _, c := range []struct {
 				name string

@@ -20,6 +20,7 @@ const slowBy = 20 * time.Second
 func TestOneSlowDependency(t *testing.T) {
 	for _, rt := range runtimes(t) {
 		t.Run(rt.Name, func(t *testing.T) {
+			rt.seldom(t)
 			l := up(t, rt, "--regions", "2")
 			var in struct {
 				Token string `json:"token"`
