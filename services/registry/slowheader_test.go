@@ -17,7 +17,9 @@ import (
 // nothing is closed.
 func TestSlowRequests(t *testing.T) {
 	timing := topology.LabTiming()
-	f := startWith(t, timing, func(d *registry.Deps) { d.BodyTime, d.Timing.RPCTimeout = 2*time.Second, topology.Duration(2*time.Second) })
+	f := startWith(t, timing, func(d *registry.Deps) {
+		d.BodyTime, d.Timing.RPCTimeout = 2*time.Second, topology.Duration(2*time.Second)
+	})
 	f.register("KV", "i-1", "UP", 1)
 	u, err := url.Parse(f.url)
 	if err != nil {

@@ -71,6 +71,9 @@ type Server struct {
 	ready atomic.Bool
 	// connected: the stream is up and past its snapshot.
 	connected atomic.Bool
+	// settled is when appliances have had the time to report since then, in Unix
+	// milliseconds.
+	settled atomic.Int64
 }
 
 var _ services.Unit = (*Server)(nil)

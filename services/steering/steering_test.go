@@ -537,6 +537,29 @@ func TestStaleReport(t *testing.T) {
 	})
 }
 
+// TestReportsHaveTimeToCome knows only old reports when cache control comes in
+// reach: appliances are offered all the same until they had the time to report,
+// and the answer is said to be stale.
+func TestReportsHaveTimeToCome(t *testing.T) {
+	f := start(t, patience)
+	old := ispBox(1)
+	old.reported = time.Now().Add(-time.Hour)
+	f.control.tell(asset(1), old.event())
+	f.until(&pb.RankRequest{}, offers(1))
+	if n := counter(f.t, f.tel, "steering_decisions_total", "result", "stale"); n == 0 {
+		t.Error("the answer is not said to be stale")
+	}
+	fresh := ispBox(2)
+	fresh.counter = 2
+	f.control.tell(fresh.event())
+	f.until(&pb.RankRequest{}, func(r *pb.RankReply, err error) error {
+		if err == nil && !slices.Equal(ids(r), []string{fresh.id}) {
+			err = fmt.Errorf("%v, want the fresh one alone", ids(r))
+		}
+		return err
+	})
+}
+
 // A cache control that is away takes nothing with it, and one that comes back
 // with an empty memory neither.
 func TestCacheControlAway(t *testing.T) {

@@ -68,6 +68,7 @@ func (s *Server) watch(ctx context.Context) (whole bool, err error) {
 				s.model.build()
 				whole = true
 				s.ready.Store(true)
+				s.settled.Store(time.Now().Add(s.expiry).UnixMilli())
 				s.connected.Store(true)
 				continue
 			}
