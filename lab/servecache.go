@@ -3,10 +3,8 @@ package lab
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"net/http"
-	"os"
 
 	"golang.org/x/sync/errgroup"
 
@@ -36,13 +34,9 @@ func RunCache(ctx context.Context, env Env, o CacheOptions) error {
 	if err != nil {
 		return listenError("--listen", o.Listen, err)
 	}
-	level := slog.LevelWarn
-	if env.Getenv("FLIX_LOG_LEVEL") != "" {
-		level = logLevel(env)
-	}
 	tel := telemetry.New(telemetry.Config{
 		Instance: "evcache/" + l.Addr().String(), Role: string(topology.RoleEVCache),
-		Log: slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}),
+		Log: standaloneLog(env),
 	})
 	s, err := evcache.NewServer(evcache.ServerConfig{Listener: l, MaxBytes: o.MemoryMiB << 20, Tel: tel})
 	if err != nil {

@@ -71,13 +71,9 @@ func RunRegistry(ctx context.Context, env Env, o RegistryOptions) error {
 	if err != nil {
 		return listenError("--listen", o.Listen, err)
 	}
-	level := slog.LevelWarn
-	if env.Getenv("FLIX_LOG_LEVEL") != "" {
-		level = logLevel(env)
-	}
 	tel := telemetry.New(telemetry.Config{
 		Instance: "registry/" + l.Addr().String(), Role: string(topology.RoleRegistry), Region: o.Region,
-		Log:        slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}),
+		Log:        standaloneLog(env),
 		Properties: map[string]string{"registry.selfPreservation": o.SelfPreservation},
 	})
 	d := registry.Deps{
@@ -110,6 +106,16 @@ func RunRegistry(ctx context.Context, env Env, o RegistryOptions) error {
 // server that runs on its own. Without it they refuse everybody; metrics and
 // health are for all.
 const adminKeyVar = "FLIX_ADMIN_KEY"
+
+// standaloneLog writes a lone server's warnings and worse as JSON lines to the
+// standard error, more by FLIX_LOG_LEVEL.
+func standaloneLog(env Env) slog.Handler {
+	level := slog.LevelWarn
+	if env.Getenv("FLIX_LOG_LEVEL") != "" {
+		level = logLevel(env)
+	}
+	return slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})
+}
 
 // serveAdminOf serves a lone server's admin endpoint until ctx ends, and
 // returns its address.

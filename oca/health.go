@@ -25,25 +25,18 @@ type health struct {
 
 func newHealth() *health { return &health{note: make(chan struct{}, 1)} }
 
-// set changes the reason and tells of it.
-func (h *health) set(why string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.why == why {
-		return
-	}
-	h.why = why
-	h.tell()
-}
+// set changes the reason and tells of it; setSession does so for what is wrong
+// with the router's session.
+func (h *health) set(why string)        { h.change(&h.why, why) }
+func (h *health) setSession(why string) { h.change(&h.session, why) }
 
-// setSession changes what is wrong with the router's session and tells of it.
-func (h *health) setSession(why string) {
+func (h *health) change(what *string, why string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.session == why {
+	if *what == why {
 		return
 	}
-	h.session = why
+	*what = why
 	h.tell()
 }
 
