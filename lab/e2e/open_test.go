@@ -166,7 +166,24 @@ func phone(t *testing.T, url string) {
 	b.fits("a play on a phone")
 	eval[bool](b, `(document.getElementById("watch").scrollIntoView(), true)`)
 	b.picture("phone")
+	b.signsOut()
+}
+
+// signsOut leaves while a title plays: the play's last report is made by the member
+// all the same, for it gives the licence back.
+func (b *browser) signsOut() {
+	b.t.Helper()
+	eval[bool](b, `(() => { globalThis.stops = []; const plain = globalThis.fetch;
+		globalThis.fetch = async (url, how) => {
+			const answer = await plain(url, how);
+			if (String(url).endsWith("/play/report") && JSON.parse(how.body).kind === "stop") stops.push(answer.status);
+			return answer;
+		}; return true; })()`)
 	eval[bool](b, `(document.getElementById("sign-out").click(), true)`)
 	b.do("sign out", chromedp.WaitVisible(chromedp.CSS("#door")))
+	b.until("the play's end is reported", `stops.length > 0`)
+	if got := eval[[]int](b, "stops"); len(got) != 1 || got[0] >= 300 {
+		b.t.Errorf("the reports of the play's end were answered %v", got)
+	}
 	b.quiet()
 }

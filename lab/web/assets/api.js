@@ -12,10 +12,15 @@ export class Problem extends Error {
 }
 
 export class API {
-  // near is the region that the viewer lives near.
-  constructor(near) {
+  // near is the region that the viewer lives near, token the member's or empty.
+  constructor(near, token = "") {
     this.near = near;
-    this.token = "";
+    this.token = token;
+  }
+
+  // asNow stays with who has signed in, and where, also when that changes here.
+  asNow() {
+    return new API(this.near, this.token);
   }
 
   url(path) {

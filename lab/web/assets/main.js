@@ -53,7 +53,8 @@ function enter(answer) {
 }
 
 function leave() {
-  closePlay();
+  wanted = undefined;
+  closePlay().catch((e) => say(e.message));
   api.token = "";
   sessionStorage.removeItem("flix.token");
   byId("door").hidden = false;
@@ -74,7 +75,8 @@ const watch = guarded(async (title) => {
   byId("watch").scrollIntoView({ block: "start" });
   byId("video").setAttribute("aria-label", title.name);
   byId("video").focus({ preventScroll: true });
-  play = new Play(api, world, byId("video"), title, byId("format").value, (p) => {
+  // Its last report is made by the member who watched, also after a sign-out.
+  play = new Play(api.asNow(), world, byId("video"), title, byId("format").value, (p) => {
     overlay(p);
     map.follow(p);
   });
