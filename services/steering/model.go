@@ -59,6 +59,7 @@ type asset struct {
 
 // title says who holds every file of a title's current version; immutable.
 type title struct {
+	id      string // as it is stored
 	version uint64
 	bytes   uint64 // of all files
 	holders slotSet
