@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -56,6 +57,7 @@ type query struct {
 
 	picks [most]pick
 	n     int
+	first int // of the picks, the first of the tier that is looked at
 	// nearest is the class of the nearest tier; missed says that none of it may
 	// serve, and onHealth that one of those had the title.
 	nearest          class
@@ -87,14 +89,22 @@ type table struct {
 	present slotSet      // the slots that are not
 	lots    []lot        // by slot, beside one another: most of a decision reads them
 	states  states
-	// exchanges are the appliances at exchanges, a group for each region.
+	// exchanges are the appliances at exchanges, a group for each region, and
+	// orders how they lie from a region, once somebody there asked.
 	exchanges []*group
+	orders    []atomic.Pointer[order]
 }
 
 // reach is a group as the client reaches it.
 type reach struct {
 	g    *group
 	near nearness
+}
+
+// order is the exchanges, the nearest to a region first, as the places say.
+type order struct {
+	places *places
+	far    []reach
 }
 
 // decide ranks the appliances for a query. The nearest tier with enough of them
@@ -111,6 +121,7 @@ func (t *table) decide(q *query, p *places, expiryMS int64) {
 			end++
 		}
 		tier++
+		q.first = q.n
 		before, had := q.n, false
 		for ; i < end; i++ {
 			had = t.consider(q, &near[i], tier, expiryMS, &s) || had
@@ -123,10 +134,11 @@ func (t *table) decide(q *query, p *places, expiryMS int64) {
 			return
 		}
 	}
-	far := t.beyond(p, region, buf[:0])
+	far := t.beyond(p, region)
 	for i := range far {
 		if i == 0 || far[i].near != far[i-1].near {
 			tier++
+			q.first = q.n
 			if q.n == q.want && q.log == nil {
 				return
 			}
@@ -136,7 +148,22 @@ func (t *table) decide(q *query, p *places, expiryMS int64) {
 }
 
 // beyond lists the exchanges, the nearest to a region first.
-func (t *table) beyond(p *places, region int, out []reach) []reach {
+func (t *table) beyond(p *places, region int) []reach {
+	if region >= len(t.orders) {
+		return t.arrange(p, region)
+	}
+	at := &t.orders[region]
+	o := at.Load()
+	if o == nil || o.places != p {
+		o = &order{p, t.arrange(p, region)}
+		at.Store(o)
+	}
+	return o.far
+}
+
+// arrange puts the exchanges in order.
+func (t *table) arrange(p *places, region int) []reach {
+	out := make([]reach, 0, len(t.exchanges))
 	for _, g := range t.exchanges {
 		x := reach{g, nearness{class: transit, far: p.far(region, g.region)}}
 		out = append(out, x)
@@ -189,8 +216,13 @@ func (t *table) consider(q *query, r *reach, tier int, expiryMS int64, s *seen) 
 	if q.log != nil {
 		return t.listen(q, r, tier, expiryMS, s)
 	}
+	var drawn batch
 	for _, x := range r.g.slots {
-		left := s.add(x) & t.present.word(x.word) & q.title.holders.word(x.word)
+		left := x.mask & t.present.word(x.word) & q.title.holders.word(x.word)
+		if left == 0 {
+			continue
+		}
+		left = s.add(patch{left, x.word})
 		holds = holds || left != 0
 		for ; left != 0; left &= left - 1 {
 			slot := x.word*64 + bits.TrailingZeros64(left)
@@ -204,10 +236,36 @@ func (t *table) consider(q *query, r *reach, tier int, expiryMS int64, s *seen) 
 			if q.n == q.want && d.most() < q.picks[q.n-1].score {
 				continue // most are no better than the last, and that is cheap to see
 			}
-			q.take(pick{slot: int32(slot), score: d.score(), class: r.near.class, tier: int16(tier)}, t)
+			drawn.slots[drawn.n%batchSize], drawn.scores[drawn.n%batchSize] = int32(slot), d.score()
+			if drawn.n++; drawn.n == batchSize {
+				q.takeAll(&drawn, r.near.class, tier, t)
+			}
 		}
 	}
+	q.takeAll(&drawn, r.near.class, tier, t)
 	return holds
+}
+
+// batchSize is how many draws are made before the first is compared: the
+// processor works them out beside one another, and guesses wrong less often.
+const batchSize = 16
+
+// batch is draws that wait to be compared.
+type batch struct {
+	n      int
+	scores [batchSize]float64
+	slots  [batchSize]int32
+}
+
+// takeAll takes a batch of one tier and empties it.
+func (q *query) takeAll(b *batch, c class, tier int, t *table) {
+	for i := range min(b.n, batchSize) {
+		if q.n == q.want && b.scores[i] < q.picks[q.n-1].score {
+			continue
+		}
+		q.take(pick{slot: b.slots[i], score: b.scores[i], class: c, tier: int16(tier)}, t)
+	}
+	b.n = 0
 }
 
 // listen is consider for somebody who wants to hear of every appliance.
@@ -257,14 +315,14 @@ func (t *table) judge(q *query, slot int, state uint64, has bool, expiryMS int64
 func (q *query) take(x pick, t *table) {
 	i := q.n
 	if i == q.want {
-		if last := &q.picks[i-1]; last.tier != x.tier || !t.before(&x, last) {
+		if i == q.first || !t.before(&x, &q.picks[i-1]) {
 			return
 		}
 		i--
 	} else {
 		q.n++
 	}
-	for ; i > 0 && q.picks[i-1].tier == x.tier && t.before(&x, &q.picks[i-1]); i-- {
+	for ; i > q.first && t.before(&x, &q.picks[i-1]); i-- {
 		q.picks[i] = q.picks[i-1]
 	}
 	q.picks[i] = x

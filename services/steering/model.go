@@ -3,6 +3,7 @@ package steering
 import (
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -58,6 +59,7 @@ type asset struct {
 
 // title says who holds every file of a title's current version; immutable.
 type title struct {
+	id      string // as it is stored
 	version uint64
 	bytes   uint64 // of all files
 	holders slotSet
@@ -116,7 +118,7 @@ func (m *model) build() {
 // appliances; the routes are as they were changed one by one, and decisions have
 // seen that: who is not in their table yet is left out of an answer.
 func (m *model) table() *table {
-	t := &table{routes: m.router.table, apps: make([]*appliance, len(m.slots)), present: make(slotSet, (len(m.slots)+63)/64), lots: make([]lot, len(m.slots)), states: m.states}
+	t := &table{routes: m.router.table, apps: make([]*appliance, len(m.slots)), present: make(slotSet, (len(m.slots)+63)/64), lots: make([]lot, len(m.slots)), states: m.states, orders: make([]atomic.Pointer[order], m.srv.regions.len())}
 	for _, k := range m.known {
 		t.apps[k.app.slot], t.lots[k.app.slot] = k.app, k.app.lot
 		t.present[k.app.slot/64] |= 1 << (k.app.slot % 64)

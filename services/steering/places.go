@@ -30,6 +30,13 @@ func (n *regionNames) of(name string) int {
 	return id
 }
 
+// len is how many regions have a number.
+func (n *regionNames) len() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.ids)
+}
+
 // places says where networks are and how far regions are apart; immutable.
 type places struct {
 	regions  bart.Table[int]

@@ -2,6 +2,7 @@ package steering
 
 import (
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -19,7 +20,7 @@ import (
 // there. A change copies one block; a prefix of IPv4 shorter than a block is in
 // all that it covers.
 type prefixes struct {
-	v4 [1 << base4]atomic.Pointer[block]
+	v4 [1 << base4]atomic.Pointer[block4]
 	v6 atomic.Pointer[blocks6]
 	// odd are the prefixes of IPv6 that are shorter than a block, or longer than
 	// what is compared inside one. There are few.
@@ -34,6 +35,56 @@ const (
 
 // block is immutable.
 type block struct{ entries []entry }
+
+// block4 is a block of IPv4 with an index, so that the search has less to look at.
+type block4 struct {
+	block
+	// ends says for each four bits after the block's how many entries begin at
+	// them or before; it is of no use to more entries than fit, and then not used.
+	ends [16]uint16
+}
+
+// plain is the block; nil stays nil.
+func (b *block4) plain() *block {
+	if b == nil {
+		return nil
+	}
+	return &b.block
+}
+
+// indexed is a block with its index; nil stays nil.
+func indexed(b *block) *block4 {
+	if b == nil {
+		return nil
+	}
+	out := &block4{block: *b}
+	if len(b.entries) > math.MaxUint16 {
+		return out
+	}
+	for i := range b.entries {
+		out.ends[b.entries[i].from>>60]++
+	}
+	for k := 1; k < len(out.ends); k++ {
+		out.ends[k] += out.ends[k-1]
+	}
+	return out
+}
+
+// find is block.find with the help of the index.
+func (b *block4) find(at uint64) int32 {
+	if b == nil {
+		return -1
+	}
+	lo, hi := 0, len(b.entries)
+	if hi <= math.MaxUint16 {
+		k := at >> 60
+		hi = int(b.ends[k])
+		if k > 0 {
+			lo = int(b.ends[k-1])
+		}
+	}
+	return b.search(at, base4, lo, hi)
+}
 
 // entry is a prefix in a block.
 type entry struct {
@@ -69,7 +120,12 @@ func (b *block) find(at uint64, base int) int32 {
 	if b == nil {
 		return -1
 	}
-	lo, hi := 0, len(b.entries) // the first that begins behind the address
+	return b.search(at, base, 0, len(b.entries))
+}
+
+// search is find where the first entry that begins behind the address is known to
+// be from lo to hi.
+func (b *block) search(at uint64, base, lo, hi int) int32 {
 	for lo < hi {
 		if m := int(uint(lo+hi) / 2); b.entries[m].from <= at {
 			lo = m + 1
@@ -164,7 +220,7 @@ func (p *prefixes) get(x netip.Prefix) *origin {
 	case x.Addr().Is4():
 		var n uint32
 		n, from = inside4(x.Addr())
-		b = p.v4[n].Load()
+		b = p.v4[n].Load().plain()
 	case bits < base6 || bits > fine6:
 		o, _ := p.odd.Load().Get(x)
 		return o
@@ -186,7 +242,7 @@ func (p *prefixes) set(x netip.Prefix, o *origin) {
 	case x.Addr().Is4():
 		n, from := inside4(x.Addr())
 		for end := n + 1<<max(0, base4-bits); n < end; n++ {
-			p.v4[n].Store(p.v4[n].Load().with(from, uint8(bits), o, base4))
+			p.v4[n].Store(indexed(p.v4[n].Load().plain().with(from, uint8(bits), o, base4)))
 		}
 	case (bits < base6 || bits > fine6) && o == nil:
 		p.odd.Store(p.odd.Load().DeletePersist(x))
@@ -209,8 +265,8 @@ func (p *prefixes) set(x netip.Prefix, o *origin) {
 func (p *prefixes) find(addr netip.Addr) (b *block, i int32, odd bool) {
 	if addr.Is4() {
 		n, at := inside4(addr)
-		b = p.v4[n].Load()
-		return b, b.find(at, base4), false
+		x := p.v4[n].Load()
+		return x.plain(), x.find(at), false
 	}
 	n, at := inside6(addr)
 	b = p.v6.Load().get(n)

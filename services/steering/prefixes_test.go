@@ -2,6 +2,7 @@ package steering
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -124,4 +125,38 @@ func TestPrefixesAreReadWhileTheyChange(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
+}
+
+// The index of a block finds what a search without it does, also where there are
+// more entries than it counts.
+func TestIndexOfABlock(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 10))
+	for _, bits := range []uint8{20, 24, 28, 32} {
+		b := &block{}
+		for i := range 1 << (bits - base4) {
+			if bits == 32 && i < 60_000 || rng.IntN(3) > 0 {
+				b.entries = append(b.entries, entry{from: uint64(i) << (64 - (bits - base4)), bits: bits})
+			}
+		}
+		if bits == 32 { // a prefix that some of them lie in
+			extra := entry{from: 0, bits: 17}
+			b.entries = append([]entry{extra}, b.entries...)
+			for len(b.entries) <= math.MaxUint16 {
+				b.entries = append(b.entries, b.entries[len(b.entries)-1])
+			}
+		}
+		b.nest(base4)
+		x, found := indexed(b), 0
+		for range 50_000 {
+			at := rng.Uint64() & mask(16)
+			if got, want := x.find(at), b.find(at, base4); got != want {
+				t.Fatalf("/%d, %d entries, %x: %d, want %d", bits, len(b.entries), at, got, want)
+			} else if got >= 0 {
+				found++
+			}
+		}
+		if found == 0 {
+			t.Errorf("/%d: nothing was found", bits)
+		}
+	}
 }

@@ -15,88 +15,91 @@ type titles struct {
 	shards [titleShards]atomic.Pointer[shard]
 }
 
-// shard is an immutable hash table with open addressing, half full at the most:
+// shard is a hash table with open addressing, half full at the most, whose titles
+// change and whose ids do not:
 // a Go map would ask for the hash that is known and chase more pointers.
 type shard struct {
 	cells []cell // a power of two
 }
 
+// cell is the place of one title. Its title is replaced in place, by the one
+// goroutine that writes; its hash never.
 type cell struct {
 	hash uint64
-	h    *holding // nil is free
+	t    atomic.Pointer[title] // nil is free
 }
 
-// holding is the place of one title.
-type holding struct {
-	atomic.Pointer[title]
-	id string
-}
-
-// find returns a title's place, or nil.
-func (s *shard) find(id string, hash uint64) *holding {
+// find returns a title's place, or nil, and its title.
+func (s *shard) find(id string, hash uint64) (*cell, *title) {
 	if s == nil {
-		return nil
+		return nil, nil
 	}
 	for i := int(hash / titleShards); ; i++ {
 		c := &s.cells[i&(len(s.cells)-1)]
-		if c.h == nil {
-			return nil
+		t := c.t.Load()
+		if t == nil {
+			return nil, nil
 		}
-		if c.hash == hash && c.h.id == id {
-			return c.h
+		if c.hash == hash && t.id == id {
+			return c, t
 		}
 	}
 }
 
-// newShard makes a shard of places.
-func newShard(all []cell) *shard {
+// newShard makes a shard of titles.
+func newShard(all []*title) *shard {
 	size := 2
 	for size < 2*len(all) {
 		size *= 2
 	}
 	s := &shard{cells: make([]cell, size)}
-	for _, c := range all {
-		i := int(c.hash / titleShards)
-		for s.cells[i&(size-1)].h != nil {
+	for _, t := range all {
+		hash := mix(fnv(t.id))
+		i := int(hash / titleShards)
+		for s.cells[i&(size-1)].t.Load() != nil {
 			i++
 		}
-		s.cells[i&(size-1)] = c
+		c := &s.cells[i&(size-1)]
+		c.hash = hash
+		c.t.Store(t)
 	}
 	return s
 }
 
-// all lists the taken cells.
-func (s *shard) all() []cell {
+// all lists the titles.
+func (s *shard) all() []*title {
 	if s == nil {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(s.cells), func(c cell) bool { return c.h == nil })
+	var out []*title
+	for i := range s.cells {
+		if t := s.cells[i].t.Load(); t != nil {
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 // load returns a title, or nil; hash is fnv(id).
 func (ts *titles) load(id string, hash uint64) *title {
 	hash = mix(hash)
-	h := ts.shards[hash%titleShards].Load().find(id, hash)
-	if h == nil {
-		return nil
-	}
-	return h.Load()
+	_, t := ts.shards[hash%titleShards].Load().find(id, hash)
+	return t
 }
 
 func (ts *titles) get(id string) *title { return ts.load(id, fnv(id)) }
 
-// store sets a title.
+// store sets a title, which takes the id and is immutable from now on.
 func (ts *titles) store(id string, t *title) {
+	t.id = id
 	hash := mix(fnv(id))
 	at := &ts.shards[hash%titleShards]
 	old := at.Load()
-	if h := old.find(id, hash); h != nil {
-		h.Store(t)
+	if c, _ := old.find(id, hash); c != nil {
+		c.t.Store(t)
 		return
 	}
-	h := &holding{id: id}
-	h.Store(t)
-	at.Store(newShard(append(old.all(), cell{hash, h})))
+	at.Store(newShard(append(old.all(), t)))
 }
 
 // remove forgets a title.
@@ -104,9 +107,9 @@ func (ts *titles) remove(id string) {
 	hash := mix(fnv(id))
 	at := &ts.shards[hash%titleShards]
 	old := at.Load()
-	gone := old.find(id, hash)
+	_, gone := old.find(id, hash)
 	if gone == nil {
 		return
 	}
-	at.Store(newShard(slices.DeleteFunc(old.all(), func(c cell) bool { return c.h == gone })))
+	at.Store(newShard(slices.DeleteFunc(old.all(), func(t *title) bool { return t == gone })))
 }
