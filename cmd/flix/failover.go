@@ -94,7 +94,7 @@ func newMoveCmd(a *app, verb, short string) *cobra.Command {
 	c.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask on a terminal")
 	c.Flags().StringVar(&o.pace, "pace", evacuate.Fast, "fast, or safe: more and smaller shares, each looked at for longer")
 	c.Flags().BoolVar(&o.check, "check", true, "write meanwhile, and look afterwards whether anything is lost")
-	o.out.flag(c, "text", "json")
+	o.out.flag(c, "text", "json", "yaml")
 	return c
 }
 

@@ -74,7 +74,7 @@ and reports what there is.`,
 	f.Float64Var(&o.limits.RebufferRatio, "max-rebuffer", 0.01, "largest rebuffer ratio: stalled time of the time watched")
 	f.StringVar(&o.c.Email, "email", "", "member that everybody signs in as; without, the fleet makes members of its own")
 	f.StringVar(&o.c.Password, "password", "", "password of that member")
-	o.out.flag(c, "text", "json")
+	o.out.flag(c, "text", "json", "yaml")
 	return c
 }
 

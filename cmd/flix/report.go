@@ -37,7 +37,7 @@ shows the newest; a part of the id from its begin on is enough.
 		},
 	}
 	c.Flags().StringVar(&o.compare, "compare", "", "id of an earlier record to compare with")
-	o.out.flag(c, "table", "json", "html", "md")
+	o.out.flag(c, "table", "json", "yaml", "html", "md")
 	var ls output
 	list := &cobra.Command{
 		Use: "ls", Short: "What was recorded, the oldest first", Args: cobra.NoArgs,
