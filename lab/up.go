@@ -148,21 +148,26 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 	return res, nil
 }
 
-// servedBy refuses a topology whose every region is evacuated: an up would take
-// away the regions that serve, and no title would play from what is left.
+// servedBy refuses a topology of evacuated regions alone; see KeepsServing.
 func (l *Lab) servedBy(t topology.Topology) error {
 	i := l.current()
 	if i == nil {
 		return nil
 	}
+	return KeepsServing(l.paths.Name, t, func(region string) bool { return i.Evacuated[region] != "" })
+}
+
+// KeepsServing refuses a topology whose every region is evacuated: an up would
+// take away the regions that serve, and no title would play from what is left.
+func KeepsServing(name string, t topology.Topology, evacuated func(region string) bool) error {
 	names := t.RegionNames()
-	for _, name := range names {
-		if i.Evacuated[name] == "" {
+	for _, region := range names {
+		if !evacuated(region) {
 			return nil
 		}
 	}
 	return services.Errorf(services.Conflict, "regions: none would be left that serves: all that would stay are evacuated (%s)", strings.Join(names, ", ")).
-		WithRemedy("return the traffic first: flix failback %s%s; or keep a region that serves", names[0], nameFlag(l.paths.Name))
+		WithRemedy("return the traffic first: flix failback %s%s; or keep a region that serves", names[0], nameFlag(name))
 }
 
 // want makes the topology the intent, with the lab's key and certificates.

@@ -123,7 +123,7 @@ func runReport(a *app, o reportOptions, id string) error {
 		return record.HTML(a.env.Out, r, before)
 	case "md":
 		return record.Markdown(a.env.Out, r, before)
-	case "json":
+	case "json", "yaml":
 		return o.out.print(a, reportJSON(r, before))
 	}
 	return printReport(a.env.out(), r, before)

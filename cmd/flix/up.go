@@ -204,12 +204,17 @@ func dryRun(ctx context.Context, a *app, o upOptions, rt string, p lab.Paths, t 
 		if err != nil && services.ReasonOf(err) != services.ReasonNoLab {
 			return err
 		}
+		evacuated := map[string]bool{}
 		for _, r := range st.Regions {
+			evacuated[r.Name] = r.State == "evacuated"
 			for _, i := range r.Instances {
 				if i.State == "running" {
 					running = append(running, i.Name)
 				}
 			}
+		}
+		if err := lab.KeepsServing(a.name, t, func(region string) bool { return evacuated[region] }); err != nil {
+			return err
 		}
 	}
 	plan, err := lab.PlanUp(a.name, rt, t, running)
