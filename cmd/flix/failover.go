@@ -54,7 +54,11 @@ REGION undoes it instead.`
 				if !m.Started.IsZero() {
 					started = m.Started.Local().Format("15:04:05")
 				}
-				rows = append(rows, []string{m.ID, m.Verb, m.Region, s.State(m.State), started, render.MS(m.RTOMS), fmt.Sprintf("%d/%d", m.PlaysFailed, m.PlaysDuring)})
+				rto := "-" // nothing was measured: it was cut short, or is a failback
+				if m.RTOMS > 0 {
+					rto = render.MS(m.RTOMS)
+				}
+				rows = append(rows, []string{m.ID, m.Verb, m.Region, s.State(m.State), started, rto, fmt.Sprintf("%d/%d", m.PlaysFailed, m.PlaysDuring)})
 			}
 			return s.Table([]string{"id", "verb", "region", "state", "started", "rto", "failed plays"}, rows)
 		}),
