@@ -151,8 +151,11 @@ func (f *routeFlags) change(a *app, args []string) (control.RouteChange, error) 
 		change.Replace = rs
 		return change, err
 	}
-	if len(args) == 0 {
+	if len(args) == 0 || args[0] == "" {
 		return change, usageError{errors.New("set needs the name of a route, or --file")}
+	}
+	if f.last < 0 {
+		return change, usageError{fmt.Errorf("--for %s: a route that ends by itself ends in the future", f.last)}
 	}
 	r := f.route
 	r.Name, r.Member, r.Timeout = args[0], f.member, topology.Duration(f.timeout)

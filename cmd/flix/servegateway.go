@@ -24,6 +24,9 @@ place of the route's, as with nginx's proxy_pass: with /api=http://127.0.0.1:900
 a request for /api/x asks for /v1/x, with /api=http://127.0.0.1:9000/ for /x, and with
 /api=http://127.0.0.1:9000 for /api/x.
 
+A request's body may have 16 MiB, and is streamed; more with --property
+gateway.max_body=BYTES.
+
 /healthz is answered by the gateway itself, with 200, unless a route has it.
 
 Without a certificate it speaks HTTP/1.1, and HTTP/2 to clients that begin with

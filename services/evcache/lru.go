@@ -226,6 +226,9 @@ type entry struct {
 	flags   uint32
 	exptime int64
 	cas     uint64 // 0: unconditional
+	// invalidate takes a value of an older version than the item's too, as a
+	// stale one.
+	invalidate bool
 }
 
 // store puts an entry under its mode's condition and returns its new version.
@@ -247,6 +250,9 @@ func (l *lru) store(e entry) (outcome, uint64) {
 	it := &item{key: string(e.key), value: e.value, flags: e.flags, expires: deadline(e.exptime, now), stored: now.UnixNano(), used: now.UnixNano()}
 	if e.mode == modeAppend || e.mode == modePrepend {
 		it.flags, it.expires = old.flags, old.expires
+	}
+	if e.outdated(old) {
+		it.expires, it.stale, it.claimed = old.expires, true, old.claimed
 	}
 	if it.size() > min(maxItem, l.max) {
 		if old != nil && e.mode == modeSet {
@@ -272,7 +278,7 @@ func (l *lru) admit(e entry, old *item) outcome {
 		case old == nil:
 			l.casMisses++
 			return notFound
-		case old.cas != e.cas:
+		case old.cas != e.cas && !e.outdated(old):
 			l.casBadval++
 			return exists
 		}
@@ -285,6 +291,14 @@ func (l *lru) admit(e entry, old *item) outcome {
 		return notStored
 	}
 	return stored
+}
+
+// outdated says that what is to be stored was made from an older version of the
+// item, and may be served until somebody makes it anew. The item's time to live
+// and who makes it stay as they are (memcached's doc/protocol.txt, "ms", I).
+func (e entry) outdated(old *item) bool {
+	adds := e.mode == modeAppend || e.mode == modePrepend // to what it does not know
+	return e.invalidate && !adds && old != nil && e.cas != 0 && e.cas < old.cas
 }
 
 // insert adds an item, after the least recently used have made room.

@@ -293,7 +293,7 @@ func (c *session) metaSet(a [][]byte) error {
 	if err != nil {
 		return c.badBlock(err, false)
 	}
-	out, cas := c.s.cache.store(entry{mode: mode, key: key, value: value, flags: m.flags, exptime: m.ttl, cas: m.version()})
+	out, cas := c.s.cache.store(entry{mode: mode, key: key, value: value, flags: m.flags, exptime: m.ttl, cas: m.version(), invalidate: m.invalidate})
 	return c.metaOutcome(out, words[0], m, echoSet, view{cas: cas})
 }
 

@@ -178,7 +178,8 @@ func (s *Server) handle(c net.Conn) {
 		s.mu.Unlock()
 		_ = c.Close() // may be closed by shut already
 	}()
-	rw := &session{s: s, conn: c, r: bufio.NewReaderSize(c, connBuffer), w: bufio.NewWriterSize(c, connBuffer)}
+	rw := newSession(s, c, c)
+	rw.conn = c
 	if err := rw.run(); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 		s.tel.Log.Debug("memcached connection ended", "remote", c.RemoteAddr(), "error", err)
 	}
@@ -195,11 +196,32 @@ type session struct {
 	args [][]byte // scratch for the words of a line
 }
 
+// newSession makes a session of what a client says and hears.
+func newSession(s *Server, in io.Reader, out io.Writer) *session {
+	w := bufio.NewWriterSize(out, connBuffer)
+	return &session{s: s, r: bufio.NewReaderSize(answered{in, w}, connBuffer), w: w}
+}
+
+// answered is what a client says. Before more is waited for, the answers to
+// what came are sent: a client may hold the rest of a command back until it has
+// them.
+type answered struct {
+	in io.Reader
+	w  *bufio.Writer
+}
+
+func (a answered) Read(p []byte) (int, error) {
+	if err := a.w.Flush(); err != nil {
+		return 0, err
+	}
+	return a.in.Read(p)
+}
+
 // errQuit ends a session in order.
 var errQuit = errors.New("quit")
 
 // run answers commands until the connection ends. The protocol is chosen by
-// the first byte. Answers are flushed when no further command is waiting.
+// the first byte.
 func (c *session) run() error {
 	first, err := c.r.Peek(1)
 	if err != nil {
@@ -211,16 +233,13 @@ func (c *session) run() error {
 	}
 	for {
 		err := step()
-		if err != nil || c.r.Buffered() == 0 {
-			if ferr := c.w.Flush(); err == nil {
-				err = ferr
-			}
+		if err == nil {
+			continue
 		}
+		ferr := c.w.Flush()
 		if errors.Is(err, errQuit) {
-			return nil
+			return ferr
 		}
-		if err != nil {
-			return err
-		}
+		return err
 	}
 }

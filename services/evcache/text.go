@@ -79,6 +79,11 @@ func (c *session) textAdmin(name string, a [][]byte) error {
 	case "quit":
 		return errQuit
 	}
+	if len(a) > 0 && bytes.HasPrefix(a[len(a)-1], []byte("HTTP/")) {
+		// A web page has a browser speak to this port; what follows may look
+		// like commands. memcached ends such a connection too.
+		return errQuit
+	}
 	return c.say("ERROR")
 }
 

@@ -3,6 +3,7 @@ package evcache
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"io"
 	"net"
@@ -21,8 +22,7 @@ func (c *clock) now() time.Time { return c.t }
 // talk runs a session over the bytes of one client and returns the answers.
 func talk(s *Server, in string) string {
 	var out bytes.Buffer
-	c := &session{s: s, r: bufio.NewReaderSize(strings.NewReader(in), connBuffer), w: bufio.NewWriterSize(&out, connBuffer)}
-	_ = c.run() // how it ends is not the question
+	_ = newSession(s, strings.NewReader(in), &out).run() // how it ends is not the question
 	return out.String()
 }
 
@@ -47,6 +47,9 @@ func TestTextProtocol(t *testing.T) {
 		{"gets shows the version", "set a 0 0 1\r\nx\r\ngets a\r\n", "STORED\r\nVALUE a 0 1 1\r\nx\r\nEND\r\n"},
 		{"bare line feeds", "set a 0 0 1\nx\r\nget a\n", "STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n"},
 		{"noreply", "set a 0 0 1 noreply\r\nx\r\nincr a 1 noreply\r\ndelete a noreply\r\nget a\r\n", "END\r\n"},
+		// A web page has a browser speak to the port: no line of it is a command.
+		{"HTTP", "set a 0 0 1\r\nx\r\nPOST / HTTP/1.1\r\nflush_all\r\nget a\r\n", "STORED\r\n"},
+		{"HTTP in a key", "set a 0 0 1\r\nx\r\nget HTTP/1.1 a\r\n", "STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n"},
 		{"add replace", "add a 0 0 1\r\nx\r\nadd a 0 0 1\r\ny\r\nreplace b 0 0 1\r\nz\r\n", "STORED\r\nNOT_STORED\r\nNOT_STORED\r\n"},
 		{"append prepend", "append a 0 0 1\r\nx\r\nset a 1 0 1\r\nm\r\nappend a 9 9 1\r\nz\r\nprepend a 0 0 1\r\na\r\nget a\r\n", "NOT_STORED\r\nSTORED\r\nSTORED\r\nSTORED\r\nVALUE a 1 3\r\namz\r\nEND\r\n"},
 		{"cas", "cas a 0 0 1 1\r\nx\r\nset a 0 0 1\r\nx\r\ncas a 0 0 1 9\r\ny\r\ncas a 0 0 1 1\r\nz\r\nget a\r\n", "NOT_FOUND\r\nSTORED\r\nEXISTS\r\nSTORED\r\nVALUE a 0 1\r\nz\r\nEND\r\n"},
@@ -93,6 +96,8 @@ func TestMetaProtocol(t *testing.T) {
 		{"use", "ms a 1\r\nx\r\nmg a h\r\nmg a h l\r\n", "HD\r\nHD h0\r\nHD h1 l0\r\n"},
 		{"one makes it", "mg a N30 v t k\r\nmg a v\r\nms a 1\r\nx\r\nmg a v\r\n", "VA 0 t30 ka W\r\n\r\nVA 0 Z\r\n\r\nHD\r\nVA 1\r\nx\r\n"},
 		{"stale", "ms a 1\r\nx\r\nmd a I T30 C9\r\nmd a I T30\r\nmg a v t\r\nmg a v\r\nms a 1\r\ny\r\nmg a v\r\n", "HD\r\nEX\r\nHD\r\nVA 1 t30 X W\r\nx\r\nVA 1 Z X\r\nx\r\nHD\r\nVA 1\r\ny\r\n"},
+		{"an older version", "ms a 1 T30\r\nx\r\nms a 1 T30\r\ny\r\nms a 1 C1\r\nz\r\nms a 1 T90 C1 I\r\nz\r\nmg a v t\r\nmg a v\r\nms a 1 C9 I\r\nw\r\nms a 1 C3 I\r\nw\r\nmg a v\r\n",
+			"HD\r\nHD\r\nEX\r\nHD\r\nVA 1 t30 X W\r\nz\r\nVA 1 Z X\r\nz\r\nEX\r\nHD\r\nVA 1\r\nw\r\n"},
 		{"recache", "ms a 1 T30\r\nx\r\nmg a R10\r\nmg a R40\r\nmg a R40\r\n", "HD\r\nHD\r\nHD W\r\nHD Z\r\n"},
 		{"time of arithmetic", "ma n N30 J1 t v\r\nma n T60 t\r\n", "VA 1 t30\r\n1\r\nHD t60\r\n"},
 		{"miss repeats", "mg a k O1 c\r\nmd a k O2\r\n", "EN ka O1\r\nNF ka O2\r\n"},
@@ -105,6 +110,47 @@ func TestMetaProtocol(t *testing.T) {
 			c := &clock{time.Unix(1_700_000_000, 0)}
 			if got := talk(newTestServer(t, 0, c.now), tc.in); got != tc.out {
 				t.Errorf("\n got %q\nwant %q", got, tc.out)
+			}
+		})
+	}
+}
+
+// A command is answered when it is there, whatever part of the next one came
+// with it: a client may wait for the answer before it sends the rest.
+func TestAnswersDoNotWaitForTheNextCommand(t *testing.T) {
+	noop := string([]byte{binaryRequest, 0x0a}) + strings.Repeat("\x00", 22)
+	for name, tc := range map[string]struct{ first, answer, rest, last string }{
+		"text":       {"get a\r\nversi", "END\r\n", "on\r\n", "VERSION " + serverVersion + "\r\n"},
+		"data block": {"get a\r\nset a 0 0 3\r\na", "END\r\n", "bc\r\n", "STORED\r\n"},
+		"large":      {"get a\r\nset a 0 0 9000\r\n" + strings.Repeat("a", 5000), "END\r\n", strings.Repeat("a", 4000) + "\r\n", "STORED\r\n"},
+		"meta":       {"mg a v\r\nm", "EN\r\n", "n\r\n", "MN\r\n"},
+		"binary":     {noop + noop[:2], "\x81" + noop[1:], noop[2:], "\x81" + noop[1:]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newTestServer(t, 0, nil)
+			ctx, cancel := context.WithCancel(context.Background())
+			ended := make(chan error, 1)
+			go func() { ended <- s.Serve(ctx) }()
+			defer func() {
+				cancel()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			}()
+			client, err := net.Dial("tcp", s.ln.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			_ = client.SetDeadline(time.Now().Add(time.Minute)) // an answer that does not come fails by it
+			for _, step := range [][2]string{{tc.first, tc.answer}, {tc.rest, tc.last}} {
+				if _, err := io.WriteString(client, step[0]); err != nil {
+					t.Fatal(err)
+				}
+				got := make([]byte, len(step[1]))
+				if _, err := io.ReadFull(client, got); err != nil || string(got) != step[1] {
+					t.Fatalf("to %.40q: %q, %v", step[0], got, err)
+				}
 			}
 		})
 	}

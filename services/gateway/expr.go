@@ -425,6 +425,9 @@ func (p *parser) comparison(fd field) node {
 		p.fail("client knows ==, != and in, not %s", op)
 		return nil
 	}
+	if op == "==" || op == "!=" {
+		p.known(fd, at)
+	}
 	n := &compare{field: fd, op: op, value: fd.canonical(v)}
 	if op == "=~" {
 		re, err := regexp.Compile(v)
@@ -459,6 +462,7 @@ func (p *parser) list(fd field) node {
 	}
 	n := &among{field: fd}
 	for _, w := range words {
+		p.known(fd, w)
 		n.values = append(n.values, fd.canonical(w.text))
 	}
 	return n
@@ -480,6 +484,25 @@ func (p *parser) networks(words []lexeme) within {
 		n = append(n, pre.Masked())
 	}
 	return n
+}
+
+// known refuses a value that the field never has, of those fields whose values
+// are known: such a test would pass for one that works. The empty text stands
+// for what a request does not tell.
+func (p *parser) known(fd field, value lexeme) {
+	v, want := fd.canonical(value.text), ""
+	switch {
+	case p.err != nil || v == "":
+		return
+	case fd.name == "country" && !codeForm.MatchString(v):
+		want = "a two-letter country code"
+	case fd.name == "device" && !slices.Contains(devices, v):
+		want = "one of " + strings.Join(devices, ", ")
+	default:
+		return
+	}
+	p.tok = value
+	p.fail("%s is not %s", value, want)
 }
 
 // canonical gives a value the case in which the field is compared.

@@ -30,7 +30,10 @@ func TestConditions(t *testing.T) {
 		`country == us`:                       true,
 		`country != US`:                       false,
 		`country in (CA, US)`:                 true,
-		`country not in (CA, US)`:             false,
+		`country not in (CA, US, "")`:         false,
+		`device != ""`:                        true,
+		`device ^= t && country *= "S"`:       true,
+		`method in (purge, POST)`:             true,
 		`not country in (CA)`:                 true,
 		`!(country == US)`:                    false,
 		`method == post`:                      true,
@@ -63,8 +66,8 @@ func TestConditions(t *testing.T) {
 		`percent(0)`:                          false,
 		`percent(100%, x) && !percent(0, x)`:  true,
 		// && binds closer than ||.
-		`country == US || device == x && member == y`:                     true,
-		`(country == US || device == x) && member == y`:                   false,
+		`country == US || device == web && member == y`:                   true,
+		`(country == US || device == web) && member == y`:                 false,
 		`country==US&&device==tv`:                                         true,
 		`country == "US" && ( device == 'tv' ) `:                          true,
 		strings.Repeat("(", 30) + "country==US" + strings.Repeat(")", 30): true,
@@ -126,6 +129,10 @@ func TestBadConditions(t *testing.T) {
 		strings.Repeat("!", 100) + "a==b": `it is nested more than 32 deep`,
 		strings.Repeat("zone==a||", 200) + "zone==a": `it has more than 128 tests`,
 		strings.Repeat("x", 5000):                    `the condition has 5000 bytes, at most 4096 are taken`,
+		`device == tv && country == USA`:             `at character 28 of "device == tv && country == USA": "USA" is not a two-letter country code`,
+		`country in (US, Canada)`:                    `at character 17 of "country in (US, Canada)": "Canada" is not a two-letter country code`,
+		`device != fridge`:                           `"fridge" is not one of tv, phone, tablet, web`,
+		`device not in (TV)`:                         `"TV" is not one of tv, phone, tablet, web`,
 		`"country" == US`:                            `"country" stands where a field should`,
 	} {
 		_, err := ParseCondition(text, "")

@@ -79,6 +79,9 @@ const (
 	deviceWeb    = "web"
 )
 
+// devices are all of them.
+var devices = []string{deviceTV, devicePhone, deviceTablet, deviceWeb}
+
 // deviceOf guesses a device from what a client says of itself, for routes and
 // never for rights: the client hint Sec-CH-UA-Mobile if there is one, else
 // words in User-Agent that only such devices have; "" if nothing tells.

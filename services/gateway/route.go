@@ -272,8 +272,8 @@ func (r *Route) checkConditions() (string, error) {
 		}
 	}
 	for _, d := range r.Devices {
-		if !slices.Contains([]string{deviceTV, devicePhone, deviceTablet, deviceWeb}, d) {
-			return bad("devices", "%q is not one of tv, phone, tablet, web", d)
+		if !slices.Contains(devices, d) {
+			return bad("devices", "%q is not one of %s", d, strings.Join(devices, ", "))
 		}
 	}
 	if slices.Contains(r.Members, "") {
