@@ -49,7 +49,7 @@ func (l *Lab) zoneOf(region, zone string) (string, string, error) {
 		}
 		have = append(have, n.Zone)
 	}
-	return "", "", services.Errorf(services.NotFound, "region %s has no cache in a zone %q", region, zone).WithRemedy("its zones are %v; name another region's as REGION/ZONE", have)
+	return "", "", services.Errorf(services.NotFound, "region %s has no cache in a zone %q", region, zone).WithRemedy("its zones are %s; name another region's as REGION/ZONE", strings.Join(have, ", "))
 }
 
 // tellCacheUsers makes a property what is wanted for every role that uses the

@@ -100,6 +100,31 @@ func TestWantKeepsWhatStays(t *testing.T) {
 	}
 }
 
+// TestUpKeepsARegionThatServes refuses to take the last regions that serve away,
+// also where an up is only planned.
+func TestUpKeepsARegionThatServes(t *testing.T) {
+	l := testLab(t, testEnv(t), "x")
+	if err := l.want(preset(t, 3)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.changeIntent(func(i *intent) { i.Evacuated = map[string]string{"us-east": "ev-1"} }); err != nil {
+		t.Fatal(err)
+	}
+	_, planned := l.Plan(t.Context(), control.UpRequest{Topology: preset(t, 1)})
+	_, upped := l.Up(t.Context(), control.UpRequest{Topology: preset(t, 1)}, nil)
+	for _, err := range []error{planned, upped} {
+		if services.KindOf(err) != services.Conflict || !strings.Contains(err.Error(), "us-east") || !strings.Contains(services.ProblemOf(err).Remedy, "flix failback us-east") {
+			t.Errorf("error %v, want a conflict that names us-east and its failback", err)
+		}
+	}
+	if n := len(l.current().Topology.Regions); n != 3 {
+		t.Errorf("the refused up left %d regions wanted, want 3", n)
+	}
+	if err := l.servedBy(preset(t, 2)); err != nil {
+		t.Errorf("us-west serves, and yet: %v", err)
+	}
+}
+
 func TestOneVerbAtATime(t *testing.T) {
 	l := testLab(t, testEnv(t), "x")
 	end, err := l.begin(t.Context(), "failover us-east")

@@ -95,7 +95,7 @@ func (p Paths) Exists() bool {
 func (p Paths) make() error {
 	for _, d := range []string{p.Dir, p.Logs(), p.Data(), filepath.Join(p.Dir, "run")} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
-			return fmt.Errorf("lab %s: %w", p.Name, err)
+			return p.unwritable(err)
 		}
 	}
 	if err := os.Mkdir(p.Sockets, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -128,4 +128,10 @@ func Names(e Env) ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// unwritable says that the lab's state cannot be kept where it belongs.
+func (p Paths) unwritable(err error) error {
+	return services.Errorf(services.Unavailable, "the state of lab %s cannot be kept: %v", p.Name, err).
+		WithRemedy("set XDG_STATE_HOME to a folder that can be written; flix lab doctor checks it")
 }

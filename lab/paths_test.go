@@ -166,3 +166,16 @@ func TestRemoveAllStaysInside(t *testing.T) {
 		t.Errorf("left: %v", left)
 	}
 }
+
+// TestStateThatCannotBeKept puts the state below a file: the error says which
+// lab's, and what to set.
+func TestStateThatCannotBeKept(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	mustWrite(t, file, "")
+	e := testEnv(t)
+	e.StateHome = file
+	err := testPaths(t, e, "x").make()
+	if services.KindOf(err) != services.Unavailable || !strings.Contains(services.ProblemOf(err).Remedy, "XDG_STATE_HOME") {
+		t.Errorf("error %v, want an unavailable state with a remedy", err)
+	}
+}

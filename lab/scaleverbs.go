@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/flix-lab/flix/lab/autoscale"
@@ -168,7 +169,7 @@ func scaleKeys(i *intent, r control.ScaleRequest) ([]scaleKey, error) {
 	regions, roles := i.Topology.RegionNames(), scalable
 	if r.Region != "" {
 		if !slices.Contains(regions, r.Region) {
-			return nil, services.Errorf(services.NotFound, "there is no region %q", r.Region).WithRemedy("the lab's regions are %v", regions)
+			return nil, services.Errorf(services.NotFound, "there is no region %q", r.Region).WithRemedy("the lab's regions are %s", strings.Join(regions, ", "))
 		}
 		regions = []string{r.Region}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -86,6 +87,9 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 	if err := r.Topology.Validate(); err != nil {
 		return res, &services.Error{Op: "topology", Kind: services.Invalid, Err: err}
 	}
+	if err := l.servedBy(r.Topology); err != nil {
+		return res, err
+	}
 	if err := l.useRuntime(ctx, r); err != nil {
 		return res, err
 	}
@@ -142,6 +146,28 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 	l.log.Add("lab.up", l.paths.Name, fmt.Sprintf("%s in %s, ready in %.0f ms", services.Count(res.Instances, "instance"), services.Count(len(res.Regions), "region"), res.ReadyMS),
 		map[string]any{"added": res.Changes.Added, "removed": res.Changes.Removed})
 	return res, nil
+}
+
+// servedBy refuses a topology of evacuated regions alone; see KeepsServing.
+func (l *Lab) servedBy(t topology.Topology) error {
+	i := l.current()
+	if i == nil {
+		return nil
+	}
+	return KeepsServing(l.paths.Name, t, func(region string) bool { return i.Evacuated[region] != "" })
+}
+
+// KeepsServing refuses a topology whose every region is evacuated: an up would
+// take away the regions that serve, and no title would play from what is left.
+func KeepsServing(name string, t topology.Topology, evacuated func(region string) bool) error {
+	names := t.RegionNames()
+	for _, region := range names {
+		if !evacuated(region) {
+			return nil
+		}
+	}
+	return services.Errorf(services.Conflict, "regions: none would be left that serves: all that would stay are evacuated (%s)", strings.Join(names, ", ")).
+		WithRemedy("return the traffic first: flix failback %s%s; or keep a region that serves", names[0], nameFlag(name))
 }
 
 // want makes the topology the intent, with the lab's key and certificates.
@@ -365,6 +391,9 @@ func (l *Lab) removeRegions(ctx context.Context) error {
 
 // Plan implements control.Engine.
 func (l *Lab) Plan(ctx context.Context, r control.UpRequest) (control.Plan, error) {
+	if err := l.servedBy(r.Topology); err != nil {
+		return control.Plan{}, err
+	}
 	var ids []string
 	if l.current() != nil {
 		live, err := l.rt.List(ctx)

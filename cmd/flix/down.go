@@ -6,6 +6,7 @@ import (
 	"github.com/flix-lab/flix/cmd/flix/render"
 	"github.com/flix-lab/flix/lab"
 	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/services"
 )
 
 func newDownCmd(a *app) *cobra.Command {
@@ -23,6 +24,9 @@ With --keep-data the stores' and appliances' data stay for the next up.`,
 			}
 			names := []string{a.name}
 			if all {
+				if cmd.Flags().Changed("name") || cmd.Flags().Changed("lab") {
+					return services.Errorf(services.Invalid, "--all: takes every lab down, and --name means one").WithRemedy("leave one of the two out")
+				}
 				var err error
 				if names, err = lab.Names(a.env.lab()); err != nil {
 					return err
@@ -58,6 +62,6 @@ With --keep-data the stores' and appliances' data stay for the next up.`,
 	}
 	c.Flags().BoolVar(&all, "all", false, "take every lab of this user down")
 	c.Flags().BoolVar(&keep, "keep-data", false, "keep the data of stores and appliances for the next up")
-	out.flag(c, "text", "json")
+	out.flag(c, "text", "json", "yaml")
 	return c
 }

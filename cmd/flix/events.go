@@ -46,13 +46,13 @@ func newEventsCmd(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on as they come")
-	out.flag(c, "text", "json")
+	out.flag(c, "text", "json", "yaml")
 	return c
 }
 
 func printEvent(a *app, out output, e control.Event) error {
 	if out.machine() {
-		return printLine(a, e)
+		return out.item(a, e)
 	}
 	s := a.env.out()
 	s.Printf("%s %-18s %s\n", s.Dim(e.At.Local().Format(time.TimeOnly)), e.Kind, e.Text)

@@ -54,7 +54,11 @@ REGION undoes it instead.`
 				if !m.Started.IsZero() {
 					started = m.Started.Local().Format("15:04:05")
 				}
-				rows = append(rows, []string{m.ID, m.Verb, m.Region, s.State(m.State), started, render.MS(m.RTOMS), fmt.Sprintf("%d/%d", m.PlaysFailed, m.PlaysDuring)})
+				rto := "-" // nothing was measured: it was cut short, or is a failback
+				if m.RTOMS > 0 {
+					rto = render.MS(m.RTOMS)
+				}
+				rows = append(rows, []string{m.ID, m.Verb, m.Region, s.State(m.State), started, rto, fmt.Sprintf("%d/%d", m.PlaysFailed, m.PlaysDuring)})
 			}
 			return s.Table([]string{"id", "verb", "region", "state", "started", "rto", "failed plays"}, rows)
 		}),
@@ -94,7 +98,7 @@ func newMoveCmd(a *app, verb, short string) *cobra.Command {
 	c.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask on a terminal")
 	c.Flags().StringVar(&o.pace, "pace", evacuate.Fast, "fast, or safe: more and smaller shares, each looked at for longer")
 	c.Flags().BoolVar(&o.check, "check", true, "write meanwhile, and look afterwards whether anything is lost")
-	o.out.flag(c, "text", "json")
+	o.out.flag(c, "text", "json", "yaml")
 	return c
 }
 

@@ -57,7 +57,7 @@ bound_by and ratio (ms ÷ bound_ms).`,
 	run.Flags().StringVar(&o.req.Title, "title", "", "title that is urgent: it goes first, outside the window too")
 	run.Flags().StringVar(&o.req.Scope, "scope", "", "where --title is urgent: an appliance, site or region (default the lab)")
 	run.Flags().BoolVarP(&o.watch, "watch", "w", false, "follow the fill to its end")
-	o.out.flag(run, "text", "json")
+	o.out.flag(run, "text", "json", "yaml")
 	return run
 }
 

@@ -98,7 +98,7 @@ one instance, or to another VIP; what its route asks of a client stays.`,
 	c.Flags().StringVar(&r.VIP, "vip", "", "send requests with the header to this VIP")
 	c.Flags().StringVar(&r.Member, "member", "", "sign a member token too, on a line of its own")
 	c.Flags().DurationVar(&last, "for", 10*time.Minute, "how long it is good, at most 24h")
-	out.flag(c, "text", "json")
+	out.flag(c, "text", "json", "yaml")
 	return c
 }
 

@@ -74,7 +74,7 @@ func newImagesListCmd(a *app) *cobra.Command {
 			})
 		},
 	}
-	out.flag(c, "table", "json")
+	out.flag(c, "table", "json", "yaml")
 	return c
 }
 
@@ -154,7 +154,7 @@ some 3 GB of disk.`,
 	c.Flags().StringSliceVar(&only, "only", nil, "components to build: "+strings.Join(lab.ImageComponents(), ", "))
 	c.Flags().BoolVar(&force, "force", false, "build what has not changed, too, and the bases")
 	_ = c.RegisterFlagCompletionFunc("only", cobra.FixedCompletions(lab.ImageComponents(), cobra.ShellCompDirectiveNoFileComp)) // the flag is there
-	out.flag(c, "text", "json")
+	out.flag(c, "text", "json", "yaml")
 	return c
 }
 
@@ -215,7 +215,7 @@ func newImagesSaveCmd(a *app) *cobra.Command {
 		},
 	})
 	c.Args = cobra.MinimumNArgs(1)
-	out.flag(c, "text", "json")
+	out.flag(c, "text", "json", "yaml")
 	return c
 }
 
@@ -248,7 +248,7 @@ func newImagesLoadCmd(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&sum, "sha256", "", "SHA-256 the file must have, in hexadecimal, as flix images save prints it")
-	out.flag(c, "text", "json")
+	out.flag(c, "text", "json", "yaml")
 	return c
 }
 
@@ -268,7 +268,7 @@ func newImagesVerifyCmd(a *app) *cobra.Command {
 		},
 	})
 	c.Flags().BoolVar(&start, "start", false, "start a container of each, one after another")
-	out.flag(c, "text", "json")
+	out.flag(c, "text", "json", "yaml")
 	return c
 }
 

@@ -74,7 +74,7 @@ and reports what there is.`,
 	f.Float64Var(&o.limits.RebufferRatio, "max-rebuffer", 0.01, "largest rebuffer ratio: stalled time of the time watched")
 	f.StringVar(&o.c.Email, "email", "", "member that everybody signs in as; without, the fleet makes members of its own")
 	f.StringVar(&o.c.Password, "password", "", "password of that member")
-	o.out.flag(c, "text", "json")
+	o.out.flag(c, "text", "json", "yaml")
 	return c
 }
 
@@ -170,7 +170,7 @@ const trendSeconds = 60
 func (v *loadView) second(x traffic.Second) {
 	if !v.s.TTY {
 		v.s.Printf("%4.0fs  active %d  starts/s %.1f  plays %d  failed %d  %s  rebuffer %.4f  delay p50 %s p99 %s\n",
-			x.At.Seconds(), x.Active, x.Starts, x.Plays, x.Failed, bitRate(x.Kbps), x.RebufferRatio, render.MS(x.P50), render.MS(x.P99))
+			x.At.Seconds(), x.Active, x.Starts, x.Plays, x.Failed, bitRate(x.Kbps), x.RebufferRatio, delay(x.P50), delay(x.P99))
 		return
 	}
 	v.trend = append(v.trend, x.Starts)
@@ -191,7 +191,7 @@ func (v *loadView) second(x traffic.Second) {
 		fmt.Sprintf("starts/s  %6.1f  %s", x.Starts, render.Spark(v.trend)),
 		fmt.Sprintf("plays     %d ended, %s failed", x.Plays, failed),
 		fmt.Sprintf("rebuffer  %.4f now, %.4f in all", x.RebufferRatio, x.TotalRebufferRatio),
-		fmt.Sprintf("delay     p50 %s  p99 %s", render.MS(x.P50), render.MS(x.P99)),
+		fmt.Sprintf("delay     p50 %s  p99 %s", delay(x.P50), delay(x.P99)),
 		fmt.Sprintf("media     %s", bitRate(x.Kbps)),
 	)
 }
@@ -203,11 +203,19 @@ func bitRate(kbps float64) string {
 	return fmt.Sprintf("%.0f kbit/s", kbps)
 }
 
+// delay is a play delay for people; of no start there is none.
+func delay(ms float64) string {
+	if ms == 0 {
+		return "-"
+	}
+	return render.MS(ms)
+}
+
 func printLoad(s render.Screen, o loadOptions, r traffic.Result, holds bool) {
 	s.Printf("%s by up to %s in %s, %s mode: %d failed, %d stalled, %d walked away from\n",
 		s.Bold(services.Count(r.Plays, "play")), services.Count(r.Players, "player"), r.Elapsed.Round(100*time.Millisecond), r.Mode, r.PlaysFailed, r.StalledPlays, r.Left)
 	s.Printf("  starts %.1f/s · play delay p50 %s, p99 %s · rebuffer ratio %.4f · mean %.0f kbit/s · %s\n",
-		r.StartsPerSecond, render.MS(r.PlayDelay.P50), render.MS(r.PlayDelay.P99), r.RebufferRatio, r.MeanKbps, render.Bytes(r.Bytes))
+		r.StartsPerSecond, delay(r.PlayDelay.P50), delay(r.PlayDelay.P99), r.RebufferRatio, r.MeanKbps, render.Bytes(r.Bytes))
 	for _, e := range r.Errors {
 		s.Printf("  %s %d × %s\n", s.Warn("!"), e.Plays, e.Text)
 	}

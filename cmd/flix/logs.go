@@ -43,8 +43,7 @@ us-east/a/gateway/1; lab is the lab's own events.`,
 			s := a.env.out()
 			err = lab.Logs(cmd.Context(), a.env.lab(), p, o, func(l lab.LogLine) error {
 				if out.machine() {
-					_, err := a.env.Out.Write(append(l.Raw, '\n'))
-					return err
+					return out.item(a, json.RawMessage(l.Raw))
 				}
 				s.Printf("%s %-5s %-28s %s %s\n", s.Dim(l.Time.Local().Format("15:04:05.000")), l.Level, l.Instance, l.Msg, s.Dim(l.Attrs))
 				return nil
@@ -57,16 +56,6 @@ us-east/a/gateway/1; lab is the lab's own events.`,
 	}
 	c.Flags().BoolVarP(&o.Follow, "follow", "f", false, "go on as they come")
 	c.Flags().StringVar(&since, "since", "", "only what is younger, e.g. 30s or 5m")
-	out.flag(c, "text", "json")
+	out.flag(c, "text", "json", "yaml")
 	return c
-}
-
-// printLine writes v as one JSON line.
-func printLine(a *app, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	_, err = a.env.Out.Write(append(b, '\n'))
-	return err
 }

@@ -52,7 +52,7 @@ themselves. Where it watches from is chosen on the page.`,
 	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "loopback address and port of the page; port 0 takes a free one")
 	f.BoolVar(&o.noBrowser, "no-browser", false, "do not start a browser")
 	f.BoolVar(&o.printURL, "print-url", false, "print the page's address on standard output, for a script")
-	o.out.flag(c, "text", "json")
+	o.out.flag(c, "text", "json", "yaml")
 	return c
 }
 

@@ -43,16 +43,35 @@ func (o *output) print(a *app, v any) error {
 		return fmt.Errorf("output: %w", err)
 	}
 	if o.format == "yaml" {
-		var plain any
-		if err := yaml.Unmarshal(b, &plain); err != nil {
-			return fmt.Errorf("output: %w", err)
-		}
-		if b, err = yaml.Marshal(plain); err != nil {
-			return fmt.Errorf("output: %w", err)
-		}
-		_, err = a.env.Out.Write(b)
-		return err
+		return writeYAML(a, "", b)
 	}
 	_, err = a.env.Out.Write(append(b, '\n'))
+	return err
+}
+
+// item writes v as one of a stream's items: a line of JSON, or a document of YAML.
+func (o *output) item(a *app, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("output: %w", err)
+	}
+	if o.format == "yaml" {
+		return writeYAML(a, "---\n", b)
+	}
+	_, err = a.env.Out.Write(append(b, '\n'))
+	return err
+}
+
+// writeYAML writes what b says in JSON as YAML, after head.
+func writeYAML(a *app, head string, b []byte) error {
+	var plain any
+	if err := yaml.Unmarshal(b, &plain); err != nil {
+		return fmt.Errorf("output: %w", err)
+	}
+	b, err := yaml.Marshal(plain)
+	if err != nil {
+		return fmt.Errorf("output: %w", err)
+	}
+	_, err = a.env.Out.Write(append([]byte(head), b...))
 	return err
 }

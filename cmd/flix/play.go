@@ -62,7 +62,7 @@ throughput, changes appliance on failure, and checks every segment.`,
 	f.StringVar(&o.o.Email, "email", lab.DemoEmail, "member to sign in as")
 	f.StringVar(&o.o.Password, "password", lab.DemoPassword, "password of the member")
 	_ = c.MarkFlagRequired("title") // the flag is there
-	o.out.flag(c, "text", "json")
+	o.out.flag(c, "text", "json", "yaml")
 	return c
 }
 

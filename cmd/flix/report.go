@@ -37,7 +37,7 @@ shows the newest; a part of the id from its begin on is enough.
 		},
 	}
 	c.Flags().StringVar(&o.compare, "compare", "", "id of an earlier record to compare with")
-	o.out.flag(c, "table", "json", "html", "md")
+	o.out.flag(c, "table", "json", "yaml", "html", "md")
 	var ls output
 	list := &cobra.Command{
 		Use: "ls", Short: "What was recorded, the oldest first", Args: cobra.NoArgs,
@@ -123,7 +123,7 @@ func runReport(a *app, o reportOptions, id string) error {
 		return record.HTML(a.env.Out, r, before)
 	case "md":
 		return record.Markdown(a.env.Out, r, before)
-	case "json":
+	case "json", "yaml":
 		return o.out.print(a, reportJSON(r, before))
 	}
 	return printReport(a.env.out(), r, before)

@@ -90,7 +90,7 @@ func run(parent context.Context, env Env) int {
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
@@ -101,17 +101,18 @@ func run(parent context.Context, env Env) int {
 		env.errOut().Error("interrupted", "", "run the same command again: what is done already is kept")
 		return exitInterrupted
 	}
-	return report(env, err)
+	return report(env, cmd.CommandPath(), err)
 }
 
-// report prints an error in the one format there is, and picks the exit code.
-func report(env Env, err error) int {
+// report prints an error of a command in the one format there is, and picks the
+// exit code.
+func report(env Env, command string, err error) int {
 	var e *services.Error
 	if !errors.As(err, &e) {
 		e = &services.Error{Kind: services.Internal}
 		if isUsage(err) {
 			e.Kind = services.Invalid
-			e.Remedy = "see flix --help"
+			e.Remedy = "see " + command + " --help"
 		}
 	}
 	env.errOut().Error(err.Error(), e.Reason, e.Remedy)

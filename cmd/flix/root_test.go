@@ -35,7 +35,7 @@ func TestExitCodes(t *testing.T) {
 	}
 	for _, r := range rows {
 		var errOut bytes.Buffer
-		got := report(Env{Err: &errOut, Getenv: func(string) string { return "" }}, r.err)
+		got := report(Env{Err: &errOut, Getenv: func(string) string { return "" }}, "flix play", r.err)
 		if got != r.code {
 			t.Errorf("%v (reason %q): exit %d, want %d", r.err, services.ReasonOf(r.err), got, r.code)
 		}

@@ -56,7 +56,7 @@ func newSnapshotSaveCmd(a *app) *cobra.Command {
 			return nil
 		},
 	}
-	out.flag(c, "text", "json")
+	out.flag(c, "text", "json", "yaml")
 	return c
 }
 
@@ -96,7 +96,7 @@ func newSnapshotRestoreCmd(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&o.Force, "force", false, "take a lab of that name down first; its state is lost")
-	out.flag(c, "text", "json")
+	out.flag(c, "text", "json", "yaml")
 	return c
 }
 

@@ -62,7 +62,7 @@ by itself, from this process, at the gateways of the instance's region.`,
 	fl.IntVar(&o.asking, "drive-with", 32, "clients that ask at once, at most 256")
 	_ = c.MarkFlagRequired("instance") // the flags are there
 	_ = c.MarkFlagRequired("until")
-	o.out.flag(c, "text", "json")
+	o.out.flag(c, "text", "json", "yaml")
 	return c
 }
 

@@ -249,7 +249,7 @@ func newInstanceCmd(a *app, verb, short string) *cobra.Command {
 		c.Use, c.Args = verb+" [INSTANCE]", cobra.MaximumNArgs(1)
 		c.Example += "\n  flix lab " + verb
 	}
-	out.flag(c, "text", "json")
+	out.flag(c, "text", "json", "yaml")
 	return c
 }
 

@@ -70,7 +70,7 @@ The lab keeps a copy; it lasts until --clear. On the embedded runtime only.`,
 		},
 	}
 	c.Flags().BoolVar(&clear, "clear", false, "take the table away")
-	out.flag(c, "text", "json")
+	out.flag(c, "text", "json", "yaml")
 	return c
 }
 

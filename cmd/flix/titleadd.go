@@ -39,7 +39,7 @@ waits for. Added again after it was cut short, it keeps the date it was given fi
 	c.Flags().StringSliceVar(&o.req.Countries, "countries", nil, "countries it is licensed in; everywhere if empty")
 	c.Flags().StringVar(&o.available, "available", "", "nobody plays it before this: a date, RFC 3339, or a duration from now")
 	c.Flags().IntVar(&o.req.MinSites, "min-sites", 0, "nobody plays it before this many sites hold all of it; 0: one appliance will do")
-	o.out.flag(c, "text", "json")
+	o.out.flag(c, "text", "json", "yaml")
 	return c
 }
 

@@ -57,7 +57,7 @@ command goes on.`,
 	c.Flags().StringVar(&o.network, "network", "", "what connects the containers: bridge, or host: this machine's, where no partition by the engine is wanted (default bridge)")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "print the plan and the budget, touch nothing")
 	c.MarkFlagsMutuallyExclusive("regions", "topology")
-	o.out.flag(c, "text", "json")
+	o.out.flag(c, "text", "json", "yaml")
 	return c
 }
 
@@ -75,6 +75,17 @@ func (o upOptions) topology(cmd *cobra.Command) (topology.Topology, error) {
 
 // contain puts the flags about containers over what the topology says.
 func (o upOptions) contain(t *topology.Topology) error {
+	if o.runtime == lab.EmbeddedRuntime {
+		for _, f := range []struct{ name, value, why string }{
+			{"profile", o.profile, "the embedded runtime has stores of one size"},
+			{"pack", o.pack, "nothing is packed on the embedded runtime"},
+			{"network", o.network, "the embedded runtime has no containers to connect"},
+		} {
+			if f.value != "" {
+				return services.Errorf(services.Invalid, "--%s: %s", f.name, f.why).WithRemedy("leave --%s out, or take --runtime containers", f.name)
+			}
+		}
+	}
 	if o.profile != "" {
 		t.Containers.Profile = topology.Profile(o.profile)
 	}
@@ -193,12 +204,17 @@ func dryRun(ctx context.Context, a *app, o upOptions, rt string, p lab.Paths, t 
 		if err != nil && services.ReasonOf(err) != services.ReasonNoLab {
 			return err
 		}
+		evacuated := map[string]bool{}
 		for _, r := range st.Regions {
+			evacuated[r.Name] = r.State == "evacuated"
 			for _, i := range r.Instances {
 				if i.State == "running" {
 					running = append(running, i.Name)
 				}
 			}
+		}
+		if err := lab.KeepsServing(a.name, t, func(region string) bool { return evacuated[region] }); err != nil {
+			return err
 		}
 	}
 	plan, err := lab.PlanUp(a.name, rt, t, running)

@@ -27,7 +27,7 @@ func newVersionCmd(a *app) *cobra.Command {
 			return nil
 		},
 	}
-	out.flag(c, "text", "json")
+	out.flag(c, "text", "json", "yaml")
 	return c
 }
 

@@ -24,7 +24,7 @@ reset and new ones get no answer, for services and for the stores' replication.`
 			return runWAN(cmd, a, out, func(c *control.Client) (control.WAN, error) { return c.WAN(cmd.Context()) })
 		},
 	}
-	out.flag(c, "text", "json")
+	out.flag(c, "text", "json", "yaml")
 	c.AddCommand(newCutCmd(a), newHealCmd(a))
 	return c
 }
@@ -45,7 +45,7 @@ func newCutCmd(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().DurationVar(&last, "for", 30*time.Second, "how long the partition lasts, at most 1h")
-	out.flag(c, "text", "json")
+	out.flag(c, "text", "json", "yaml")
 	return c
 }
 
@@ -59,7 +59,7 @@ func newHealCmd(a *app) *cobra.Command {
 			})
 		},
 	}
-	out.flag(c, "text", "json")
+	out.flag(c, "text", "json", "yaml")
 	return c
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/services"
@@ -18,7 +19,7 @@ func (r *Run) Failback(ctx context.Context, region string, dryRun bool) (control
 	}
 	t := r.Planet.Topology()
 	if _, ok := t.Region(region); !ok {
-		return r.end(Refused, services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab's regions are %v", t.RegionNames()))
+		return r.end(Refused, services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab's regions are %s", strings.Join(t.RegionNames(), ", ")))
 	}
 	if !r.Planet.Evacuated()[region] && r.CutShort == "" {
 		return r.end(Refused, services.Errorf(services.Conflict, "%s is not evacuated: there is nothing to return", region))

@@ -45,7 +45,7 @@ func (r *Run) scale(ctx context.Context, savers []string) (string, error) {
 		total += len(added[s])
 		r.report.Savers[k].Added = append(r.report.Savers[k].Added, added[s]...)
 	}
-	return fmt.Sprintf("%s added to %s: the registry has them as STARTING", services.Count(total, "dark instance"), services.Count(len(savers), "saver")), nil
+	return fmt.Sprintf("%s beyond the declared ones at %s; what is new is dark: the registry has it as STARTING", services.Count(total, "instance"), services.Count(len(savers), "saver")), nil
 }
 
 // flip has what was added take work, after the time of a step in which it finds
@@ -55,7 +55,7 @@ func (r *Run) flip(ctx context.Context) (string, error) {
 		return "", err
 	}
 	n, err := r.Planet.Light(ctx)
-	return fmt.Sprintf("%d of them answer and are UP", n), err
+	return fmt.Sprintf("%d of them were dark; they answer and are UP", n), err
 }
 
 // check plays near every saver: one that cannot serve its own viewers shall

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -18,7 +19,7 @@ import (
 func (r *Run) plan(ctx context.Context, region string) ([]string, error) {
 	t := r.Planet.Topology()
 	if _, ok := t.Region(region); !ok {
-		return nil, services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab's regions are %v", t.RegionNames())
+		return nil, services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab's regions are %s", strings.Join(t.RegionNames(), ", "))
 	}
 	gone := r.Planet.Evacuated()
 	if gone[region] && r.CutShort == "" {
@@ -51,7 +52,7 @@ func (r *Run) plan(ctx context.Context, region string) ([]string, error) {
 		if len(savers) == 0 {
 			return "", services.Errorf(services.Conflict, "%s is the last healthy region: nobody could take its traffic", region).WithRemedy("bring another region up first: flix failback REGION, or flix lab up --regions N")
 		}
-		return fmt.Sprintf("savers: %v", savers), r.capacity(ctx, region, savers)
+		return "savers: " + strings.Join(savers, ", "), r.capacity(ctx, region, savers)
 	})
 	return savers, err
 }

@@ -172,7 +172,8 @@ type Runtime interface {
 	// Address, Addresses, Sidecar and Dir. The same instance keeps its place
 	// until Release.
 	Place(s *Spec) error
-	// Release gives the place of an instance that is not wanted any more back.
+	// Release gives the place of an instance that was stopped and is not wanted
+	// any more back: List does not have it after.
 	Release(i topology.Instance) error
 	// Complete adds to a world what only the runtime knows: Runtime, Blocks,
 	// Client and Peers.

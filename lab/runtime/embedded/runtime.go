@@ -25,6 +25,9 @@ import (
 // Address is where embedded instances listen.
 const Address = "127.0.0.1"
 
+// releaseTime bounds how long a host may take to forget an instance.
+const releaseTime = 5 * time.Second
+
 // Config of the embedded runtime.
 type Config struct {
 	// Dir is the lab's directory.
@@ -270,8 +273,25 @@ func (r *Runtime) Place(s *runtime.Spec) error {
 	return nil
 }
 
-// Release implements runtime.Runtime: places are not taken from anywhere.
-func (*Runtime) Release(topology.Instance) error { return nil }
+// Release implements runtime.Runtime: places are not taken from anywhere, but
+// the host that ran the instance lists it until it is told to forget it.
+func (r *Runtime) Release(i topology.Instance) error {
+	ctx, cancel := context.WithTimeout(context.Background(), releaseTime)
+	defer cancel()
+	name, err := r.hostOf(ctx, i.ID)
+	if err != nil || name == "" {
+		return err
+	}
+	if h, ok := r.client(name); ok {
+		if err := h.Forget(ctx, i.ID); err != nil && !errors.Is(err, host.ErrGone) {
+			return err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.placed, i.ID)
+	return nil
+}
 
 // Complete implements runtime.Runtime.
 func (r *Runtime) Complete(w *runtime.World) {

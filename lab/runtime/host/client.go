@@ -55,6 +55,11 @@ func (c *Client) Kill(ctx context.Context, ids ...string) error {
 	return c.do(ctx, http.MethodPost, "/kill", StopRequest{IDs: ids}, nil)
 }
 
+// Forget takes instances that have ended off the host's list.
+func (c *Client) Forget(ctx context.Context, ids ...string) error {
+	return c.do(ctx, http.MethodPost, "/forget", StopRequest{IDs: ids}, nil)
+}
+
 // Quit asks the host to end itself and its units in order.
 func (c *Client) Quit(ctx context.Context) error {
 	return c.do(ctx, http.MethodPost, "/quit", struct{}{}, nil)

@@ -119,11 +119,12 @@ func (h *Host) mux() *http.ServeMux {
 	mux.HandleFunc("POST /start", handle(h.start))
 	mux.HandleFunc("POST /stop", handle(func(ctx context.Context, r StopRequest) error { return h.stop(ctx, r.IDs, r.Grace) }))
 	mux.HandleFunc("POST /kill", handle(func(_ context.Context, r StopRequest) error { return h.kill(r.IDs) }))
+	mux.HandleFunc("POST /forget", handle(func(_ context.Context, r StopRequest) error { return h.forget(r.IDs) }))
 	mux.HandleFunc("POST /quit", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent); h.quit(nil) })
 	return mux
 }
 
-// StopRequest is the body of POST /stop and /kill.
+// StopRequest is the body of POST /stop, /kill and /forget.
 type StopRequest struct {
 	IDs   []string      `json:"ids"`
 	Grace time.Duration `json:"grace"`
@@ -370,6 +371,26 @@ func (h *Host) kill(ids []string) error {
 		r.cancel(ErrKilled)
 		s.reset()
 		<-r.done
+	}
+	return nil
+}
+
+// forget takes instances that have ended off the list: nobody wants them any
+// more. One that runs stays.
+func (h *Host) forget(ids []string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range ids {
+		r, ok := h.units[id]
+		if !ok {
+			continue
+		}
+		select {
+		case <-r.done:
+			delete(h.units, id)
+		default:
+			return fmt.Errorf("%s still runs: it cannot be forgotten", id)
+		}
 	}
 	return nil
 }

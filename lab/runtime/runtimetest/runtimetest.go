@@ -64,6 +64,7 @@ func Run(t *testing.T, newHarness func(t testing.TB) Harness) {
 		{"ConcurrentStart", concurrentStart},
 		{"WorldReachesAll", worldReachesAll},
 		{"StopIsOrderly", stopIsOrderly},
+		{"ReleaseForgets", releaseForgets},
 		{"KillResetsAndKeepsTheDisk", killResets},
 		{"FailureIsIsolated", failureIsIsolated},
 		{"PortTaken", portTaken},
@@ -388,6 +389,33 @@ func portTaken(t *testing.T, ctx context.Context, h Harness) {
 	}
 	start(t, ctx, h.Runtime, s, other)
 	boots(t, ctx, []runtime.Spec{s, other})
+}
+
+// releaseForgets stops an instance for good: nobody lists it any more, whoever
+// ran beside it runs on, and it can be wanted again.
+func releaseForgets(t *testing.T, ctx context.Context, h Harness) {
+	gone, stays := h.Spec("north", 1), h.Spec("north", 2)
+	start(t, ctx, h.Runtime, gone, stays)
+	before := boots(t, ctx, []runtime.Spec{stays})
+	if err := h.Runtime.Stop(ctx, []string{gone.ID}, grace); err != nil {
+		t.Fatal(err)
+	}
+	r := h.Reattach() // a value that has listed nothing yet finds it, too
+	for range 2 {
+		if err := r.Release(gone.Instance); err != nil {
+			t.Fatalf("Release: %v", err)
+		}
+	}
+	for _, r := range []runtime.Runtime{h.Runtime, r} {
+		if i, listed := find(t, ctx, r, gone.ID); listed {
+			t.Errorf("%s was released, and is listed as %s", gone.ID, i.State)
+		}
+	}
+	if after := boots(t, ctx, []runtime.Spec{stays}); !slices.Equal(before, after) {
+		t.Errorf("%s was begun anew", stays.ID)
+	}
+	start(t, ctx, r, gone)
+	boots(t, ctx, []runtime.Spec{gone})
 }
 
 func reattach(t *testing.T, ctx context.Context, h Harness) {
