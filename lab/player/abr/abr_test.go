@@ -134,7 +134,7 @@ func TestBeliefStaysFinite(t *testing.T) {
 func TestChainKeepsMoments(t *testing.T) {
 	p := plan{segmentMS: 2000, utilities: []float64{0}}
 	const mean, spread, relax = 7.5, 0.3, 9000.0
-	p.network(mean, spread, relax, holes{perMS: 0, lastMS: 1, depth: 3}, 0, 0)
+	p.network(mean, spread, relax, holes{perMS: 0, lastMS: 1, depth: 3})
 	rho := math.Exp(-2000 / relax)
 	weights := [ordinary]float64{1. / 64, 6. / 64, 15. / 64, 20. / 64, 15. / 64, 6. / 64, 1. / 64}
 	var m, v, c float64
@@ -248,7 +248,7 @@ func TestPlannerKeepsItsWord(t *testing.T) {
 // outlasts the level's memory at the mean's.
 func TestATransferOutlastsItsState(t *testing.T) {
 	p := plan{segmentMS: 2000, utilities: []float64{0}}
-	p.network(math.Log(1000), 0.25, 5000, holes{perMS: 1e-6, lastMS: 4000, depth: 3}, 0, 0)
+	p.network(math.Log(1000), 0.25, 5000, holes{perMS: 1e-6, lastMS: 4000, depth: 3})
 	if got, want := p.took(hole, 10), 10/p.kbps[hole]; math.Abs(got-want) > 0.05*want {
 		t.Errorf("10 bits in a hole take %g ms, want about %g", got, want)
 	}

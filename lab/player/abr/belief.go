@@ -28,12 +28,6 @@ const (
 	// studentDOF: evidence by Student's t with so many degrees of freedom, for
 	// a surprise must not decide alone.
 	studentDOF = 4
-	// liftMS is the half-life of the mean throughput, liftLeastMS how much has to
-	// have been seen of it, mostLift how far it may be above the mean of the
-	// logarithm.
-	liftMS      = 120e3
-	liftLeastMS = 5e3
-	mostLift    = 1.5
 	// jump is the error, in standard deviations, that no wandering explains.
 	jump = 4
 )
@@ -55,10 +49,6 @@ type belief struct {
 	// will wander.
 	level, variance, mean float64
 	relax, spread, noise  float64 // spread and noise are variances
-
-	// What came in all, forgotten by the half-life liftMS: bits, the logarithm
-	// of the throughput and the time.
-	sumBits, sumLog, sumMS float64
 
 	holes digger
 }
@@ -86,10 +76,6 @@ func (b *belief) see(ms, kbps, idleMS float64) {
 	}
 	y := math.Log(kbps)
 	b.holes.see(y, ms, ms+idleMS, b)
-	if !b.holes.in {
-		keep := math.Exp2(-ms / liftMS)
-		b.sumBits, b.sumLog, b.sumMS = keep*b.sumBits+kbps*ms, keep*b.sumLog+y*ms, keep*b.sumMS+ms
-	}
 	forget := math.Pow(memory, ms/1000)
 	for i := range b.bank {
 		k := &b.bank[i]
@@ -115,17 +101,6 @@ func (b *belief) see(ms, kbps, idleMS float64) {
 	}
 	b.known = true
 	b.sum()
-}
-
-// lift is by how much, in ln kbit/s, the mean throughput is above the mean of its
-// logarithm: what comes in a long transfer is the former. lasting is all of it,
-// atOnce the part that noise brings to a short one.
-func (b *belief) lift() (atOnce, lasting float64) {
-	if b.sumMS < liftLeastMS {
-		return 0, 0
-	}
-	lasting = min(max(math.Log(b.sumBits/b.sumMS)-b.sumLog/b.sumMS, 0), mostLift)
-	return lasting * b.noise / (b.noise + b.spread), lasting
 }
 
 // student is the log likelihood of a squared standardised error, up to a

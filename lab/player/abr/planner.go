@@ -18,7 +18,7 @@ const (
 	// download to be given up, replaceGain for a buffered segment to be fetched
 	// again.
 	abandonGain = 0.05
-	replaceGain = 0.05
+	replaceGain = 0.2
 )
 
 // Planner is the default algorithm: stochastic model-predictive control whose
@@ -80,8 +80,7 @@ func (p *Planner) prepare(v View) {
 	p.plan.latencyMS = p.latencyMS
 	p.plan.penalty = (gammaSeconds + max(p.average, 0)) / p.ladder.SegmentMS
 	mean, spread, relax, holes := p.belief.outlook()
-	atOnce, lasting := p.belief.lift()
-	p.plan.network(mean, max(spread, leastSpread), relax, holes, atOnce, lasting)
+	p.plan.network(mean, max(spread, leastSpread), relax, holes)
 	p.plan.unsure(p.surprise.beyond())
 	left := len(p.ladder.Bits) - v.Next
 	if left > endgame {

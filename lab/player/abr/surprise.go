@@ -9,8 +9,8 @@ const (
 	// surpriseKeep is the share of what was seen that is kept per transfer.
 	surpriseKeep = 0.98
 	// A priori so many transfers with an error of such a variance.
-	surprisePrior    = 3
-	surprisePriorVar = 0.02
+	surprisePrior    = 5
+	surprisePriorVar = 0.06
 	// mostSurprise bounds the variance.
 	mostSurprise = 1.0
 )

@@ -41,12 +41,11 @@ type plan struct {
 	logs      [states]float64 // of kbps
 	// longer are factors of a transfer's time, and how likely: what the state
 	// does not say of it.
-	longer          [points]float64
-	move            [states][states]float64
-	fall            float64 // probability of a hole within a segment
-	lastMS          float64 // of a hole
-	relaxMS         float64 // memory of the level
-	atOnce, lasting float64 // ln kbit/s that come in a long transfer
+	longer  [points]float64
+	move    [states][states]float64
+	fall    float64 // probability of a hole within a segment
+	lastMS  float64 // of a hole
+	relaxMS float64 // memory of the level
 }
 
 // grid places the buffer's levels, closer together where it is thin.
@@ -73,13 +72,12 @@ func (p *plan) at(row *[levels]float64, ms float64) float64 {
 // a memory (ms) around a mean (ln kbit/s), and now and then falls into a hole.
 // Rouwenhorst's method keeps mean, variance and autocorrelation of the process
 // for any memory.
-func (p *plan) network(mean, spread, relaxMS float64, h holes, atOnce, lasting float64) {
+func (p *plan) network(mean, spread, relaxMS float64, h holes) {
 	sd := math.Sqrt(spread)
 	for i := range ordinary {
 		p.logs[i] = mean + sd*math.Sqrt(ordinary-1)*(2*float64(i)/(ordinary-1)-1)
-		p.kbps[i] = math.Exp(p.logs[i] + atOnce)
+		p.kbps[i] = math.Exp(p.logs[i])
 	}
-	p.atOnce, p.lasting = atOnce, mean+lasting
 	p.logs[hole] = mean - h.depth
 	p.kbps[hole] = math.Exp(p.logs[hole])
 	p.lastMS, p.relaxMS = h.lastMS, relaxMS
@@ -142,7 +140,8 @@ func (p *plan) took(state int, bits float64) float64 {
 	if x < atOnce {
 		return ms
 	}
-	return bits / math.Exp(p.lasting-(p.logs[state]+p.atOnce-p.lasting)*math.Expm1(-x)/x)
+	mean := p.logs[ordinary/2]
+	return bits / math.Exp(mean-(p.logs[state]-mean)*math.Expm1(-x)/x)
 }
 
 // after is the value of fetching bits of some utility from a buffer level in a
