@@ -206,9 +206,9 @@ func (p *plan) back(bits []float64, follow, into *table) {
 	}
 }
 
-// fetch is the worth, at every buffer level, of a segment of some utility that
-// takes a time, added to what there is with a weight. The levels go up, so where the buffer ends up does too: no
-// root is drawn to find its place.
+// fetch adds, at every buffer level and with a weight, the worth of a segment of
+// some utility that takes a time. The levels go up, so where the buffer ends up
+// does too: no root is drawn to find its place.
 func (p *plan) fetch(follow, into *[levels]float64, tookMS, utility, weight float64) {
 	i := 0
 	for b, level := range &p.level {
