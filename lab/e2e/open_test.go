@@ -14,7 +14,7 @@ const otherNetwork = "net::ERR_NETWORK_CHANGED"
 
 // What the console says when the appliance in use is killed: the browser's own
 // note that a request failed, which no page can keep it from writing.
-var dead = []string{"net::ERR_CONNECTION_REFUSED", "net::ERR_CONNECTION_RESET", "net::ERR_EMPTY_RESPONSE", "net::ERR_INCOMPLETE_CHUNKED_ENCODING", "net::ERR_CONTENT_LENGTH_MISMATCH"}
+var dead = []string{"net::ERR_CONNECTION_REFUSED", "net::ERR_CONNECTION_RESET", "net::ERR_CONNECTION_CLOSED", "net::ERR_EMPTY_RESPONSE", "net::ERR_INCOMPLETE_CHUNKED_ENCODING", "net::ERR_CONTENT_LENGTH_MISMATCH"}
 
 // TestOpen watches the lab in a browser.
 func TestOpen(t *testing.T) {
@@ -23,6 +23,7 @@ func TestOpen(t *testing.T) {
 	url := l.open()
 	t.Run("keyboard", func(t *testing.T) { byKeyboard(t, url) })
 	t.Run("hls", func(t *testing.T) { playsHLS(t, url) })
+	t.Run("tab is closed", func(t *testing.T) { leavesPage(t, url) })
 	t.Run("hasty", func(t *testing.T) { clicksTwice(t, url) })
 	t.Run("appliance dies", func(t *testing.T) { applianceDies(t, l.on(t), url) })
 	t.Run("region is evacuated", func(t *testing.T) { regionLeaves(t, l.on(t), url) })
@@ -65,6 +66,22 @@ func playsHLS(t *testing.T, url string) {
 	b.watch("garden-of-cells")
 	eval[bool](b, `(document.getElementById("video").currentTime = 20, true)`)
 	b.until("the end", `flix.play.state === "ended"`)
+	b.quiet()
+}
+
+// leavesPage goes away in the middle of a title, thrice on a plan of two streams:
+// each play ends for the lab as well, so that the next one may begin.
+func leavesPage(t *testing.T, url string) {
+	b := browse(t, url)
+	eval[bool](b, `(() => {
+		document.querySelector("#door details").open = true;
+		for (const [id, v] of [["new-name", "Ada"], ["new-email", "two-streams@flix.test"], ["new-password", "a-long-password"], ["new-plan", "standard"]]) document.getElementById(id).value = v;
+		document.getElementById("sign-up").requestSubmit(); return true; })()`)
+	for _, title := range []string{"harbor-lights", "garden-of-cells", "the-long-zoom"} {
+		b.do("rows", chromedp.WaitVisible(chromedp.CSS("[data-title=harbor-lights]")))
+		b.watch(title)
+		b.do("come back", chromedp.Navigate(url))
+	}
 	b.quiet()
 }
 

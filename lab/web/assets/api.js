@@ -35,11 +35,16 @@ export class API {
     return this.call("POST", path, body);
   }
 
-  async call(method, path, body) {
+  // postLast is post of what has to arrive although the page is left.
+  postLast(path, body) {
+    return this.call("POST", path, body, { keepalive: true });
+  }
+
+  async call(method, path, body, how = {}) {
     const headers = { Accept: "application/json" };
     if (this.token) headers.Authorization = `Bearer ${this.token}`;
     if (body !== undefined) headers["Content-Type"] = "application/json";
-    const answer = await fetch(this.url(path), { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    const answer = await fetch(this.url(path), { ...how, method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
     if (answer.status === 204) return undefined;
     const text = await answer.text();
     let value = {};

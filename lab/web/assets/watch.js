@@ -178,8 +178,10 @@ export class Play {
       session_id: this.session, title_id: this.title.id, kind, sequence: ++this.reported.sequence, position_s: this.player ? this.video.currentTime : this.answer.position_s,
       appliance: this.appliance?.name, bytes, rung: this.rung?.id, rebuffer_s: this.rebufferS, error, device: "web",
     };
-    if (kind === "stop") body.license = this.answer.license;
-    return this.api.post("/play/report", body).catch(() => {}); // the next one says the same, and more
+    let said;
+    if (kind === "stop") said = this.api.postLast("/play/report", { ...body, license: this.answer.license });
+    else said = this.api.post("/play/report", body);
+    return said.catch(() => {}); // the next one says the same, and more
   }
 
   // finish ends the play's reports; the picture stays.
