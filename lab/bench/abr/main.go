@@ -32,6 +32,7 @@ func run(ctx context.Context, args []string) error {
 	n := f.Int("n", 20, "traces per generated set")
 	only := f.String("only", "", "run the sets whose name contains this")
 	worst := f.Int("worst", 0, "list so many of the default's worst traces per set")
+	cross := f.Int("crossed", 0, "instead of the families, so many sets of any network with any movie and buffer")
 	quick := f.Bool("quick", false, "the default and its rivals of the calm variant only")
 	var files []string
 	f.Func("set", "NAME,MOVIE,SECONDS,DIR[,EVERY]: traces from a directory, every so many-th", func(s string) error { files = append(files, s); return nil })
@@ -39,7 +40,10 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	var sets []set
-	if len(files) == 0 {
+	switch {
+	case *cross > 0:
+		sets = crossed(*seed, *cross, *n)
+	case len(files) == 0:
 		for _, fam := range families() {
 			sets = append(sets, fam.sets(*seed, *n)...)
 		}

@@ -11,7 +11,7 @@ type holes struct {
 
 // A priori: one hole in priorMS, of some seconds, to a fraction.
 const (
-	priorMS     = 300e3
+	priorMS     = 80e3
 	priorHoles  = 0.5
 	priorLastMS = 8e3
 	priorDepth  = 2.0

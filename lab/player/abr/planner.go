@@ -18,7 +18,7 @@ const (
 	// download to be given up, replaceGain for a buffered segment to be fetched
 	// again.
 	abandonGain = 0.05
-	replaceGain = 0.05
+	replaceGain = 0.2
 )
 
 // Planner is the default algorithm: stochastic model-predictive control whose
@@ -29,9 +29,10 @@ const (
 // stationary values beyond. Downloads under way and buffered segments are
 // weighed on the same scale.
 type Planner struct {
-	ladder Ladder
-	belief *belief
-	plan   plan
+	ladder   Ladder
+	belief   *belief
+	surprise surprise
+	plan     plan
 	// usual are the mean sizes of the rungs, for what lies beyond the horizon.
 	usual []float64
 
@@ -80,6 +81,7 @@ func (p *Planner) prepare(v View) {
 	p.plan.penalty = (gammaSeconds + max(p.average, 0)) / p.ladder.SegmentMS
 	mean, spread, relax, holes := p.belief.outlook()
 	p.plan.network(mean, max(spread, leastSpread), relax, holes)
+	p.plan.unsure(p.surprise.beyond())
 	left := len(p.ladder.Bits) - v.Next
 	if left > endgame {
 		left = horizon
@@ -161,7 +163,21 @@ func (p *Planner) Next(v View) Choice {
 	if p.capped == v.Next {
 		rung = min(rung, p.cap)
 	}
+	p.expect(&w, p.ladder.Bits[v.Next][rung])
 	return Choice{Rung: rung}
+}
+
+// expect notes what the transfer of so many bits should be like.
+func (p *Planner) expect(w *[states]float64, bits float64) {
+	mean, square := 0.0, 0.0
+	for s, share := range w {
+		if share > 0 {
+			x := math.Log(bits / p.plan.took(s, bits))
+			mean += share * x
+			square += share * x * x
+		}
+	}
+	p.surprise.predict(mean, max(square-mean*mean, 0))
 }
 
 // Replace implements Algorithm.
@@ -305,6 +321,9 @@ func (p *Planner) Done(_ View, t Transfer) {
 	p.idleMS += t.FirstByteMS
 	p.sample(t.Progress)
 	p.sampled, p.sampledMS = 0, 0
+	if took := t.ElapsedMS - t.FirstByteMS; took > 0 && !t.Replaces {
+		p.surprise.see(math.Log(t.Received / took))
+	}
 	if p.latencyMS == 0 {
 		p.latencyMS = t.FirstByteMS
 	}

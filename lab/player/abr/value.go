@@ -11,6 +11,18 @@ const (
 	levels   = 40
 )
 
+// points of a normal distribution, and their weights, by Gauss and Hermite.
+const points = 3
+
+var weights = [points]float64{1. / 6, 4. / 6, 1. / 6}
+
+// unsure sets how far the logarithm of a transfer's time may be from what its
+// state says: a variance.
+func (p *plan) unsure(variance float64) {
+	sd := math.Sqrt(points * variance)
+	p.longer = [points]float64{math.Exp(-sd), 1, math.Exp(sd)}
+}
+
 // table is a value by network state and buffer level.
 type table [states][levels]float64
 
@@ -27,10 +39,13 @@ type plan struct {
 	perMS     [levels]float64 // 1 ÷ the distance to the next level
 	kbps      [states]float64
 	logs      [states]float64 // of kbps
-	move      [states][states]float64
-	fall      float64 // probability of a hole within a segment
-	lastMS    float64 // of a hole
-	relaxMS   float64 // memory of the level
+	// longer are factors of a transfer's time, and how likely: what the state
+	// does not say of it.
+	longer  [points]float64
+	move    [states][states]float64
+	fall    float64 // probability of a hole within a segment
+	lastMS  float64 // of a hole
+	relaxMS float64 // memory of the level
 }
 
 // grid places the buffer's levels, closer together where it is thin.
@@ -132,12 +147,24 @@ func (p *plan) took(state int, bits float64) float64 {
 // after is the value of fetching bits of some utility from a buffer level in a
 // state, and of going on with what follows.
 func (p *plan) after(follow *table, state int, levelMS, bits, utility float64) float64 {
-	left := levelMS - p.latencyMS - p.took(state, bits)
-	if left < 0 {
-		utility += p.penalty * left
-		left = 0
+	took := p.took(state, bits)
+	if p.longer[0] == 1 {
+		return utility + p.ends(&follow[state], levelMS-p.latencyMS-took)
 	}
-	return utility + p.at(&follow[state], left+p.segmentMS)
+	for i, f := range p.longer {
+		utility += weights[i] * p.ends(&follow[state], levelMS-p.latencyMS-f*took)
+	}
+	return utility
+}
+
+// ends is the value of a segment that has come with so much buffer left, below 0
+// after a stall.
+func (p *plan) ends(follow *[levels]float64, left float64) float64 {
+	stall := 0.0
+	if left < 0 {
+		stall, left = p.penalty*left, 0
+	}
+	return stall + p.at(follow, left+p.segmentMS)
 }
 
 // back computes the value before a segment of given sizes from the value after
@@ -151,7 +178,15 @@ func (p *plan) back(bits []float64, follow, into *table) {
 	}
 	for q, size := range bits {
 		for s := range expect {
-			p.fetch(&follow[s], &expect[s], p.latencyMS+p.took(s, size), p.utilities[q])
+			expect[s] = [levels]float64{}
+			took := p.took(s, size)
+			if p.longer[0] == 1 {
+				p.fetch(&follow[s], &expect[s], p.latencyMS+took, p.utilities[q], 1)
+				continue
+			}
+			for i, f := range p.longer {
+				p.fetch(&follow[s], &expect[s], p.latencyMS+f*took, p.utilities[q], weights[i])
+			}
 		}
 		for s := range into {
 			var sum [levels]float64
@@ -171,10 +206,10 @@ func (p *plan) back(bits []float64, follow, into *table) {
 	}
 }
 
-// fetch is the worth, at every buffer level, of a segment of some utility that
-// takes a time. The levels go up, so where the buffer ends up does too: no
-// root is drawn to find its place.
-func (p *plan) fetch(follow, into *[levels]float64, tookMS, utility float64) {
+// fetch adds, at every buffer level and with a weight, the worth of a segment of
+// some utility that takes a time. The levels go up, so where the buffer ends up
+// does too: no root is drawn to find its place.
+func (p *plan) fetch(follow, into *[levels]float64, tookMS, utility, weight float64) {
 	i := 0
 	for b, level := range &p.level {
 		left, worth := level-tookMS, utility
@@ -184,13 +219,13 @@ func (p *plan) fetch(follow, into *[levels]float64, tookMS, utility float64) {
 		}
 		left += p.segmentMS
 		if left >= p.mostMS {
-			into[b] = worth + follow[levels-1]
+			into[b] += weight * (worth + follow[levels-1])
 			continue
 		}
 		for i < levels-2 && p.level[i+1] <= left {
 			i++
 		}
-		into[b] = worth + follow[i] + (left-p.level[i])*p.perMS[i]*(follow[i+1]-follow[i])
+		into[b] += weight * (worth + follow[i] + (left-p.level[i])*p.perMS[i]*(follow[i+1]-follow[i]))
 	}
 }
 
