@@ -23,7 +23,12 @@ func (p planet) Services(ctx context.Context, region string, roles []topology.Ro
 	if err != nil {
 		return nil, err
 	}
-	stream := 4 * p.l.current().Topology.Timing.RPCTimeout.D().Seconds()
+	i := p.l.current()
+	extra := map[string]bool{}
+	for _, x := range i.Extra {
+		extra[x.ID] = !i.Grown[x.ID]
+	}
+	stream := 4 * i.Topology.Timing.RPCTimeout.D().Seconds()
 	for id, w := range works {
 		parts := strings.Split(id, "/") // region/zone/role/number
 		if len(parts) != 4 {
@@ -32,6 +37,9 @@ func (p planet) Services(ctx context.Context, region string, roles []topology.Ro
 		role := topology.Role(parts[2])
 		s := out[role]
 		s.Instances++
+		if extra[id] {
+			s.Extra++
+		}
 		for _, t := range w {
 			if t.count > 0 && t.seconds/t.count <= stream { // streams stand open: they are no work
 				s.Answered += t.count

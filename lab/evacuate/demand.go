@@ -19,6 +19,8 @@ import (
 // they started.
 type Service struct {
 	Instances int
+	// Extra of them an evacuation added: another one has them already.
+	Extra int
 	// Answered requests, and the seconds spent on them.
 	Answered, BusySeconds float64
 	// Limit is how many requests an instance may have under way; LimitKnown is
@@ -106,7 +108,9 @@ func (r *Run) service(role topology.Role, region string, savers []string, first,
 	return out
 }
 
-// missing is how many instances a saver needs more, and books that.
+// missing is how many instances a saver needs beyond those that it has without an
+// evacuation, and books how many of them it has not yet: an evacuation that goes
+// on, or comes on top of another one, has some.
 func (r *Run) missing(out *control.ServiceCapacity, leaving topology.Region, role topology.Role, s Service, savers int) int {
 	front := slices.Contains(scaled, role)
 	if out.PerInstance <= 0 || s.Instances == 0 {
@@ -116,7 +120,7 @@ func (r *Run) missing(out *control.ServiceCapacity, leaving topology.Region, rol
 		if front {
 			n = r.extra(leaving, role, savers)
 		}
-		out.Add += n
+		out.Add += max(n-s.Extra, 0)
 		if out.Default == "" {
 			out.Default = "nothing was measured: what the leaving region has, spread over the savers"
 		}
@@ -124,14 +128,14 @@ func (r *Run) missing(out *control.ServiceCapacity, leaving topology.Region, rol
 	}
 	load := (out.Demand + out.Used) / float64(savers) // of one saver, about
 	need := int(math.Ceil(load/(out.PerInstance*fullness))) + 1
-	add := max(need-s.Instances, 0)
+	n := max(need-(s.Instances-s.Extra), 0)
 	if front {
-		add++ // what takes over must bear a loss while it does
+		n++ // what takes over must bear a loss while it does
 	}
 	out.Need += need
-	out.Add += add
+	out.Add += max(n-s.Extra, 0)
 	out.Have += s.Instances
-	return add
+	return n
 }
 
 // lossBorne checks that the savers bear the whole load with one instance of

@@ -60,6 +60,49 @@ func TestScalesByDemand(t *testing.T) {
 	})
 }
 
+// TestSecondEvacuationCountsWhatTheFirstAdded plans where each saver has two more
+// of everything from an evacuation before: they are there once, not twice.
+func TestSecondEvacuationCountsWhatTheFirstAdded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 3)
+		p.measured(20, 0.1) // as in TestScalesByDemand: each needs two of its own, and is to have two on top
+		for _, r := range p.t.Regions[1:] {
+			for role, s := range p.services[r.Name] {
+				s.Instances, s.Extra = s.Instances+2, 2
+				p.services[r.Name][role] = s
+			}
+			e := p.edges[r.Name]
+			e.Gateways += 2
+			p.edges[r.Name] = e
+		}
+		r, _ := run(p)
+		rep, err := r.Failover(t.Context(), "us-east", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if calls := p.changes(); !slices.Contains(calls, "scale us-west gateway 2") || !slices.Contains(calls, "scale eu-west license 2") {
+			t.Errorf("what is wanted on top is not the same as before: %q", calls)
+		}
+		for _, s := range rep.Capacity.Services {
+			if all := s.PerInstance * float64(s.Have); s.Add != 0 || s.Limit != all || s.LimitLessOne != all-2*s.PerInstance {
+				t.Errorf("nothing new starts, and yet: %+v", s)
+			}
+		}
+		limit := 0.0
+		for _, name := range []string{"us-west", "eu-west"} {
+			e := p.edges[name]
+			mean := e.BusySeconds / float64(e.Answered)
+			if e.Answered == 0 || e.BusySeconds == 0 {
+				mean = assumedMean
+			}
+			limit += float64(e.Concurrency) / mean
+		}
+		if got := rep.Capacity.Limit; got < 0.99*limit || got > 1.01*limit {
+			t.Errorf("the savers' gateways answer %g requests/s, planned are %g", limit, got)
+		}
+	})
+}
+
 // TestLateAnswersAreNoDemand has an instance of everything in the leaving region
 // answer only the second look: what it has counted since its start is no load
 // that the savers would have to bear.

@@ -118,7 +118,7 @@ func (r *Run) capacity(ctx context.Context, region string, savers []string) erro
 		if e.Gateways == 0 {
 			continue
 		}
-		add := r.add[s][topology.RoleGateway]
+		add := max(r.add[s][topology.RoleGateway]-after[s][topology.RoleGateway].Extra, 0)
 		mean := assumedMean // before the first request there is nothing to measure
 		if e.Answered > 0 && e.BusySeconds > 0 {
 			mean = e.BusySeconds / float64(e.Answered)

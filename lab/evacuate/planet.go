@@ -65,9 +65,10 @@ type Planet interface {
 	SetProxy(ctx context.Context, region string, share float64, savers []string) error
 	// SetDrain makes a region's gateways close their connections.
 	SetDrain(ctx context.Context, region string, on bool) error
-	// Scale starts more instances, so many of each role in each region, and
-	// returns their names by region once the registries show them. They are dark:
-	// registered as STARTING, which gets them no work.
+	// Scale has so many instances of each role in each region beyond their own: it
+	// starts what there is not yet of them, and returns the names of all by region
+	// once the registries show them. New ones are dark: registered as STARTING,
+	// which gets them no work.
 	Scale(ctx context.Context, add map[string]map[topology.Role]int) (names map[string][]string, err error)
 	// Light has the instances of Scale that answer take work, in all regions: the
 	// registry shows them as UP when it returns. It fails, and lights none, if one

@@ -50,7 +50,8 @@ type Run struct {
 	left bool
 	// movedEvents says that a saver may handle the region's events.
 	movedEvents bool
-	// add is how many instances of a role each saver gets on top.
+	// add is how many instances of a role each saver has on top of its own, those
+	// of an evacuation before this one among them.
 	add map[string]map[topology.Role]int
 }
 
