@@ -175,11 +175,11 @@ func scaleKeys(i *intent, r control.ScaleRequest) ([]scaleKey, error) {
 	}
 	switch {
 	case r.Role != "" && !slices.Contains(scalable, r.Role):
-		return nil, services.Errorf(services.Invalid, "%q cannot be scaled while the lab runs", r.Role).WithRemedy("use one of %v", scalable)
+		return nil, services.Errorf(services.Invalid, "%q cannot be scaled while the lab runs", r.Role).WithRemedy("use one of %s", services.List(scalable))
 	case r.Role != "":
 		roles = []topology.Role{r.Role}
 	case r.Set != nil || r.Remove:
-		return nil, services.Errorf(services.Invalid, "no role was named").WithRemedy("use one of %v", scalable)
+		return nil, services.Errorf(services.Invalid, "no role was named").WithRemedy("use one of %s", services.List(scalable))
 	}
 	var out []scaleKey
 	for _, region := range regions {

@@ -1,6 +1,9 @@
 package services
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Count says how many of something there are, as a person would: "1 play",
 // "2 plays". The noun is one whose plural ends in s.
@@ -10,4 +13,16 @@ func Count[N ~int | ~int64 | ~uint64](n N, noun string) string {
 		return text
 	}
 	return text + "s"
+}
+
+// List names some things, as a person would: "us-east, us-west".
+func List[S ~string](names []S) string {
+	var b strings.Builder
+	for i, n := range names {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(string(n))
+	}
+	return b.String()
 }

@@ -12,3 +12,11 @@ func TestCount(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestList(t *testing.T) {
+	for want, names := range map[string][]string{"": nil, "a": {"a"}, "a, b, c": {"a", "b", "c"}} {
+		if got := List(names); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -278,8 +278,11 @@ func newChaosStopCmd(a *app) *cobra.Command {
 			if err := out.check(); err != nil {
 				return err
 			}
-			if all == (len(args) > 0) {
-				return services.Errorf(services.Invalid, "name faults, or say --all, not both").WithRemedy("flix chaos ls lists them")
+			switch {
+			case all && len(args) > 0:
+				return services.Errorf(services.Invalid, "--all: lifts every fault, and %s means some", services.List(args)).WithRemedy("leave one of the two out")
+			case !all && len(args) == 0:
+				return services.Errorf(services.Invalid, "no fault was named").WithRemedy("name one of flix chaos ls, or lift every one with --all")
 			}
 			res, err := stopFaults(cmd.Context(), a, all, args)
 			if err != nil {

@@ -134,7 +134,11 @@ func newExperimentValidateCmd(a *app) *cobra.Command {
 					return err
 				}
 			} else if bad == nil {
-				a.env.out().Printf("%d experiments are valid\n", len(args))
+				verb := "are"
+				if len(args) == 1 {
+					verb = "is"
+				}
+				a.env.out().Printf("%s %s valid\n", services.Count(len(args), "experiment"), verb)
 			}
 			return bad
 		},

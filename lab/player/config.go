@@ -180,7 +180,7 @@ func (o Options) validate() error {
 	case o.Bandwidth < 0:
 		return services.Errorf(services.Invalid, "a bandwidth of %d bit/s is below 0", int64(o.Bandwidth)).WithRemedy("use 0 for no cap")
 	case !slices.Contains(Modes(), o.Mode):
-		return services.Errorf(services.Invalid, "there is no mode %q", o.Mode).WithRemedy("use one of %v", Modes())
+		return services.Errorf(services.Invalid, "there is no mode %q", o.Mode).WithRemedy("use one of %s", services.List(Modes()))
 	case o.Leave < 0:
 		return services.Errorf(services.Invalid, "leaving after %g seconds is before the begin", o.Leave).WithRemedy("use 0 to stay")
 	case len(o.Network) > 0 && o.Bandwidth > 0:

@@ -87,5 +87,5 @@ func (s Shape) validate(duration time.Duration) error {
 		}
 		return nil
 	}
-	return services.Errorf(services.Invalid, "--shape: there is no shape %q", s).WithRemedy("use one of %v", Shapes())
+	return services.Errorf(services.Invalid, "--shape: there is no shape %q", s).WithRemedy("use one of %s", services.List(Shapes()))
 }

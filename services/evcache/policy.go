@@ -62,7 +62,7 @@ func ParsePolicy(s string) (Policy, error) {
 			return Policy(i), nil
 		}
 	}
-	return 0, services.Errorf(services.Invalid, "policy %q is none", s).WithRemedy("use one of %v", policyNames())
+	return 0, services.Errorf(services.Invalid, "policy %q is none", s).WithRemedy("use one of %s", services.List(policyNames()))
 }
 
 // Mode says what a zone is used for. It is switched while clients run.
@@ -95,7 +95,7 @@ func ParseMode(s string) (Mode, error) {
 			return Mode(i), nil
 		}
 	}
-	return 0, services.Errorf(services.Invalid, "mode %q is none", s).WithRemedy("use one of %v", modeNames())
+	return 0, services.Errorf(services.Invalid, "mode %q is none", s).WithRemedy("use one of %s", services.List(modeNames()))
 }
 
 // Replication says what other regions are told of writes.
@@ -131,5 +131,5 @@ func ParseReplication(s string) (Replication, error) {
 			return Replication(i), nil
 		}
 	}
-	return 0, services.Errorf(services.Invalid, "replication %q is none", s).WithRemedy("use one of %v", replicationNames())
+	return 0, services.Errorf(services.Invalid, "replication %q is none", s).WithRemedy("use one of %s", services.List(replicationNames()))
 }

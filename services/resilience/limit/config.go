@@ -33,7 +33,7 @@ func (c Config) complete() (Config, error) {
 		d.Min, d.Max = 1, 1000
 	case Gradient2, AIMD:
 	default:
-		return c, services.Errorf(services.Invalid, "limit: there is no algorithm %q", c.Algorithm).WithRemedy("use one of %v", Algorithms())
+		return c, services.Errorf(services.Invalid, "limit: there is no algorithm %q", c.Algorithm).WithRemedy("use one of %s", services.List(Algorithms()))
 	}
 	if c.Initial < 0 || c.Min < 0 || c.Max < 0 {
 		return c, services.Errorf(services.Invalid, "limit: initial %d, min %d, max %d: none may be negative", c.Initial, c.Min, c.Max)
