@@ -20,7 +20,7 @@ import (
 )
 
 func newABRCmd(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "abr", Short: "Try the player's adaptation on network traces", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c := &cobra.Command{Use: "abr", Short: "Try the player's adaptation on network traces"}
 	c.AddCommand(newSimulateCmd(a))
 	return c
 }

@@ -26,14 +26,13 @@ const maxCacheValue = 20 << 20
 
 func newCacheCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
-		Use: "cache", Short: "EVCache: read, write, warm and compare the zones", Args: cobra.NoArgs,
+		Use: "cache", Short: "EVCache: read, write, warm and compare the zones",
 		Long: `EVCache is memcached in every zone of a region: what is written goes to all
 zones, what is read comes from the reader's own, or else from another.
 
 Keys lie where the original Java client puts them, as "app:key"; the lab's own
 services are the application "` + defaultApp + `".`,
 		Example: "  flix cache status\n  flix cache set greeting hello --ttl 1m\n  flix cache get greeting --region eu-west\n  flix cache warm b\n  flix cache check --repair",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.AddCommand(newCacheStatusCmd(a), newCacheGetCmd(a), newCacheSetCmd(a), newCacheDeleteCmd(a), newCacheWarmCmd(a), newCacheCheckCmd(a), newCacheModeCmd(a), newCacheReplicationCmd(a))
 	return c

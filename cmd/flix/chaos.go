@@ -18,7 +18,7 @@ import (
 
 func newChaosCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
-		Use: "chaos", Short: "Break things on purpose: faults, experiments, a monkey", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use: "chaos", Short: "Break things on purpose: faults, experiments, a monkey",
 		Long: `Faults are values: what kind, on what, how strong, and a time to live after which
 they revert by themselves, where they act, even if this command and the lab's
 daemon are gone. Before one acts its blast radius is shown; one that would leave no

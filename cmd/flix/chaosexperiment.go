@@ -20,7 +20,7 @@ import (
 
 func newExperimentCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
-		Use: "experiment", Short: "Try a hypothesis: two groups, a fault, a verdict", Aliases: []string{"experiments"}, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use: "experiment", Short: "Try a hypothesis: two groups, a fault, a verdict", Aliases: []string{"experiments"},
 		Long: `An experiment states what viewers feel while something is broken, and tries it:
 two groups of equal traffic, a baseline, faults, an end at once when viewers suffer
 more than was agreed, and a verdict with how sure it is. Shipped ones each stand for

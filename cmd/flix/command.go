@@ -43,9 +43,8 @@ Turbine: http://HOST:ADMIN/hystrix.stream (flix lab ports).`
 
 func newCommandCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
-		Use: "command", Short: "Resilience commands: breakers, bulkheads, limits, fallbacks", Args: cobra.NoArgs, Long: commandHelp,
+		Use: "command", Short: "Resilience commands: breakers, bulkheads, limits, fallbacks", Long: commandHelp,
 		Example: "  flix command ls --role play\n  flix command set GetLicense timeout=200ms\n  flix command open RankAppliances",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.AddCommand(newCommandLsCmd(a), newCommandSetCmd(a),
 		newCommandForceCmd(a, "open", "Hold the breaker open: nothing is called, fallbacks answer", map[string]string{"circuitBreaker.forceOpen": "true", "circuitBreaker.forceClosed": ""}),

@@ -14,7 +14,7 @@ import (
 )
 
 func newFillCmd(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "fill", Short: "What the appliances hold and where it came from", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c := &cobra.Command{Use: "fill", Short: "What the appliances hold and where it came from"}
 	var (
 		out   output
 		watch bool
@@ -136,7 +136,7 @@ func someOf(names []string, n int) string {
 }
 
 func newTranscodeCmd(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "transcode", Short: "Transcode jobs", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c := &cobra.Command{Use: "transcode", Short: "Transcode jobs"}
 	var out output
 	status := &cobra.Command{
 		Use: "status", Short: "State of the transcode jobs", Args: cobra.NoArgs,

@@ -40,8 +40,7 @@ How much one instance is good for:
 
 func newGatewayCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
-		Use: "gateway", Short: "Routes and filters of the gateways; squeeze tests", Args: cobra.NoArgs, Long: gatewayHelp,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use: "gateway", Short: "Routes and filters of the gateways; squeeze tests", Long: gatewayHelp,
 	}
 	c.AddCommand(newRoutesCmd(a), newFiltersCmd(a), newSqueezeCmd(a), newDebugCmd(a))
 	return c
@@ -49,7 +48,7 @@ func newGatewayCmd(a *app) *cobra.Command {
 
 // group is a command that only has others below it.
 func group(use, short string, below ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c := &cobra.Command{Use: use, Short: short}
 	c.AddCommand(below...)
 	return c
 }

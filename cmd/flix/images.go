@@ -15,7 +15,7 @@ import (
 
 func newImagesCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
-		Use: "images", Short: "Images of the containers runtime: list, pull, build, save, load, verify", Args: cobra.NoArgs,
+		Use: "images", Short: "Images of the containers runtime: list, pull, build, save, load, verify",
 		Long: `The containers runtime runs Cassandra, Kafka, memcached, MariaDB, OpenSearch and
 an S3 server from images: official ones, at fixed versions, or ones that flix
 makes from Debian and Maven packages where no registry can be reached. Both
@@ -30,7 +30,6 @@ FLIX_IMAGE_PREFIX if that is set.`,
   sudo flix images build --only cassandra,kafka
   flix images save images.tar
   flix images load images.tar --sha256 SUM`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.AddCommand(newImagesListCmd(a), newImagesPullCmd(a), newImagesBuildCmd(a), newImagesSaveCmd(a), newImagesLoadCmd(a), newImagesVerifyCmd(a))
 	return c

@@ -5,7 +5,7 @@ import (
 )
 
 func newLabCmd(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "lab", Short: "Bring a lab up, look at it, take it down", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c := &cobra.Command{Use: "lab", Short: "Bring a lab up, look at it, take it down"}
 	c.AddCommand(newUpCmd(a), newDownCmd(a), newStatusCmd(a), newLsCmd(a), newLogsCmd(a), newPortsCmd(a), newDoctorCmd(a), newTopologyCmd(a), newWANCmd(a), newCheckCmd(a), newExecCmd(a), newDiffCmd(a), newSnapshotCmd(a),
 		newInstanceCmd(a, "stop", "Stop an instance, or all, in order; they stay down until they are started"),
 		newInstanceCmd(a, "start", "Start an instance that was stopped or killed, or a lab that was stopped"),

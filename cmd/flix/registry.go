@@ -16,7 +16,7 @@ import (
 
 func newRegistryCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
-		Use: "registry", Short: "What the registries know, and why; set a status, evict", Args: cobra.NoArgs,
+		Use: "registry", Short: "What the registries know, and why; set a status, evict",
 		Long: `Looks into the registries of a running lab, from which every service learns whom
 to call. An instance is named as flix lab status -o wide names it, or by the id
 that a client of your own registered under.`,
@@ -25,7 +25,6 @@ that a client of your own registered under.`,
   flix registry status us-east/a/play/1 OUT_OF_SERVICE
   flix registry status us-east/a/play/1 clear
   flix registry evict us-east/a/play/1`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.AddCommand(newRegistryLsCmd(a), newRegistryShowCmd(a), newRegistryStatusCmd(a), newRegistryEvictCmd(a), newRegistryWhyCmd(a), newRegistryPreserveCmd(a))
 	return c

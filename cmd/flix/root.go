@@ -176,7 +176,21 @@ breaks it on purpose to measure what viewers feel.`,
 	add("watch", newPlayCmd(a), newOpenCmd(a), newTitleCmd(a), newTraceCmd(a), newAPICmd(a), newSteerCmd(a), newTopCmd(a), newEventsCmd(a), newLoadCmd(a))
 	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a), newImagesCmd(a), newABRCmd(a), newCacheCmd(a), newRegistryCmd(a), newGatewayCmd(a), newCommandCmd(a), newChaosCmd(a), newReportCmd(a), newScaleCmd(a))
 	root.AddCommand(newVersionCmd(a), newDaemonCmd(a), newHostCmd(a), newKeeperCmd(a), newServeCmd(a), newVolumeCmd(a), newManCmd(a), &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitHelp})
+	knowVerbs(root)
 	return root
+}
+
+// knowVerbs has every command that is only the parent of others show its help, and
+// refuse a verb that is none of them: left to itself it would show help for that,
+// too, and succeed.
+func knowVerbs(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		knowVerbs(sub)
+	}
+	if c.HasSubCommands() && !c.Runnable() {
+		c.Args = cobra.NoArgs
+		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 }
 
 // version of the build, from the module or the commit it was built from.

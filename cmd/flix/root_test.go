@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 
 	"github.com/flix-lab/flix/services"
 )
@@ -70,5 +73,28 @@ func TestInterrupted(t *testing.T) {
 	cancel()
 	if code := run(ctx, env); code != exitInterrupted {
 		t.Errorf("exit code %d, want %d: %s", code, exitInterrupted, errOut)
+	}
+}
+
+// TestParentsKnowTheirVerbs gives every command that has others below it a verb
+// that is none of them.
+func TestParentsKnowTheirVerbs(t *testing.T) {
+	var parents []string
+	var look func(c *cobra.Command)
+	look = func(c *cobra.Command) {
+		for _, sub := range c.Commands() {
+			look(sub)
+		}
+		if !c.HasSubCommands() || !c.HasParent() {
+			return
+		}
+		parents = append(parents, c.CommandPath())
+		if c.Args == nil || c.Args(c, []string{"no-such", "verb"}) == nil {
+			t.Errorf("%s takes a verb that there is not", c.CommandPath())
+		}
+	}
+	look(newRoot(Env{}))
+	if !slices.Contains(parents, "flix chaos experiment") {
+		t.Errorf("only %q were looked at", parents)
 	}
 }

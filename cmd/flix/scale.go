@@ -23,9 +23,8 @@ that is taken away is drained first. What the topology declares always stays.`
 
 func newScaleCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
-		Use: "scale", Short: "Autoscaling policies", Args: cobra.NoArgs, Long: scaleHelp,
+		Use: "scale", Short: "Autoscaling policies", Long: scaleHelp,
 		Example: "  flix scale ls\n  flix scale set play --region us-east --target 2 --max 6\n  flix scale set gateway --metric rate --target 50 --predict 10s\n  flix scale set license --schedule 18:00-23:30=4",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.AddCommand(newScaleLsCmd(a), newScaleSetCmd(a), newScaleRmCmd(a),
 		newScaleHoldCmd(a, "pause", "Keep what there is, whatever the load", control.ScaleRequest{Pause: true}),

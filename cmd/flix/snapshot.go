@@ -14,12 +14,11 @@ import (
 
 func newSnapshotCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
-		Use: "snapshot", Short: "Save the whole state of a lab, and make it a lab again", Args: cobra.NoArgs,
+		Use: "snapshot", Short: "Save the whole state of a lab, and make it a lab again",
 		Long: `A snapshot holds what a lab's stores and appliances keep, the lab's key,
 certificates and ports, and what is wanted of it. It lies below the state folder
 and is as secret as the lab.`,
 		Example: "  flix lab snapshot save before-test\n  flix lab snapshot restore before-test --force",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.AddCommand(newSnapshotSaveCmd(a), newSnapshotRestoreCmd(a), newSnapshotListCmd(a), newSnapshotRemoveCmd(a))
 	return c
@@ -153,7 +152,7 @@ func newSnapshotRemoveCmd(a *app) *cobra.Command {
 
 // newVolumeCmd is what a snapshot of containers runs beside a volume.
 func newVolumeCmd(a *app) *cobra.Command {
-	c := &cobra.Command{Use: lab.VolumeVerb, Short: "Pack or unpack a directory", Hidden: true, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c := &cobra.Command{Use: lab.VolumeVerb, Short: "Pack or unpack a directory", Hidden: true}
 	var (
 		entries int
 		bytes   int64

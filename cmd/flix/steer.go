@@ -12,7 +12,7 @@ import (
 )
 
 func newSteerCmd(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "steer", Short: "Which appliances a client is sent to, and why", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c := &cobra.Command{Use: "steer", Short: "Which appliances a client is sent to, and why"}
 	c.AddCommand(newSteerExplainCmd(a), newSteerWhatIfCmd(a), newSteerMissesCmd(a), newSteerRoutesCmd(a), newSteerSessionsCmd(a))
 	return c
 }

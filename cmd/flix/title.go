@@ -13,7 +13,7 @@ import (
 )
 
 func newTitleCmd(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "title", Short: "The catalogue: list, show, search, add", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c := &cobra.Command{Use: "title", Short: "The catalogue: list, show, search, add"}
 	c.AddCommand(newTitleListCmd(a, "ls", "List the catalogue", false), newTitleListCmd(a, "search QUERY", "Find titles by words, tolerant of typing errors", true), newTitleShowCmd(a), newTitleAddCmd(a))
 	return c
 }

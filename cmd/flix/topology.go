@@ -8,7 +8,7 @@ import (
 )
 
 func newTopologyCmd(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "topology", Short: "Print or check what a lab is made of", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c := &cobra.Command{Use: "topology", Short: "Print or check what a lab is made of"}
 	var (
 		regions int
 		file    string

@@ -37,7 +37,7 @@ func crossed(seed uint64, sets, n int) []set {
 }
 
 // anyMovie has 1 to 12 rungs, from anywhere, segments of 1 to 10 s, and a
-// length of half a minute to a quarter of an hour.
+// length of 40 s to a quarter of an hour.
 func anyMovie(r *rand.Rand) (abr.Ladder, string) {
 	rungs := 1 + r.IntN(12)
 	segmentS := []float64{1, 2, 3, 4, 6, 10}[r.IntN(6)]
@@ -60,7 +60,7 @@ func anyBuffer(r *rand.Rand, segmentS float64) float64 {
 }
 
 // fit scales a trace's bandwidth, so that its mean lies somewhere about a
-// movie's ladder, shift times the middle of it, and draws the latency.
+// movie's ladder: shift times the middle of it.
 func fit(trace []sim.Period, m abr.Ladder, shift float64) {
 	var bits, ms float64
 	for _, p := range trace {
