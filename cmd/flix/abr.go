@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"math"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -177,6 +178,9 @@ func simulateOne(ctx context.Context, o simulateOptions, ladder abr.Ladder, file
 		return sim.Result{}, err
 	}
 	r, err := sim.Play(ladder, trace, o.bufferS*1000, algo)
+	if err == nil && (math.IsNaN(r.Score) || math.IsInf(r.Score, 0)) {
+		err = services.Errorf(services.Invalid, "the numbers of the trace are too large to reckon with: the score is %g", r.Score).WithRemedy("write durations and latencies in milliseconds, bandwidths in kbit/s")
+	}
 	return r, services.Wrap(file, err)
 }
 
