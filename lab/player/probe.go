@@ -33,8 +33,8 @@ type stage int
 const (
 	waiting stage = iota // for those of better ranks
 	connecting
-	connected        // and the connection is held
-	reached          // it answered, and the connection was not needed
+	connected // and the connection is held
+	reached   // it answered, and the connection was not needed
 	securing
 	secured // the connection waits for the first request
 	failed
