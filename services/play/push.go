@@ -227,13 +227,18 @@ func (s *Server) events(r *http.Request) (any, error) {
 	}}, nil
 }
 
-// wait answers a question that may wait: when the player's way is not the best any
+// wait answers a question that may wait, if it says which way is in use: when the player's way is not the best any
 // more, when the ways change, or when its time is over. A play or an instance with
 // too many of them is answered at once.
 func (s *Server) wait(r *http.Request, p play, rank *steeringpb.RankReply) (any, error) {
 	seconds, _ := strconv.Atoi(r.URL.Query().Get("wait")) // the description has it a number
 	switch m := s.manifest(r, rank, false); {
 	case seconds == 0:
+		return m, nil
+	case current(r.URL.Query()) == "":
+		// Its first question: until it is answered a player may use no way but the
+		// manifest's first, or not begin (Shaka Player, with DASH and HLS).
+		m.TTL = heldTTL
 		return m, nil
 	case s.moves(r, rank):
 		m.TTL = min(m.TTL, movedTTL)

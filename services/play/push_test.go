@@ -89,7 +89,7 @@ func TestTooManyListen(t *testing.T) {
 		t.Errorf("one more: %s %s", resp.Status, body)
 	}
 	// A question that may wait does not, then.
-	if resp, body := r.fetch(stock.Steering + "?wait=30"); resp.StatusCode != 200 || !strings.Contains(body, `"TTL":20`) {
+	if resp, body := r.fetch(stock.Steering + "?wait=30&_HLS_pathway=us-east.isp-1.oca.1"); resp.StatusCode != 200 || !strings.Contains(body, `"TTL":20`) {
 		t.Errorf("one that waits: %s %s", resp.Status, body)
 	}
 	if resp, body := r.fetch(strings.Replace(stock.Events, PathStock, PathStock+"x", 1)); resp.StatusCode != 403 {
@@ -114,8 +114,13 @@ func TestWait(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.body), &m); err != nil || got.status != 200 || m.TTL != heldTTL || m.Priority[0] != "us-east.isp-1.oca.2" {
 		t.Errorf("%d %q: %v", got.status, got.body, err)
 	}
+	// Its first question keeps no player from beginning.
+	_, body := r.fetch(stock.Steering + "?wait=30&pathways=us-east.isp-1.oca.1")
+	if err := json.Unmarshal([]byte(body), &m); err != nil || m.TTL != heldTTL || m.Priority[0] != "us-east.isp-1.oca.1" {
+		t.Errorf("%q: %v", body, err)
+	}
 	// A player that should move already is told so at once, and asked back soon.
-	_, body := r.fetch(stock.Steering + `?wait=30&_HLS_pathway=us-east.ix.oca.1`)
+	_, body = r.fetch(stock.Steering + `?wait=30&_HLS_pathway=us-east.ix.oca.1`)
 	if err := json.Unmarshal([]byte(body), &m); err != nil || m.TTL != movedTTL || m.Priority[0] != "us-east.isp-1.oca.1" {
 		t.Errorf("%q: %v", body, err)
 	}

@@ -18,16 +18,6 @@ const settings = (world, session, title) => ({
   cmcd: { enabled: true, useHeaders: false, sessionId: session, contentId: title },
 });
 
-// patience is how long the steering server may keep a question of the player, in
-// seconds: it answers at once when the order of the appliances changes.
-const patience = 20;
-
-// waiting lets such a question take its time. Spaces come meanwhile, every second.
-function waiting(type, request) {
-  if (type !== globalThis.shaka.net.NetworkingEngine.RequestType.CONTENT_STEERING) return;
-  request.retryParameters = { ...request.retryParameters, timeout: 1000 * (patience + 10), stallTimeout: 10_000, connectionTimeout: 10_000 };
-}
-
 // recovery is how long to wait before the player is asked to go on, milliseconds,
 // and lives how often a play may be loaded anew where it stopped.
 const recovery = 250;
@@ -71,16 +61,13 @@ export class Play {
     if (this.ended) return;
     this.player.configure(settings(this.world, this.session, this.title.id));
     this.player.configure("streaming.failureCallback", (why) => this.recover(why));
-    this.player.getNetworkingEngine().registerRequestFilter(waiting);
     this.player.getNetworkingEngine().registerResponseFilter((type, response) => this.received(type, response));
     this.listen();
     await this.load(this.answer.position_s);
   }
 
   async load(position) {
-    const manifest = new URL(this.api.url(this.answer.stock[this.format]), location.href);
-    manifest.searchParams.set("wait", patience);
-    await this.player.load(manifest.href, position || undefined);
+    await this.player.load(new URL(this.api.url(this.answer.stock[this.format]), location.href).href, position || undefined);
     if (this.ended) return; // closed meanwhile
     await this.video.play().catch(() => {}); // a browser that wants a click first: the controls are there
   }
