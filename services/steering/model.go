@@ -61,8 +61,11 @@ type asset struct {
 type title struct {
 	id      string // as it is stored
 	version uint64
-	bytes   uint64 // of all files
 	holders slotSet
+	// short is the id once more if it is no longer than that, so that who compares
+	// it finds it here.
+	short [shortID]byte
+	bytes uint64 // of all files
 }
 
 func newModel(s *Server) *model {
