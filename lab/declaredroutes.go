@@ -7,11 +7,11 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/flix-lab/flix/lab/input"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/gateway"
 )
@@ -134,11 +134,11 @@ func addressInside(ctx context.Context, host, text string, networks []netip.Pref
 }
 
 // authorities reads a PEM file of certificates; nil for no file.
-func authorities(flag, file string) (*x509.CertPool, error) {
+func authorities(ctx context.Context, flag, file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
-	b, err := os.ReadFile(file)
+	b, err := input.ReadFile(ctx, file, maxPEM)
 	if err != nil {
 		return nil, &services.Error{Op: flag, Kind: services.Invalid, Msg: "no file of certificates", Err: err, Remedy: "give a PEM file"}
 	}

@@ -96,7 +96,8 @@ func Down(ctx context.Context, env Env, name string, keepData bool) (control.Dow
 		return control.DownResult{}, err
 	}
 	if !p.Exists() {
-		return control.DownResult{Name: name}, noLab(name)
+		return control.DownResult{Name: name}, services.Errorf(services.NotFound, "there is no lab %q: nothing to take down", name).
+			WithReason(services.ReasonNoLab).WithRemedy("flix lab ls lists those there are, flix lab down --all takes every one down")
 	}
 	start := time.Now()
 	daemons := embedded.Find(daemonArgs(p)...)

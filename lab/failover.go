@@ -362,9 +362,28 @@ func (p planet) set(ctx context.Context, region, name, value string) error {
 func (p planet) Play(ctx context.Context, near string) error { return p.l.canary(ctx, near) }
 
 func (p planet) PlayIn(ctx context.Context, region string) error {
-	r, err := p.l.canaryReport(ctx, region)
-	if err == nil && r.Region != region {
-		err = services.Errorf(services.Unavailable, "it was answered by %s: %s lacks a service", r.Region, region).WithReason(services.ReasonPlayFailed)
+	t := p.Topology().Timing
+	return playedIn(ctx, region, p.l.canaryReport, t.RegistryFetch.D(), (t.LeaseDuration + t.RegistryFetch).D())
+}
+
+// playedIn plays near a region, and fails when another one answers. On a busy
+// machine a lease may lapse of a service that is there: the gateways pass requests
+// on until it is renewed and they have fetched that. So it plays again, with a
+// pause, until another region has answered for as long as that takes.
+func playedIn(ctx context.Context, region string, play func(context.Context, string) (PlayReport, error), pause, patience time.Duration) error {
+	first := time.Now()
+	for {
+		r, err := play(ctx, region)
+		if err != nil || r.Region == region {
+			return err
+		}
+		if time.Since(first) >= patience {
+			return services.Errorf(services.Unavailable, "it was answered by %s: %s lacks a service", r.Region, region).WithReason(services.ReasonPlayFailed)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return err
 }

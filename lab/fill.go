@@ -94,30 +94,6 @@ func (l *Lab) FillStatus(ctx context.Context) (control.FillStatus, error) {
 	return out, nil
 }
 
-// originEgress sums what the object stores say they served for fill.
-func (l *Lab) originEgress(ctx context.Context) (uint64, error) {
-	i, err := l.need()
-	if err != nil {
-		return 0, err
-	}
-	var sum uint64
-	for _, r := range i.Topology.RegionNames() {
-		s, err := l.specOf(r, topology.RoleS3)
-		if services.KindOf(err) == services.NotFound {
-			continue // a region may be declared without one
-		}
-		if err != nil {
-			return 0, err
-		}
-		n, err := l.metric(ctx, s, "s3_egress_bytes_total", `bucket="`+mediaBucket+`"`)
-		if err != nil {
-			return 0, fmt.Errorf("origin egress of %s cannot be read: %w", r, err)
-		}
-		sum += uint64(n)
-	}
-	return sum, nil
-}
-
 // metric reads a counter or gauge off an instance's metrics endpoint: the sum
 // of the series whose labels hold the given text; 0 when there is none yet.
 func (l *Lab) metric(ctx context.Context, s runtime.Spec, name, labels string) (float64, error) {

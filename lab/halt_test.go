@@ -14,7 +14,7 @@ import (
 func wanted(t *testing.T) *Lab {
 	t.Helper()
 	l := testLab(t, testEnv(t), "x")
-	if err := l.want(preset(t, 1)); err != nil {
+	if err := l.want(preset(t, 1), 0); err != nil {
 		t.Fatal(err)
 	}
 	return l
@@ -42,7 +42,7 @@ func TestHaltedStatus(t *testing.T) {
 	if err := l.StartInstance(t.Context(), "us-east/a/kv/1"); services.KindOf(err) != services.Conflict || !strings.Contains(services.ProblemOf(err).Remedy, "flix lab start --name x") {
 		t.Errorf("start of one: %v", err)
 	}
-	if err := l.want(preset(t, 1)); err != nil || l.current().Halted {
+	if err := l.want(preset(t, 1), 0); err != nil || l.current().Halted {
 		t.Errorf("the next up keeps it stopped (%v)", err)
 	}
 }

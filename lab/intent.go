@@ -52,6 +52,9 @@ type intent struct {
 	IdleStop time.Duration `json:"idle_stop,omitempty"`
 	// Watching says that a sick region is to be evacuated.
 	Watching bool `json:"watching,omitempty"`
+	// EgressOfOthers is what the origin egress counts beyond the stores' counters, in
+	// bytes: below 0 for what they served to appliances that are gone.
+	EgressOfOthers int64 `json:"egress_of_others,omitempty"`
 	// Moving is the evacuation in progress, for resumption after a crash.
 	Moving *moving `json:"moving,omitempty"`
 }

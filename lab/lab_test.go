@@ -28,7 +28,7 @@ func TestReopen(t *testing.T) {
 	if _, err := first.need(); services.ReasonOf(err) != services.ReasonNoLab || !strings.Contains(services.ProblemOf(err).Remedy, "--name x") {
 		t.Errorf("before the first up: %v", err)
 	}
-	if err := first.want(preset(t, 2)); err != nil {
+	if err := first.want(preset(t, 2), 0); err != nil {
 		t.Fatal(err)
 	}
 	specs, err := first.specs(first.current())
@@ -78,7 +78,7 @@ func TestReopen(t *testing.T) {
 // regions that are gone are forgotten.
 func TestWantKeepsWhatStays(t *testing.T) {
 	l := testLab(t, testEnv(t), "x")
-	if err := l.want(preset(t, 3)); err != nil {
+	if err := l.want(preset(t, 3), 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.changeIntent(func(i *intent) {
@@ -88,7 +88,7 @@ func TestWantKeepsWhatStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := l.current()
-	if err := l.want(preset(t, 2)); err != nil {
+	if err := l.want(preset(t, 2), 0); err != nil {
 		t.Fatal(err)
 	}
 	i := l.current()
@@ -104,7 +104,7 @@ func TestWantKeepsWhatStays(t *testing.T) {
 // also where an up is only planned.
 func TestUpKeepsARegionThatServes(t *testing.T) {
 	l := testLab(t, testEnv(t), "x")
-	if err := l.want(preset(t, 3)); err != nil {
+	if err := l.want(preset(t, 3), 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.changeIntent(func(i *intent) { i.Evacuated = map[string]string{"us-east": "ev-1"} }); err != nil {
@@ -143,7 +143,7 @@ func TestOneVerbAtATime(t *testing.T) {
 
 func TestInstanceByName(t *testing.T) {
 	l := testLab(t, testEnv(t), "x")
-	if err := l.want(preset(t, 1)); err != nil {
+	if err := l.want(preset(t, 1), 0); err != nil {
 		t.Fatal(err)
 	}
 	if s, err := l.instance("us-east/a/license/1"); err != nil || s.ID != "us-east/a/license/1" || s.PortNumbers[topology.PortRPC] == 0 {
@@ -221,7 +221,7 @@ func TestTraceJoinsPlayers(t *testing.T) {
 	if _, err := l.Trace(t.Context(), "AB"); services.KindOf(err) != services.Invalid {
 		t.Errorf("an id that is none: %v", err)
 	}
-	if err := l.want(preset(t, 1)); err != nil {
+	if err := l.want(preset(t, 1), 0); err != nil {
 		t.Fatal(err)
 	}
 	l.remote = newRemotes()
@@ -261,7 +261,7 @@ func TestOfflineStatus(t *testing.T) {
 	if _, err := OfflineStatus(t.Context(), e, l.paths); services.ReasonOf(err) != services.ReasonNoLab {
 		t.Errorf("before its first up: %v", err)
 	}
-	if err := l.want(preset(t, 1)); err != nil {
+	if err := l.want(preset(t, 1), 0); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.ReadFile(journal.Path(l.paths.Dir))
@@ -287,7 +287,7 @@ func TestDownOfDeadLab(t *testing.T) {
 		t.Errorf("connecting to no lab: %v", err)
 	}
 	l := testLab(t, e, "x")
-	if err := errors.Join(l.want(preset(t, 1)), l.close()); err != nil {
+	if err := errors.Join(l.want(preset(t, 1), 0), l.close()); err != nil {
 		t.Fatal(err)
 	}
 	mustWrite(t, filepath.Join(l.paths.Data(), "us-east", "file"), "data")
@@ -349,7 +349,7 @@ func TestDoctorMendsDeadLabs(t *testing.T) {
 	}
 	// Stopped with its data kept: no leftover.
 	l := testLab(t, e, "kept")
-	if err := errors.Join(l.want(preset(t, 1)), l.close()); err != nil {
+	if err := errors.Join(l.want(preset(t, 1), 0), l.close()); err != nil {
 		t.Fatal(err)
 	}
 	// A journal that names a process, and one that is damaged.

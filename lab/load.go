@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/flix-lab/flix/fixtures"
 	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/lab/input"
 	"github.com/flix-lab/flix/lab/player/abr/sim"
 	"github.com/flix-lab/flix/lab/traffic"
 	"github.com/flix-lab/flix/services"
@@ -30,7 +30,7 @@ func Load(ctx context.Context, client *control.Client, c traffic.Config, isps, t
 	if c.ISPs, err = ispsNamed(world.Topology, isps); err != nil {
 		return traffic.Result{}, err
 	}
-	if c.Traces, err = tracesNamed(traces); err != nil {
+	if c.Traces, err = tracesNamed(ctx, traces); err != nil {
 		return traffic.Result{}, err
 	}
 	titles, err := client.Titles(ctx, "")
@@ -78,8 +78,11 @@ func ispsNamed(t topology.Topology, names []string) ([]topology.ISP, error) {
 // AllTraces stands for every trace that is built in.
 const AllTraces = "all"
 
+// maxTrace bounds the file of a network trace, in bytes.
+const maxTrace = 64 << 20
+
 // tracesNamed reads network traces: names of those built in, or files.
-func tracesNamed(names []string) ([]traffic.Trace, error) {
+func tracesNamed(ctx context.Context, names []string) ([]traffic.Trace, error) {
 	if slices.Contains(names, AllTraces) {
 		names = append(slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == AllTraces }), fixtures.Traces()...)
 	}
@@ -87,7 +90,10 @@ func tracesNamed(names []string) ([]traffic.Trace, error) {
 	for _, n := range names {
 		b, err := fixtures.Trace(n)
 		if err != nil {
-			b, err = os.ReadFile(n)
+			b, err = input.ReadFile(ctx, n, maxTrace)
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
 		}
 		if err != nil {
 			return nil, &services.Error{Kind: services.Invalid, Err: err, Msg: fmt.Sprintf("--traces: %q is neither a trace nor a file", n),

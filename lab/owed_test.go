@@ -17,7 +17,7 @@ func TestWhatWasMissedIsToldAgain(t *testing.T) {
 	l := testLab(t, testEnv(t), "x")
 	l.remote = newRemotes()
 	t.Cleanup(l.remote.close)
-	if err := l.want(preset(t, 1)); err != nil {
+	if err := l.want(preset(t, 1), 0); err != nil {
 		t.Fatal(err)
 	}
 	specs, err := l.gateways("")

@@ -28,7 +28,7 @@ func answeringLab(t *testing.T, f instances) *Lab {
 	l.remote = newRemotes()
 	t.Cleanup(l.remote.close)
 	l.remote.http = &http.Client{Transport: f}
-	if err := l.want(preset(t, 1)); err != nil {
+	if err := l.want(preset(t, 1), 0); err != nil {
 		t.Fatal(err)
 	}
 	return l

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flix-lab/flix/lab/input"
 	"github.com/flix-lab/flix/oca/folder"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/token"
@@ -51,10 +52,10 @@ const folderKey = "/folder"
 // a line on Err once it listens.
 func ServeFolder(ctx context.Context, o ServeFolderOptions) (err error) {
 	c := folder.Config{Dir: o.Root, MaxAge: o.MaxAge, Access: o.Err, AccessCMCD: true, Log: slog.New(slog.DiscardHandler)}
-	if c.Key, err = folderAuth(o); err != nil {
+	if c.Key, err = folderAuth(ctx, o); err != nil {
 		return err
 	}
-	if c.TLS, err = folderTLS(o.CertFile, o.KeyFile); err != nil {
+	if c.TLS, err = folderTLS(ctx, o.CertFile, o.KeyFile); err != nil {
 		return err
 	}
 	for _, text := range o.Announced {
@@ -96,12 +97,12 @@ func folderURL(a net.Addr, tls bool) string {
 }
 
 // folderAuth is the key of signed URLs, nil for none.
-func folderAuth(o ServeFolderOptions) (*token.Key, error) {
+func folderAuth(ctx context.Context, o ServeFolderOptions) (*token.Key, error) {
 	switch {
 	case o.NoAuth && o.SignKey != "":
 		return nil, services.Errorf(services.Invalid, "--no-auth and --key exclude each other")
 	case o.SignKey != "":
-		return folderKeyOf(o.SignKey, true)
+		return folderKeyOf(ctx, o.SignKey, true)
 	case !o.NoAuth:
 		return nil, services.Errorf(services.Invalid, "there is neither --key nor --no-auth").
 			WithRemedy("give --key FILE and sign URLs with: flix serve oca sign --key FILE; or --no-auth to serve everybody on this machine")
@@ -125,23 +126,39 @@ func onLoopback(address string) bool {
 	return err == nil && a.Unmap().IsLoopback()
 }
 
-func folderTLS(cert, key string) (*tls.Config, error) {
+func folderTLS(ctx context.Context, cert, key string) (*tls.Config, error) {
 	if cert == "" && key == "" {
 		return nil, nil
 	}
 	if cert == "" || key == "" {
 		return nil, services.Errorf(services.Invalid, "--tls-cert and --tls-key go together")
 	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
+	pair, err := keyPair(ctx, cert, key)
 	if err != nil {
-		return nil, services.Errorf(services.Invalid, "cannot load the certificate: %v", err)
+		return nil, &services.Error{Kind: services.Invalid, Msg: "cannot load the certificate", Err: err}
 	}
 	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}, nil
 }
 
+// maxPEM bounds a file of keys or certificates, in bytes.
+const maxPEM = 16 << 20
+
+// keyPair reads a certificate and its key.
+func keyPair(ctx context.Context, cert, key string) (tls.Certificate, error) {
+	certPEM, err := input.ReadFile(ctx, cert, maxPEM)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	keyPEM, err := input.ReadFile(ctx, key, maxPEM)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(certPEM, keyPEM)
+}
+
 // folderKeyOf reads a key from a file, making it if it may.
-func folderKeyOf(file string, make bool) (*token.Key, error) {
-	text, err := os.ReadFile(file)
+func folderKeyOf(ctx context.Context, file string, make bool) (*token.Key, error) {
+	text, err := input.ReadFile(ctx, file, maxPEM)
 	if errors.Is(err, fs.ErrNotExist) && make {
 		text = []byte(hex.EncodeToString(randomBytes(32)) + "\n")
 		var f *os.File
@@ -151,7 +168,7 @@ func folderKeyOf(file string, make bool) (*token.Key, error) {
 		}
 	}
 	if err != nil {
-		return nil, services.Errorf(services.Invalid, "--key: %v", err)
+		return nil, &services.Error{Op: "--key", Kind: services.Invalid, Err: err}
 	}
 	key, err := token.NewKey(folderKey, []byte(strings.TrimSpace(string(text))))
 	if err != nil {
@@ -181,7 +198,7 @@ type SignFolderOptions struct {
 }
 
 // SignFolder makes a URL of a served folder.
-func SignFolder(o SignFolderOptions, now time.Time) (string, error) {
+func SignFolder(ctx context.Context, o SignFolderOptions, now time.Time) (string, error) {
 	if o.SignKey == "" {
 		return "", services.Errorf(services.Invalid, "--key is missing").WithRemedy("give the file that flix serve oca has as --key")
 	}
@@ -199,7 +216,7 @@ func SignFolder(o SignFolderOptions, now time.Time) (string, error) {
 		}
 		o.Client = a.Unmap().String()
 	}
-	key, err := folderKeyOf(o.SignKey, false)
+	key, err := folderKeyOf(ctx, o.SignKey, false)
 	if err != nil {
 		return "", err
 	}

@@ -92,10 +92,10 @@ func RunGateway(ctx context.Context, env Env, o GatewayOptions, out io.Writer) e
 	if d.Key, err = token.NewKey("standalone", secret); err != nil {
 		return err
 	}
-	if d.OriginCAs, err = authorities("--upstream-ca", o.UpstreamCA); err != nil {
+	if d.OriginCAs, err = authorities(ctx, "--upstream-ca", o.UpstreamCA); err != nil {
 		return err
 	}
-	scheme, err := listenGateway(&d, o)
+	scheme, err := listenGateway(ctx, &d, o)
 	if err != nil {
 		return err
 	}
@@ -135,13 +135,13 @@ func listenerOf(d gateway.Deps) net.Listener {
 }
 
 // listenGateway opens the listener that the options ask for.
-func listenGateway(d *gateway.Deps, o GatewayOptions) (scheme string, err error) {
+func listenGateway(ctx context.Context, d *gateway.Deps, o GatewayOptions) (scheme string, err error) {
 	if (o.TLSCert == "") != (o.TLSKey == "") {
 		return "", services.Errorf(services.Invalid, "--tls-cert and --tls-key go together")
 	}
 	var cert tls.Certificate
 	if o.TLSCert != "" {
-		if cert, err = tls.LoadX509KeyPair(o.TLSCert, o.TLSKey); err != nil {
+		if cert, err = keyPair(ctx, o.TLSCert, o.TLSKey); err != nil {
 			return "", &services.Error{Op: "--tls-cert", Kind: services.Invalid, Msg: "no certificate with its key", Err: err, Remedy: "give two PEM files that belong together"}
 		}
 	}

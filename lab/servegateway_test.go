@@ -97,7 +97,7 @@ func TestDeclaredUpstreams(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want %+v", text, got, err, want)
 		}
 	}
-	if _, err := authorities("--upstream-ca", "servegateway.go"); services.KindOf(err) != services.Invalid {
+	if _, err := authorities(t.Context(), "--upstream-ca", "servegateway.go"); services.KindOf(err) != services.Invalid {
 		t.Errorf("a file without a certificate: %v", err)
 	}
 }

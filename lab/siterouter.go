@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"hash/fnv"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -64,13 +63,13 @@ func (u *unit) sessions() (appliance, router *bgp.Speaker, err error) {
 	}
 	own := c
 	if site.Router != nil && site.Router.Address != "" {
-		c.Dial = dialTo(site.Router.Address)
+		c.Dial = bgp.DialFrom(site.Router.Source(u.spec.Number), site.Router.Address)
 	}
 	if appliance, err = bgp.New(c); err != nil || site.Router != nil {
 		return appliance, nil, err
 	}
 	own.ASN, own.PeerASN, own.ID = c.PeerASN, c.ASN, identifier(site.Name+" router of "+u.spec.ID)
-	own.Listener, own.Dial = nil, dialTo(c.Listener.Addr().String())
+	own.Listener, own.Dial = nil, bgp.DialFrom(netip.Addr{}, c.Listener.Addr().String())
 	own.Log = u.tel.Log.With("at", "router")
 	if router, err = bgp.New(own); err != nil {
 		return nil, nil, err
@@ -82,12 +81,6 @@ func (u *unit) sessions() (appliance, router *bgp.Speaker, err error) {
 		}
 	})
 	return appliance, router, nil
-}
-
-// dialTo connects to a router. Its way is not the lab's WAN: it stands beside the
-// appliance.
-func dialTo(address string) func(context.Context) (net.Conn, error) {
-	return func(ctx context.Context) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "tcp", address) }
 }
 
 // identifier derives a speaker's identifier from its name: all of a lab differ but

@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
 
 	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/lab/input"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/steering"
 	"github.com/flix-lab/flix/topology"
@@ -28,7 +28,7 @@ func (l *Lab) LoadRoutes(ctx context.Context, r control.LoadRoutesRequest) (cont
 	}
 	kept := ""
 	if r.File != "" {
-		if out, kept, err = l.keepRoutes(i, r.File); err != nil {
+		if out, kept, err = l.keepRoutes(ctx, i, r.File); err != nil {
 			return out, err
 		}
 	}
@@ -50,11 +50,14 @@ func (l *Lab) LoadRoutes(ctx context.Context, r control.LoadRoutesRequest) (cont
 	return out, nil
 }
 
+// maxRoutesFile bounds a table of routes, in bytes: a full one has a tenth of it.
+const maxRoutesFile = 1 << 30
+
 // keepRoutes checks a table and copies it to where instances can read it, under a
 // name by its content: those that read the one before are not disturbed. It
 // returns the path by which they know it.
-func (l *Lab) keepRoutes(i *intent, file string) (out control.LoadedRoutes, kept string, err error) {
-	raw, err := os.ReadFile(file)
+func (l *Lab) keepRoutes(ctx context.Context, i *intent, file string) (out control.LoadedRoutes, kept string, err error) {
+	raw, err := input.ReadFile(ctx, file, maxRoutesFile)
 	if err != nil {
 		return out, "", &services.Error{Op: "steer routes", Kind: services.NotFound, Err: err, Remedy: "name a file that can be read"}
 	}

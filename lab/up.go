@@ -102,8 +102,12 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 		todo  diff
 		specs []runtime.Spec
 	)
-	if err := st.do(ctx, "prepare", func(context.Context) (string, error) {
-		if err := l.want(r.Topology); err != nil {
+	if err := st.do(ctx, "prepare", func(ctx context.Context) (string, error) {
+		keep, err := l.egressToKeep(ctx, r.Topology)
+		if err != nil {
+			st.note("up.note", l.paths.Name, fmt.Sprintf("the origin egress ratio still counts what is gone: %v", err), nil)
+		}
+		if err := l.want(r.Topology, keep); err != nil {
 			return "", err
 		}
 		specs, err = l.specs(l.current())
@@ -170,8 +174,9 @@ func KeepsServing(name string, t topology.Topology, evacuated func(region string
 		WithRemedy("return the traffic first: flix failback %s%s; or keep a region that serves", names[0], nameFlag(name))
 }
 
-// want makes the topology the intent, with the lab's key and certificates.
-func (l *Lab) want(t topology.Topology) error {
+// want makes the topology the intent, with the lab's key and certificates, and has
+// the origin egress count so many bytes more.
+func (l *Lab) want(t topology.Topology, egress int64) error {
 	l.mu.Lock()
 	if l.intent == nil {
 		l.intent = &intent{ID: newID()}
@@ -185,6 +190,7 @@ func (l *Lab) want(t topology.Topology) error {
 		i.Name, i.Runtime, i.Topology = l.paths.Name, l.rt.Name(), t
 		// A stop that the operator asked for ends with the next up.
 		i.Stopped, i.Halted = nil, false
+		i.EgressOfOthers += egress
 		for name := range i.Evacuated {
 			if _, ok := t.Region(name); !ok {
 				delete(i.Evacuated, name)

@@ -22,6 +22,10 @@ type Router struct {
 	// Address the appliances connect to, HOST:PORT with an IP address; "" means
 	// that it connects to theirs, each of which has a port for it.
 	Address string `yaml:"address,omitempty" json:"address,omitempty"`
+	// From is the address that the site's first appliance connects from; the others
+	// take the next ones, for a router knows its neighbours by their addresses. ""
+	// is the machine's choice, but for a router on IPv4 loopback: 127.0.0.1.
+	From string `yaml:"from,omitempty" json:"from,omitempty"`
 	// ASN of the router; 0 is the ISP's, or ExchangeASN at an exchange.
 	ASN uint32 `yaml:"asn,omitempty" json:"asn,omitempty"`
 }
@@ -57,6 +61,9 @@ func (c *checker) router(field string, t Topology, r *Router, asn uint32) {
 		if r.Address != "" && !isAddress(r.Address) {
 			c.fail(field+".router.address", r.Address, "is not an IP address and a port", "write it like 127.0.0.1:1179, or leave it out for a router that connects to the appliances")
 		}
+		if r.From != "" {
+			c.routerFrom(field+".router.from", r)
+		}
 		if r.ASN != 0 {
 			of, value = field+".router.asn", r.ASN
 		}
@@ -64,6 +71,39 @@ func (c *checker) router(field string, t Topology, r *Router, asn uint32) {
 	if value == ApplianceASN {
 		c.fail(of, strconv.Itoa(int(value)), "is the number of the appliances' own autonomous system", "choose another: a session is between two")
 	}
+}
+
+// routerFrom checks where a site's appliances connect from.
+func (c *checker) routerFrom(field string, r *Router) {
+	from, err := netip.ParseAddr(r.From)
+	to, _ := netip.ParseAddrPort(r.Address) // checked beside it
+	switch {
+	case err != nil:
+		c.fail(field, r.From, "is not an IP address", "write it like 127.0.0.1, or leave it out")
+	case r.Address == "":
+		c.fail(field, r.From, "is of no use to a router that connects to the appliances", "leave it out, or name the router's address")
+	case to.IsValid() && to.Addr().Is4() != from.Is4():
+		c.fail(field, r.From, "is of another family than the router's address", "use IPv4 for both, or IPv6")
+	}
+}
+
+// Source is the address that the site's n-th appliance, from 1, connects to the
+// router from; the zero Addr is the machine's choice.
+func (r Router) Source(n int) netip.Addr {
+	from, err := netip.ParseAddr(r.From)
+	if err != nil {
+		to, err := netip.ParseAddrPort(r.Address)
+		if err != nil || !to.Addr().Is4() || !to.Addr().IsLoopback() || n < 2 {
+			return netip.Addr{}
+		}
+		from = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	for range n - 1 {
+		if next := from.Next(); next.IsValid() {
+			from = next
+		}
+	}
+	return from
 }
 
 func isAddress(s string) bool {
@@ -93,6 +133,7 @@ func (p *parser) router(n *yaml.Node, field string) *Router {
 	r := &Router{}
 	p.fields(n, field, map[string]fieldReader{
 		"address": func(n *yaml.Node, f string) { r.Address = p.str(n, f, "127.0.0.1:1179") },
+		"from":    func(n *yaml.Node, f string) { r.From = p.str(n, f, "127.0.0.1") },
 		"asn": func(n *yaml.Node, f string) {
 			v, _ := p.number(n, f, 1, 1<<32-1)
 			r.ASN = uint32(v)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flix-lab/flix/lab/input"
 	"github.com/flix-lab/flix/lab/player/abr"
 	"github.com/flix-lab/flix/lab/player/abr/sim"
 	"github.com/flix-lab/flix/services"
@@ -113,7 +114,7 @@ func (o *simulateOptions) variant() abr.Variant {
 }
 
 func runSimulate(ctx context.Context, a *app, o simulateOptions) error {
-	ladder, err := readABR(o.movie, "--movie", sim.ParseMovie)
+	ladder, err := readABR(ctx, o.movie, "--movie", sim.ParseMovie)
 	if err != nil {
 		return err
 	}
@@ -151,7 +152,7 @@ func simulateAll(ctx context.Context, o simulateOptions, ladder abr.Ladder, file
 		wg.Go(func() {
 			defer func() { <-slot }()
 			into[i].File = file
-			into[i].Result, errs[i] = simulateOne(o, ladder, file)
+			into[i].Result, errs[i] = simulateOne(ctx, o, ladder, file)
 		})
 	}
 	wg.Wait()
@@ -166,8 +167,8 @@ func simulateAll(ctx context.Context, o simulateOptions, ladder abr.Ladder, file
 	return nil
 }
 
-func simulateOne(o simulateOptions, ladder abr.Ladder, file string) (sim.Result, error) {
-	trace, err := readABR(file, "--network", sim.ParseNetwork)
+func simulateOne(ctx context.Context, o simulateOptions, ladder abr.Ladder, file string) (sim.Result, error) {
+	trace, err := readABR(ctx, file, "--network", sim.ParseNetwork)
 	if err != nil {
 		return sim.Result{}, err
 	}
@@ -180,9 +181,11 @@ func simulateOne(o simulateOptions, ladder abr.Ladder, file string) (sim.Result,
 }
 
 // readABR opens a file and parses it.
-func readABR[T any](file, flag string, parse func(io.Reader, string) (T, error)) (out T, err error) {
-	f, err := os.Open(file)
+func readABR[T any](ctx context.Context, file, flag string, parse func(io.Reader, string) (T, error)) (out T, err error) {
+	f, err := input.Open(ctx, file)
 	switch {
+	case ctx.Err() != nil:
+		return out, ctx.Err()
 	case errors.Is(err, fs.ErrNotExist):
 		return out, services.Errorf(services.NotFound, "%s: there is no file %s", flag, file).WithRemedy("name a JSON file")
 	case err != nil:

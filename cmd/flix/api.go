@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flix-lab/flix/lab"
+	"github.com/flix-lab/flix/lab/input"
 	"github.com/flix-lab/flix/services"
 )
 
@@ -138,7 +138,7 @@ func (o apiOptions) request(ctx context.Context, a *app, args []string) (*http.R
 	if !strings.HasPrefix(path, "/") {
 		return nil, services.Errorf(services.Invalid, "PATH: %q does not begin with a slash", path).WithRemedy("write it like /discovery/rows")
 	}
-	body, err := o.body(a)
+	body, err := o.body(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +159,10 @@ func (o apiOptions) request(ctx context.Context, a *app, args []string) (*http.R
 	return req, nil
 }
 
-func (o apiOptions) body(a *app) (io.Reader, error) {
+// maxData bounds the body of a request that is read from a file, in bytes.
+const maxData = 64 << 20
+
+func (o apiOptions) body(ctx context.Context, a *app) (io.Reader, error) {
 	file, named := strings.CutPrefix(o.data, "@")
 	switch {
 	case o.data == "":
@@ -167,14 +170,17 @@ func (o apiOptions) body(a *app) (io.Reader, error) {
 	case !named:
 		return strings.NewReader(o.data), nil
 	case file == "-":
-		b, err := io.ReadAll(a.env.In)
+		b, err := io.ReadAll(input.Reader(ctx, a.env.In))
 		if err != nil {
 			return nil, fmt.Errorf("--data: standard input: %w", err)
 		}
 		return bytes.NewReader(b), nil
 	}
-	b, err := os.ReadFile(file)
+	b, err := input.ReadFile(ctx, file, maxData)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		return nil, services.Errorf(services.NotFound, "--data: %v", err).WithRemedy("name a file that can be read")
 	}
 	return bytes.NewReader(b), nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/flix-lab/flix/cmd/flix/render"
 	"github.com/flix-lab/flix/lab"
 	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/lab/input"
 	"github.com/flix-lab/flix/services"
 )
 
@@ -180,7 +180,7 @@ follow through Kafka.`,
 			if err != nil {
 				return err
 			}
-			if err := o.value(a, args); err != nil {
+			if err := o.value(cmd.Context(), a, args); err != nil {
 				return err
 			}
 			w, err := client.CacheSet(cmd.Context(), o.r)
@@ -200,7 +200,7 @@ follow through Kafka.`,
 }
 
 // value reads the key and the value.
-func (o *cacheSetOptions) value(a *app, args []string) error {
+func (o *cacheSetOptions) value(ctx context.Context, a *app, args []string) error {
 	o.r.Key, o.r.TTLMS = args[0], float64(o.ttl.Milliseconds())
 	switch {
 	case (len(args) == 2) == (o.file != ""):
@@ -210,9 +210,9 @@ func (o *cacheSetOptions) value(a *app, args []string) error {
 		return nil
 	}
 	o.r.Binary = true
-	in := a.env.In
+	in := input.Reader(ctx, a.env.In)
 	if o.file != "-" {
-		f, err := os.Open(o.file)
+		f, err := input.Open(ctx, o.file)
 		if err != nil {
 			return &services.Error{Op: "--file", Kind: services.NotFound, Err: err, Remedy: "name a file that can be read"}
 		}

@@ -241,7 +241,7 @@ func confirmFault(ctx context.Context, a *app, client *control.Client, r control
 	for _, t := range plan.Blast.Text {
 		msg.Printf("  %s\n", t)
 	}
-	return a.confirm("begin it?")
+	return a.confirm(ctx, "begin it?")
 }
 
 func printStarted(a *app, st control.FaultStarted) {

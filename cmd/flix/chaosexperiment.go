@@ -15,6 +15,7 @@ import (
 	"github.com/flix-lab/flix/fixtures"
 	"github.com/flix-lab/flix/lab"
 	"github.com/flix-lab/flix/lab/fault/experiment"
+	"github.com/flix-lab/flix/lab/input"
 	"github.com/flix-lab/flix/services"
 )
 
@@ -33,9 +34,13 @@ a claim about the system; a file of your own works alike.`,
 	return c
 }
 
+// maxExperiment bounds a file that is read, in bytes: a recorded result holds the
+// figures of every second.
+const maxExperiment = 64 << 20
+
 // readExperiment reads a file, or a shipped experiment by its name.
-func readExperiment(name string) (experiment.Experiment, error) {
-	b, err := os.ReadFile(name)
+func readExperiment(ctx context.Context, name string) (experiment.Experiment, error) {
+	b, err := input.ReadFile(ctx, name, maxExperiment)
 	if errors.Is(err, os.ErrNotExist) && !strings.ContainsAny(name, "/.") {
 		b, err = fixtures.Experiment(name)
 		if err != nil {
@@ -67,13 +72,13 @@ func newExperimentLsCmd(a *app) *cobra.Command {
 	var out output
 	c := &cobra.Command{
 		Use: "ls", Short: "Shipped experiments", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := out.check(); err != nil {
 				return err
 			}
 			var all []experiment.Experiment
 			for _, name := range fixtures.Experiments() {
-				e, err := readExperiment(name)
+				e, err := readExperiment(cmd.Context(), name)
 				if err != nil {
 					return err
 				}
@@ -111,7 +116,7 @@ func newExperimentValidateCmd(a *app) *cobra.Command {
 	var out output
 	c := &cobra.Command{
 		Use: "validate FILE…", Short: "Check experiments without running them", Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
 			}
@@ -120,7 +125,7 @@ func newExperimentValidateCmd(a *app) *cobra.Command {
 				bad      error
 			)
 			for _, name := range args {
-				_, err := readExperiment(name)
+				_, err := readExperiment(cmd.Context(), name)
 				var ps experiment.Problems
 				switch {
 				case errors.As(err, &ps):
@@ -165,7 +170,7 @@ What -o json printed can be run again: the same experiment with the same seed.`,
 			if err := o.out.check(); err != nil {
 				return err
 			}
-			e, err := readExperiment(args[0])
+			e, err := readExperiment(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

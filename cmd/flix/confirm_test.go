@@ -11,7 +11,7 @@ func TestConfirm(t *testing.T) {
 	for answer, want := range map[string]bool{"y\n": true, " Yes\n": true, "y": true, "n\n": false, "\n": false, "": false, "yesterday\n": false} {
 		var errOut strings.Builder
 		a := &app{env: Env{In: strings.NewReader(answer), Err: &errOut, Getenv: func(string) string { return "" }}}
-		err := a.confirm("begin it?")
+		err := a.confirm(t.Context(), "begin it?")
 		if (err == nil) != want || err != nil && services.KindOf(err) != services.Conflict {
 			t.Errorf("after %q: %v", answer, err)
 		}

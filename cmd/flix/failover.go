@@ -122,7 +122,7 @@ func runMove(ctx context.Context, a *app, o moveOptions, region string) error {
 			return err
 		}
 		msg.Printf("%s\n", planText(plan))
-		if err := a.confirm(o.verb + " " + region + "?"); err != nil {
+		if err := a.confirm(ctx, o.verb+" "+region+"?"); err != nil {
 			return err
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/flix-lab/flix/cmd/flix/render"
 	"github.com/flix-lab/flix/lab"
 	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/lab/input"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
 )
@@ -92,7 +92,7 @@ func newRoutesSetCmd(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.percentSet = cmd.Flags().Changed("percent")
 			f.memberSet = f.member || f.open
-			change, err := f.change(a, args)
+			change, err := f.change(cmd.Context(), a, args)
 			if err != nil {
 				return err
 			}
@@ -141,13 +141,13 @@ func (f *routeFlags) changeFlags(c *cobra.Command) {
 }
 
 // change is what the flags and arguments ask for.
-func (f *routeFlags) change(a *app, args []string) (control.RouteChange, error) {
+func (f *routeFlags) change(ctx context.Context, a *app, args []string) (control.RouteChange, error) {
 	change := control.RouteChange{Note: f.note, DryRun: f.dryRun}
 	if f.file != "" {
 		if len(args) > 0 {
 			return change, usageError{errors.New("set takes a name or --file, not both")}
 		}
-		rs, err := readTable(a, f.file)
+		rs, err := readTable(ctx, a, f.file)
 		change.Replace = rs
 		return change, err
 	}
@@ -211,10 +211,10 @@ func readLimits(args []string) (*control.Limits, error) {
 const maxTableFile = 1 << 20
 
 // readTable reads a table as JSON or YAML.
-func readTable(a *app, file string) ([]control.Route, error) {
-	var in io.Reader = a.env.In
+func readTable(ctx context.Context, a *app, file string) ([]control.Route, error) {
+	in := input.Reader(ctx, a.env.In)
 	if file != "-" {
-		f, err := os.Open(file)
+		f, err := input.Open(ctx, file)
 		if err != nil {
 			return nil, &services.Error{Kind: services.Invalid, Op: "--file", Err: err}
 		}

@@ -162,7 +162,7 @@ breaks it on purpose to measure what viewers feel.`,
 			return cmd.Help()
 		},
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{flagError(err)} })
 	root.PersistentFlags().StringVar(&a.name, "name", lab.DefaultName, "name of the lab; several labs run side by side")
 	root.PersistentFlags().StringVar(&a.name, "lab", lab.DefaultName, "the same as --name")
 	root.AddGroup(&cobra.Group{ID: "lab", Title: "Lab:"}, &cobra.Group{ID: "watch", Title: "Watch:"}, &cobra.Group{ID: "operate", Title: "Operate:"})

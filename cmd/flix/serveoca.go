@@ -50,8 +50,8 @@ func newServeOCASignCmd(a *app) *cobra.Command {
 	var o lab.SignFolderOptions
 	c := &cobra.Command{
 		Use: "sign", Short: "Make a signed URL of a served folder", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			u, err := lab.SignFolder(o, time.Now())
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			u, err := lab.SignFolder(cmd.Context(), o, time.Now())
 			if err != nil {
 				return err
 			}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -11,6 +10,7 @@ import (
 	"github.com/flix-lab/flix/cmd/flix/render"
 	"github.com/flix-lab/flix/lab"
 	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/lab/input"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
 )
@@ -100,10 +100,10 @@ func (o upOptions) contain(t *topology.Topology) error {
 
 func readTopology(cmd *cobra.Command, file string) (topology.Topology, error) {
 	if file == "-" {
-		t, err := topology.Parse(cmd.InOrStdin(), "stdin")
+		t, err := topology.Parse(input.Reader(cmd.Context(), cmd.InOrStdin()), "stdin")
 		return t, invalid(err)
 	}
-	f, err := os.Open(file)
+	f, err := input.Open(cmd.Context(), file)
 	if err != nil {
 		return topology.Topology{}, &services.Error{Op: "--topology", Kind: services.NotFound, Err: err, Remedy: "print one to start from: flix lab topology show --regions 3 > planet.yaml"}
 	}

@@ -41,8 +41,17 @@ type config struct {
 	// resilience measures evacuation, players and a soak instead.
 	resilience bool
 	r          resilience
-	// containers measures the containers runtime instead.
+	// containers measures the containers runtime instead; with resilience, it is
+	// the runtime of the labs.
 	containers bool
+}
+
+// runtime is that of the labs that resilience is measured in.
+func (c config) runtime() string {
+	if c.containers {
+		return "containers"
+	}
+	return "embedded"
 }
 
 func run(ctx context.Context) (err error) {
@@ -52,7 +61,7 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&c.runs, "runs", 5, "labs that are brought up and down")
 	flag.IntVar(&c.plays, "plays", 10, "plays, spread over the runs")
 	flag.DurationVar(&c.idle, "idle", 10*time.Second, "how long each lab is left alone")
-	flag.BoolVar(&c.containers, "containers", false, "measure the containers runtime beside its stores alone")
+	flag.BoolVar(&c.containers, "containers", false, "measure the containers runtime beside its stores alone; with -resilience, measure that on containers")
 	flag.BoolVar(&c.resilience, "resilience", false, "measure an evacuation under players, what players cost, and a soak")
 	c.r.flags()
 	flag.Parse()

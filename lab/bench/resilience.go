@@ -73,7 +73,7 @@ func measureResilience(ctx context.Context, l lab, c config, w io.Writer) error 
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "%s\n", p.name)
-		if _, _, err := l.flixTimed(ctx, "lab", "up", "--runtime", "embedded", "--regions", fmt.Sprint(c.regions)); err != nil {
+		if _, _, err := l.flixTimed(ctx, "lab", "up", "--runtime", c.runtime(), "--regions", fmt.Sprint(c.regions)); err != nil {
 			return err
 		}
 		fs, err := p.do(ctx, l, c)
@@ -90,8 +90,8 @@ func measureResilience(ctx context.Context, l lab, c config, w io.Writer) error 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(&b, "embedded runtime, %d regions, %s/%s, %d CPUs, seed %d; load average of the machine at the end %s\n\n| Figure | Measured | Target |\n|---|---|---|\n",
-		c.regions, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), c.r.seed, strings.Join(strings.Fields(string(load))[:3], " "))
+	fmt.Fprintf(&b, "%s runtime, %d regions, %s/%s, %d CPUs, seed %d; load average of the machine at the end %s\n\n| Figure | Measured | Target |\n|---|---|---|\n",
+		c.runtime(), c.regions, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), c.r.seed, strings.Join(strings.Fields(string(load))[:3], " "))
 	for _, f := range all {
 		verdict := f.target
 		if f.target != "" && f.met {

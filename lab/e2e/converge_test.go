@@ -78,6 +78,10 @@ func removingARegionLeavesTheOthers(l *lab) {
 	}
 	wantRefusal(t, l.flix("play", "--title", "harbor-lights", "--region", "eu-west"), 3, "eu-west")
 	l.wantUndisturbed(players, titleTime)
+	// What the gone region's appliances took from the stores that stay counts no more.
+	if f := l.fill(); f.OriginEgressRatio != 1 {
+		t.Errorf("origin egress ratio %g after a region was removed", f.OriginEgressRatio)
+	}
 }
 
 func lastRegionIsNotEvacuated(l *lab) {

@@ -1,8 +1,6 @@
 package fault
 
 import (
-	"cmp"
-	"maps"
 	"slices"
 	"strings"
 
@@ -41,7 +39,7 @@ func (v View) resolve(text string, sorts []string) (target, error) {
 	}
 	t, ok := v.find(want, strings.TrimSpace(name))
 	if !ok {
-		return target{}, services.Errorf(services.NotFound, "there is nothing called %q", text).WithRemedy("%s", v.existing(sorts))
+		return target{}, services.Errorf(services.NotFound, "there is nothing called %q", text).WithRemedy("%s", v.instead(name, sorts))
 	}
 	t.text = name
 	if !slices.Contains(sorts, t.sort) && !(t.sort == sortAppliance && slices.Contains(sorts, sortInstance)) {
@@ -100,49 +98,6 @@ func (v View) find(want, name string) (target, bool) {
 		return target{}, false
 	}
 	return target{sort: sortService, instances: ours, side: Side{Role: topology.Role(role), Region: region}, region: region}, true
-}
-
-// existing lists what a target of these sorts may be.
-func (v View) existing(sorts []string) string {
-	var parts []string
-	add := func(sort string, names []string) {
-		if len(names) == 0 || !slices.Contains(sorts, sort) {
-			return
-		}
-		const most = 12
-		more := ""
-		if len(names) > most {
-			names, more = names[:most], ", …"
-		}
-		parts = append(parts, sort+": "+strings.Join(names, ", ")+more)
-	}
-	var zones, isps, exchanges, appliances []string
-	roles, cloud := map[string]bool{}, []string{}
-	for _, r := range v.Topology.Regions {
-		for _, z := range r.Zones {
-			zones = append(zones, r.Name+"/"+z)
-		}
-		for _, isp := range r.ISPs {
-			isps = append(isps, isp.Name)
-		}
-		exchanges = append(exchanges, r.Exchange.Name)
-	}
-	for _, i := range v.Instances {
-		roles[string(i.Role)] = true
-		if i.Role == topology.RoleOCA {
-			appliances = append(appliances, i.ID)
-		} else {
-			cloud = append(cloud, i.ID)
-		}
-	}
-	add(sortRegion, v.Topology.RegionNames())
-	add(sortZone, zones)
-	add(sortService, slices.Sorted(maps.Keys(roles)))
-	add(sortISP, isps)
-	add(sortExchange, exchanges)
-	add(sortAppliance, appliances)
-	add(sortInstance, cloud)
-	return "there are: " + cmp.Or(strings.Join(parts, "; "), "none of its sort")
 }
 
 // end is a target as one side of a link.

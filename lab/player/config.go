@@ -2,6 +2,7 @@ package player
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"io"
 	"net/netip"
@@ -95,6 +96,11 @@ type Options struct {
 	SaveTo io.WriteSeeker
 	// Mode is how much of a play is done; "" is Full.
 	Mode Mode
+	// Tickets are what the viewer's device has kept of TLS sessions of earlier
+	// plays, and keeps of this one's (see NewTickets); nil is a device that was
+	// never on before. Only one device's plays may share them: a server can tell
+	// by a ticket who comes back.
+	Tickets tls.ClientSessionCache
 	// Browse looks at the member's home page before the search, as a viewer
 	// does who does not come with a title in mind.
 	Browse bool
@@ -122,10 +128,13 @@ const (
 	Full Mode = "full"
 	// Light receives every byte and keeps none: lengths are checked and
 	// checksums are not, and one connection to the API and one to an appliance
-	// are kept over HTTP/1.1, which needs the least memory.
+	// are kept over HTTP/1.1, which needs the least memory. Appliances are probed
+	// one rank after the other, the next only when nobody of those before can be
+	// reached, and keys are agreed on by X25519 alone, as by devices older than
+	// its hybrid with ML-KEM.
 	Light Mode = "light"
 	// Head makes every call to the API and asks an appliance for the head of
-	// the title's index only: load on the control plane.
+	// the title's index only: load on the control plane. It connects as Light.
 	Head Mode = "head"
 )
 

@@ -22,7 +22,9 @@ type connector struct {
 	link    *link // nil without a cap
 	roots   *x509.CertPool
 	tickets tls.ClientSessionCache
-	bufs    *buffers
+	// curves to agree on keys by; nil for those of crypto/tls.
+	curves []tls.CurveID
+	bufs   *buffers
 
 	mu     sync.Mutex
 	open   map[*tracked]struct{}
@@ -92,10 +94,21 @@ func proxyHeader(client netip.Addr, conn net.Conn) ([]byte, error) {
 	return h.Format()
 }
 
+// NewTickets makes an empty store of a device's TLS session tickets. It is
+// bounded: a device talks to the API's two hosts and a few appliances.
+func NewTickets() tls.ClientSessionCache { return tls.NewLRUClientSessionCache(maxTickets) }
+
+// maxTickets of a device, one for each name.
+const maxTickets = 12
+
+// leanCurves are what a play that shall cost little agrees on keys by.
+func leanCurves() []tls.CurveID { return []tls.CurveID{tls.X25519} }
+
 // tls secures a connection. It closes it on failure.
 func (c *connector) tls(ctx context.Context, conn net.Conn, host string, protocols ...string) (*tls.Conn, error) {
 	t := tls.Client(conn, &tls.Config{
 		ServerName: host, RootCAs: c.roots, MinVersion: tls.VersionTLS13, NextProtos: protocols, ClientSessionCache: c.tickets,
+		CurvePreferences: c.curves,
 	})
 	if err := t.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()

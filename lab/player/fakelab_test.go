@@ -53,6 +53,7 @@ type fakeLab struct {
 	subnets  map[string]bool // of EDNS Client Subnet
 	clients  map[string]bool // addresses of PROXY headers at the API
 	requests []string        // paths at the API
+	resumed  []bool          // whether each of them came in a resumed TLS session
 	parents  map[string]bool // traceparent trace ids
 	reports  []play.ReportRequest
 	suspects []play.SuspectRequest
@@ -226,6 +227,7 @@ func (l *fakeLab) serveAPI(w http.ResponseWriter, r *http.Request) {
 	l.clients[client] = true
 	l.parents[traceOf(r)] = true
 	l.requests = append(l.requests, r.Host+r.URL.Path)
+	l.resumed = append(l.resumed, r.TLS.DidResume)
 	w.Header().Set("X-Flix-Region", "us-east")
 	w.Header().Set("X-Flix-Gateway", "us-east/a/gateway/1")
 	if errs := l.refuse[r.URL.Path]; len(errs) > 0 {

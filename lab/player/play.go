@@ -3,7 +3,6 @@ package player
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/hex"
 	"fmt"
 	"net/http"
@@ -123,7 +122,13 @@ func (p *Player) session(o Options, where place) *session {
 	}
 	s.conn = &connector{
 		dial: dial, client: where.ip, link: linkOf(o), roots: c.RootCAs,
-		tickets: tls.NewLRUClientSessionCache(maxNames), bufs: p.bufs, open: make(map[*tracked]struct{}),
+		tickets: o.Tickets, bufs: p.bufs, open: make(map[*tracked]struct{}),
+	}
+	if s.conn.tickets == nil {
+		s.conn.tickets = NewTickets()
+	}
+	if o.lean() {
+		s.conn.curves = leanCurves()
 	}
 	s.names = &resolver{
 		tel: c.Tel, dial: dial, client: subnet(where.ip), now: c.Clock, cache: make(map[string]answer),

@@ -31,16 +31,19 @@ const (
 type stage int
 
 const (
-	connecting stage = iota
-	connected        // and the connection is held
-	reached          // it answered, and the connection was not needed
+	waiting stage = iota // for those of better ranks
+	connecting
+	connected // and the connection is held
+	reached   // it answered, and the connection was not needed
 	securing
 	secured // the connection waits for the first request
 	failed
 )
 
 // probing is the probe of the appliances that one answer of the play API
-// offered. It connects to all of them at once and secures the best two. A play
+// offered. It connects to all of them at once and secures the best two; a lean
+// one connects to those of the best rank, and goes on to the next one only when
+// none of them can be reached, since rank comes first all the same. A play
 // begins with the first that nothing under way can come before; it does not
 // wait for those farther away, whose results are taken in as they come. The
 // play's goroutine owns it: others do the connecting, and tell by events.
@@ -81,9 +84,7 @@ func (s *session) probe(ctx context.Context, offered []play.Appliance) (err erro
 	defer func() { telemetry.End(span, err) }()
 	p := s.newProbing(ctx, offered)
 	s.probing, s.sources = p, p.sources
-	for _, src := range p.offered {
-		p.spawn(func(ctx context.Context) outcome { return p.connect(ctx, src) })
-	}
+	p.open()
 	for !p.decided() && ctx.Err() == nil {
 		select {
 		case o := <-p.outcomes:
@@ -166,6 +167,19 @@ func (p *probing) count(st stage) (n int) {
 	return n
 }
 
+// open connects to whom the turn is: all at once, or of a lean play those that
+// rank with the best that has not failed.
+func (p *probing) open() {
+	best := p.best()
+	for _, src := range p.sources {
+		if src.stage != waiting || p.s.opts.lean() && (src.Rank != best.Rank || p.s.wrong[src.Name] != p.s.wrong[best.Name]) {
+			continue
+		}
+		src.stage = connecting
+		p.spawn(func(ctx context.Context) outcome { return p.connect(ctx, src) })
+	}
+}
+
 // take books an outcome and goes on with what it allows.
 func (p *probing) take(o outcome) {
 	src := o.src
@@ -184,6 +198,7 @@ func (p *probing) take(o outcome) {
 		src.stage, src.connect, src.raw = connected, o.took, o.conn
 	}
 	slices.SortStableFunc(p.sources, p.s.prefer)
+	p.open()
 	p.secure()
 }
 
@@ -196,7 +211,7 @@ func (p *probing) secure() {
 	}
 	for _, src := range p.sources {
 		switch src.stage {
-		case connecting:
+		case waiting, connecting:
 			return // it may come before all that follow
 		case securing, secured:
 			warm++

@@ -5,5 +5,6 @@
 // A fleet is bounded: in memory, since nothing is kept of a play once it is
 // over but sums, histograms and a few errors; and in what it asks of a lab that
 // is broken, since a viewer whose play failed waits before the next one. It
-// never reuses one viewer's connections for another.
+// never reuses one viewer's connections or TLS session tickets for another; a
+// viewer's next play resumes the sessions of the one before, as a device does.
 package traffic

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"sync"
@@ -176,6 +177,7 @@ func (f *Fleet) loop(until, plays context.Context) {
 	}
 	started := 0
 	turn := make([]int, f.c.Players) // plays of a slot
+	tickets := make([]tls.ClientSessionCache, f.c.Players)
 	for until.Err() == nil {
 		at := time.Since(f.began)
 		want := int(f.c.Shape.share(at, f.c.Ramp, f.c.Duration)*float64(f.c.Players) + 0.5)
@@ -187,9 +189,12 @@ func (f *Fleet) loop(until, plays context.Context) {
 		for ; running < want && len(free) > 0; running++ {
 			slot := <-free
 			o := f.pick.play(slot, turn[slot], fan)
+			if turn[slot] == 0 {
+				tickets[slot] = player.NewTickets()
+			}
 			turn[slot]++
 			started++
-			o.Gauge, o.Until = &f.count, until
+			o.Gauge, o.Until, o.Tickets = &f.count, until, tickets[slot]
 			f.count.active.Add(1)
 			f.wg.Go(func() {
 				f.play(until, plays, o)

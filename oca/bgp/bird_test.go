@@ -6,7 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
+
+	"github.com/flix-lab/flix/oca/bgp"
+	"github.com/flix-lab/flix/topology"
 )
 
 // birdConfig makes bird a router that announces two prefixes, with a path and a
@@ -66,6 +70,63 @@ func TestBird(t *testing.T) {
 	routes(t, s, "198.18.0.0/20 2 50", "198.18.16.0/20 2 50", "2001:db8::/48 0 7")
 	if st := s.State(); st.Stale != 0 || st.Sessions != 2 {
 		t.Errorf("%+v", st)
+	}
+}
+
+// birdsConfig makes bird take every speaker of loopback for a neighbour, each with
+// an announcement and a session of its own.
+const birdsConfig = `
+log stderr all;
+router id 10.0.0.9;
+protocol device {}
+protocol static four { ipv4; route 198.18.0.0/20 blackhole; }
+filter own { bgp_med = 7; accept; }
+protocol bgp appliances {
+	local 127.0.0.1 port %d as %d;
+	neighbor range 127.0.0.0/8 as %d;
+	dynamic name "appliance";
+	multihop; passive;
+	ipv4 { import none; export filter own; next hop address 192.0.2.1; };
+}
+`
+
+// TestBirdOfSeveral has one stock router for the neighbour of a site's three
+// appliances, which connect from addresses of their own; one that goes leaves the
+// others' sessions as they are.
+func TestBirdOfSeveral(t *testing.T) {
+	if _, err := exec.LookPath("bird"); err != nil {
+		t.Skip("bird is not on PATH")
+	}
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has all of 127.0.0.0/8")
+	}
+	l := listen(t) // keeps the port until bird takes it
+	address, port := l.Addr().String(), l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "bird.conf")
+	if err := os.WriteFile(file, fmt.Appendf(nil, birdsConfig, port, routerAS, applianceAS), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	router := topology.Router{Address: address}
+	var speakers []*bgp.Speaker
+	var stops []func()
+	for n := 1; n <= 3; n++ {
+		c := config(applianceAS, routerAS, fmt.Sprintf("10.0.0.%d", n))
+		c.Dial = bgp.DialFrom(router.Source(n), address)
+		s, stop := start(t, c)
+		speakers, stops = append(speakers, s), append(stops, stop)
+	}
+	startBird(t, file, filepath.Join(dir, "bird.ctl"), filepath.Join(dir, "pid"))
+	for _, s := range speakers {
+		routes(t, s, "198.18.0.0/20 0 7")
+		<-s.Whole()
+	}
+	stops[1]()
+	for _, n := range []int{0, 2} {
+		if st := speakers[n].State(); !st.Established || st.Sessions != 1 {
+			t.Errorf("appliance %d after another's end: %+v", n+1, st)
+		}
 	}
 }
 

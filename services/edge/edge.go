@@ -88,7 +88,8 @@ func (e *Edge) Handle(o Operation, answer func(r *http.Request) (any, error)) {
 	check, seconds := newGuard(o), e.seconds.WithLabelValues(o.Pattern)
 	e.mux.HandleFunc(o.Pattern, func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		defer func() { seconds.Observe(time.Since(began).Seconds()) }()
+		answered := func() { seconds.Observe(time.Since(began).Seconds()) }
+		defer func() { answered() }()
 		r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
 		// Before the body is looked at: who may not ask learns nothing of it.
 		if o.Member && r.Header.Get(HeaderMember) == "" {
@@ -108,11 +109,16 @@ func (e *Edge) Handle(o Operation, answer func(r *http.Request) (any, error)) {
 			w.WriteHeader(http.StatusNoContent)
 		default:
 			e.count(o.Pattern, http.StatusOK)
-			if c, ok := v.(Content); ok {
+			switch c := v.(type) {
+			case Content:
 				c.write(w)
-				return
+			case Stream:
+				answered() // how long it is listened to is no measure of ours
+				answered = func() {}
+				c.serve(e, w, r)
+			default:
+				telemetry.WriteJSON(w, http.StatusOK, v)
 			}
-			telemetry.WriteJSON(w, http.StatusOK, v)
 		}
 	})
 }

@@ -155,12 +155,17 @@ func (ex *Exchange) OnDone(f func(*Exchange)) { ex.done = append(ex.done, f) }
 func (ex *Exchange) finish() {
 	ex.Response.close() // first: what served the request ends before the request
 	ex.look()
+	ex.letGo()
+	for i := len(ex.done) - 1; i >= 0; i-- {
+		ex.done[i](ex)
+	}
+}
+
+// letGo gives the place among the VIP's requests back.
+func (ex *Exchange) letGo() {
 	if ex.guard != nil {
 		ex.guard.Add(-1)
 		ex.guard = nil
-	}
-	for i := len(ex.done) - 1; i >= 0; i-- {
-		ex.done[i](ex)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/flix-lab/flix/services"
+	api "github.com/flix-lab/flix/services/edge"
 	"github.com/flix-lab/flix/services/gateway/wire"
 	"github.com/flix-lab/flix/services/telemetry"
 )
@@ -133,6 +134,7 @@ type reply struct {
 	load *load
 	span trace.Span // nil where the request is not traced
 	over bool
+	held bool // it is not in load any more
 }
 
 func (r *reply) status() int {
@@ -171,8 +173,16 @@ func (r *reply) Close() error {
 	return err
 }
 
+// idle takes the answer out of its server's load before its end.
+func (r *reply) idle() {
+	if !r.held {
+		r.held = true
+		r.load.InFlight.Add(-1)
+	}
+}
+
 func (r *reply) release(err error) {
-	r.load.InFlight.Add(-1)
+	r.idle()
 	if r.span != nil {
 		telemetry.End(r.span, err)
 	}
@@ -287,6 +297,12 @@ func (c carrier) Keys() []string {
 func (s *Server) accept(ex *Exchange, r *reply) error {
 	resp := r.resp
 	ex.Response = Response{Status: resp.Status, Header: resp.Header, ContentLength: resp.ContentLength, Trailer: resp.Trailer}
+	if resp.Header.Get(api.HeaderHeld) != "" {
+		// It lasts as long as somebody listens, and takes no request's place.
+		resp.Header.Del(api.HeaderHeld)
+		ex.letGo()
+		r.idle()
+	}
 	switch {
 	case resp.Upgraded != nil:
 		ex.Response.Upgraded = &upgradedConn{ReadWriteCloser: resp.Upgraded, reply: r}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	api "github.com/flix-lab/flix/services/edge"
 	"github.com/flix-lab/flix/services/gateway/wire"
 )
 
@@ -507,6 +508,42 @@ func TestSlowBodyEnds(t *testing.T) {
 	}
 	if _, err := c.r.ReadByte(); !errors.Is(err, io.EOF) {
 		t.Errorf("the connection is kept: %v", err)
+	}
+}
+
+// An answer that lasts as long as somebody listens takes no place among the
+// requests that an API may have at once, and clients do not hear of its mark.
+func TestHeldAnswersTakeNoPlace(t *testing.T) {
+	w := newWorld(t)
+	e := w.gateway("us-east")
+	e.set(PropertyConcurrency, "1")
+	e.api("signup", "us-east/a/signup/1", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/signup/stream" {
+			return
+		}
+		w.Header().Set(api.HeaderHeld, "1")
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+edgeHost+"/signup/stream", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := e.client(eastClient, true).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK || resp.Header.Get(api.HeaderHeld) != "" {
+			t.Errorf("%s, marked %q", resp.Status, resp.Header.Get(api.HeaderHeld))
+		}
+	}
+	if a := ask(t, e.client(eastClient, true), "GET", "/signup/plans", ""); a.StatusCode != http.StatusOK {
+		t.Errorf("beside three streams: %s", a.Status)
 	}
 }
 

@@ -242,8 +242,11 @@ func mapError(op string, err error) error {
 	switch resp.StatusCode {
 	case http.StatusPreconditionFailed:
 		e.Kind = services.Conflict
+	case http.StatusInsufficientStorage:
+		e.Kind, e.Msg = services.Exhausted, "the object store's disk is full"
+		e.Remedy = "free space on the disk of the lab's state (XDG_STATE_HOME, else ~/.local/state) and run the same command again; flix lab snapshot ls shows what may go"
 	case http.StatusInternalServerError:
-		e.Kind = services.Internal
+		e.Kind, e.Remedy = services.Internal, "flix lab logs shows what the object store says of it"
 	}
 	return e
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"net/http"
+	"syscall"
 )
 
 // fault is an error answer of the S3 protocol.
@@ -51,16 +52,21 @@ var (
 	errMethodNotAllowed = &fault{"MethodNotAllowed", http.StatusMethodNotAllowed, "The method is not allowed on this resource."}
 	errNotImplemented   = &fault{"NotImplemented", http.StatusNotImplemented, "This server does not offer that function."}
 	errInternal         = &fault{"InternalError", http.StatusInternalServerError, "The store failed; the server's log says why."}
+	errDiskFull         = &fault{"InsufficientStorage", http.StatusInsufficientStorage, "The disk that the store's data are on is full."}
 	errChunkMalformed   = &fault{"IncompleteBody", http.StatusBadRequest, "The aws-chunked body is malformed."}
 	errTrailerMalformed = &fault{"MalformedTrailerError", http.StatusBadRequest, "The trailer of the body is malformed or lacks a declared checksum."}
 	errPartNumber       = &fault{"InvalidArgument", http.StatusBadRequest, "A part number lies between 1 and 10000."}
 )
 
-// asFault turns any error into an answer; what is not a fault is internal.
+// asFault turns any error into an answer; what is not a fault is internal, but for
+// a disk or a quota that is full: who asked can mend that.
 func asFault(err error) *fault {
 	var f *fault
 	if errors.As(err, &f) {
 		return f
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return errDiskFull
 	}
 	return errInternal
 }

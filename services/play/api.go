@@ -104,6 +104,8 @@ type Stock struct {
 	DASH     string `json:"dash"`
 	HLS      string `json:"hls"`
 	Steering string `json:"steering"`
+	// Events tells of every change of the order, as server-sent events.
+	Events string `json:"events"`
 }
 
 // ReportRequest tells how a play goes.
@@ -134,10 +136,15 @@ type SuspectRequest struct {
 // Operations describes the API.
 func Operations() []edge.Operation {
 	o := operations()
-	return []edge.Operation{o.start, o.renew, o.report, o.suspect, o.dash, o.hls, o.steer}
+	return []edge.Operation{o.start, o.renew, o.report, o.suspect, o.dash, o.hls, o.steer, o.events}
 }
 
-type described struct{ start, renew, report, suspect, dash, hls, steer edge.Operation }
+type described struct {
+	start, renew, report, suspect, dash, hls, steer, events edge.Operation
+}
+
+// docWait is of a manifest's parameter.
+const docWait = "seconds that the steering server may keep the player's questions; with it a stock player hears of a change at once"
 
 func operations() described {
 	fails := []services.Kind{services.NotFound, services.Conflict}
@@ -146,8 +153,9 @@ func operations() described {
 		renew:   edge.Operation{Pattern: "POST " + PathRenew, ID: "renewPlay", Summary: "Other appliances, or a fresh licence, for a play under way", Body: RenewRequest{}, Reply: StartReply{}, Member: true, Fails: fails},
 		report:  edge.Operation{Pattern: "POST " + PathReport, ID: "reportPlay", Summary: "How a play goes; a stop releases its licence", Body: ReportRequest{}, Member: true},
 		suspect: edge.Operation{Pattern: "POST " + PathSuspect, ID: "suspectFile", Summary: "Bytes of an appliance did not match their checksum", Body: SuspectRequest{}, Member: true},
-		dash:    stockOperation(fileDASH, "dashManifest", "The title for a stock DASH player, steered", typeDASH, hostsParam()),
-		hls:     stockOperation(fileHLS, "hlsPlaylist", "The title for a stock HLS player, steered", typeHLS, hostsParam()),
-		steer:   stockOperation(fileSteering, "contentSteering", "The order of the appliances now, as ETSI TS 103 998 and HLS have it", "application/json", steerParams()...),
+		dash:    stockOperation(fileDASH, "dashManifest", "The title for a stock DASH player, steered", typeDASH, hostsParam(), waitParam(docWait)),
+		hls:     stockOperation(fileHLS, "hlsPlaylist", "The title for a stock HLS player, steered", typeHLS, hostsParam(), waitParam(docWait)),
+		steer:   stockOperation(fileSteering, "contentSteering", "The order of the appliances now, as ETSI TS 103 998 and HLS have it", "application/json", append(steerParams(), waitParam("seconds until the answer at the latest; of a player that says which pathway it uses it comes as soon as it should move or the order is another. Spaces come before it meanwhile"))...),
+		events:  stockOperation(fileEvents, "contentSteeringEvents", "The order now and whenever it changes: server-sent events of the type steering, each a SteeringManifest", typeEvents, steerParams()...),
 	}
 }

@@ -40,8 +40,11 @@ func (s *Server) takeReport(r *http.Request, c edge.Caller) (any, error) {
 	}); err != nil {
 		return nil, services.Wrap("report", err)
 	}
-	if req.Kind == kindStop && req.License != "" {
-		s.releaseLicense(ctx, req)
+	if req.Kind == kindStop {
+		s.stock.followers.end(req.Session)
+		if req.License != "" {
+			s.releaseLicense(ctx, req)
+		}
 	}
 	return nil, nil
 }

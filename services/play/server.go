@@ -115,6 +115,7 @@ func New(d Deps) (*Server, error) {
 	s.edge.Handle(o.dash, s.dash)
 	s.edge.Handle(o.hls, s.hls)
 	s.edge.Handle(o.steer, s.steer)
+	s.edge.Handle(o.events, s.events)
 	return s, nil
 }
 

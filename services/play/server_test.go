@@ -44,7 +44,8 @@ type world struct {
 	authorize *playbackpb.AuthorizeRequest
 	issue     *licensepb.IssueRequest
 	rank      *steeringpb.RankRequest
-	unsettled bool // steering's order may change soon
+	unsettled bool                       // steering's order may change soon
+	orders    chan *steeringpb.RankReply // what Follow tells beyond Rank's order
 	report    *playbackpb.ReportRequest
 	release   *licensepb.ReleaseRequest
 	suspect   *cachecontrolpb.SuspectRequest
@@ -118,6 +119,18 @@ func (w *world) Rank(_ context.Context, r *steeringpb.RankRequest) (*steeringpb.
 	}}, w.call("Rank", func() { w.rank = r })
 }
 
+func (w *world) Follow(r *steeringpb.RankRequest, stream grpc.ServerStreamingServer[steeringpb.RankReply]) error {
+	reply, err := w.Rank(stream.Context(), r)
+	for ; err == nil; err = stream.Send(reply) {
+		select {
+		case reply = <-w.orders:
+		case <-stream.Context().Done():
+			return nil
+		}
+	}
+	return err
+}
+
 func (w *world) Suspect(_ context.Context, r *cachecontrolpb.SuspectRequest) (*cachecontrolpb.SuspectReply, error) {
 	return &cachecontrolpb.SuspectReply{}, w.call("Suspect", func() { w.suspect = r })
 }
@@ -163,7 +176,7 @@ func start(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{key: key, sum: []byte{1, 2}, fail: map[string]error{}, cache: map[string][]byte{}}
+	w := &world{orders: make(chan *steeringpb.RankReply), key: key, sum: []byte{1, 2}, fail: map[string]error{}, cache: map[string][]byte{}}
 	rpc, ln := listen(), listen()
 	gs := grpc.NewServer(telemetry.Discard().ServerOptions()...)
 	playbackpb.RegisterPlaybackServer(gs, w)
@@ -252,7 +265,7 @@ func TestStart(t *testing.T) {
 		t.Fatalf("%+v", p)
 	}
 	license, appliances, trace := got.License, got.Appliances, got.TraceID
-	if want := (Stock{got.Stock.DASH, strings.Replace(got.Stock.DASH, fileDASH, fileHLS, 1), strings.Replace(got.Stock.DASH, fileDASH, fileSteering, 1)}); got.Stock != want || !strings.HasPrefix(got.Stock.DASH, PathStock) {
+	if want := (Stock{got.Stock.DASH, strings.Replace(got.Stock.DASH, fileDASH, fileHLS, 1), strings.Replace(got.Stock.DASH, fileDASH, fileSteering, 1), strings.Replace(got.Stock.DASH, fileDASH, fileEvents, 1)}); got.Stock != want || !strings.HasPrefix(got.Stock.DASH, PathStock) {
 		t.Errorf("for stock players: %+v", got.Stock)
 	}
 	got.Stock = Stock{}

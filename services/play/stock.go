@@ -22,12 +22,15 @@ const (
 	fileDASH     = "manifest.mpd"
 	fileHLS      = "master.m3u8"
 	fileSteering = "steering.json"
+	fileEvents   = "steering.events"
 )
 
 // Media types of the manifests (ISO/IEC 23009-1, annex C; RFC 8216, 10).
 const (
 	typeDASH = "application/dash+xml"
 	typeHLS  = "application/vnd.apple.mpegurl"
+	// typeEvents is that of HTML, 9.2.
+	typeEvents = "text/event-stream"
 )
 
 // How a manifest names the appliances.
@@ -40,6 +43,8 @@ const (
 type stock struct {
 	indexes *indexes
 	served  *prometheus.CounterVec
+	// followers are told of changes.
+	followers followers
 }
 
 func newStock(d Deps, read *resilience.Command[media.Index]) *stock {
@@ -47,7 +52,7 @@ func newStock(d Deps, read *resilience.Command[media.Index]) *stock {
 		indexes: newIndexes(d, read),
 		served:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "play_stock_answers_total", Help: "Manifests and steering orders for stock players, by file and whether the order moved the player."}, []string{"file", "moved"}),
 	}
-	d.Tel.Metrics.MustRegister(k.served)
+	d.Tel.Metrics.MustRegister(k.served, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "play_stock_followers", Help: "Stock players that are told when their order changes."}, func() float64 { return float64(k.followers.count()) }))
 	return k
 }
 
@@ -78,7 +83,7 @@ func pathway(appliance string) string { return strings.ReplaceAll(appliance, "/"
 func (s *Server) stockPaths(p play, trace string, height int) Stock {
 	c := token.Claims{Title: p.title, Client: p.ClientIP, Session: p.session, Trace: trace, Country: p.Country, MaxHeight: height}
 	base := PathStock + s.d.Key.Sign(token.Stock, c, time.Now(), s.d.Timing.URLExpiry.D()) + "/"
-	return Stock{DASH: base + fileDASH, HLS: base + fileHLS, Steering: base + fileSteering}
+	return Stock{DASH: base + fileDASH, HLS: base + fileHLS, Steering: base + fileSteering, Events: base + fileEvents}
 }
 
 // follower is the play that a stock player's token stands for.
@@ -99,6 +104,8 @@ type steered struct {
 	steering media.Steering
 	// hosts is how the appliances are named.
 	hosts string
+	// wait is how long the player's questions may wait, in seconds; "" is not.
+	wait string
 }
 
 // steeredTitle gathers the index, as far as the plan goes, and the appliances
@@ -131,7 +138,7 @@ func (s *Server) steeredTitle(r *http.Request) (out steered, err error) {
 		allowed[st.Path] = true
 	}
 	out.index = index.Only(func(t media.Track) bool { return allowed[t.Path] })
-	out.hosts = hostsFor(r)
+	out.hosts, out.wait = hostsFor(r), r.URL.Query().Get("wait")
 	for _, a := range s.appliances(play{Caller: p.Caller, session: p.session, title: p.title}, pr.GetVersion(), claims.Trace, reachable) {
 		out.steering.Pathways = append(out.steering.Pathways, media.Pathway{ID: a.Pathway, URL: named(a.PlainURL, out.hosts)})
 	}

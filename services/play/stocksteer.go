@@ -64,6 +64,12 @@ func steerParams() []edge.Param {
 	}
 }
 
+// waitParam lets a question wait for its answer.
+func waitParam(doc string) edge.Param {
+	least, most := 0.0, float64(maxWait)
+	return edge.Param{Name: "wait", In: "query", Doc: doc, Schema: edge.Schema{Type: "integer", Minimum: &least, Maximum: &most}}
+}
+
 // steeringFile is the steering server's URL in a manifest. It carries what the
 // manifest has: the server keeps nothing of a play.
 func steeringFile(format string, t steered) string {
@@ -71,7 +77,11 @@ func steeringFile(format string, t steered) string {
 	for _, p := range t.steering.Pathways {
 		ids = append(ids, p.ID)
 	}
-	return fileSteering + "?format=" + format + "&hosts=" + t.hosts + "&pathways=" + strings.Join(ids, ",")
+	file := fileSteering + "?format=" + format + "&hosts=" + t.hosts + "&pathways=" + strings.Join(ids, ",")
+	if t.wait != "" {
+		file += "&wait=" + t.wait
+	}
+	return file
 }
 
 // steer answers with the order of the appliances now. What the player says it
@@ -86,14 +96,29 @@ func (s *Server) steer(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.stock.served.WithLabelValues(fileSteering, strconv.FormatBool(s.moves(r, rank))).Inc()
+	return s.wait(r, p, rank)
+}
+
+// moves says whether a player has to leave the way that it uses, if it said which.
+func (s *Server) moves(r *http.Request, rank *steeringpb.RankReply) bool {
 	now := current(r.URL.Query())
 	order := prefer(rank.GetCandidates(), now)
-	s.stock.served.WithLabelValues(fileSteering, strconv.FormatBool(now != "" && len(order) > 0 && order[0] != now)).Inc()
+	return now != "" && len(order) > 0 && order[0] != now
+}
+
+// manifest is the order for whoever asked; soon says that it may ask again at
+// once.
+func (s *Server) manifest(r *http.Request, rank *steeringpb.RankReply, soon bool) SteeringManifest {
 	ttl := s.d.Timing.SteeringTTL.D()
 	if rank.GetUnsettled() {
 		ttl /= unsettledTTL
 	}
-	return SteeringManifest{Version: 1, TTL: max(1, int(ttl/time.Second)), Priority: order, Clones: clones(r, rank.GetCandidates())}, nil
+	seconds := max(1, int(ttl/time.Second))
+	if soon {
+		seconds = heldTTL
+	}
+	return SteeringManifest{Version: 1, TTL: seconds, Priority: prefer(rank.GetCandidates(), current(r.URL.Query())), Clones: clones(r, rank.GetCandidates())}
 }
 
 // clones are the candidates that the manifest has not got; none for one that

@@ -156,26 +156,43 @@ func TestDecisionsArePlain(t *testing.T) {
 }
 
 // Titles come, change and go in an order of their own, and are found by their
-// ids alone.
+// ids alone, short and long ones, with as many appliances as there may be.
 func TestTitles(t *testing.T) {
 	var ts titles
 	want := map[string]*title{}
 	rng := rand.New(rand.NewPCG(5, 6))
+	name := func(i int) string {
+		if i%5 == 0 {
+			return fmt.Sprintf("tt-%030d", i)
+		}
+		return fmt.Sprint("tt-", i)
+	}
 	for range 20_000 {
-		id := fmt.Sprint("tt-", rng.IntN(4000))
+		id := name(rng.IntN(4000))
 		if rng.IntN(3) == 0 {
 			ts.remove(id)
 			delete(want, id)
 			continue
 		}
-		want[id] = &title{version: rng.Uint64()}
+		holders := make(slotSet, rng.IntN(someWords+3))
+		for i := range holders {
+			holders[i] = rng.Uint64()
+		}
+		want[id] = &title{version: rng.Uint64(), bytes: rng.Uint64(), holders: holders}
 		ts.store(id, want[id])
 	}
 	for i := range 4000 {
-		id := fmt.Sprint("tt-", i)
-		if got := ts.get(id); got != want[id] {
-			t.Fatalf("%s: %v, want %v", id, got, want[id])
+		id := name(i)
+		got, want := ts.get(id), want[id]
+		if (got == nil) != (want == nil) {
+			t.Fatalf("%s: %v, want %v", id, got, want)
 		}
+		if want != nil && (got.id != id || got.version != want.version || got.bytes != want.bytes || !slices.Equal(got.holders, want.holders)) {
+			t.Fatalf("%s: %v, want %v", id, got, want)
+		}
+	}
+	if got := ts.get(name(4001)); got != nil {
+		t.Errorf("an unknown id: %v", got)
 	}
 }
 

@@ -61,8 +61,11 @@ type asset struct {
 type title struct {
 	id      string // as it is stored
 	version uint64
-	bytes   uint64 // of all files
 	holders slotSet
+	// short is the id once more if it is no longer than that, so that who compares
+	// it finds it here.
+	short [shortID]byte
+	bytes uint64 // of all files
 }
 
 func newModel(s *Server) *model {
@@ -111,6 +114,7 @@ func (m *model) build() {
 	if m.stale {
 		m.stale = false
 		m.srv.table.Store(m.table())
+		m.srv.bell.ring()
 	}
 }
 
@@ -245,7 +249,10 @@ func (m *model) health(k *known, st *ccpb.ApplianceState, now time.Time) {
 	}
 	r := st.GetReport()
 	k.app.health.Store(&health{ok: r.GetHealthy(), reason: r.GetReason(), heard: heard})
-	m.states.at(k.app.slot).Store(packState(r.GetHealthy(), step(r.GetLoad()), heard.UnixMilli()))
+	fresh := packState(r.GetHealthy(), step(r.GetLoad()), heard.UnixMilli())
+	if was := m.states.at(k.app.slot).Swap(fresh); (was^fresh)&stateOK != 0 || m.srv.late(was, now) {
+		m.srv.bell.ring()
+	}
 }
 
 // holdings takes up which files an appliance stores.
@@ -295,6 +302,7 @@ func (m *model) mark(id string, k *known) {
 		return
 	}
 	m.srv.titles.store(id, &title{version: old.version, bytes: old.bytes, holders: old.holders.with(k.app.slot, whole)})
+	m.srv.bell.ring()
 }
 
 // asset takes up a title, or a newer version of one.
@@ -319,6 +327,7 @@ func (m *model) asset(in *ccpb.Asset) {
 		}
 	}
 	m.srv.titles.store(id, t)
+	m.srv.bell.ring()
 }
 
 // heldBy reports whether the appliance stores every file.

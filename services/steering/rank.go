@@ -12,18 +12,9 @@ import (
 
 // Rank implements steeringpb.SteeringServer.
 func (s *Server) Rank(_ context.Context, req *pb.RankRequest) (*pb.RankReply, error) {
-	addr, err := netip.ParseAddr(req.GetClientIp())
+	q, err := s.query("steering.Rank", req)
 	if err != nil {
-		return nil, services.Errorf(services.Invalid, "steering.Rank: client_ip %q is no IP address", req.GetClientIp())
-	}
-	if !s.ready.Load() {
-		s.metrics.decided(kindNone, resultNotReady)
-		return nil, services.Errorf(services.Unavailable, "steering.Rank: nothing has been heard from cache control yet").
-			WithRemedy("try again in a moment")
-	}
-	q := query{addr: addr.Unmap().WithZone(""), exclude: req.GetExclude(), nowMS: time.Now().UnixMilli(), want: int(req.GetMax())}
-	if q.want <= 0 || q.want > most {
-		q.want = most
+		return nil, err
 	}
 	t := s.table.Load()
 	if req.GetExplain() {
@@ -39,11 +30,34 @@ func (s *Server) Rank(_ context.Context, req *pb.RankRequest) (*pb.RankReply, er
 	}
 	s.metrics.decided(t.kindOf(&q.picks[0]), result)
 	s.sample.add(q.addr, req.GetTitleId())
-	reply := &pb.RankReply{Candidates: t.candidates(&q), Version: q.title.version, Unsettled: q.unsettled || q.missed}
+	reply := t.reply(&q)
 	if q.log != nil {
 		reply.Decisions = q.log.decisions(t, &q)
 	}
 	return reply, nil
+}
+
+// query reads a request, once something is known to answer it with.
+func (s *Server) query(op string, req *pb.RankRequest) (query, error) {
+	addr, err := netip.ParseAddr(req.GetClientIp())
+	if err != nil {
+		return query{}, services.Errorf(services.Invalid, "%s: client_ip %q is no IP address", op, req.GetClientIp())
+	}
+	if !s.ready.Load() {
+		s.metrics.decided(kindNone, resultNotReady)
+		return query{}, services.Errorf(services.Unavailable, "%s: nothing has been heard from cache control yet", op).
+			WithRemedy("try again in a moment")
+	}
+	q := query{addr: addr.Unmap().WithZone(""), exclude: req.GetExclude(), nowMS: time.Now().UnixMilli(), want: int(req.GetMax())}
+	if q.want <= 0 || q.want > most {
+		q.want = most
+	}
+	return q, nil
+}
+
+// reply is the answer to a query that found somebody.
+func (t *table) reply(q *query) *pb.RankReply {
+	return &pb.RankReply{Candidates: t.candidates(q), Version: q.title.version, Unsettled: q.unsettled || q.missed}
 }
 
 // decide looks the title up and ranks; ok is false if nobody may serve it. It

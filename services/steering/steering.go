@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flix-lab/flix/services"
@@ -67,6 +68,8 @@ type Server struct {
 	tally  tally
 	loaded atomic.Pointer[topology.RouteTable]
 	reload chan struct{}
+	// bell rings when what a decision reads has changed, for who follows.
+	bell bell
 	// ready: a whole snapshot has been received since the start.
 	ready atomic.Bool
 	// connected: the stream is up and past its snapshot.
@@ -91,6 +94,7 @@ func New(d Deps) (*Server, error) {
 	s.table.Store(&table{routes: newPrefixes()})
 	s.SetTopology(d.Topology)
 	s.metrics = newMetrics(d.Tel.Metrics, s)
+	d.Tel.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "steering_followers", Help: "Clients that are told when their order changes."}, func() float64 { return float64(s.bell.followers.Load()) }))
 	d.Tel.Properties.Watch(s.setProperty)
 	return s, nil
 }
@@ -99,6 +103,7 @@ func New(d Deps) (*Server, error) {
 func (s *Server) SetTopology(t topology.Topology) {
 	s.tally.planet.Store(&t)
 	s.places.Store(newPlaces(t, &s.regions, s.deps.Region))
+	s.bell.ring()
 }
 
 // Serve implements services.Unit.

@@ -22,6 +22,55 @@ type shard struct {
 	cells []cell // a power of two
 }
 
+const (
+	// shortID is the most bytes of an id that lie in the title.
+	shortID = 24
+	// fewWords and someWords are how many words of a set of holders lie behind it:
+	// 512 and 2048 appliances.
+	fewWords, someWords = 8, 32
+)
+
+// is says whether the title has an id.
+func (t *title) is(id string) bool {
+	if len(id) != len(t.id) {
+		return false
+	}
+	if len(id) <= shortID {
+		return string(t.short[:len(id)]) == id
+	}
+	return t.id == id
+}
+
+// packed is a copy of a title with its id and its holders in one piece of memory,
+// where that can be: a decision reads all of it, and each piece of its own would
+// be a page of its own to look up.
+func (t *title) packed(id string) *title {
+	var out *title
+	n := len(t.holders)
+	switch {
+	case n <= fewWords:
+		x := &struct {
+			title
+			words [fewWords]uint64
+		}{title: *t}
+		copy(x.words[:], t.holders)
+		out, x.holders = &x.title, x.words[:n:n]
+	case n <= someWords:
+		x := &struct {
+			title
+			words [someWords]uint64
+		}{title: *t}
+		copy(x.words[:], t.holders)
+		out, x.holders = &x.title, x.words[:n:n]
+	default:
+		x := *t
+		out = &x
+	}
+	out.id, out.short = id, [shortID]byte{}
+	copy(out.short[:], id)
+	return out
+}
+
 // cell is the place of one title. Its title is replaced in place, by the one
 // goroutine that writes; its hash never.
 type cell struct {
@@ -40,7 +89,7 @@ func (s *shard) find(id string, hash uint64) (*cell, *title) {
 		if t == nil {
 			return nil, nil
 		}
-		if c.hash == hash && t.id == id {
+		if c.hash == hash && t.is(id) {
 			return c, t
 		}
 	}
@@ -89,9 +138,9 @@ func (ts *titles) load(id string, hash uint64) *title {
 
 func (ts *titles) get(id string) *title { return ts.load(id, fnv(id)) }
 
-// store sets a title, which takes the id and is immutable from now on.
+// store sets a title, which takes the id. What is kept is a copy.
 func (ts *titles) store(id string, t *title) {
-	t.id = id
+	t = t.packed(id)
 	hash := mix(fnv(id))
 	at := &ts.shards[hash%titleShards]
 	old := at.Load()

@@ -85,8 +85,12 @@ func (f *flow) scan() (batch, error) {
 }
 
 // follow collects the cells of the log entries after the position. A cell that
-// several of them name is sent once.
+// several of them name is sent once. At the head of the log it reads nothing:
+// a sender is woken by every acknowledgement, too.
 func (f *flow) follow() (batch, error) {
+	if f.l.behind(f.pos) == 0 {
+		return batch{pos: f.pos}, nil
+	}
 	_, upper := kindRange(kindLog)
 	it, err := f.l.store.db.NewIter(&pebble.IterOptions{LowerBound: logKey(f.pos + 1), UpperBound: upper})
 	if err != nil {

@@ -74,6 +74,14 @@ func decodeEntry(b []byte) (hlc uint64, key []byte, err error) {
 	return binary.BigEndian.Uint64(b), b[8:], nil
 }
 
+// behind is how many entries of the log follow a position. Those that it counts
+// can be read.
+func (l *replicator) behind(pos uint64) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.head - min(pos, l.head)
+}
+
 // lastEntry is the greatest position in the log, 0 when it is empty.
 func (l *replicator) lastEntry() (uint64, error) {
 	lower, upper := kindRange(kindLog)

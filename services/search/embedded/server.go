@@ -40,6 +40,7 @@ type Server struct {
 	analyzer analysis.Analyzer
 	ops      *prometheus.CounterVec
 	rpc      *rpc.Server
+	answers  answers
 }
 
 var _ services.Unit = (*Server)(nil)
@@ -132,6 +133,7 @@ func (s *Server) Put(_ context.Context, r *searchpb.PutRequest) (_ *searchpb.Put
 			return nil, fmt.Errorf("index %s: %w", d.GetId(), err)
 		}
 	}
+	defer s.answers.drop()
 	return &searchpb.PutReply{}, s.index.Batch(b)
 }
 
@@ -144,6 +146,7 @@ func (s *Server) Delete(_ context.Context, r *searchpb.DeleteRequest) (_ *search
 			b.Delete(id)
 		}
 	}
+	defer s.answers.drop()
 	return &searchpb.DeleteReply{}, s.index.Batch(b)
 }
 
@@ -159,6 +162,11 @@ func (s *Server) Query(ctx context.Context, r *searchpb.QueryRequest) (_ *search
 		limit = defaultHits
 	case limit > maxHits:
 		limit = maxHits
+	}
+	asked := question{r.GetQuery(), limit}
+	known, changes := s.answers.get(asked)
+	if known != nil {
+		return known, nil
 	}
 	q := buildQuery(s.analyzer, r.GetQuery())
 	if q == nil {
@@ -181,6 +189,7 @@ func (s *Server) Query(ctx context.Context, r *searchpb.QueryRequest) (_ *search
 		reply.Hits = append(reply.Hits, &searchpb.Hit{Id: h.ID, Name: name, Score: h.Score})
 	}
 	exactFirst(reply.Hits, normal(r.GetQuery()))
+	s.answers.keep(asked, reply, changes)
 	return reply, nil
 }
 

@@ -40,7 +40,13 @@ type link struct {
 	addr string
 	conn *grpc.ClientConn
 	rpc  sqldbpb.SQLClient
+	// silent is how many calls in a row nothing came back for; under peers.mu.
+	silent int
 }
+
+// silences in a row have a link dropped. One alone may be a peer that is short of
+// processor time, and dialing it anew would make that worse.
+const silences = 2
 
 // peers knows the other regions' nodes.
 type peers struct {
@@ -211,25 +217,33 @@ func unsampled(ctx context.Context) context.Context {
 }
 
 // state asks a peer what it is, and tells it what this node has. A link on
-// which nothing comes back is dropped: TCP may take minutes to notice.
+// which nothing comes back twice is dropped: TCP may take minutes to notice.
 func (p *peers) state(ctx context.Context, region string, l *link) (*sqldbpb.StateReply, error) {
 	cctx, cancel := context.WithTimeout(ctx, p.cfg.Timing.RPCTimeout.D())
 	defer cancel()
 	own, _ := p.history.look()
 	md := metadata.Pairs(mdRegion, p.cfg.Region, mdApplied, strconv.FormatUint(own.position, 10), mdEpoch, strconv.FormatUint(own.epoch, 10))
 	r, err := l.rpc.State(metadata.NewOutgoingContext(unsampled(cctx), md), &sqldbpb.StateRequest{})
+	p.heard(region, l, err == nil || ctx.Err() != nil || cctx.Err() == nil)
 	if err != nil {
-		if ctx.Err() == nil && cctx.Err() != nil {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			if p.links[region] == l {
-				p.drop(region, l)
-			}
-		}
 		return nil, err
 	}
 	if r.GetRegion() != region {
 		return nil, services.Errorf(services.Unavailable, "the node of %s answers at %s, not of %s", r.GetRegion(), l.addr, region)
 	}
 	return r, nil
+}
+
+// heard counts the calls that nothing came back for, not even a refusal, and drops
+// a link after the second in a row.
+func (p *peers) heard(region string, l *link, something bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if something {
+		l.silent = 0
+		return
+	}
+	if l.silent++; l.silent >= silences && p.links[region] == l {
+		p.drop(region, l)
+	}
 }

@@ -366,9 +366,10 @@ const file_services_steering_steeringpb_steering_proto_rawDesc = "" +
 	"\tappliance\x18\x01 \x01(\tR\tappliance\x12\x16\n" +
 	"\x06filter\x18\x02 \x01(\tR\x06filter\x12\x16\n" +
 	"\x06struck\x18\x03 \x01(\bR\x06struck\x12\x10\n" +
-	"\x03why\x18\x04 \x01(\tR\x03why2N\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why2\x96\x01\n" +
 	"\bSteering\x12B\n" +
-	"\x04Rank\x12\x1d.flix.steering.v1.RankRequest\x1a\x1b.flix.steering.v1.RankReplyB7Z5github.com/flix-lab/flix/services/steering/steeringpbb\x06proto3"
+	"\x04Rank\x12\x1d.flix.steering.v1.RankRequest\x1a\x1b.flix.steering.v1.RankReply\x12F\n" +
+	"\x06Follow\x12\x1d.flix.steering.v1.RankRequest\x1a\x1b.flix.steering.v1.RankReply0\x01B7Z5github.com/flix-lab/flix/services/steering/steeringpbb\x06proto3"
 
 var (
 	file_services_steering_steeringpb_steering_proto_rawDescOnce sync.Once
@@ -393,9 +394,11 @@ var file_services_steering_steeringpb_steering_proto_depIdxs = []int32{
 	2, // 0: flix.steering.v1.RankReply.candidates:type_name -> flix.steering.v1.Candidate
 	3, // 1: flix.steering.v1.RankReply.decisions:type_name -> flix.steering.v1.Decision
 	0, // 2: flix.steering.v1.Steering.Rank:input_type -> flix.steering.v1.RankRequest
-	1, // 3: flix.steering.v1.Steering.Rank:output_type -> flix.steering.v1.RankReply
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
+	0, // 3: flix.steering.v1.Steering.Follow:input_type -> flix.steering.v1.RankRequest
+	1, // 4: flix.steering.v1.Steering.Rank:output_type -> flix.steering.v1.RankReply
+	1, // 5: flix.steering.v1.Steering.Follow:output_type -> flix.steering.v1.RankReply
+	4, // [4:6] is the sub-list for method output_type
+	2, // [2:4] is the sub-list for method input_type
 	2, // [2:2] is the sub-list for extension type_name
 	2, // [2:2] is the sub-list for extension extendee
 	0, // [0:2] is the sub-list for field type_name

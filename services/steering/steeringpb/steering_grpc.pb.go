@@ -19,7 +19,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Steering_Rank_FullMethodName = "/flix.steering.v1.Steering/Rank"
+	Steering_Rank_FullMethodName   = "/flix.steering.v1.Steering/Rank"
+	Steering_Follow_FullMethodName = "/flix.steering.v1.Steering/Follow"
 )
 
 // SteeringClient is the client API for Steering service.
@@ -31,6 +32,11 @@ type SteeringClient interface {
 	// Rank returns appliances best first, at most max (10 if 0). It answers
 	// NOT_FOUND with reason no_replica if none holds the title.
 	Rank(ctx context.Context, in *RankRequest, opts ...grpc.CallOption) (*RankReply, error)
+	// Follow answers as Rank does, and again each time that other appliances may
+	// serve the client, or that their ranks have changed; how the load is spread
+	// within a rank is no reason. It ends with the caller. EXHAUSTED with reason
+	// too_many_followers if the instance has no room.
+	Follow(ctx context.Context, in *RankRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RankReply], error)
 }
 
 type steeringClient struct {
@@ -51,6 +57,25 @@ func (c *steeringClient) Rank(ctx context.Context, in *RankRequest, opts ...grpc
 	return out, nil
 }
 
+func (c *steeringClient) Follow(ctx context.Context, in *RankRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RankReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Steering_ServiceDesc.Streams[0], Steering_Follow_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[RankRequest, RankReply]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Steering_FollowClient = grpc.ServerStreamingClient[RankReply]
+
 // SteeringServer is the server API for Steering service.
 // All implementations must embed UnimplementedSteeringServer
 // for forward compatibility.
@@ -60,6 +85,11 @@ type SteeringServer interface {
 	// Rank returns appliances best first, at most max (10 if 0). It answers
 	// NOT_FOUND with reason no_replica if none holds the title.
 	Rank(context.Context, *RankRequest) (*RankReply, error)
+	// Follow answers as Rank does, and again each time that other appliances may
+	// serve the client, or that their ranks have changed; how the load is spread
+	// within a rank is no reason. It ends with the caller. EXHAUSTED with reason
+	// too_many_followers if the instance has no room.
+	Follow(*RankRequest, grpc.ServerStreamingServer[RankReply]) error
 	mustEmbedUnimplementedSteeringServer()
 }
 
@@ -72,6 +102,9 @@ type UnimplementedSteeringServer struct{}
 
 func (UnimplementedSteeringServer) Rank(context.Context, *RankRequest) (*RankReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Rank not implemented")
+}
+func (UnimplementedSteeringServer) Follow(*RankRequest, grpc.ServerStreamingServer[RankReply]) error {
+	return status.Error(codes.Unimplemented, "method Follow not implemented")
 }
 func (UnimplementedSteeringServer) mustEmbedUnimplementedSteeringServer() {}
 func (UnimplementedSteeringServer) testEmbeddedByValue()                  {}
@@ -112,6 +145,17 @@ func _Steering_Rank_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Steering_Follow_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(RankRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(SteeringServer).Follow(m, &grpc.GenericServerStream[RankRequest, RankReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Steering_FollowServer = grpc.ServerStreamingServer[RankReply]
+
 // Steering_ServiceDesc is the grpc.ServiceDesc for Steering service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -124,6 +168,12 @@ var Steering_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Steering_Rank_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Follow",
+			Handler:       _Steering_Follow_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "services/steering/steeringpb/steering.proto",
 }

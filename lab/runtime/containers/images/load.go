@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/moby/moby/client"
 
@@ -69,7 +70,7 @@ func (s Set) owns(c Component, ref string) bool {
 
 // open opens a regular file.
 func open(file string) (*os.File, error) {
-	f, err := os.Open(file)
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe is not waited for
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return nil, &services.Error{Kind: services.NotFound, Err: err}
