@@ -23,7 +23,7 @@ func crossed(seed uint64, sets, n int) []set {
 		r := rand.New(rand.NewPCG(seed, uint64(i)))
 		f := kinds[i%len(kinds)]
 		m, label := anyMovie(r)
-		s := set{movie: m, bufferS: anyBuffer(r, m.SegmentMS/1000)}
+		s := set{kind: f.name, movie: m, bufferS: anyBuffer(r, m.SegmentMS/1000)}
 		s.name = fmt.Sprintf("%d %s over %s", i, label, f.name)
 		shift := between(r, 0.5, 2)
 		for j := range n {

@@ -22,6 +22,7 @@ type family struct {
 // set is traces that are judged together.
 type set struct {
 	name    string
+	kind    string // of network
 	movie   abr.Ladder
 	bufferS float64
 	traces  []named
@@ -247,7 +248,7 @@ func (f family) sets(seed uint64, n int) []set {
 	var out []set
 	for _, bufferS := range f.bufferS {
 		r := rand.New(rand.NewPCG(seed, uint64(len(f.name))<<32|uint64(f.name[0])<<16|uint64(f.name[len(f.name)-1])))
-		s := set{name: f.name, bufferS: bufferS, movie: f.movie(r)}
+		s := set{name: f.name, kind: f.name, bufferS: bufferS, movie: f.movie(r)}
 		if f.heldOut {
 			s.name += "*"
 		}

@@ -58,7 +58,7 @@ func load(spec string) (set, error) {
 			return set{}, fmt.Errorf("-set %s: EVERY is a number above 0", spec)
 		}
 	}
-	s := set{name: p[0], bufferS: seconds}
+	s := set{name: p[0], kind: p[0], bufferS: seconds}
 	b, err := os.Open(p[1])
 	if err != nil {
 		return set{}, err
@@ -86,11 +86,11 @@ func load(spec string) (set, error) {
 	return s, nil
 }
 
-// scores of one set: [contender][trace].
-func (s set) play(ctx context.Context, who []contender) ([][]float64, error) {
-	out := make([][]float64, len(who))
+// play one set: [contender][trace].
+func (s set) play(ctx context.Context, who []contender) ([][]sim.Result, error) {
+	out := make([][]sim.Result, len(who))
 	for i := range out {
-		out[i] = make([]float64, len(s.traces))
+		out[i] = make([]sim.Result, len(s.traces))
 	}
 	var (
 		wg   sync.WaitGroup
@@ -108,9 +108,7 @@ func (s set) play(ctx context.Context, who []contender) ([][]float64, error) {
 			for i, c := range who {
 				algo, err := abr.New(c.name, s.movie, s.bufferS*1000, c.variant)
 				if err == nil {
-					var r sim.Result
-					r, err = sim.Play(s.movie, s.traces[t].trace, s.bufferS*1000, algo)
-					out[i][t] = r.Score
+					out[i][t], err = sim.Play(s.movie, s.traces[t].trace, s.bufferS*1000, algo)
 				}
 				if err != nil {
 					mu.Lock()
@@ -150,12 +148,12 @@ func relative(x, y float64) float64 { return (x - y) / max(math.Abs(y), 1e-9) }
 // allowed is how far below the best of the others one trace may be.
 const allowed = 0.05
 
-func judge(scores [][]float64, who []contender) verdict {
+func judge(results [][]sim.Result, who []contender) verdict {
 	v := verdict{rival: 1}
-	for _, row := range scores {
+	for _, row := range results {
 		sum := 0.0
 		for _, x := range row {
-			sum += x / float64(len(row))
+			sum += x.Score / float64(len(row))
 		}
 		v.means = append(v.means, sum)
 	}
@@ -166,14 +164,14 @@ func judge(scores [][]float64, who []contender) verdict {
 	}
 	v.margin = relative(v.means[0], v.means[v.rival])
 	v.worst = math.Inf(1)
-	for t := range scores[0] {
+	for t := range results[0] {
 		best := math.Inf(-1)
 		for i := range who {
 			if i > 0 && who[i].name != "mpc" {
-				best = max(best, scores[i][t])
+				best = max(best, results[i][t].Score)
 			}
 		}
-		m := relative(scores[0][t], best)
+		m := relative(results[0][t].Score, best)
 		v.per = append(v.per, m)
 		v.ranked = append(v.ranked, t)
 		if m < v.worst {
@@ -199,31 +197,34 @@ func measure(ctx context.Context, sets []set, o options) error {
 	for _, c := range who {
 		fmt.Fprint(w, c.label, "\t")
 	}
-	fmt.Fprintln(w, "best other\tmargin\tworst trace\tbelow 5 %\t")
-	missed := 0
+	fmt.Fprintln(w, "best other\tmargin\tby utility\tby stalls\tworst trace\tbelow 5 %\t")
+	missed, kinds := 0, tallies{}
 	for _, s := range sets {
 		if !strings.Contains(s.name, o.only) {
 			continue
 		}
-		scores, err := s.play(ctx, who)
+		results, err := s.play(ctx, who)
 		if err != nil {
 			return err
 		}
-		v := judge(scores, who)
+		v := judge(results, who)
+		d := against(results[0], results[v.rival])
+		kinds.of(s.kind).add(v, d)
 		fmt.Fprintf(w, "%s\t%g s\t%d\t", s.name, s.bufferS, len(s.traces))
 		for _, m := range v.means {
 			fmt.Fprintf(w, "%.3f\t", m)
 		}
-		fmt.Fprintf(w, "%s\t%+.1f %%\t%+.1f %%\t%d\t\n", who[v.rival].label, 100*v.margin, 100*v.worst, v.below)
+		fmt.Fprintf(w, "%s\t%+.1f %%\t%+.3f\t%+.3f\t%+.1f %%\t%d\t\n", who[v.rival].label, 100*v.margin, d.utility, d.stalls, 100*v.worst, v.below)
 		if v.margin <= 0 || v.below > 0 {
 			missed++
 		}
 		for _, t := range v.ranked[:min(o.worst, len(v.ranked))] {
 			fmt.Fprintf(w, "  %s\t\t\t", s.traces[t].name)
 			for i := range who {
-				fmt.Fprintf(w, "%.3f\t", scores[i][t])
+				fmt.Fprintf(w, "%.3f\t", results[i][t].Score)
 			}
-			fmt.Fprintf(w, "\t%+.1f %%\t\t\t\n", 100*v.per[t])
+			d := against(results[0][t:t+1], results[v.rival][t:t+1])
+			fmt.Fprintf(w, "\t%+.1f %%\t%+.3f\t%+.3f\t\t\t\n", 100*v.per[t], d.utility, d.stalls)
 		}
 		if o.worst > 0 {
 			w.Flush()
@@ -232,6 +233,10 @@ func measure(ctx context.Context, sets []set, o options) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	fmt.Printf("\nmargin: of the default's mean over the best of throughput, BOLA, BOLA-E and DYNAMIC in both variants (target: above 0).\nworst trace: the default against the best of them there (target: not below -5 %%).\n* held out: never looked at while the default was made. %d sets miss a target.\n", missed)
+	fmt.Println()
+	if err := kinds.write(os.Stdout); err != nil {
+		return err
+	}
+	fmt.Printf("\nmargin: of the default's mean over the best of throughput, BOLA, BOLA-E and DYNAMIC in both variants (target: above 0).\nby utility, by stalls: what of it each term of the score brings.\nworst trace: the default against the best of them there (target: not below -5 %%).\n* held out: never looked at while the default was made. %d sets miss a target.\n", missed)
 	return nil
 }
