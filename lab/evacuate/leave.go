@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/flix-lab/flix/services"
 )
@@ -15,13 +14,17 @@ import (
 const rollbackTime = 20 * time.Second
 
 func (r *Run) evacuate(ctx context.Context, region string, savers []string) error {
+	// The savers' own plays need nothing of what is added: they are not waited for
+	// until it is there.
+	checked, stop := r.checking(ctx, savers)
+	defer stop()
 	growing := r.shares()
 	growing = growing[:len(growing)-1] // the last one goes with DNS
 	err := r.steps(ctx, []step{
 		{"scale", func(ctx context.Context) (string, error) { return r.scale(ctx, savers) }},
 		{"caches", func(ctx context.Context) (string, error) { return r.warm(ctx, savers) }},
 		{"flip", r.flip},
-		{"check", func(ctx context.Context) (string, error) { return "a title plays in every saver", r.check(ctx, savers) }},
+		{"check", func(ctx context.Context) (string, error) { return "a title plays in every saver", checked() }},
 		{"proxy", func(ctx context.Context) (string, error) { return r.proxy(ctx, region, savers, growing) }},
 		{"dns", func(ctx context.Context) (string, error) { return r.leaveDNS(ctx, region, savers) }},
 		{"sql", func(ctx context.Context) (string, error) { return r.primary(ctx, region, savers) }},
@@ -58,21 +61,31 @@ func (r *Run) flip(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%d of them were dark; they answer and are UP", n), err
 }
 
-// check plays near every saver: one that cannot serve its own viewers shall
-// not get more.
-func (r *Run) check(ctx context.Context, savers []string) error {
-	var g errgroup.Group
-	for _, s := range savers {
-		g.Go(func() error {
-			err := r.playIn(ctx, s)
-			if err == nil {
-				return nil
-			}
-			return &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: err,
-				Msg: fmt.Sprintf("a play near %s fails: it cannot save another region", s), Remedy: "mend it first: flix lab status, flix events"}
-		})
+// checking begins a play near every saver: one that cannot serve its own viewers
+// shall not get more. The first function waits for the plays and counts them, the
+// second ends those under way; that has to be called.
+func (r *Run) checking(ctx context.Context, savers []string) (wait func() error, stop func()) {
+	plays, cancel := context.WithCancel(ctx)
+	errs := make([]error, len(savers))
+	var wg sync.WaitGroup
+	for k, s := range savers {
+		wg.Go(func() { errs[k] = r.Planet.PlayIn(plays, s) })
 	}
-	return g.Wait()
+	wait = func() error {
+		wg.Wait()
+		var first error
+		for k, s := range savers {
+			if err := r.played(ctx, s, errs[k]); err != nil && first == nil {
+				first = &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: err,
+					Msg: fmt.Sprintf("a play near %s fails: it cannot save another region", s), Remedy: "mend it first: flix lab status, flix events"}
+			}
+		}
+		return first
+	}
+	return wait, func() {
+		cancel()
+		wg.Wait()
+	}
 }
 
 func (r *Run) proxy(ctx context.Context, region string, savers []string, steps []float64) (string, error) {

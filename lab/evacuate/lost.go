@@ -54,10 +54,12 @@ func (r *Run) replace(ctx context.Context, region string, savers []string) error
 		take = append(take, proxy)
 	}
 	r.left = r.CutShort != ""
+	checked, stop := r.checking(ctx, savers)
+	defer stop()
 	err := r.steps(ctx, []step{
 		{"scale", func(ctx context.Context) (string, error) { return r.scale(ctx, savers) }},
 		{"flip", r.flip},
-		{"check", func(ctx context.Context) (string, error) { return "a title plays in every saver", r.check(ctx, savers) }},
+		{"check", func(ctx context.Context) (string, error) { return "a title plays in every saver", checked() }},
 	})
 	if err != nil {
 		return err
