@@ -157,7 +157,7 @@ func (h *h1) write(ex *Exchange) error {
 	if r.Body == nil && ex.Request.Method != http.MethodHead {
 		length = 0
 	}
-	c.Begin(r.Status, r.Header, length, ex.CloseConnection)
+	c.Begin(r.spoken(), r.Header, length, ex.CloseConnection)
 	if r.Body == nil || c.Bodyless() {
 		return c.End(nil)
 	}

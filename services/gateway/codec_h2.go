@@ -125,7 +125,7 @@ func (c *h2) write(w http.ResponseWriter, ex *Exchange) error {
 		// HTTP/1 sends it; HTTP/2 sends GOAWAY instead.
 		h.Set("Connection", "close")
 	}
-	w.WriteHeader(ex.Response.Status)
+	w.WriteHeader(ex.Response.spoken())
 	if ex.Response.Body == nil || ex.Request.Method == http.MethodHead {
 		return nil
 	}

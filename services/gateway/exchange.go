@@ -64,6 +64,16 @@ type Response struct {
 	Trailer func() Header
 	// Upgraded is the upstream's side of the connection after status 101.
 	Upgraded io.ReadWriteCloser
+
+	overGRPC bool // Status is told as gRPC does, within one of 200
+}
+
+// spoken is the status that goes out.
+func (r *Response) spoken() int {
+	if r.overGRPC {
+		return http.StatusOK
+	}
+	return r.Status
 }
 
 // Exchange is one request with its response, as filters see it. It belongs to
@@ -195,9 +205,13 @@ func (r *Response) waits() bool {
 // answerProblem replaces the response by an error's problem.
 func (ex *Exchange) answerProblem(err error) {
 	ex.Response.close()
+	status := statusOf(err)
+	if ex.asksGRPC() {
+		ex.Response = grpcProblem(err, status)
+		return
+	}
 	body := problemOf(err)
 	h := NewHeader("Content-Type", "application/json", "Cache-Control", "no-store")
-	status := statusOf(err)
 	if status == http.StatusUnauthorized {
 		h.Set("Www-Authenticate", `Bearer realm="flix"`)
 	}

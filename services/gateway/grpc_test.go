@@ -118,6 +118,11 @@ func grpcThrough(t *testing.T) (*calls, map[string]pb.TestServiceClient) {
 	t.Cleanup(func() { srv.Stop(); <-done })
 	e.registry.add("calls", "us-east/a/calls/1", "a", l.Addr().String())
 	e.set(PropertyRoutes, `[{"prefix":"/grpc.testing.TestService","vip":"calls"}]`)
+	return api, grpcClients(t, w, e)
+}
+
+// grpcClients returns clients of a gateway that come over TLS and in the clear.
+func grpcClients(t *testing.T, w *world, e *edge) map[string]pb.TestServiceClient {
 	clients := map[string]pb.TestServiceClient{}
 	for name, how := range map[string]struct {
 		addr string
@@ -134,7 +139,7 @@ func grpcThrough(t *testing.T) (*calls, map[string]pb.TestServiceClient) {
 		t.Cleanup(func() { _ = conn.Close() })
 		clients[name] = pb.NewTestServiceClient(conn)
 	}
-	return api, clients
+	return clients
 }
 
 // What a gRPC client and server may do with one another they may do through a

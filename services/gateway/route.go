@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"path"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/gateway/wire"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -125,8 +127,8 @@ var (
 	codeForm = regexp.MustCompile(`^[A-Z]{2}$`)
 )
 
-// methods that a route may name.
-var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+// maxMethod bounds a method that a route names, in bytes.
+const maxMethod = 64
 
 // ParseTable reads a table, or a bare array of routes, and checks it whole: a
 // table with one bad route is refused, so that a slip never takes an API off
@@ -256,8 +258,11 @@ func (r *Route) checkConditions() (string, error) {
 	}
 	for k, m := range r.Methods {
 		r.Methods[k] = strings.ToUpper(m)
-		if !slices.Contains(methods, r.Methods[k]) {
-			return bad("methods", "%q is not one of %s", m, strings.Join(methods, ", "))
+		if len(m) > maxMethod || !wire.IsToken(m) {
+			return bad("methods", "%q is not a method: one is a word such as GET or PURGE, at most %d of letters, digits and !#$%%&'*+-.^_`|~", m, maxMethod)
+		}
+		if r.Methods[k] == http.MethodConnect {
+			return bad("methods", "%q opens a tunnel, and this edge opens none", m)
 		}
 	}
 	for k, v := range r.Headers {

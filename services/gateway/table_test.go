@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -172,40 +173,53 @@ func TestOverlayChangesOnlyTheTarget(t *testing.T) {
 	}
 }
 
+// Methods that HTTP's own document does not know are methods all the same.
+func TestExtensionMethods(t *testing.T) {
+	routes, err := CheckRoutes([]Route{{Prefix: "/", VIP: "x", Methods: []string{"purge", "PROPFIND", "M-SEARCH"}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := routes[0].Methods; !slices.Equal(got, []string{"PURGE", "PROPFIND", "M-SEARCH"}) {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestBadRoutesSayWhatIsWrong(t *testing.T) {
 	lots := 101.0
 	nets := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	for want, r := range map[string]Route{
-		`.name: "a b"`:                    {Name: "a b", Prefix: "/", VIP: "x"},
-		`.path: a route has a prefix or`:  {Prefix: "/a", Path: "/b", VIP: "x"},
-		`.path: "/a/../b" is not a clean`: {Path: "/a/../b", VIP: "x"},
-		`.prefix: "" is not a clean`:      {VIP: "x"},
-		`.hosts: "a_b"`:                   {Prefix: "/", VIP: "x", Hosts: []string{"a_b"}},
-		`.hosts: "*"`:                     {Prefix: "/", VIP: "x", Hosts: []string{"*"}},
-		`.methods: "FETCH" is not one of`: {Prefix: "/", VIP: "x", Methods: []string{"FETCH"}},
-		`.headers: "a b"`:                 {Prefix: "/", VIP: "x", Headers: map[string]string{"a b": "c"}},
-		`.countries: "USA" is not a two`:  {Prefix: "/", VIP: "x", Countries: []string{"USA"}},
-		`.devices: "fridge" is not one`:   {Prefix: "/", VIP: "x", Devices: []string{"fridge"}},
-		`.members: a member's id is`:      {Prefix: "/", VIP: "x", Members: []string{""}},
-		`.percent: 101 is outside`:        {Prefix: "/", VIP: "x", Percent: &lots},
-		`.in: "US East" is not the name`:  {Prefix: "/", VIP: "x", In: []string{"US East"}},
-		`.when: at character 1`:           {Prefix: "/", VIP: "x", When: "nonsense == 1"},
-		`.vip: "Bad VIP" is not the name`: {Prefix: "/", VIP: "Bad VIP"},
-		`.vip: the route has no target`:   {Prefix: "/"},
-		`.vip: it is empty: the VIP of`:   {Prefix: "/", Instance: "us-east/a/play/1"},
-		`.instance: "a b" is not the id`:  {Prefix: "/", VIP: "x", Instance: "a b"},
-		`.instance: another region's`:     {Prefix: "/", VIP: "x", Instance: "i", Region: "us-west"},
-		`.region: "US" is not the name`:   {Prefix: "/", Region: "US"},
-		`.origins: origin "https://a"`:    {Prefix: "/", Origins: []string{"https://a"}},
-		`its host is not an address`:      {Prefix: "/", Origins: []string{"http://evil.example:80"}},
-		`more than an address and a port`: {Prefix: "/", Origins: []string{"http://127.0.0.1:80/path"}},
-		`its port is not between`:         {Prefix: "/", Origins: []string{"http://127.0.0.1:0"}},
-		`lies outside the declared`:       {Prefix: "/", Origins: []string{"http://192.0.2.1:80"}},
-		`has no vip, region or instance`:  {Prefix: "/", Origins: []string{"http://127.0.0.1:80"}, VIP: "x"},
-		`.class: class "vital"`:           {Prefix: "/", VIP: "x", Class: "vital"},
-		`.limits: rate "5"`:               {Prefix: "/", VIP: "x", Limits: &Limits{Client: "5"}},
-		`.timeout: -1ns is below 0`:       {Prefix: "/", VIP: "x", Timeout: -1},
-		`would take every request`:        {Overlay: true, VIP: "x"},
+		`.name: "a b"`:                     {Name: "a b", Prefix: "/", VIP: "x"},
+		`.path: a route has a prefix or`:   {Prefix: "/a", Path: "/b", VIP: "x"},
+		`.path: "/a/../b" is not a clean`:  {Path: "/a/../b", VIP: "x"},
+		`.prefix: "" is not a clean`:       {VIP: "x"},
+		`.hosts: "a_b"`:                    {Prefix: "/", VIP: "x", Hosts: []string{"a_b"}},
+		`.hosts: "*"`:                      {Prefix: "/", VIP: "x", Hosts: []string{"*"}},
+		`.methods: "GE T" is not a method`: {Prefix: "/", VIP: "x", Methods: []string{"GE T"}},
+		`.methods: "" is not a method`:     {Prefix: "/", VIP: "x", Methods: []string{""}},
+		`.methods: "connect" opens a tun`:  {Prefix: "/", VIP: "x", Methods: []string{"connect"}},
+		`.headers: "a b"`:                  {Prefix: "/", VIP: "x", Headers: map[string]string{"a b": "c"}},
+		`.countries: "USA" is not a two`:   {Prefix: "/", VIP: "x", Countries: []string{"USA"}},
+		`.devices: "fridge" is not one`:    {Prefix: "/", VIP: "x", Devices: []string{"fridge"}},
+		`.members: a member's id is`:       {Prefix: "/", VIP: "x", Members: []string{""}},
+		`.percent: 101 is outside`:         {Prefix: "/", VIP: "x", Percent: &lots},
+		`.in: "US East" is not the name`:   {Prefix: "/", VIP: "x", In: []string{"US East"}},
+		`.when: at character 1`:            {Prefix: "/", VIP: "x", When: "nonsense == 1"},
+		`.vip: "Bad VIP" is not the name`:  {Prefix: "/", VIP: "Bad VIP"},
+		`.vip: the route has no target`:    {Prefix: "/"},
+		`.vip: it is empty: the VIP of`:    {Prefix: "/", Instance: "us-east/a/play/1"},
+		`.instance: "a b" is not the id`:   {Prefix: "/", VIP: "x", Instance: "a b"},
+		`.instance: another region's`:      {Prefix: "/", VIP: "x", Instance: "i", Region: "us-west"},
+		`.region: "US" is not the name`:    {Prefix: "/", Region: "US"},
+		`.origins: origin "https://a"`:     {Prefix: "/", Origins: []string{"https://a"}},
+		`its host is not an address`:       {Prefix: "/", Origins: []string{"http://evil.example:80"}},
+		`more than an address and a port`:  {Prefix: "/", Origins: []string{"http://127.0.0.1:80/path"}},
+		`its port is not between`:          {Prefix: "/", Origins: []string{"http://127.0.0.1:0"}},
+		`lies outside the declared`:        {Prefix: "/", Origins: []string{"http://192.0.2.1:80"}},
+		`has no vip, region or instance`:   {Prefix: "/", Origins: []string{"http://127.0.0.1:80"}, VIP: "x"},
+		`.class: class "vital"`:            {Prefix: "/", VIP: "x", Class: "vital"},
+		`.limits: rate "5"`:                {Prefix: "/", VIP: "x", Limits: &Limits{Client: "5"}},
+		`.timeout: -1ns is below 0`:        {Prefix: "/", VIP: "x", Timeout: -1},
+		`would take every request`:         {Overlay: true, VIP: "x"},
 	} {
 		_, err := CheckRoutes([]Route{{Name: "good", Prefix: "/good", VIP: "good"}, r}, nets)
 		if services.KindOf(err) != services.Invalid || !strings.Contains(fmt.Sprint(err), want) || !strings.HasPrefix(err.Error(), "routes[1]") {

@@ -27,6 +27,13 @@ type tooLarge struct{ limit int64 }
 
 func (e tooLarge) Error() string { return fmt.Sprintf("the body is above %d bytes", e.limit) }
 
+// unknownCoding is a Content-Encoding that is not known.
+type unknownCoding string
+
+func (e unknownCoding) Error() string {
+	return fmt.Sprintf("Content-Encoding %q is not known; gzip is", string(e))
+}
+
 // readBody reads a body of at most limit bytes, zipped or not. One that says
 // it is longer is refused before any of it is read, and the connection is
 // closed, so that the rest is never taken in.
@@ -45,7 +52,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		}
 		src = io.LimitReader(z, limit+1) // a small body may grow without end
 	default:
-		return nil, fmt.Errorf("Content-Encoding %q is not known; gzip is", enc)
+		return nil, unknownCoding(enc)
 	}
 	b := make([]byte, 0, max(firstRead, min(r.ContentLength+1, limit)))
 	for {
@@ -75,8 +82,15 @@ func bodyError(err error, limit int64) error {
 
 // refuseBody answers what readBody or a decoder could not take.
 func refuseBody(w http.ResponseWriter, err error) {
-	var big tooLarge
+	var (
+		big    tooLarge
+		coding unknownCoding
+	)
 	switch {
+	case errors.As(err, &coding):
+		w.Header().Set("Accept-Encoding", "gzip") // RFC 9110 section 15.5.16
+		telemetry.WriteJSON(w, http.StatusUnsupportedMediaType, services.ProblemOf(services.Errorf(services.Invalid, "registry: %v", err)))
+		return
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		w.Header().Set("Connection", "close")
 		telemetry.WriteJSON(w, http.StatusRequestTimeout, services.ProblemOf(services.Errorf(services.Invalid, "registry: the body of the request took too long")))

@@ -67,6 +67,10 @@ var chars = func() (t [256]byte) {
 	return t
 }()
 
+// IsToken says whether s is a token by RFC 9110 section 5.6.2, as methods and
+// names of fields are.
+func IsToken(s string) bool { return s != "" && all(s, isToken) }
+
 // all says whether every byte of s is of a class.
 func all(s string, class byte) bool {
 	for i := 0; i < len(s); i++ {
