@@ -121,7 +121,10 @@ func (w *world) Rank(_ context.Context, r *steeringpb.RankRequest) (*steeringpb.
 
 func (w *world) Follow(r *steeringpb.RankRequest, stream grpc.ServerStreamingServer[steeringpb.RankReply]) error {
 	reply, err := w.Rank(stream.Context(), r)
-	for ; err == nil; err = stream.Send(reply) {
+	for err == nil {
+		if err = stream.Send(reply); err != nil {
+			break
+		}
 		select {
 		case reply = <-w.orders:
 		case <-stream.Context().Done():
