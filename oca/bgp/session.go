@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	packet "github.com/osrg/gobgp/v4/pkg/packet/bgp"
@@ -30,6 +31,11 @@ type session struct {
 	established bool
 	// again has a token when there may be something to announce.
 	again chan struct{}
+
+	// ending is set before writers are interrupted; closing is done by whoever
+	// ends the session first, whose reason counts.
+	ending  atomic.Bool
+	closing sync.Once
 
 	mu    sync.Mutex // of writing
 	ended bool
@@ -253,6 +259,9 @@ func (x *session) send(m *packet.BGPMessage) error {
 		return net.ErrClosed
 	}
 	_ = x.conn.SetWriteDeadline(time.Now().Add(x.s.c.Hold)) // a closed connection fails below
+	if x.ending.Load() {                                    // perhaps that deadline was to interrupt this
+		return net.ErrClosed
+	}
 	return x.write(m)
 }
 
@@ -267,22 +276,23 @@ func (x *session) write(m *packet.BGPMessage) error {
 }
 
 // end closes the connection, once, and tells the neighbour why where it is this
-// side that ends it.
+// side that ends it. A writer that it interrupts, and that takes this for the
+// connection's failure, comes too late to say so.
 func (x *session) end(why error) {
-	// A writer that waits for a neighbour who reads nothing shall not keep this.
-	_ = x.conn.SetWriteDeadline(time.Now())
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.ended {
-		return
-	}
-	x.ended, x.why = true, why
-	_ = x.conn.SetWriteDeadline(time.Now().Add(lastWords))
-	var f *fault
-	if errors.As(why, &f) && x.write(packet.NewBGPNotificationMessage(f.code, f.subcode, f.data)) == nil {
-		x.bow()
-	}
-	_ = x.conn.Close()
+	x.closing.Do(func() {
+		// A writer that waits for a neighbour who reads nothing shall not keep this.
+		x.ending.Store(true)
+		_ = x.conn.SetWriteDeadline(time.Now())
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.ended, x.why = true, why
+		_ = x.conn.SetWriteDeadline(time.Now().Add(lastWords))
+		var f *fault
+		if errors.As(why, &f) && x.write(packet.NewBGPNotificationMessage(f.code, f.subcode, f.data)) == nil {
+			x.bow()
+		}
+		_ = x.conn.Close()
+	})
 }
 
 // leave bounds the wait for the neighbour to close its end.
