@@ -196,11 +196,7 @@ func same(a, b *steeringpb.RankReply) bool {
 // manifest. It ends after a time, so that an edge that is drained gets rid of it,
 // and the client comes back by itself.
 func (s *Server) events(r *http.Request) (any, error) {
-	p, _, err := s.follower(r)
-	if err != nil {
-		return nil, err
-	}
-	rank, _, err := s.getRank(r.Context(), p)
+	p, rank, err := s.order(r)
 	if err != nil {
 		return nil, err
 	}
@@ -227,9 +223,9 @@ func (s *Server) events(r *http.Request) (any, error) {
 	}}, nil
 }
 
-// wait answers a question that may wait, if it says which way is in use: when the player's way is not the best any
-// more, when the ways change, or when its time is over. A play or an instance with
-// too many of them is answered at once.
+// wait answers a question that may wait, if it says which way is in use: when that
+// is not the best any more, when the ways change, or when its time is over. A play
+// or an instance with too many of them is answered at once.
 func (s *Server) wait(r *http.Request, p play, rank *steeringpb.RankReply) (any, error) {
 	seconds, _ := strconv.Atoi(r.URL.Query().Get("wait")) // the description has it a number
 	switch m := s.manifest(r, rank, false); {

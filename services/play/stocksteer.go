@@ -88,16 +88,21 @@ func steeringFile(format string, t steered) string {
 // uses stays first among its equals: to move between appliances that are
 // equally near gains nothing.
 func (s *Server) steer(r *http.Request) (any, error) {
-	p, _, err := s.follower(r)
-	if err != nil {
-		return nil, err
-	}
-	rank, _, err := s.getRank(r.Context(), p)
+	p, rank, err := s.order(r)
 	if err != nil {
 		return nil, err
 	}
 	s.stock.served.WithLabelValues(fileSteering, strconv.FormatBool(s.moves(r, rank))).Inc()
 	return s.wait(r, p, rank)
+}
+
+// order is the play that a question is about, with the order of its appliances.
+func (s *Server) order(r *http.Request) (p play, rank *steeringpb.RankReply, err error) {
+	if p, _, err = s.follower(r); err != nil {
+		return p, nil, err
+	}
+	rank, _, err = s.getRank(r.Context(), p)
+	return p, rank, err
 }
 
 // moves says whether a player has to leave the way that it uses, if it said which.

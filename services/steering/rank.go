@@ -14,6 +14,9 @@ import (
 func (s *Server) Rank(_ context.Context, req *pb.RankRequest) (*pb.RankReply, error) {
 	q, err := s.query("steering.Rank", req)
 	if err != nil {
+		if services.KindOf(err) == services.Unavailable {
+			s.metrics.decided(kindNone, resultNotReady)
+		}
 		return nil, err
 	}
 	t := s.table.Load()
@@ -37,14 +40,14 @@ func (s *Server) Rank(_ context.Context, req *pb.RankRequest) (*pb.RankReply, er
 	return reply, nil
 }
 
-// query reads a request, once something is known to answer it with.
+// query reads a request, once something is known to answer it with; Unavailable
+// before that. It counts nothing.
 func (s *Server) query(op string, req *pb.RankRequest) (query, error) {
 	addr, err := netip.ParseAddr(req.GetClientIp())
 	if err != nil {
 		return query{}, services.Errorf(services.Invalid, "%s: client_ip %q is no IP address", op, req.GetClientIp())
 	}
 	if !s.ready.Load() {
-		s.metrics.decided(kindNone, resultNotReady)
 		return query{}, services.Errorf(services.Unavailable, "%s: nothing has been heard from cache control yet", op).
 			WithRemedy("try again in a moment")
 	}
@@ -132,5 +135,5 @@ func (s *Server) none(q *query, titleID string) (result, error) {
 			WithReason(services.ReasonNoReplica).WithRemedy("wait until its fill is done: flix fill status")
 	}
 	return resultUnhealthy, services.Errorf(services.Unavailable, "steering.Rank: of the appliances that hold %s none is healthy", titleID).
-		WithReason(services.ReasonNoReplica).WithRemedy("look at the appliances: flix status")
+		WithReason(services.ReasonNoReplica).WithRemedy("look at the appliances: flix lab status -o wide")
 }

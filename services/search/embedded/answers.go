@@ -10,6 +10,10 @@ import (
 // few have more than a handful.
 const maxAnswers = 256
 
+// maxQuestion bounds the text of a question that is kept, in bytes: titles are
+// shorter.
+const maxQuestion = 256
+
 // question is what an answer depends on, beside the index.
 type question struct {
 	text  string
@@ -33,11 +37,12 @@ func (a *answers) get(q question) (r *searchpb.QueryReply, changes uint64) {
 	return a.known[q], a.changes
 }
 
-// keep keeps an answer unless the index has changed since get.
+// keep keeps an answer unless the index has changed since get, or nobody will ask
+// the same again.
 func (a *answers) keep(q question, r *searchpb.QueryReply, changes uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if changes != a.changes {
+	if changes != a.changes || len(q.text) > maxQuestion {
 		return
 	}
 	if a.known == nil || len(a.known) >= maxAnswers {

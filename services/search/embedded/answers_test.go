@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/flix-lab/flix/services/search/searchpb"
@@ -39,6 +40,23 @@ func TestAnswersAreBounded(t *testing.T) {
 		a.keep(question{"harbor", i}, &searchpb.QueryReply{}, 0)
 		if len(a.known) > maxAnswers {
 			t.Fatalf("%d answers are kept", len(a.known))
+		}
+	}
+}
+
+// A question that is longer than any title is answered and not kept: 256 of them
+// would be as much memory as a caller likes.
+func TestLongQuestionsAreNotKept(t *testing.T) {
+	var a answers
+	for _, c := range []struct {
+		length int
+		kept   bool
+	}{{maxQuestion, true}, {maxQuestion + 1, false}} {
+		q := question{strings.Repeat("x", c.length), 1}
+		_, changes := a.get(q)
+		a.keep(q, &searchpb.QueryReply{}, changes)
+		if r, _ := a.get(q); (r != nil) != c.kept {
+			t.Errorf("a question of %d bytes: kept is %v, want %v", c.length, r != nil, c.kept)
 		}
 	}
 }
