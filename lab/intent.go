@@ -87,6 +87,15 @@ func readIntent(dir string) (*intent, error) {
 	return &i, nil
 }
 
+// Declared is the topology that a lab is to have, nil if there is no lab.
+func Declared(p Paths) (*topology.Topology, error) {
+	i, err := readIntent(p.Dir)
+	if i == nil || err != nil {
+		return nil, err
+	}
+	return &i.Topology, nil
+}
+
 func (i *intent) write(dir string) error {
 	b, err := json.MarshalIndent(i, "", " ")
 	if err != nil {

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 )
@@ -24,6 +25,16 @@ type Containers struct {
 	Registry string `yaml:"registry,omitempty" json:"registry,omitempty"`
 	// Images overrides the image of a component, e.g. cassandra: cassandra:5.0.6.
 	Images map[string]string `yaml:"images,omitempty" json:"images,omitempty"`
+}
+
+// Or is c with what it leaves open as d has it.
+func (c Containers) Or(d Containers) Containers {
+	c.Profile, c.Pack, c.Network = cmp.Or(c.Profile, d.Profile), cmp.Or(c.Pack, d.Pack), cmp.Or(c.Network, d.Network)
+	c.Registry = cmp.Or(c.Registry, d.Registry)
+	if c.Images == nil {
+		c.Images = maps.Clone(d.Images)
+	}
+	return c
 }
 
 // Profile is a size of the stores.

@@ -31,15 +31,15 @@ func newUpCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "up", Short: "Bring a lab up, or converge a running one", Args: cobra.NoArgs,
 		Long: `Brings a lab up and returns when a title has played from every region. A second
-up changes nothing; with another --regions or --topology it adds and removes what
-differs and leaves the rest alone. Interrupted or killed anywhere, the same
-command goes on.`,
+up repairs what is missing; with another --regions or --topology it adds and
+removes what differs and leaves the rest alone, and without either the lab keeps
+the topology it has. Interrupted or killed anywhere, the same command goes on.`,
 		Example: "  flix lab up --regions 3\n  flix lab up --topology planet.yaml --dry-run",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.out.check(); err != nil {
 				return err
 			}
-			t, err := o.topology(cmd)
+			t, err := o.wanted(cmd, a)
 			if err != nil {
 				return err
 			}
@@ -49,7 +49,7 @@ command goes on.`,
 			return runUp(cmd.Context(), a, o, t)
 		},
 	}
-	c.Flags().IntVar(&o.regions, "regions", 3, "number of preset regions, 1 to 6")
+	c.Flags().IntVar(&o.regions, "regions", 3, "number of preset regions, 1 to 6, for a new lab or instead of what one has")
 	c.Flags().StringVar(&o.file, "topology", "", "YAML file that declares the planet (see flix lab topology)")
 	c.Flags().StringVar(&o.runtime, "runtime", "auto", "auto, embedded or containers")
 	c.Flags().StringVar(&o.profile, "profile", "", "size of the real stores on the containers runtime: small, standard or large (default small)")
@@ -59,6 +59,27 @@ command goes on.`,
 	c.MarkFlagsMutuallyExclusive("regions", "topology")
 	o.out.flag(c, "text", "json", "yaml")
 	return c
+}
+
+// wanted is the topology to converge to: the file's or the preset's, or what the
+// lab has where neither is asked for. How its containers are made stays, unless
+// the file or a flag says otherwise.
+func (o upOptions) wanted(cmd *cobra.Command, a *app) (topology.Topology, error) {
+	have, err := a.declared()
+	if err != nil {
+		return topology.Topology{}, err
+	}
+	if have == nil {
+		return o.topology(cmd)
+	}
+	if o.file == "" && !cmd.Flags().Changed("regions") {
+		msg := a.env.errOut()
+		msg.Printf("%s topology: %s, as lab %s has it\n", msg.Dim("·"), services.Count(len(have.Regions), "region"), a.name)
+		return *have, nil
+	}
+	t, err := o.topology(cmd)
+	t.Containers = t.Containers.Or(have.Containers)
+	return t, err
 }
 
 // topology reads the file, or builds the preset.
@@ -71,6 +92,15 @@ func (o upOptions) topology(cmd *cobra.Command) (topology.Topology, error) {
 		return t, nil
 	}
 	return readTopology(cmd, o.file)
+}
+
+// declared is the topology of the lab, nil if there is none.
+func (a *app) declared() (*topology.Topology, error) {
+	p, err := lab.PathsOf(a.env.lab(), a.name)
+	if err != nil {
+		return nil, err
+	}
+	return lab.Declared(p)
 }
 
 // contain puts the flags about containers over what the topology says.

@@ -70,6 +70,11 @@ type Server struct {
 	stop     context.CancelFunc
 	// tasks counts goroutines that outlive the call that started them.
 	tasks sync.WaitGroup
+	// whole is closed when all of the store has been read once. Who watches is
+	// told nothing before: what a cache control that has just started does not
+	// know yet would look like titles and appliances that are gone.
+	whole     chan struct{}
+	readWhole func()
 
 	mu          sync.Mutex // guards what follows
 	planner     *planner
@@ -112,6 +117,8 @@ func New(d Deps) (*Server, error) {
 		dirty: map[string]struct{}{}, dirtyNote: make(chan struct{}, 1), seenAssets: map[string]uint64{}, told: map[string]uint64{},
 		seed: maphash.MakeSeed(), departed: map[string]uint64{}, withheld: map[string]struct{}{}, shown: map[string]*pb.Asset{},
 	}
+	s.whole = make(chan struct{})
+	s.readWhole = sync.OnceFunc(func() { close(s.whole) })
 	s.lifetime, s.stop = context.WithCancel(context.Background())
 	s.planner = newPlanner(d.Timing, func(region string) []string { return s.declared.Nearest(region) })
 	s.metrics = newMetrics(s)

@@ -67,6 +67,41 @@ func TestWatchTellsSnapshotThenChanges(t *testing.T) {
 	})
 }
 
+// A cache control that has just started, and cannot read the store yet, does not
+// pass for one that knows of no title.
+func TestWatchBeginsWhenTheStoreHasBeenRead(t *testing.T) {
+	p := newPlanet(t)
+	if err := p.kv.Put(t.Context(), kv.Assets, assetsPartition, assetItem(asset("tt-a", 1, 1, origins, 10))); err != nil {
+		t.Fatal(err)
+	}
+	p.kv.setDown(true)
+	c := p.start("us-east")
+	w := p.watch(c)
+	f := p.connect(c, east1, 0) // what it hears itself is no whole either
+	f.report(true)
+	eventually(t, func() string {
+		if r, err := c.FillStatus(t.Context(), &pb.FillStatusRequest{}); err != nil || len(r.GetAppliances()) == 0 {
+			return fmt.Sprintf("the appliance is not known: %v", err)
+		}
+		return ""
+	})
+	w.mu.Lock()
+	if len(w.events) > 0 {
+		t.Errorf("told before the store was read: %v", w.events)
+	}
+	w.mu.Unlock()
+	p.kv.setDown(false)
+	w.until(t, func() string {
+		if !w.ended {
+			return "no snapshot"
+		}
+		if w.assets["tt-a"] == nil || w.states[east1] == nil {
+			t.Fatalf("the snapshot is not whole: %v", w.events)
+		}
+		return ""
+	})
+}
+
 func TestSlowWatcherCostsNoMoreThanTheState(t *testing.T) {
 	p := newPlanet(t)
 	p.start("us-east")

@@ -122,6 +122,7 @@ func (s *Server) sync(ctx context.Context) error {
 		}
 	}
 	s.update(func(now time.Time) { s.mergeAppliances(read.states, now) })
+	s.readWhole()
 	return nil
 }
 

@@ -53,14 +53,22 @@ func (s *Server) notify(key string) {
 	}
 }
 
-// Watch implements the stream of appliances and assets.
+// Watch implements the stream of appliances and assets. It begins when the store
+// has been read.
 func (s *Server) Watch(_ *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.WatchEvent]) error {
+	select {
+	case <-s.whole:
+	case <-s.lifetime.Done():
+		return s.stopping()
+	case <-stream.Context().Done():
+		return nil
+	}
 	w := s.subscribe()
 	defer s.unsubscribe(w)
 	for {
 		select {
 		case <-s.lifetime.Done():
-			return services.Errorf(services.Unavailable, "cache control %s is stopping", s.d.Instance)
+			return s.stopping()
 		case <-stream.Context().Done():
 			return nil
 		case <-w.note:
@@ -74,6 +82,10 @@ func (s *Server) Watch(_ *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.
 			return nil
 		}
 	}
+}
+
+func (s *Server) stopping() error {
+	return services.Errorf(services.Unavailable, "cache control %s is stopping", s.d.Instance)
 }
 
 // subscribe starts a subscriber with everything known, then the end mark.
