@@ -55,7 +55,7 @@ func (l lab) flixJSON(ctx context.Context, v any, args ...string) (float64, erro
 
 // clean takes down what a failed run left and removes the state folder.
 func (l lab) clean(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	var err error
 	if left, _ := filepath.Glob(filepath.Join(l.work, "flix", "labs", "*")); len(left) > 0 {

@@ -306,25 +306,37 @@ func (r *Runtime) tell(ctx context.Context, ds []declaration) error {
 		if err != nil {
 			return err
 		}
-		g.Go(func() error {
-			for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
-				err := h.Start(ctx, d.Specs)
-				if err == nil || !errors.Is(err, host.ErrGone) {
-					if err != nil {
-						return fmt.Errorf("%s: %w", d.ID, err)
-					}
-					return nil
-				}
-				if died := r.died(ctx, d.ID); died != nil {
-					return died
-				}
-				select {
-				case <-ctx.Done():
-					return services.Errorf(services.Unavailable, "%s does not answer at %s", d.ID, controlAddr(d.Address)).WithRemedy("look at its log: docker logs %s", r.containerName(d.ID))
-				case <-time.After(wait):
-				}
-			}
-		})
+		g.Go(func() error { return r.tellOne(ctx, h, d) })
 	}
 	return g.Wait()
+}
+
+// tellOne has a container run what it is to, as soon as it answers.
+func (r *Runtime) tellOne(ctx context.Context, h *host.Client, d declaration) error {
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
+		err := h.Start(ctx, d.Specs)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, context.DeadlineExceeded):
+			return r.silent(d)
+		case !errors.Is(err, host.ErrGone):
+			return fmt.Errorf("%s: %w", d.ID, err)
+		}
+		if died := r.died(ctx, d.ID); died != nil {
+			return died
+		}
+		select {
+		case <-ctx.Done():
+			return r.silent(d)
+		case <-time.After(wait):
+		}
+	}
+}
+
+// silent is the error of a container that did not say in time that it runs what
+// it is to.
+func (r *Runtime) silent(d declaration) error {
+	return services.Errorf(services.Unavailable, "%s does not say within %s, at %s, that it is up", d.ID, listenTime, controlAddr(d.Address)).
+		WithRemedy("run the command again: it goes on from here; if it stays so, look at its log: docker logs %s", r.containerName(d.ID))
 }

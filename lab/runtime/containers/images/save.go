@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -56,6 +57,10 @@ func (e *Engine) Save(ctx context.Context, s Set, cs []Component, file, version 
 		return Saved{}, services.Errorf(services.Invalid, "images save: %s is there and is no regular file", file)
 	}
 	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
+	if errors.Is(err, fs.ErrNotExist) {
+		return Saved{}, services.Errorf(services.Invalid, "images save: there is no folder %s for %s", filepath.Dir(file), filepath.Base(file)).
+			WithRemedy("make it first: mkdir -p %s", filepath.Dir(file))
+	}
 	if err != nil {
 		return Saved{}, services.Wrap("images save", e.translate("", err))
 	}
