@@ -19,6 +19,7 @@ import (
 // resilience is what is measured under players.
 type resilience struct {
 	players, light int
+	pack           string
 	watch          time.Duration
 	soak           time.Duration
 	kill           time.Duration
@@ -27,6 +28,7 @@ type resilience struct {
 }
 
 func (r *resilience) flags() {
+	flag.StringVar(&r.pack, "pack", "zone", "what shares a container, with -containers: instance or zone")
 	flag.IntVar(&r.players, "players", 500, "players of the evacuation")
 	flag.DurationVar(&r.watch, "watch", 10*time.Second, "media that each of their plays lasts: players ÷ watch plays begin per second")
 	flag.IntVar(&r.light, "light", 1000, "light players at most; halved until no segment is late")
@@ -73,7 +75,11 @@ func measureResilience(ctx context.Context, l lab, c config, w io.Writer) error 
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "%s\n", p.name)
-		if _, _, err := l.flixTimed(ctx, "lab", "up", "--runtime", c.runtime(), "--regions", fmt.Sprint(c.regions)); err != nil {
+		up := []string{"lab", "up", "--runtime", c.runtime(), "--regions", fmt.Sprint(c.regions)}
+		if c.containers {
+			up = append(up, "--pack", c.r.pack)
+		}
+		if _, _, err := l.flixTimed(ctx, up...); err != nil {
 			return err
 		}
 		fs, err := p.do(ctx, l, c)
