@@ -182,7 +182,7 @@ func (c *chain) through(ex *Exchange, steps []*step, from int) (next int, err er
 		if ex.timed {
 			end := ex.elapsed()
 			took, start = end-start, end
-			ex.note(st, took)
+			ex.note(st, took, err)
 		}
 		if st.Run != nil {
 			st.ran(took, err)
