@@ -73,15 +73,15 @@ var insidePrefixes = [...]string{"x-flix-", "x-zuul-", "x-forwarded-"}
 // fields as variables, in the manner of CGI, "_" in a name is the same as "-".
 func (s *Server) stripHeaders(ex *Exchange) error {
 	ex.Request.Header.DelFunc(func(name string) bool {
-		if strings.IndexByte(name, '_') >= 0 {
-			name = strings.ReplaceAll(name, "_", "-")
-		}
 		switch name[0] | 0x20 {
 		case 'x', 'f':
 		case 'b': // who is in the scope of a fault the gateway says
 			return wire.SameName(name, rpc.HeaderMark)
 		default:
 			return false
+		}
+		if strings.IndexByte(name, '_') >= 0 {
+			name = strings.ReplaceAll(name, "_", "-")
 		}
 		for _, p := range insidePrefixes {
 			if wire.HasNamePrefix(name, p) {
