@@ -44,6 +44,8 @@ type GatewayOptions struct {
 	UpstreamCA string
 	// Admin is host:port for metrics and health, or "".
 	Admin string
+	// Drain is how long requests under way may last after the end.
+	Drain time.Duration
 }
 
 // nobody is a registry without instances: the upstreams are declared.
@@ -52,8 +54,8 @@ type nobody struct{}
 // VIP implements gateway.Lookup.
 func (nobody) VIP(string) []lookup.Instance { return nil }
 
-// RunGateway serves a gateway that stands alone until ctx ends. It says on out
-// where it listens.
+// RunGateway serves a gateway that stands alone until ctx ends and what is under
+// way then is over. It says on out where it listens.
 func RunGateway(ctx context.Context, env Env, o GatewayOptions, out io.Writer) error {
 	networks, err := prefixes("--origin-cidr", o.OriginCIDRs)
 	if err != nil {
@@ -65,6 +67,9 @@ func RunGateway(ctx context.Context, env Env, o GatewayOptions, out io.Writer) e
 	trusted, err := prefixes("--trusted-proxy", o.TrustedProxies)
 	if err != nil {
 		return err
+	}
+	if o.Drain < 0 {
+		return services.Errorf(services.Invalid, "--drain: %s is negative", o.Drain).WithRemedy("write it like 30s; 0 cuts off what is under way")
 	}
 	table, err := declaredRoutes(ctx, o.Routes, networks)
 	if err != nil {
@@ -84,7 +89,7 @@ func RunGateway(ctx context.Context, env Env, o GatewayOptions, out io.Writer) e
 	})
 	d := gateway.Deps{
 		Instance: "gateway", Region: "standalone", Zone: "a", Lookup: nobody{}, OriginCIDRs: networks, TrustedProxies: trusted,
-		Tel: tel, Timing: topology.ProductionTiming(), Topology: func() topology.Topology { return topology.Topology{} },
+		Tel: tel, DrainFor: o.Drain, Timing: topology.ProductionTiming(), Topology: func() topology.Topology { return topology.Topology{} },
 	}
 	// No token verifies with a key that nobody else has.
 	secret := make([]byte, 32)

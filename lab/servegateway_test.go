@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/flix-lab/flix/services"
 )
@@ -65,6 +67,65 @@ func TestGatewayStandsAlone(t *testing.T) {
 	}
 	_ = pw.Close() // nobody writes any more
 	<-drained
+}
+
+// What is under way when a gateway ends is answered; nothing new is taken.
+func TestGatewayEndsWhenItsRequestsAreAnswered(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(asked)
+		<-answer
+		_, _ = io.WriteString(w, "whole")
+	}))
+	t.Cleanup(up.Close)
+	ctx, cancel := context.WithCancel(t.Context())
+	pr, pw := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := RunGateway(ctx, Env{Getenv: func(string) string { return "" }}, GatewayOptions{Listen: "127.0.0.1:0", Routes: []string{"/=" + up.URL}, Drain: time.Minute}, pw)
+		_ = pw.Close()
+		done <- err
+	}()
+	said := bufio.NewReader(pr)
+	line, err := said.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, said) }()
+	url, _, _ := strings.Cut(strings.TrimPrefix(line, "gateway: listening on "), ",")
+	type result struct {
+		body  string
+		close bool
+		err   error
+	}
+	got := make(chan result, 1)
+	go func() {
+		resp, err := http.Get(url)
+		if err != nil {
+			got <- result{err: err}
+			return
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		got <- result{string(b), resp.Close, err}
+	}()
+	<-asked
+	cancel()
+	addr := strings.TrimPrefix(url, "http://")
+	for { // until it has heard of its end
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			break
+		}
+		_ = c.Close()
+	}
+	close(answer)
+	if r := <-got; r.err != nil || r.body != "whole" || !r.close {
+		t.Errorf("the request under way: %+v", r)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
 
 func TestDeclaredRoutes(t *testing.T) {

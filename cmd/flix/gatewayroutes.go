@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -165,6 +166,9 @@ func (f *routeFlags) change(ctx context.Context, a *app, args []string) (control
 		r.Prefix = f.path
 	}
 	if f.percentSet {
+		if math.IsNaN(f.percent) || math.IsInf(f.percent, 0) {
+			return change, usageError{fmt.Errorf("--percent %v is outside 0 to 100", f.percent)}
+		}
 		r.Percent = &f.percent
 	}
 	if f.last > 0 {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"github.com/flix-lab/flix/lab"
@@ -30,7 +32,10 @@ gateway.max_body=BYTES.
 /healthz is answered by the gateway itself, with 200, unless a route has it.
 
 Without a certificate it speaks HTTP/1.1, and HTTP/2 to clients that begin with
-it; with one, TLS 1.3 with HTTP/2 or HTTP/1.1. It stops at SIGINT or SIGTERM.`,
+it; with one, TLS 1.3 with HTTP/2 or HTTP/1.1.
+
+SIGINT or SIGTERM ends it: it takes no connections any more, and requests under
+way have the time of --drain; a second signal ends it at once.`,
 		Example: `  flix serve gateway --listen 127.0.0.1:8080 --route /api=http://127.0.0.1:9000
   flix serve gateway --listen 127.0.0.1:8443 --tls-cert cert.pem --tls-key key.pem \
     --route /=http://127.0.0.1:9000,http://127.0.0.1:9001 --route /static=http://10.0.0.7 --origin-cidr 10.0.0.0/24
@@ -48,6 +53,7 @@ it; with one, TLS 1.3 with HTTP/2 or HTTP/1.1. It stops at SIGINT or SIGTERM.`,
 	f.StringVar(&o.TLSCert, "tls-cert", "", "PEM file with the certificate chain")
 	f.StringVar(&o.TLSKey, "tls-key", "", "PEM file with its key")
 	f.StringArrayVar(&o.Properties, "property", nil, "NAME=VALUE: a run-time property, gateway.max_body=1000000000 for example")
+	f.DurationVar(&o.Drain, "drain", 10*time.Second, "how long requests under way may last after SIGINT or SIGTERM")
 	f.StringVar(&o.Admin, "admin", "", "HOST:PORT for /metrics and /healthz (default none)")
 	return c
 }

@@ -95,7 +95,7 @@ func operations() described {
 		}},
 		titles: edge.Operation{Pattern: "GET " + PathTitles, ID: "listTitles", Summary: "The catalogue, by name", Reply: TitlesReply{}, Member: true},
 		title: edge.Operation{Pattern: "GET " + PathTitles + "/{id}", ID: "getTitle", Summary: "One title", Reply: Title{}, Member: true, Fails: []services.Kind{services.NotFound}, Params: []edge.Param{
-			{Name: "id", In: "path", Required: true, Doc: "the title's id", Schema: edge.Schema{Type: "string", MinLength: ptr(1), MaxLength: ptr(128)}},
+			{Name: "id", In: "path", Required: true, Doc: "the title's id", Schema: edge.Schema{Type: "string", MinLength: ptr(1), MaxLength: ptr(128), Pattern: "^[A-Za-z0-9][A-Za-z0-9._-]*$"}},
 		}},
 	}
 }

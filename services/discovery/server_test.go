@@ -248,6 +248,12 @@ func TestOneTitle(t *testing.T) {
 	if _, p := get[Title](r, PathTitles+"/tt-x"); p.Reason != services.ReasonNoTitle || p.Kind != services.NotFound {
 		t.Errorf("unknown: %+v", p)
 	}
+	// What no title can be called is refused as the description says: by the gateway, too.
+	for _, id := range []string{"%19", "%C3%A9", ".tt"} {
+		if _, p := get[Title](r, PathTitles+"/"+id); p.Kind != services.Invalid {
+			t.Errorf("%s: %+v", id, p)
+		}
+	}
 }
 
 func TestSearch(t *testing.T) {

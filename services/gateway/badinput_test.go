@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -144,6 +146,61 @@ var badBodies = map[string]struct {
 	"two ways to end":            {"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, ReasonMalformed},
 	"two lengths":                {"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400, ReasonMalformed},
 	"a coding that nobody knows": {"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501, ReasonMalformed},
+}
+
+// A client that ends its side in the middle of a body is told that the body is
+// not whole, at once.
+func TestBodyThatEndsEarly(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	e.api("signup", "us-east/a/signup/1", echo("signup"))
+	for _, text := range []string{"Content-Length: 10\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n3\r\nab"} {
+		c := e.raw(t)
+		c.send("%s", "POST /signup/x HTTP/1.1\r\nHost: h\r\n"+text)
+		if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		resp, body := c.answer("POST")
+		var p services.Problem
+		if err := json.Unmarshal([]byte(body), &p); err != nil || resp.StatusCode != 400 || p.Reason != ReasonMalformed {
+			t.Errorf("%q: status %d, %q", text, resp.StatusCode, body)
+		}
+	}
+}
+
+// Who cannot be served does not learn where the servers are.
+func TestErrorsNameNoServer(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	l := listen(t)
+	addr := l.Addr().String()
+	_ = l.Close()
+	e.registry.add("signup", "us-east/a/signup/1", "a", addr)
+	e.registry.add("play", "us-east/a/play/1", "a", origin(t, func(c net.Conn, r *bufio.Reader) {
+		_, _ = http.ReadRequest(r)
+		_, _ = io.WriteString(c, "SECRET\r\n\r\n")
+	}))
+	c := e.client(eastClient, true)
+	for path, want := range map[string]string{"/signup/plans": ReasonConnect, "/play/x": ReasonReset} {
+		a := ask(t, c, "GET", path, "", "Authorization", e.w.member("m-1"))
+		if p := a.problem(t); p.Reason != want || p.Remedy == "" || strings.Contains(a.body, "127.0.0.1") || strings.Contains(a.body, "SECRET") {
+			t.Errorf("%s: status %d, %s", path, a.StatusCode, a.body)
+		}
+	}
+}
+
+// A field with "_" for "-" is the same to an API in the manner of CGI.
+func TestInsideFieldsInDisguiseAreStripped(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	e.api("signup", "us-east/a/signup/1", echo("signup"))
+	a := ask(t, e.client(eastClient, false), "GET", "/signup/x", "", "X_Flix_Member", "m-1", "X-Flix_Client-Ip", "1.2.3.4", "X_Forwarded_For", "1.2.3.4", "X_Other", "kept")
+	h := a.seen(t).Header
+	for name := range h {
+		if strings.Contains(name, "_") && name != "X_other" && name != "X_Other" {
+			t.Errorf("the API saw %s: %s", name, h[name])
+		}
+	}
+	if h.Get("X_Other") != "kept" {
+		t.Errorf("the API saw %v", h)
+	}
 }
 
 // A body that is no body is its client's fault: it is told so, no server gets a

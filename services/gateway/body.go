@@ -22,6 +22,14 @@ type replayBody struct {
 	err     error // of src, io.EOF included
 }
 
+// keepBody makes the client's body one that several tries can read.
+func (ex *Exchange) keepBody() {
+	if r := &ex.Request; r.ContentLength != 0 && r.Body != nil {
+		ex.body = &replayBody{src: r.Body}
+		ex.OnDone(func(ex *Exchange) { _ = ex.Request.Body.Close() })
+	}
+}
+
 // open returns a reader from the start. Only the last one opened gets new
 // bytes. It must not be called once replayable is false.
 func (b *replayBody) open() io.ReadCloser { return &replayReader{b: b} }

@@ -107,6 +107,7 @@ func (c *chain) run(ex *Exchange) {
 	ex.timed = c.clock.take(ex.Received) || ex.Request.Header.Has(DebugHeader)
 	ex.Passport.add(inReqHeadersReceived, 0)
 	ex.Passport.add(filtersInboundStart, 0)
+	ex.keepBody()
 	for next := 0; next < len(active[Inbound]) && ex.Err == nil; {
 		next, ex.Err = c.through(ex, active[Inbound], next) // goes on behind an optional filter that panicked
 	}
@@ -116,6 +117,12 @@ func (c *chain) run(ex *Exchange) {
 	ex.mark(filtersInboundEnd)
 	if ex.Err == nil {
 		ex.Err = c.endpoint(ex, active[Endpoint])
+	}
+	if ex.Err == nil && ex.Response.Status == 0 {
+		ex.Err = services.Errorf(services.Internal, "no endpoint answered")
+	}
+	if ex.Err != nil {
+		ex.answerProblem(ex.Err)
 	}
 	ex.Passport.add(filtersOutboundStart, ex.looked)
 	for next := 0; next < len(active[Outbound]); {
@@ -130,9 +137,6 @@ func (c *chain) run(ex *Exchange) {
 			ex.Err = err
 			ex.answerProblem(err)
 		}
-	}
-	if ex.Response.Status == 0 { // the mapping of errors is disabled
-		ex.answerProblem(cmp.Or(ex.Err, error(services.Errorf(services.Internal, "no endpoint answered"))))
 	}
 	ex.mark(filtersOutboundEnd)
 }
@@ -178,7 +182,7 @@ func (c *chain) through(ex *Exchange, steps []*step, from int) (next int, err er
 		if ex.timed {
 			end := ex.elapsed()
 			took, start = end-start, end
-			ex.note(st, took)
+			ex.note(st, took, err)
 		}
 		if st.Run != nil {
 			st.ran(took, err)
@@ -201,6 +205,9 @@ func (c *chain) endpoint(ex *Exchange, steps []*step) error {
 			_, err := c.through(ex, steps[k:k+1], 0)
 			return err
 		}
+	}
+	if ex.Route == nil { // the filter that refuses it is off
+		return noRoute(ex)
 	}
 	return services.Errorf(services.Internal, "no endpoint takes the request")
 }

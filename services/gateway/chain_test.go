@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -218,6 +220,57 @@ func TestPassport(t *testing.T) {
 	}
 	if got := tag(200, 1<<60); got.number() != 200 || got.duration() != 1<<56-1 {
 		t.Errorf("%d %d", got.number(), got.duration())
+	}
+}
+
+// Any one of the filters may be off, and every request has the answer that the
+// others make of it.
+func TestEachFilterOff(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	e.api("signup", "us-east/a/signup/1", echo("signup"))
+	c := e.client(eastClient, false)
+	for _, st := range e.chain.all {
+		if err := e.chain.disable(st.Name, true); err != nil {
+			t.Fatal(err)
+		}
+		posted := http.StatusOK
+		switch st.Name {
+		case "origin":
+			posted = http.StatusInternalServerError
+		case "route":
+			posted = http.StatusNotFound
+		}
+		a := ask(t, c, "POST", "/signup/x", "a body")
+		if a.StatusCode != posted || posted == http.StatusOK && a.seen(t).Body != "a body" {
+			t.Errorf("without %s: a POST gets status %d, %s", st.Name, a.StatusCode, a.body)
+		}
+		for name, values := range a.Header {
+			if values[0] == "" {
+				t.Errorf("without %s: the answer's %s is empty", st.Name, name)
+			}
+		}
+		if a.StatusCode == http.StatusOK {
+			for name, values := range a.seen(t).Header {
+				if values[0] == "" || strings.Contains(values[0], "invalid") {
+					t.Errorf("without %s: the API reads %s: %q", st.Name, name, values)
+				}
+			}
+		}
+		if a := ask(t, c, "GET", "/nowhere", ""); a.StatusCode != http.StatusNotFound || a.problem(t).Reason != ReasonNoRoute {
+			t.Errorf("without %s: no route gets status %d, %s", st.Name, a.StatusCode, a.body)
+		}
+		if err := e.chain.disable(st.Name, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A body beyond the limit is refused without the filter that looks at its length.
+	if err := e.chain.disable("limits", true); err != nil {
+		t.Fatal(err)
+	}
+	e.set(PropertyMaxBody, "5")
+	eventually(t, "the limit holds", func() bool { return e.settings.maxBody.Load() == 5 })
+	if a := ask(t, c, "POST", "/signup/x", "a body"); a.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("a long body: status %d, %s", a.StatusCode, a.body)
 	}
 }
 

@@ -18,7 +18,8 @@ type clientBody struct {
 	left    int64
 	arm     func(time.Time) error
 	timeout time.Duration
-	wire    *wire.Body // src, where it has deadlines of its own; arm is nil
+	wire    *wire.Body   // src, where it has deadlines of its own; arm is nil
+	gone    func() error // why the client is gone, if it is; nil where src's errors tell
 	err     error
 	ended   atomic.Bool
 }
@@ -48,13 +49,28 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	case errors.As(err, &bad):
 		b.err = &services.Error{Op: "request body", Kind: services.Invalid, Reason: ReasonMalformed, Msg: bad.Msg}
 	default:
-		b.err = &services.Error{Op: "request body", Kind: services.Unavailable, Reason: ReasonSlowBody, Msg: "it did not arrive whole", Err: err}
+		b.err = b.broken(err)
 	}
 	b.ended.Store(true)
 	if b.arm != nil {
 		_ = b.arm(time.Time{})
 	}
 	return n, b.err
+}
+
+// broken says what became of a body that ended early: it came too slowly, its
+// sender went away, or ended it before the length that was announced.
+func (b *clientBody) broken(err error) error {
+	e := &services.Error{Op: "request body", Kind: services.Unavailable, Reason: ReasonSlowBody, Msg: "it did not arrive whole", Err: err}
+	var t interface{ Timeout() bool }
+	switch {
+	case errors.As(err, &t) && t.Timeout():
+	case b.gone != nil && b.gone() != nil, b.gone == nil && !errors.Is(err, io.ErrUnexpectedEOF):
+		e.Reason = ReasonClientGone
+	default:
+		e.Kind, e.Reason = services.Invalid, ReasonMalformed
+	}
+	return e
 }
 
 func (b *clientBody) rearm(d time.Duration) {
@@ -68,13 +84,11 @@ func (b *clientBody) whole() ([]byte, bool) {
 	if b.wire == nil || b.err != nil {
 		return nil, false
 	}
-	p, ok := b.wire.Whole()
+	p, ok := b.wire.Whole(b.left)
 	if !ok {
 		return nil, false
 	}
-	if b.left -= int64(len(p)); b.left < 0 {
-		panic("gateway: a body longer than the limit got past it") // limits refuses it by its length
-	}
+	b.left -= int64(len(p))
 	b.err = io.EOF
 	b.ended.Store(true)
 	return p, true

@@ -7,11 +7,15 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/gateway/wire"
 )
+
+// errEnding is told to who asks a gateway that takes no requests any more.
+var errEnding = services.Errorf(services.Unavailable, "this gateway is ending").WithRemedy("connect anew")
 
 // errHandover says that another codec goes on with the connection.
 var errHandover = errors.New("the connection was handed over")
@@ -82,7 +86,7 @@ func (h *h1) serve() (again bool, err error) {
 		return false, err
 	}
 	if !h.s.gate.enter() {
-		h.conn.Refuse(http.StatusServiceUnavailable, "application/json", problemOf(services.Errorf(services.Unavailable, "this gateway is ending").WithRemedy("connect anew")))
+		h.conn.Refuse(http.StatusServiceUnavailable, "application/json", problemOf(errEnding))
 		return false, nil
 	}
 	defer h.s.gate.leave()
@@ -218,17 +222,20 @@ func (h *h1) passBody(body io.Reader) error {
 // refuse answers what is no request.
 func (h *h1) refuse(err error) {
 	var bad *wire.BadMessage
-	if !errors.As(err, &bad) {
-		return
+	if errors.As(err, &bad) {
+		h.conn.Refuse(bad.Status, "application/json", h.s.refusal(bad, h.edge.peer))
 	}
+}
+
+// refusal notes what is no request and returns the body of its answer.
+func (s *Server) refusal(bad *wire.BadMessage, peer netip.AddrPort) []byte {
 	reason := "bad_request"
 	if bad.Status == http.StatusRequestTimeout {
 		reason = "slow_header"
 	}
-	h.s.metrics.refused.WithLabelValues(reason).Inc()
-	h.s.d.Tel.Log.Debug("request refused", "peer", h.edge.peer, "status", bad.Status, "error", bad.Msg)
-	e := services.Errorf(services.Invalid, "the request is not well formed: %s", bad.Msg).WithReason(ReasonMalformed)
-	h.conn.Refuse(bad.Status, "application/json", problemOf(e))
+	s.metrics.refused.WithLabelValues(reason).Inc()
+	s.d.Tel.Log.Debug("request refused", "peer", peer, "status", bad.Status, "error", bad.Msg)
+	return problemOf(services.Errorf(services.Invalid, "the request is not well formed: %s", bad.Msg).WithReason(ReasonMalformed))
 }
 
 // problemOf is an error as its receiver reads it.

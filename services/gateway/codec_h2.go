@@ -5,7 +5,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,10 +25,14 @@ type h2 struct{ s *Server }
 func (c *h2) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !c.s.gate.enter() {
 		w.Header().Set("Connection", "close")
-		w.WriteHeader(http.StatusServiceUnavailable)
+		refuseH2(w, http.StatusServiceUnavailable, problemOf(errEnding))
 		return
 	}
 	defer c.s.gate.leave()
+	if err := checkH2(r); err != nil {
+		c.refuse(w, r, err)
+		return
+	}
 	ex := c.read(w, r)
 	defer ex.finish()
 	c.s.chain.run(ex)
@@ -37,10 +43,52 @@ func (c *h2) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// checkH2 refuses what net/http lets through and no server should see.
+func checkH2(r *http.Request) error {
+	if err := wire.Check(r.Method, r.RequestURI, r.Host); err != nil {
+		return err
+	}
+	for _, host := range r.Header["Host"] {
+		if !strings.EqualFold(host, r.Host) { // RFC 9113 section 8.3.1
+			return &wire.BadMessage{Status: http.StatusBadRequest, Msg: "Host differs from :authority"}
+		}
+	}
+	for _, expect := range r.Header["Expect"] {
+		if err := wire.CheckExpect(expect); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refuse answers what is no request.
+func (c *h2) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	bad := &wire.BadMessage{Status: http.StatusBadRequest, Msg: err.Error()}
+	errors.As(err, &bad)
+	var peer netip.AddrPort
+	if conn := connOf(r); conn != nil {
+		peer = conn.peer
+	}
+	refuseH2(w, bad.Status, c.s.refusal(bad, peer))
+}
+
+func refuseH2(w http.ResponseWriter, status int, problem []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(problem)))
+	w.WriteHeader(status)
+	_, _ = w.Write(problem) // it fails for a client that is gone
+}
+
+func connOf(r *http.Request) *edgeConn {
+	conn, _ := r.Context().Value(connKey{}).(*edgeConn)
+	return conn
+}
+
 // read makes the exchange. Headers of the hop stay here.
 func (c *h2) read(w http.ResponseWriter, r *http.Request) *Exchange {
-	ex := &Exchange{Received: time.Now(), ctx: r.Context()}
-	if ex.conn, _ = r.Context().Value(connKey{}).(*edgeConn); ex.conn != nil {
+	ex := &Exchange{Received: time.Now(), ctx: r.Context(), conn: connOf(r)}
+	if ex.conn != nil {
 		ex.Peer = ex.conn.peer
 	}
 	h := wire.FromHTTP(r.Header)
@@ -50,6 +98,7 @@ func (c *h2) read(w http.ResponseWriter, r *http.Request) *Exchange {
 	trailers := h.HasToken("Te", "trailers")
 	wire.StripHop(h)
 	h.Del("Content-Length")
+	h.Del("Host") // what counts is in Request.Host
 	if h.HasToken("Expect", "100-continue") {
 		req.expect = r.ContentLength != 0
 	}
@@ -65,6 +114,7 @@ func (c *h2) read(w http.ResponseWriter, r *http.Request) *Exchange {
 		src: r.Body, left: c.s.settings.maxBody.Load(),
 		arm:     d.arm,
 		timeout: 10 * c.s.d.Timing.RPCTimeout.D(),
+		gone:    r.Context().Err,
 	}
 	req.Trailer = func() Header { return wire.FromHTTP(r.Trailer) }
 	return ex
@@ -136,7 +186,7 @@ func (c *h2) write(w http.ResponseWriter, ex *Exchange) error {
 	}
 	buf := c.s.copies.Get().(*[]byte)
 	defer c.s.copies.Put(buf)
-	if err := pass(w, rc, ex.Response, *buf, arm); err != nil {
+	if err := pass(w, rc, &ex.Response, *buf, arm); err != nil {
 		return err
 	}
 	if ex.Response.Trailer != nil {
@@ -147,10 +197,9 @@ func (c *h2) write(w http.ResponseWriter, ex *Exchange) error {
 	return nil
 }
 
-// pass copies the body; one of unknown length is flushed piece by piece,
-// because somebody may wait for the next event in it.
-func pass(w io.Writer, rc *http.ResponseController, r Response, buf []byte, arm func()) error {
-	stream := r.ContentLength < 0
+// pass copies the body. What is there is not held back while the next piece has
+// yet to come, because somebody may wait for it.
+func pass(w io.Writer, rc *http.ResponseController, r *Response, buf []byte, arm func()) error {
 	for {
 		n, rerr := r.Body.Read(buf)
 		if n > 0 {
@@ -158,7 +207,7 @@ func pass(w io.Writer, rc *http.ResponseController, r Response, buf []byte, arm 
 			if _, err := w.Write(buf[:n]); err != nil {
 				return err
 			}
-			if stream {
+			if r.waits() {
 				if err := rc.Flush(); err != nil {
 					return err
 				}

@@ -21,6 +21,7 @@ const (
 	filtersHeader      = "X-Flix-Filters"
 	passportHeader     = "X-Flix-Passport"
 	routeHeader        = "X-Flix-Route"
+	overlayHeader      = "X-Flix-Overlay"
 	traceHeader        = "X-Flix-Trace-Id"
 	zuulStatusHeader   = "X-Zuul-Status"
 	zuulAttemptsHeader = "X-Zuul-Proxy-Attempts"
@@ -63,14 +64,18 @@ func (s *Server) detail(ex *Exchange) error {
 	}
 	runs := make([]FilterRun, 0, ex.nrun)
 	var executions []byte
-	for _, r := range ex.runs[:ex.nrun] {
+	for k, r := range ex.runs[:ex.nrun] {
 		st := s.chain.all[r.number()]
 		runs = append(runs, FilterRun{st.Name, float64(r.duration().Nanoseconds()) / 1000})
 		if len(executions) > 0 {
 			executions = append(executions, ", "...)
 		}
 		executions = append(executions, st.Name...)
-		executions = append(executions, "[SUCCESS]["...)
+		if ex.failures>>k&1 == 0 {
+			executions = append(executions, "[SUCCESS]["...)
+		} else {
+			executions = append(executions, "[FAILED]["...)
+		}
 		executions = strconv.AppendInt(executions, r.duration().Milliseconds(), 10)
 		executions = append(executions, "ms]"...)
 	}
@@ -85,6 +90,9 @@ func (s *Server) detail(ex *Exchange) error {
 	h.Add(passportHeader, ex.Passport.Text(ex.Received, time.Now()))
 	if ex.Route != nil && !h.Has(routeHeader) {
 		h.Set(routeHeader, ex.Route.Name)
+		if c := ex.Route.compiled; c != nil && c.overlay != "" {
+			h.Set(overlayHeader, c.overlay)
+		}
 	}
 	if id := ex.TraceID(); id != "" && !h.Has(traceHeader) {
 		h.Set(traceHeader, id)

@@ -50,6 +50,16 @@ func TestDetailOnlyForASignedHeader(t *testing.T) {
 	if a.Header.Get(zuulStatusHeader) != "FAILURE_CLIENT_DENIED" || a.Header.Get(zuulCauseHeader) != ReasonNoToken || a.Header.Get(attemptsHeader) != "[]" {
 		t.Errorf("a refusal: %v", a.Header)
 	}
+	if runs := a.Header.Get(zuulFiltersHeader); !strings.Contains(runs, "route[SUCCESS][") || !strings.Contains(runs, "authorize[FAILED][") {
+		t.Errorf("the filters of a refusal: %s", runs)
+	}
+	if a.Header.Get(overlayHeader) != "" {
+		t.Errorf("no overlay, and yet %v", a.Header)
+	}
+	e.setTable(Route{Name: "canary", Overlay: true, Prefix: "/signup", VIP: "signup"})
+	if a = ask(t, c, "GET", "/signup/plans", "", DebugHeader, w.debug()); a.Header.Get(routeHeader) != "signup" || a.Header.Get(overlayHeader) != "canary" {
+		t.Errorf("beneath an overlay: %v", a.Header)
+	}
 }
 
 func otherKey(t *testing.T) token.Key {

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 
 	"github.com/flix-lab/flix/topology"
 )
@@ -77,30 +75,8 @@ func TestDrainSendsGoAway(t *testing.T) {
 	e := newWorld(t).gateway("us-east")
 	e.api("signup", "us-east/a/signup/1", echo("signup"))
 	e.set(PropertyDrain, "on")
-	raw, err := dialAs(t.Context(), e.addr, eastClient)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn := tls.Client(raw, &tls.Config{RootCAs: e.w.roots, ServerName: edgeHost, NextProtos: []string{"h2"}})
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(patience))
-	if _, err := conn.Write([]byte(http2.ClientPreface)); err != nil {
-		t.Fatal(err)
-	}
-	f := http2.NewFramer(conn, conn)
-	if err := f.WriteSettings(); err != nil {
-		t.Fatal(err)
-	}
-	var block writer
-	enc := hpack.NewEncoder(&block)
-	for _, kv := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", edgeHost}, {":path", "/signup/plans"}} {
-		if err := enc.WriteField(hpack.HeaderField{Name: kv[0], Value: kv[1]}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block, EndStream: true, EndHeaders: true}); err != nil {
-		t.Fatal(err)
-	}
+	f := e.framer(t)
+	writeHead(t, f, true, ":method", "GET", ":scheme", "https", ":authority", edgeHost, ":path", "/signup/plans")
 	var goAway, answer bool
 	for !goAway || !answer {
 		fr, err := f.ReadFrame()
@@ -115,7 +91,3 @@ func TestDrainSendsGoAway(t *testing.T) {
 		}
 	}
 }
-
-type writer []byte
-
-func (w *writer) Write(b []byte) (int, error) { *w = append(*w, b...); return len(b), nil }

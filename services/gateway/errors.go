@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -75,10 +76,25 @@ func statusOf(err error) int {
 	return services.KindOf(err).HTTPStatus()
 }
 
-// mapError is the outbound filter that turns an error into the problem that
-// the client reads.
+// outside is what a client is told of an error. Why a connection failed names
+// addresses behind the edge: that is for the log.
+func outside(err error) error {
+	var e *services.Error
+	if !errors.As(err, &e) || e.Err == nil {
+		return err
+	}
+	switch e.Reason {
+	case ReasonConnect, ReasonReset, ReasonTimeout, ReasonSlowBody, ReasonClientGone:
+		bare := *e
+		bare.Err = nil
+		return &bare
+	}
+	return err
+}
+
+// mapError is the outbound filter that completes the problem which the client
+// reads, and logs what failed here.
 func (s *Server) mapError(ex *Exchange) error {
-	ex.answerProblem(ex.Err)
 	h := ex.Response.Header
 	if ex.retryAfter > 0 {
 		// Rounded up: who comes back a moment early is refused again.

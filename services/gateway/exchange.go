@@ -207,10 +207,10 @@ func (ex *Exchange) answerProblem(err error) {
 	ex.Response.close()
 	status := statusOf(err)
 	if ex.asksGRPC() {
-		ex.Response = grpcProblem(err, status)
+		ex.Response = grpcProblem(err, status, ex.codeOfGRPC(status))
 		return
 	}
-	body := problemOf(err)
+	body := problemOf(outside(err))
 	h := NewHeader("Content-Type", "application/json", "Cache-Control", "no-store")
 	if status == http.StatusUnauthorized {
 		h.Set("Www-Authenticate", `Bearer realm="flix"`)

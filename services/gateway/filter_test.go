@@ -33,7 +33,7 @@ func TestFiltersRunInOrder(t *testing.T) {
 		{"inbound error", []Filter{note("a", Inbound, 1, errNo), note("b", Inbound, 2, nil), note("e", Endpoint, 1, nil), note("o", Outbound, 1, nil)}, []string{"a", "o"}, 409},
 		{"endpoint error", []Filter{note("e1", Endpoint, 1, errNo), note("e2", Endpoint, 2, nil)}, []string{"e1"}, 409},
 		{"outbound error", []Filter{note("e", Endpoint, 1, nil), note("o1", Outbound, 1, errNo), note("o2", Outbound, 2, nil)}, []string{"e", "o1", "o2"}, 409},
-		{"no endpoint", []Filter{never}, nil, 500},
+		{"no endpoint", []Filter{never}, nil, 404},
 		{"panic", []Filter{{Name: "p", Phase: Endpoint, Run: func(*Exchange) error { panic("bug") }}, note("o", Outbound, 1, nil)}, []string{"o"}, 500},
 	}
 	for _, tt := range tests {

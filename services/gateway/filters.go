@@ -69,7 +69,8 @@ func (s *Server) clientAddress(ex *Exchange) error {
 // insidePrefixes are headers that only gateways of the lab write.
 var insidePrefixes = [...]string{"x-flix-", "x-zuul-", "x-forwarded-"}
 
-// stripHeaders removes what a client must not tell an API.
+// stripHeaders removes what a client must not tell an API. Where an API reads
+// fields as variables, in the manner of CGI, "_" in a name is the same as "-".
 func (s *Server) stripHeaders(ex *Exchange) error {
 	ex.Request.Header.DelFunc(func(name string) bool {
 		switch name[0] | 0x20 {
@@ -78,6 +79,9 @@ func (s *Server) stripHeaders(ex *Exchange) error {
 			return wire.SameName(name, rpc.HeaderMark)
 		default:
 			return false
+		}
+		if strings.IndexByte(name, '_') >= 0 {
+			name = strings.ReplaceAll(name, "_", "-")
 		}
 		for _, p := range insidePrefixes {
 			if wire.HasNamePrefix(name, p) {
@@ -99,10 +103,6 @@ func (s *Server) limits(ex *Exchange) error {
 		return services.Errorf(services.Invalid, "the body has %d bytes, at most %d are taken", r.ContentLength, limit).
 			WithReason(ReasonTooLarge).WithRemedy("send less at once")
 	}
-	if r.ContentLength != 0 {
-		ex.body = &replayBody{src: r.Body}
-		ex.OnDone(func(ex *Exchange) { _ = ex.Request.Body.Close() })
-	}
 	return nil
 }
 
@@ -110,7 +110,7 @@ func (s *Server) limits(ex *Exchange) error {
 // token without a good one.
 func (s *Server) authorize(ex *Exchange) error {
 	if ex.Route == nil {
-		return services.Errorf(services.NotFound, "no API answers %s", ex.Request.Path).WithReason(ReasonNoRoute)
+		return noRoute(ex)
 	}
 	if !ex.Route.Member || ex.Member != nil {
 		return nil
@@ -119,6 +119,10 @@ func (s *Server) authorize(ex *Exchange) error {
 		WithRemedy("sign in with POST %s and send the token as Authorization: Bearer TOKEN", signinPath)
 	e.Err = ex.authErr
 	return e
+}
+
+func noRoute(ex *Exchange) error {
+	return services.Errorf(services.NotFound, "no API answers %s", ex.Request.Path).WithReason(ReasonNoRoute)
 }
 
 // clientContext tells the API who asks, from where and on what.
@@ -162,7 +166,9 @@ func (s *Server) decorate(ex *Exchange) error {
 	} else {
 		h.Set("X-Flix-Proxied-By", s.d.Instance)
 	}
-	h.Set("X-Request-Id", ex.RequestID)
+	if ex.RequestID != "" { // the filter that makes one may be off
+		h.Set("X-Request-Id", ex.RequestID)
+	}
 	return nil
 }
 

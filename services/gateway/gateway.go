@@ -85,6 +85,10 @@ type Deps struct {
 	// connections; BreakerSleep is how long an instance that refused a
 	// connection is left out.
 	Timing topology.Timing
+	// DrainFor is how long requests under way may last once the gateway ends: it
+	// takes no connections any more, says so to the clients it has, and waits.
+	// With 0 they are cut off, as where somebody has drained it before.
+	DrainFor time.Duration
 	// Faults are the injected ones; nil for none.
 	Faults *rpc.Injector
 }
@@ -174,14 +178,14 @@ func New(d Deps) (*Server, error) {
 }
 
 // Serve implements services.Unit.
-func (s *Server) Serve(ctx context.Context) error {
+func (s *Server) Serve(until context.Context) error {
 	defer s.transports.close()
 	watcher, err := wire.NewWatcher()
 	if err != nil {
 		return services.Wrap("gateway "+s.d.Instance, err)
 	}
 	s.watcher = watcher
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(until)) // requests may last longer
 	defer cancel()
 	var (
 		wg        sync.WaitGroup
@@ -208,7 +212,11 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	start(streams.run)
 	select {
-	case <-ctx.Done():
+	case <-until.Done():
+		for _, a := range acceptors {
+			a.stop()
+		}
+		s.letFinish(ctx)
 	case err = <-failed:
 		err = services.Wrap("gateway "+s.d.Instance, err)
 	}
@@ -226,6 +234,18 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.conns.Wait()
 	s.gate.wait(context.Background())
 	return err
+}
+
+// letFinish waits for the requests under way, for DrainFor at most.
+func (s *Server) letFinish(ctx context.Context) {
+	if s.d.DrainFor <= 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.d.DrainFor)
+	defer cancel()
+	if err := s.Drain(ctx); err != nil {
+		s.d.Tel.Log.Warn("requests are cut off at the gateway's end", "requests", s.gate.count(), "after", s.d.DrainFor)
+	}
 }
 
 // Drain implements services.Drainer. It is the property gateway.drain from

@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"math"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/flix-lab/flix/services"
 )
@@ -11,6 +13,7 @@ import (
 // have.
 const (
 	grpcUnknown         = "2"
+	grpcDeadlinePassed  = "4"
 	grpcDenied          = "7"
 	grpcUnimplemented   = "12"
 	grpcInternal        = "13"
@@ -49,17 +52,56 @@ func (ex *Exchange) asksGRPC() bool {
 	return len(ct) == len(name) || ct[len(name)] == '+' || ct[len(name)] == ';'
 }
 
+// codeOfGRPC is grpcCode, but for a call whose own time is up: its server ends it,
+// and whether that or the client's clock comes first must not matter.
+func (ex *Exchange) codeOfGRPC(status int) string {
+	if limit, ok := grpcTimeout(ex.Request.Header.Get("Grpc-Timeout")); ok && status == http.StatusGatewayTimeout && ex.now().Sub(ex.Received) >= limit {
+		return grpcDeadlinePassed
+	}
+	return grpcCode(status)
+}
+
+// grpcTimeout reads how long a call may take, by gRPC's protocol: at most eight
+// digits and a unit.
+func grpcTimeout(h string) (time.Duration, bool) {
+	if len(h) < 2 || len(h) > 9 {
+		return 0, false
+	}
+	unit := time.Duration(0)
+	switch h[len(h)-1] {
+	case 'H':
+		unit = time.Hour
+	case 'M':
+		unit = time.Minute
+	case 'S':
+		unit = time.Second
+	case 'm':
+		unit = time.Millisecond
+	case 'u':
+		unit = time.Microsecond
+	case 'n':
+		unit = time.Nanosecond
+	default:
+		return 0, false
+	}
+	n, ok := wholeNumber(h[:len(h)-1])
+	if !ok || n > int64(math.MaxInt64/unit) {
+		return 0, false
+	}
+	return time.Duration(n) * unit, true
+}
+
 // grpcProblem is an error as a gRPC server tells it: status 200, and what went
 // wrong in the header, with no body after it ("Trailers-Only" in gRPC's
 // protocol). The status of HTTP remains for metrics and logs.
-func grpcProblem(err error, status int) Response {
-	p := services.ProblemOf(err)
+func grpcProblem(err error, status int, code string) Response {
+	p := services.ProblemOf(outside(err))
 	text := p.Error
 	if p.Remedy != "" {
 		text += "; " + p.Remedy
 	}
 	return Response{Status: status, overGRPC: true, Header: NewHeader(
-		"Content-Type", "application/grpc", "Grpc-Status", grpcCode(status), "Grpc-Message", grpcMessage(text), "Cache-Control", "no-store")}
+		"Content-Type", "application/grpc", "Grpc-Status", code, "Grpc-Message", grpcMessage(text), "Cache-Control", "no-store")}
 }
 
 // grpcMessage encodes a text as a header carries it: percent-encoded but for

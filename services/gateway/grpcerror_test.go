@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -78,6 +79,23 @@ func TestGRPCErrorsByContentType(t *testing.T) {
 func TestGRPCMessage(t *testing.T) {
 	if got := grpcMessage("100 % ü\r\n~"); got != "100 %25 %C3%BC%0D%0A~" {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestGRPCTimeouts(t *testing.T) {
+	for h, want := range map[string]time.Duration{
+		"100m": 100 * time.Millisecond, "1H": time.Hour, "2M": 2 * time.Minute, "3S": 3 * time.Second, "4u": 4 * time.Microsecond,
+		"99999999n": 99999999, "0S": 0, "99999999H": -1, "": -1, "S": -1, "-1S": -1, "1.5S": -1, "123456789S": -1, "10x": -1,
+	} {
+		if got, ok := grpcTimeout(h); ok != (want >= 0) || ok && got != want {
+			t.Errorf("%q: %s, %t; want %s", h, got, ok, want)
+		}
+	}
+	after := func(limit string) *Exchange {
+		return &Exchange{chainState: chainState{looked: time.Minute}, Request: Request{Header: NewHeader("Grpc-Timeout", limit)}}
+	}
+	if late, early, busy := after("60S").codeOfGRPC(504), after("61S").codeOfGRPC(504), after("60S").codeOfGRPC(503); late != "4" || early != "14" || busy != "14" {
+		t.Errorf("after the deadline %s, before it %s, for want of room %s", late, early, busy)
 	}
 }
 

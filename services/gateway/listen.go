@@ -175,12 +175,19 @@ func (a *acceptor) leave(c *edgeConn) {
 	a.wg.Done()
 }
 
-// close ends the listener and every connection.
-func (a *acceptor) close() {
+// stop ends the listener; the connections stay.
+func (a *acceptor) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.closed = true
 	_ = a.l.Close()
+}
+
+// close ends the listener and every connection.
+func (a *acceptor) close() {
+	a.stop()
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for c := range a.open {
 		_ = c.Close()
 	}

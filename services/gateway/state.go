@@ -60,6 +60,8 @@ type chainState struct {
 	// runs are the filters that ran, by their place in the chain.
 	runs [maxRuns]tagged
 	nrun int
+	// failures has a bit for each of the runs that failed.
+	failures uint64
 	// retryAfter is when a client that was refused may come back.
 	retryAfter time.Duration
 	// tasks of asynchronous filters under way.
@@ -83,8 +85,11 @@ func (ex *Exchange) look() time.Duration {
 func (ex *Exchange) now() time.Time { return ex.Received.Add(ex.looked) }
 
 // note remembers a filter's run.
-func (ex *Exchange) note(st *step, took time.Duration) {
+func (ex *Exchange) note(st *step, took time.Duration, err error) {
 	if ex.nrun < maxRuns {
+		if err != nil {
+			ex.failures |= 1 << ex.nrun
+		}
 		ex.runs[ex.nrun] = tag(st.id, took)
 		ex.nrun++
 	}

@@ -65,28 +65,30 @@ func (r *raw) answer(method string) (*http.Response, string) {
 const plainGet = "GET /signup/x HTTP/1.1\r\nHost: api.flix.test\r\n\r\n"
 
 func TestPieceOfAKnownLengthGoesOutAtOnce(t *testing.T) {
-	e := newWorld(t).gateway("us-east")
-	more := make(chan struct{})
-	e.api("signup", "us-east/a/signup/1", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", "6")
-		_, _ = io.WriteString(w, "one")
-		_ = http.NewResponseController(w).Flush()
-		<-more
-		_, _ = io.WriteString(w, "two")
-	})
-	c := e.raw(t)
-	c.send(plainGet)
-	resp, err := http.ReadResponse(c.r, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := make([]byte, 3)
-	if _, err := io.ReadFull(resp.Body, b); err != nil || string(b) != "one" {
-		t.Fatalf("%q, %v", b, err)
-	}
-	close(more)
-	if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != "two" {
-		t.Errorf("%q, %v", rest, err)
+	for _, h2 := range []bool{false, true} {
+		e := newWorld(t).gateway("us-east")
+		more := make(chan struct{})
+		e.api("signup", "us-east/a/signup/1", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "6")
+			_, _ = io.WriteString(w, "one")
+			_ = http.NewResponseController(w).Flush()
+			<-more
+			_, _ = io.WriteString(w, "two")
+		})
+		resp, err := e.client(eastClient, h2).Get("https://" + edgeHost + "/signup/x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 3)
+		_, err = io.ReadFull(resp.Body, b)
+		close(more)
+		if err != nil || string(b) != "one" {
+			t.Fatalf("h2=%t: %q, %v", h2, b, err)
+		}
+		if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != "two" {
+			t.Errorf("h2=%t: %q, %v", h2, rest, err)
+		}
+		_ = resp.Body.Close()
 	}
 }
 

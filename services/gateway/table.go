@@ -26,6 +26,7 @@ type compiled struct {
 	secure  string   // the name that they must prove; "" is their address
 	rewrite string   // of the path
 	counts  *routeCounts
+	overlay string // the name of the one that gave the route its target
 	// over are the routes that an overlay makes of those beneath it.
 	over sync.Map // *Route → *Route
 }
@@ -227,7 +228,7 @@ func (rs *routes) derive(base, over *Route) *Route {
 		d.Timeout = over.Timeout
 	}
 	b, o := base.compiled, over.compiled
-	d.compiled = &compiled{class: b.class, rates: b.rates, load: rs.loads(cmp.Or(d.VIP, d.target())), origins: o.origins, scheme: o.scheme, secure: o.secure, share: 1, counts: b.counts}
+	d.compiled = &compiled{overlay: over.Name, class: b.class, rates: b.rates, load: rs.loads(cmp.Or(d.VIP, d.target())), origins: o.origins, scheme: o.scheme, secure: o.secure, share: 1, counts: b.counts}
 	got, _ := over.compiled.over.LoadOrStore(base, &d)
 	return got.(*Route)
 }

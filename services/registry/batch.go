@@ -27,7 +27,7 @@ func (s *Server) batch(w http.ResponseWriter, r *http.Request, _ []string) {
 // readBatch reads a batch, or answers why it cannot.
 func readBatch(w http.ResponseWriter, r *http.Request) (*eureka.Batch, bool) {
 	if media, ok := contentForm(r); !ok || media != eureka.JSON {
-		refuseMedia(w, r)
+		refuseMedia(w, r, "application/json, which a batch is")
 		return nil, false
 	}
 	body, err := readBody(w, r, maxBatch)

@@ -15,7 +15,7 @@ import (
 func (s *Server) register(w http.ResponseWriter, r *http.Request, path []string) {
 	media, ok := contentForm(r)
 	if !ok {
-		refuseMedia(w, r)
+		refuseMedia(w, r, "application/json or application/xml")
 		return
 	}
 	body, err := readBody(w, r, maxInstance)

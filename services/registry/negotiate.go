@@ -81,11 +81,10 @@ func contentForm(r *http.Request) (string, bool) {
 	return "", false
 }
 
-// refuseMedia answers a body that is neither JSON nor XML by its own word; a
-// batch is JSON.
-func refuseMedia(w http.ResponseWriter, r *http.Request) {
+// refuseMedia answers a body that is by its own word not of the forms wanted.
+func refuseMedia(w http.ResponseWriter, r *http.Request, want string) {
 	telemetry.WriteJSON(w, http.StatusUnsupportedMediaType, services.ProblemOf(services.Errorf(services.Invalid,
-		"registry: Content-Type %q is neither application/json nor application/xml", r.Header.Get("Content-Type"))))
+		"registry: Content-Type %q is not %s", r.Header.Get("Content-Type"), want)))
 }
 
 // writeInstance writes one instance, in full whatever is asked for: the short

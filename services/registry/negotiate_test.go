@@ -34,8 +34,11 @@ func TestAcceptAndContentType(t *testing.T) {
 			t.Errorf("Content-Type %q: %d %s, want %d", media, r.status, r.body, want)
 		}
 	}
-	if r := f.do("POST", "/peerreplication/batch/", eureka.JSON, `{"replicationList":[]}`, "Content-Type", "text/plain"); r.status != http.StatusUnsupportedMediaType {
-		t.Errorf("a batch of text: %d", r.status)
+	for _, media := range []string{"text/plain", "application/xml"} {
+		r := f.do("POST", "/peerreplication/batch/", eureka.JSON, `{"replicationList":[]}`, "Content-Type", media)
+		if r.status != http.StatusUnsupportedMediaType || strings.Contains(string(r.body), "or application/xml") {
+			t.Errorf("a batch of %s: %d %s", media, r.status, r.body)
+		}
 	}
 	if r := f.want(http.StatusNoContent, "OPTIONS", "/apps/KV/i-1"); r.header.Get("Allow") != "DELETE, GET, HEAD, OPTIONS, PUT" {
 		t.Errorf("Allow %q", r.header.Get("Allow"))

@@ -380,12 +380,12 @@ func (b *Body) Close() error { return nil }
 // Trailer is what came after a body in chunks; nil before its end.
 func (b *Body) Trailer() *Fields { return b.b.trailer }
 
-// Whole returns all of a body whose bytes are in the buffer already. They stay
-// valid until the request is over.
-func (b *Body) Whole() ([]byte, bool) {
+// Whole returns all of a body whose bytes are in the buffer already, and no more
+// than limit. They stay valid until the request is over.
+func (b *Body) Whole(limit int64) ([]byte, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.b.framing != byLength || b.b.err != nil || b.over.Load() || !b.c.continued || int64(b.c.in.buffered()) < b.b.left {
+	if b.b.framing != byLength || b.b.err != nil || b.over.Load() || !b.c.continued || b.b.left > limit || int64(b.c.in.buffered()) < b.b.left {
 		return nil, false
 	}
 	p := b.c.in.buf[b.c.in.r : b.c.in.r+int(b.b.left)]

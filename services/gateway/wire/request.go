@@ -78,6 +78,33 @@ func (r *Head) requestLine(line string) error {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
+// Check refuses what a request of another version of HTTP must not say, by the
+// rules of HTTP/1.1: written as one of those to a server, a method with a space
+// or such a query would be another request than the one that was let through.
+func Check(method, target, host string) error {
+	switch {
+	case !IsToken(method):
+		return bad("%.40q is not a method", method)
+	case method == http.MethodConnect:
+		return errTunnel
+	case target == "" || target[0] != '/' || !all(target, isTarget):
+		return bad("%.80q is not a request target", target)
+	case !goodHost(host):
+		return bad("%.80q is not a host", host)
+	}
+	return nil
+}
+
+// CheckExpect refuses what nobody here knows how to meet.
+func CheckExpect(value string) error {
+	if !SameName(value, "100-continue") {
+		return &BadMessage{http.StatusExpectationFailed, "the only Expect taken is 100-continue"}
+	}
+	return nil
+}
+
+var errTunnel = &BadMessage{http.StatusMethodNotAllowed, "this edge opens no tunnels"}
+
 // settle makes sense of the target and of the fields.
 func (r *Head) settle() error {
 	h := &r.sections
@@ -104,8 +131,8 @@ func (r *Head) settle() error {
 		r.ContentLength = max(h.length, 0)
 	}
 	if h.expect != "" && r.minor == 1 {
-		if !SameName(h.expect, "100-continue") {
-			return &BadMessage{http.StatusExpectationFailed, "the only Expect taken is 100-continue"}
+		if err := CheckExpect(h.expect); err != nil {
+			return err
 		}
 		r.Expect = r.ContentLength != 0
 	}
@@ -122,7 +149,7 @@ func (r *Head) readTarget() error {
 	t := r.Target
 	switch {
 	case r.Method == http.MethodConnect:
-		return &BadMessage{http.StatusMethodNotAllowed, "this edge opens no tunnels"}
+		return errTunnel
 	case t == "*" && r.Method == http.MethodOptions:
 		r.Path = "*"
 		return nil
