@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -55,7 +56,10 @@ func PathsOf(e Env, name string) (Paths, error) {
 	sum := sha256.Sum256([]byte(dir))
 	id := hex.EncodeToString(sum[:6])
 	sockets := ""
-	for _, base := range []string{e.RuntimeDir, e.TempDir, "/tmp"} {
+	// Where they lie already goes before the environment, which need not be that
+	// of whoever brought the lab up.
+	kept, _ := os.ReadFile(socketsNote(dir)) // "" while nobody has made them
+	for _, base := range []string{string(kept), e.RuntimeDir, e.TempDir, "/tmp"} {
 		// The name carries the user: a folder of the last two is shared.
 		sockets = filepath.Join(base, "flix-"+strconv.Itoa(os.Getuid())+"-"+id)
 		if usable(base) && len(sockets) <= maxSocketDir {
@@ -64,6 +68,9 @@ func PathsOf(e Env, name string) (Paths, error) {
 	}
 	return Paths{Name: name, Home: home, Dir: dir, Sockets: sockets}, nil
 }
+
+// socketsNote is the file that says in which folder a lab's sockets lie.
+func socketsNote(dir string) string { return filepath.Join(dir, "run", "sockets") }
 
 // maxSocketDir leaves room for the names of sockets within the 107 bytes that a
 // unix socket's path may have.
@@ -109,7 +116,30 @@ func (p Paths) make() error {
 	if int(st.Uid) != os.Getuid() || st.Mode&syscall.S_IFMT != syscall.S_IFDIR || st.Mode&0o077 != 0 {
 		return services.Errorf(services.Denied, "socket folder %s belongs to somebody else or is open to others", p.Sockets).WithRemedy("remove it, or set XDG_RUNTIME_DIR to a private folder")
 	}
+	if err := p.noteSockets(); err != nil {
+		return p.unwritable(err)
+	}
 	return nil
+}
+
+// noteSockets notes where the sockets lie. Several commands may do so at once.
+func (p Paths) noteSockets() error {
+	note, base := socketsNote(p.Dir), []byte(filepath.Dir(p.Sockets))
+	if old, err := os.ReadFile(note); err == nil && bytes.Equal(old, base) {
+		return nil
+	}
+	f, err := os.CreateTemp(filepath.Dir(note), "sockets-")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(base)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), note)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
 }
 
 // Names lists the labs that have a folder.

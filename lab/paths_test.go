@@ -179,3 +179,38 @@ func TestStateThatCannotBeKept(t *testing.T) {
 		t.Errorf("error %v, want an unavailable state with a remedy", err)
 	}
 }
+
+// A lab is found by whoever has its state, also from another session: its sockets
+// lie where it was brought up first, while that is there.
+func TestSocketsStayWhereTheyAre(t *testing.T) {
+	e := testEnv(t)
+	short := func() string { // a test's own folder has too long a name
+		dir, err := os.MkdirTemp("/tmp", "flix-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		return dir
+	}
+	e.RuntimeDir = short()
+	first, err := PathsOf(e, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.make(); err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range []string{"", short()} {
+		e.RuntimeDir = other
+		again, err := PathsOf(e, "x")
+		if err != nil || again != first {
+			t.Errorf("with the runtime folder %q: %+v, %v, want %+v", other, again, err, first)
+		}
+	}
+	if err := os.RemoveAll(filepath.Dir(first.Sockets)); err != nil {
+		t.Fatal(err)
+	}
+	if moved, err := PathsOf(e, "x"); err != nil || filepath.Dir(moved.Sockets) != e.RuntimeDir {
+		t.Errorf("where the folder is gone: %+v, %v", moved, err)
+	}
+}

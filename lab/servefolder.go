@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,6 +52,12 @@ const folderKey = "/folder"
 // ServeFolder serves a folder as an appliance does, until ctx ends. It prints
 // a line on Err once it listens.
 func ServeFolder(ctx context.Context, o ServeFolderOptions) (err error) {
+	if o.MaxAge < 0 {
+		return services.Errorf(services.Invalid, "--max-age is %s, less than nothing", o.MaxAge).WithRemedy("write how long caches may keep media, e.g. 1h; 0 is not at all")
+	}
+	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
+		return services.Errorf(services.Invalid, "--listen %q is not an address: %v", o.Listen, err).WithRemedy("write HOST:PORT, e.g. 127.0.0.1:8080 or [::1]:8080")
+	}
 	c := folder.Config{Dir: o.Root, MaxAge: o.MaxAge, Access: o.Err, AccessCMCD: true, Log: slog.New(slog.DiscardHandler)}
 	if c.Key, err = folderAuth(ctx, o); err != nil {
 		return err
@@ -62,6 +69,9 @@ func ServeFolder(ctx context.Context, o ServeFolderOptions) (err error) {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
 			return services.Errorf(services.Invalid, "--announce %q is not a prefix", text).WithRemedy("write it like 198.18.0.0/15 or 2001:db8::/32")
+		}
+		if p.Addr().Is4In6() {
+			return services.Errorf(services.Invalid, "--announce %q is of IPv4 addresses in the form of IPv6, which no client has", text).WithRemedy("write it like 198.18.0.0/15")
 		}
 		c.Announced = append(c.Announced, p.Masked())
 	}
@@ -135,7 +145,7 @@ func folderTLS(ctx context.Context, cert, key string) (*tls.Config, error) {
 	}
 	pair, err := keyPair(ctx, cert, key)
 	if err != nil {
-		return nil, &services.Error{Kind: services.Invalid, Msg: "cannot load the certificate", Err: err}
+		return nil, &services.Error{Kind: services.Invalid, Msg: fmt.Sprintf("cannot load the certificate --tls-cert %s with --tls-key %s", cert, key), Err: err, Remedy: "give the PEM files of a certificate and of its key"}
 	}
 	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}, nil
 }
@@ -204,6 +214,12 @@ func SignFolder(ctx context.Context, o SignFolderOptions, now time.Time) (string
 	}
 	if o.TTL <= 0 {
 		return "", services.Errorf(services.Invalid, "--ttl is %s, want more than nothing", o.TTL)
+	}
+	if o.Base != "" {
+		u, err := url.Parse(o.Base)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+			return "", services.Errorf(services.Invalid, "--base %q is not the URL of a server", o.Base).WithRemedy("write it like https://127.0.0.1:8443")
+		}
 	}
 	path := strings.Trim(o.Path, "/")
 	if path != "" && !filepath.IsLocal(path) {

@@ -100,6 +100,12 @@ func parseRoute(fields []string) (place string, r Route, problem *ParseError) {
 		return "", r, &ParseError{Field: "prefix", Value: fields[0], Problem: "is not a prefix", Remedy: "write it like 198.18.0.0/20 or 2001:db8::/48"}
 	case p != p.Masked():
 		return "", r, &ParseError{Field: "prefix", Value: fields[0], Problem: "has bits beyond its length", Remedy: "write " + p.Masked().String()}
+	case p.Addr().Is4In6():
+		remedy := "write it like 198.18.0.0/20"
+		if p.Bits() >= 96 {
+			remedy = "write " + netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96).String()
+		}
+		return "", r, &ParseError{Field: "prefix", Value: fields[0], Problem: "is of IPv4 addresses in the form of IPv6, which no client has", Remedy: remedy}
 	case len(fields) < 2:
 		return "", r, &ParseError{Field: "place", Problem: "is missing", Remedy: "write the site or appliance that learned the prefix"}
 	case len(fields) > 4:

@@ -20,6 +20,7 @@ func TestParseRoutesSaysWhereAndWhat(t *testing.T) {
 	for text, want := range map[string]string{
 		"\nten/8 x\n":              `table.txt:2: prefix: "ten/8" is not a prefix`,
 		"10.0.0.1/8 x\n":           `table.txt:1: prefix: "10.0.0.1/8" has bits beyond its length: write 10.0.0.0/8`,
+		"::ffff:10.1.0.0/112 x\n":  `table.txt:1: prefix: "::ffff:10.1.0.0/112" is of IPv4 addresses in the form of IPv6, which no client has: write 10.1.0.0/16`,
 		"10.0.0.0/8\n":             "table.txt:1: place: is missing",
 		"10.0.0.0/8 x 256\n":       `table.txt:1: as_path: "256" is not a path length`,
 		"10.0.0.0/8 x 1 -4\n":      `table.txt:1: med: "-4" is not a multi-exit`,

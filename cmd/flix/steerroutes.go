@@ -65,6 +65,10 @@ The lab keeps a copy; it lasts until --clear. On the embedded runtime only.`,
 				a.env.out().Printf("the table is taken away: steering goes by what the appliances announce\n")
 				return nil
 			}
+			if loaded.Routes == 0 {
+				a.env.out().Printf("the table holds no route: steering goes by what the appliances announce\n")
+				return nil
+			}
 			a.env.out().Printf("%d routes of %s are loaded\n", loaded.Routes, strings.Join(loaded.Places, ", "))
 			return nil
 		},

@@ -48,6 +48,12 @@ type state struct {
 	modified, status int64 // nanoseconds of mtime and ctime
 }
 
+// unharmed says whether the bytes that an answer promised are there as they were,
+// as far as a file's times and size tell: what is added to its end does no harm.
+func (s state) unharmed(now state) bool {
+	return now.size > s.size || now.size == s.size && now.modified == s.modified
+}
+
 func openFiles(dir string, now func() time.Time) (*files, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -122,6 +128,11 @@ func (f *files) load(name string) (*wire.File, error) {
 		}
 	}
 	e.file = wire.NewFile(file, f.meta(name, e.size, e.etag(), info.ModTime()), nil)
+	look := looker(file)
+	e.file.Guard(func() bool {
+		now, err := look()
+		return err == nil && e.unharmed(now)
+	})
 	e.file.Acquire()
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -245,6 +245,48 @@ func TestSettledFileKeepsItsTag(t *testing.T) {
 	}
 }
 
+// What is written over a file while it is sent ends its answer; what is added to
+// its end does not.
+func TestFileChangedWhileItIsSent(t *testing.T) {
+	const size = 32 << 20 // more than sockets hold
+	dir, base := serve(t, nil)
+	path := filepath.Join(dir, "v.mp4")
+	for _, c := range []struct {
+		name  string
+		flag  int
+		whole bool
+	}{{"written over", 0, false}, {"added to", os.O_APPEND, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			write(t, dir, "v.mp4", strings.Repeat("a", size))
+			if past := time.Now().Add(-time.Hour); os.Chtimes(path, past, past) != nil {
+				t.Fatal("cannot set the file's time")
+			}
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/v.mp4", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			f, err := os.OpenFile(path, os.O_WRONLY|c.flag, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteString("b"); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := io.Copy(io.Discard, resp.Body); (err == nil) != c.whole {
+				t.Errorf("%d of %d bytes, error %v", n, size, err)
+			}
+		})
+	}
+}
+
 func TestDescriptorsAreBounded(t *testing.T) {
 	dir := t.TempDir()
 	f, err := openFiles(dir, time.Now)

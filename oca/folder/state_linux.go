@@ -2,6 +2,7 @@ package folder
 
 import (
 	"io/fs"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +23,28 @@ func (f *files) look(name string) (state, error) {
 			return state{}, err
 		}
 	}
-	return state{device: uint64(st.Dev), inode: st.Ino, size: st.Size, modified: st.Mtim.Nano(), status: st.Ctim.Nano()}, nil
+	return stateFrom(&st), nil
+}
+
+// looker tells the state of an open file as often as it is called.
+func looker(file *os.File) func() (state, error) {
+	fd := int(file.Fd())
+	return func() (state, error) {
+		var st unix.Stat_t
+		for {
+			err := unix.Fstat(fd, &st)
+			if err == nil {
+				return stateFrom(&st), nil
+			}
+			if err != unix.EINTR {
+				return state{}, err
+			}
+		}
+	}
+}
+
+func stateFrom(st *unix.Stat_t) state {
+	return state{device: uint64(st.Dev), inode: st.Ino, size: st.Size, modified: st.Mtim.Nano(), status: st.Ctim.Nano()}
 }
 
 func stateOf(info fs.FileInfo) state {

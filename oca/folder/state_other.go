@@ -2,7 +2,10 @@
 
 package folder
 
-import "io/fs"
+import (
+	"io/fs"
+	"os"
+)
 
 const nonblock = 0
 
@@ -13,6 +16,17 @@ func (f *files) look(name string) (state, error) {
 		return state{}, err
 	}
 	return stateOf(info), nil
+}
+
+// looker tells the state of an open file as often as it is called.
+func looker(file *os.File) func() (state, error) {
+	return func() (state, error) {
+		info, err := file.Stat()
+		if err != nil {
+			return state{}, err
+		}
+		return stateOf(info), nil
+	}
 }
 
 func stateOf(info fs.FileInfo) state {

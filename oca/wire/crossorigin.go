@@ -21,7 +21,7 @@ func Method(r *Request, a *Answer) bool {
 		a.Empty(204)
 		a.Set("Allow", allowed)
 		a.Set("Access-Control-Allow-Methods", allowed)
-		a.Set("Access-Control-Allow-Headers", "Range, If-Match, If-None-Match, If-Modified-Since, If-Range, Cache-Control, Traceparent, Tracestate, CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status")
+		a.Set("Access-Control-Allow-Headers", "Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, If-Range, Cache-Control, Traceparent, Tracestate, CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status")
 		a.Set("Access-Control-Max-Age", "86400")
 		return true
 	}

@@ -49,6 +49,7 @@ type File struct {
 	refs atomic.Int32
 	grow Growth
 	bad  atomic.Bool
+	same func() bool
 }
 
 // Growth is a file whose bytes are still arriving.
@@ -89,6 +90,22 @@ func (w *File) Release() {
 // Spoil breaks off every answer that sends the file: its bytes are not what
 // they should be.
 func (w *File) Spoil() { w.bad.Store(true) }
+
+// Guard gives the file a check that it is still as it was opened, which is asked
+// for every further part of an answer; an answer of a file that is not breaks off.
+// It is called before the file is sent.
+func (w *File) Guard(same func() bool) { w.same = same }
+
+// sound says why no more of the file may be sent.
+func (w *File) sound() error {
+	if w.bad.Load() {
+		return errSpoiled
+	}
+	if w.same != nil && !w.same() {
+		return errChanged
+	}
+	return nil
+}
 
 // ReadAt implements io.ReaderAt.
 func (w *File) ReadAt(b []byte, off int64) (int, error) { return w.f.ReadAt(b, off) }

@@ -52,18 +52,16 @@ func (g *gather) flush() error {
 var (
 	errShort   = errors.New("the file is shorter than it was")
 	errSpoiled = errors.New("the file has been found to be damaged")
+	errChanged = errors.New("the file was changed while it was sent")
 )
 
 // readFull reads exactly the bytes asked for.
 func readFull(f *File, b []byte, off int64) error {
-	if f.bad.Load() {
-		return errSpoiled
-	}
 	if n, err := f.ReadAt(b, off); n < len(b) {
 		if err == nil || errors.Is(err, io.EOF) {
 			return errShort
 		}
 		return err
 	}
-	return nil
+	return f.sound() // after it was read: what is sent was so
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/flix-lab/flix/services"
@@ -103,6 +104,30 @@ func TestArrivingFile(t *testing.T) {
 		g.set(1000, services.Errorf(services.Unavailable, "it will not come"))
 		if n, err := io.Copy(io.Discard, resp.Body); err == nil {
 			t.Errorf("an answer that broke off looks whole after %d more bytes", n)
+		}
+	})
+}
+
+// An answer of a file that is changed meanwhile breaks off: it is of one state of
+// the file, or not whole.
+func TestChangedFile(t *testing.T) {
+	const size = 4 << 20
+	ways(t, size, func(t *testing.T, r *rig, c *http.Client, base string) {
+		f, _ := openBody(t, r.body, nil)
+		var asked atomic.Int64
+		f.Guard(func() bool { return asked.Add(1) < 3 })
+		old := r.swap(f)
+		defer func() {
+			r.swap(old)
+			f.Release()
+		}()
+		resp, err := c.Get(base + "/v")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if n, err := io.Copy(io.Discard, resp.Body); err == nil {
+			t.Errorf("an answer of two states of a file looks whole: %d bytes", n)
 		}
 	})
 }

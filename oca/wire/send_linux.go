@@ -56,6 +56,11 @@ func (k *kernel) trySend(fd uintptr) bool {
 				k.lead = k.lead[n:]
 			}
 		case k.off < k.end:
+			if k.moved > 0 { // who opened the file has just looked at it
+				if k.err = k.src.sound(); k.err != nil {
+					return true
+				}
+			}
 			n, err = syscall.Sendfile(int(fd), k.src.fd, &k.off, int(min(k.end-k.off, sendfileMost)))
 			if err == nil {
 				if n == 0 {

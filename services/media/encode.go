@@ -121,8 +121,16 @@ func (e Encoding) check() error {
 	return nil
 }
 
-func (e Encoding) args() ([]string, error) {
+// original opens the input. Where its pictures change their size or format the
+// filters take them as they come: by itself ffmpeg would begin the graph anew, and
+// with it the count of frames.
+func (e Encoding) original() ([]string, error) {
 	in, err := inputArgs(e.Input)
+	return append([]string{"-reinit_filter:v", "0"}, in...), err
+}
+
+func (e Encoding) args() ([]string, error) {
+	in, err := e.original()
 	if err != nil {
 		return nil, err
 	}

@@ -81,6 +81,36 @@ func TestEncodePackageVerify(t *testing.T) {
 	}
 }
 
+// An original may change its picture's size on the way, as what an adaptive
+// player saved does: it has as many frames as any other.
+func TestEncodeOfChangingSizes(t *testing.T) {
+	tools := testTools(t)
+	part := func(size string) string {
+		return synthesise(t, tools, "part.h264", "-f", "lavfi", "-i", "testsrc2=size="+size+":rate=25:duration=2", "-c:v", "libx264", "-preset", "ultrafast", "-bf", "0")
+	}
+	input := synthesise(t, tools, "changing.mkv", "-f", "h264", "-r", "25", "-i", "concat:"+part("160x90")+"|"+part("320x180"), "-c", "copy")
+	e := Encoding{Input: input, Dir: t.TempDir(), FPS: 25, Frames: 100, AudioKbps: 32, Preset: "ultrafast", Threads: 1, Ladder: []Rung{{ID: "v1", Width: 160, Height: 90, Kbps: 200}}}
+	sources, err := tools.Encode(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(e.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	x, err := Package(root, "tt-test", 1, sources...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tools.Verify(t.Context(), e.Dir, x, e.Frames); err != nil {
+		t.Error(err)
+	}
+	if got, err := tools.Quality(t.Context(), e); err != nil || got["v1"] < 0.5 {
+		t.Errorf("quality %v, %v", got, err)
+	}
+}
+
 // encodeTitle takes an original all the way to a verified title.
 func encodeTitle(t *testing.T, tools Tools, input string, audio bool, fps int) (string, Index) {
 	t.Helper()

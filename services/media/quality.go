@@ -52,13 +52,13 @@ func (e Encoding) qualityArgs() ([]string, error) {
 		args = append(args, "-timelimit", strconv.Itoa(max(1, int(e.CPU.Seconds()))))
 	}
 	args = append(args, "-max_pixels", maxPixels)
-	files := []string{e.Input}
-	for _, r := range e.Ladder {
-		files = append(files, filepath.Join(e.Dir, r.ID+".mp4"))
+	in, err := e.original()
+	if err != nil {
+		return nil, err
 	}
-	for _, file := range files {
-		in, err := inputArgs(file)
-		if err != nil {
+	args = append(args, in...)
+	for _, r := range e.Ladder {
+		if in, err = inputArgs(filepath.Join(e.Dir, r.ID+".mp4")); err != nil {
 			return nil, err
 		}
 		args = append(args, in...)

@@ -289,6 +289,18 @@ func (t *table) listen(q *query, r *reach, tier int, expiryMS int64, s *seen) (h
 	return holds
 }
 
+// silent says that no appliance, wherever it is, was heard since a time in Unix
+// milliseconds. One that is silent may be dead; where all are, it is the hearing
+// that fails.
+func (t *table) silent(sinceMS int64) bool {
+	for slot, a := range t.apps {
+		if a != nil && heardOf(t.states.at(slot).Load()) >= sinceMS {
+			return false
+		}
+	}
+	return true
+}
+
 // doubt notes who makes the order likely to change.
 func (q *query) doubt(v verdict, state uint64) {
 	if v == sick || v == stale || v == kept && loadOf(state) >= loadSteps {

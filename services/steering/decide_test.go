@@ -219,3 +219,37 @@ func TestTicketBound(t *testing.T) {
 		check(rng.Uint64(), rng.IntN(loadSteps+1))
 	}
 }
+
+// Where nobody at all was heard in time it is the hearing that fails, and old
+// reports count, but for those that say that an appliance is sick; where one was,
+// whoever is silent is struck out.
+func TestSilenceOfAllIsNobodysFault(t *testing.T) {
+	topo, err := topology.Preset(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newBench(t, topo)
+	s.connected.Store(true)
+	s.model.apply(&ccpb.WatchEvent{Asset: &ccpb.Asset{TitleId: "tt-0", Version: 1, Files: []*ccpb.File{{Path: "v"}}}}, time.Now())
+	report := func(id string, healthy bool, age time.Duration, holds ...*ccpb.TitleHeld) {
+		h := &ccpb.Hello{Appliance: id, Region: topo.RegionNames()[0], Site: "x", Kind: "exchange"}
+		s.model.apply(&ccpb.WatchEvent{State: &ccpb.ApplianceState{Hello: h, Report: &ccpb.Report{Healthy: healthy}, Counter: 1,
+			ReportedUnixMs: time.Now().Add(-age).UnixMilli(), Titles: holds, HeldFiles: uint32(len(holds))}}, time.Now())
+		s.model.build()
+	}
+	ask := func() (result, bool, int) {
+		q := query{addr: netip.MustParseAddr("10.0.0.1"), nowMS: time.Now().UnixMilli(), want: most}
+		r, ok := s.decide(&q, s.table.Load(), "tt-0")
+		return r, ok, q.n
+	}
+	whole := &ccpb.TitleHeld{TitleId: "tt-0", Version: 1, Paths: []string{"v"}}
+	report("old", true, 2*s.expiry, whole)
+	report("sick", false, 2*s.expiry, whole)
+	if r, ok, n := ask(); !ok || r != resultStale || n != 1 {
+		t.Errorf("where all are silent: %v, %v, %d appliances, want the one that was well", r, ok, n)
+	}
+	report("heard", true, 0)
+	if r, ok, n := ask(); ok {
+		t.Errorf("where another was heard: %v with %d appliances, want none", r, n)
+	}
+}

@@ -74,9 +74,10 @@ func (s *Server) decide(q *query, t *table, titleID string) (r result, ok bool) 
 	p := s.places.Load()
 	r = resultOK
 	t.decide(q, p, s.expiry.Milliseconds())
-	if q.n == 0 && (!s.connected.Load() || q.nowMS < s.settled.Load()) {
-		// Cache control is away, or was until now, so no report can be fresh. Stale
-		// ones are better than no video; the result and the decisions say so.
+	if q.n == 0 && (!s.connected.Load() || q.nowMS < s.settled.Load() || t.silent(q.nowMS-s.expiry.Milliseconds())) {
+		// Cache control is away, or was until now, or it has heard of nobody at all:
+		// no report can be fresh. Stale ones are better than no video; the result and
+		// the decisions say so.
 		q.lenient, r = true, resultStale
 		t.decide(q, p, s.expiry.Milliseconds())
 	}
