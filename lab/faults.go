@@ -69,6 +69,9 @@ func (l *Lab) RunFault(ctx context.Context, r control.FaultRequest) (control.Fau
 	if err := l.halted(i); err != nil {
 		return out, err
 	}
+	if len(r.Beside) > 0 && !r.DryRun {
+		return out, services.Errorf(services.Invalid, "beside: %s are assumed by a dry run only", services.Count(len(r.Beside), "fault")).WithRemedy("begin each by itself")
+	}
 	l.faulting.Lock()
 	defer l.faulting.Unlock()
 	start := time.Now()

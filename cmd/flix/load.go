@@ -94,7 +94,7 @@ func (o *loadOptions) parse(seeded bool) error {
 		return services.Errorf(services.Invalid, "--max-failed: %d is below 0", o.limits.Failed).WithRemedy("write it like 0: no play may fail")
 	}
 	if !(o.limits.RebufferRatio >= 0) {
-		return services.Errorf(services.Invalid, "--max-rebuffer: %g is below 0", o.limits.RebufferRatio).WithRemedy("write it like 0.01, stalled time of the time watched")
+		return services.Errorf(services.Invalid, "--max-rebuffer: %g is not 0 or more", o.limits.RebufferRatio).WithRemedy("write it like 0.01, stalled time of the time watched")
 	}
 	if (o.c.Email == "") != (o.c.Password == "") {
 		return services.Errorf(services.Invalid, "--email and --password go together")

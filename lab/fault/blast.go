@@ -270,7 +270,7 @@ const (
 func quorum(r RoleLeft, f Fault) error {
 	if need := r.Of/2 + 1; topology.Role(r.Role) == topology.RoleKV && r.Now >= need && r.Left < need && !slices.Contains(f.Effect.Lost, r.Region) {
 		return services.Errorf(services.Conflict, "it breaks the quorum of %s in %s: %d of %d nodes run, the quorum is ⌊%d/2⌋+1 = %d, %d would be left", r.Role, r.Region, r.Now, r.Of, r.Of, need, r.Left).
-			WithReason(ReasonQuorum).WithRemedy("add --force if the region is to lose its writes")
+			WithReason(ReasonQuorum).WithRemedy("add --force, or force: true to an experiment's step, if the region is to lose its writes")
 	}
 	return nil
 }
@@ -281,7 +281,7 @@ func second(role topology.Role, f Fault, v View) error {
 	before, after := v.regionsWith(role, Fault{}), v.regionsWith(role, f)
 	if need := min(2, len(v.Topology.Regions)); before >= need && after < need {
 		return services.Errorf(services.Conflict, "it breaks the writes that a second region acknowledges: %d of %d regions have a %s, %d are needed, %d would be left", before, len(v.Topology.Regions), role, need, after).
-			WithReason(ReasonQuorum).WithRemedy("add --force if they are to fail")
+			WithReason(ReasonQuorum).WithRemedy("add --force, or force: true to an experiment's step, if they are to fail")
 	}
 	return nil
 }

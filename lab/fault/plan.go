@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -23,6 +24,9 @@ type Request struct {
 	// Force accepts a broken quorum, never the loss of every region.
 	Force bool   `json:"force,omitempty"`
 	By    string `json:"by,omitempty"`
+	// Beside are faults that a dry run takes to be in force, too, the earliest
+	// first.
+	Beside []Request `json:"beside,omitempty"`
 }
 
 // Times to live.
@@ -71,6 +75,15 @@ func Plan(id string, r Request, v View) (Fault, Blast, error) {
 	k, err := KindOf(r.Kind)
 	if err != nil {
 		return Fault{}, Blast{}, err
+	}
+	for n, other := range r.Beside {
+		f, _, err := Plan(fmt.Sprintf("%s-beside-%d", id, n), other, v)
+		if err != nil {
+			return Fault{}, Blast{}, err
+		}
+		if f.Effect.Lasting() {
+			v.Active = append(slices.Clone(v.Active), f)
+		}
 	}
 	p := &planner{v: v, kind: k, r: r}
 	if err := p.read(); err != nil {

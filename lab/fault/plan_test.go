@@ -128,6 +128,8 @@ func TestRefusals(t *testing.T) {
 		{"a store that is cut off", whole, Request{Kind: "blackhole", Target: "us-east/a/kv/1"}, services.Conflict, "⌊1/2⌋+1 = 1"},
 		{"the second last region cut off", active(whole, Request{Kind: "partition", Target: "us-east"}), Request{Kind: "blackhole", Target: "us-west"}, services.Conflict, "1 would be left"},
 		{"the last region cut off", active(active(whole, Request{Kind: "partition", Target: "us-east"}), Request{Kind: "partition", Target: "us-west", Force: true}), Request{Kind: "reset", Target: "eu-west", Force: true}, services.Conflict, "1 − 1 = 0"},
+		{"the last region beside others", whole, Request{Kind: "kill", Target: "eu-west", Force: true, Beside: []Request{{Kind: "kill", Target: "us-east"}, {Kind: "kill", Target: "us-west", Force: true}}}, services.Conflict, "1 − 1 = 0"},
+		{"what is done beside it", whole, Request{Kind: "kill", Target: "us-east", Beside: []Request{{Kind: "pause", Target: "us-east/a/play/1"}}}, services.Conflict, "us-east/a/play/1"},
 		{"the region that savers are", evacuated, Request{Kind: "kill", Target: "eu-west", Force: true}, services.Conflict, "1 − 1 = 0"},
 		{"the same link by its sort", active(whole, Request{Kind: "latency", Target: "us-east"}), Request{Kind: "loss", Target: "region:us-east"}, services.Conflict, "us-east and the rest"},
 		{"a method of nobody", whole, Request{Kind: "fail-call", Target: "license/Lunch"}, services.NotFound, "Lunch"},
