@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,11 @@ func (l *Lab) view(ctx context.Context) (fault.View, error) {
 	if err != nil {
 		return fault.View{}, err
 	}
-	v := fault.View{Topology: i.Topology, Instances: i.instances(), Running: map[string]bool{}, Runtime: i.Runtime, Stores: map[string]bool{}, Now: time.Now()}
+	v := fault.View{Topology: i.Topology, Instances: i.instances(), Running: map[string]bool{}, Runtime: i.Runtime, Stores: map[string]bool{}, Now: time.Now(),
+		Evacuated: planet{l}.Evacuated(), Calls: dependencies()}
+	for _, r := range i.table().Routes {
+		v.Paths = append(v.Paths, cmp.Or(r.Prefix, r.Path))
+	}
 	for _, x := range live {
 		v.Running[x.Spec.ID] = x.State == runtime.Running
 		v.Stores[x.Spec.ID] = x.Spec.Sidecar
@@ -63,6 +68,9 @@ func (l *Lab) RunFault(ctx context.Context, r control.FaultRequest) (control.Fau
 	}
 	if err := l.halted(i); err != nil {
 		return out, err
+	}
+	if len(r.Beside) > 0 && !r.DryRun {
+		return out, services.Errorf(services.Invalid, "beside: %s are assumed by a dry run only", services.Count(len(r.Beside), "fault")).WithRemedy("begin each by itself")
 	}
 	l.faulting.Lock()
 	defer l.faulting.Unlock()

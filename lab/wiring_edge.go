@@ -62,7 +62,7 @@ func (u *unit) lacks() func(region string) string {
 func buildELB(u *unit) (services.Unit, error) {
 	reg := u.local()
 	return elb.New(elb.Deps{
-		Client: u.ls.TCP[topology.PortClient], HTTP: u.ls.TCP[topology.PortHTTP], Zone: u.spec.Zone, Tel: u.tel, Timing: u.timing(),
+		Client: u.ls.TCP[topology.PortClient], HTTP: u.ls.TCP[topology.PortHTTP], Zone: u.spec.Zone, Dial: u.dial(), Tel: u.tel, Timing: u.timing(),
 		Targets: func() []elb.Target {
 			is := reg.VIP(string(topology.RoleGateway))
 			out := make([]elb.Target, 0, len(is))

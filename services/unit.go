@@ -3,6 +3,7 @@ package services
 import (
 	"context"
 	"net"
+	"time"
 )
 
 // Unit is one running instance of a role. Its constructor has taken the
@@ -26,3 +27,12 @@ type Drainer interface {
 // DialFunc opens a connection to another site of the lab; it applies the
 // WAN between the two. Its shape is net.Dialer's DialContext.
 type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// Within bounds how long a connection may take to come about.
+func (d DialFunc) Within(limit time.Duration) DialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		return d(ctx, network, address)
+	}
+}

@@ -29,6 +29,10 @@ func AbroadAddr(country string, k uint64) (addr netip.Addr, ok bool) {
 	return netip.AddrFrom4(b), true
 }
 
+// IsCountry says whether a text has the form of a country's code (ISO 3166-1
+// alpha-2).
+func IsCountry(code string) bool { return countryCode.MatchString(code) }
+
 // CountryOf returns the country a client address is in: that of its ISP, or
 // of its network abroad; "" when neither is known.
 func (t Topology) CountryOf(addr netip.Addr) string {

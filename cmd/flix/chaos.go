@@ -187,6 +187,9 @@ func (o *chaosRunOptions) read(args []string) error {
 		if !ok || name == "" {
 			return services.Errorf(services.Invalid, "%q is no parameter", x).WithRemedy("write it like delay=200ms; flix chaos ls lists each kind's")
 		}
+		if earlier, twice := o.req.Params[name]; twice {
+			return services.Errorf(services.Invalid, "%s is given twice: %s=%s and %s", name, name, earlier, x).WithRemedy("leave one of them out")
+		}
 		o.req.Params[name] = value
 	}
 	if o.ttl == "never" {

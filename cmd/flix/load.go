@@ -90,8 +90,11 @@ func (o *loadOptions) parse(seeded bool) error {
 	if !slices.Contains(player.Modes(), o.c.Mode) {
 		return services.Errorf(services.Invalid, "--mode: there is no mode %q", o.mode).WithRemedy("use full, light or head")
 	}
-	if o.limits.Failed < 0 || !(o.limits.RebufferRatio >= 0) {
-		return services.Errorf(services.Invalid, "--max-failed and --max-rebuffer must not be below 0")
+	if o.limits.Failed < 0 {
+		return services.Errorf(services.Invalid, "--max-failed: %d is below 0", o.limits.Failed).WithRemedy("write it like 0: no play may fail")
+	}
+	if !(o.limits.RebufferRatio >= 0) {
+		return services.Errorf(services.Invalid, "--max-rebuffer: %g is not 0 or more", o.limits.RebufferRatio).WithRemedy("write it like 0.01, stalled time of the time watched")
 	}
 	if (o.c.Email == "") != (o.c.Password == "") {
 		return services.Errorf(services.Invalid, "--email and --password go together")

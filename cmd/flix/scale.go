@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -97,6 +98,9 @@ func (o *scaleSetOptions) change(cmd *cobra.Command) (control.ScaleChange, error
 			return ch, err
 		}
 		ch.Schedule = &ws
+	}
+	if math.IsNaN(o.target) || math.IsInf(o.target, 0) {
+		return ch, services.Errorf(services.Invalid, "--target: %g is no number to keep to", o.target).WithRemedy("write it like 2, or 0 to follow the timetable only")
 	}
 	if ch == (control.ScaleChange{}) {
 		return ch, services.Errorf(services.Invalid, "nothing was said of the policy").WithRemedy("set at least --target, --schedule, --min or --max")

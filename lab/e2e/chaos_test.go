@@ -33,6 +33,7 @@ func TestChaos(t *testing.T) {
 			t.Run("a killed instance comes back by itself", func(t *testing.T) { chaosKill(l.on(t)) })
 			t.Run("nothing is done where it says so", func(t *testing.T) { chaosRefusals(l.on(t)) })
 			t.Run("scoped calls", func(t *testing.T) { chaosCalls(l.on(t)) })
+			t.Run("the links of the edge", func(t *testing.T) { chaosEdge(l.on(t)) })
 			t.Run("a paused instance", func(t *testing.T) { chaosPause(l.on(t)) })
 			t.Run("a fault outlives the daemon and ends", func(t *testing.T) { chaosWithoutDaemon(l.on(t)) })
 			t.Run("a region is lost without a warning", func(t *testing.T) { chaosRegion(l.on(t)) })
@@ -101,6 +102,21 @@ func chaosKill(l *lab) {
 		}
 		return nil
 	})
+}
+
+// Between the balancers and the gateways, and between these and the services,
+// nothing of a fault was felt: they dialled past the WAN.
+func chaosEdge(l *lab) {
+	f := read[activeFault](l, "chaos", "run", "partition", "--target", "elb@us-east", "--to", "gateway", "--ttl", "10m")
+	if p := l.play(quick("us-east")...); p.Region == "us-east" {
+		l.t.Error("balancers that reach no gateway pass plays on")
+	}
+	l.must("chaos", "stop", f.ID)
+	f = read[activeFault](l, "chaos", "run", "latency", "--target", "gateway", "--to", "play", "--ttl", "10m", "delay=500ms")
+	if p := l.play(quick("us-east")...); p.PlayDelayMS < 500 {
+		l.t.Errorf("a play took %.0f ms to begin: the way to its service has no latency", p.PlayDelayMS)
+	}
+	l.must("chaos", "stop", f.ID)
 }
 
 func chaosRefusals(l *lab) {

@@ -62,9 +62,14 @@ func (f Fault) touched(v View) []string {
 	return append([]string{}, slices.Compact(out)...) // a list also when it is empty
 }
 
-// takes says whether a fault keeps an instance from its work.
+// takes says whether a fault keeps an instance from its work: it is held down,
+// silent, cut off from everybody, or nobody believes it.
 func (f Fault) takes(i topology.Instance) bool {
-	return f.Effect.Holds(i) || slices.Contains(f.Effect.Frozen, i.ID)
+	e := f.Effect
+	return e.Holds(i) || slices.Contains(e.Frozen, i.ID) ||
+		e.Link.severs() && e.Link.B.Any() && slices.Contains(e.Link.A.Instances, i.ID) ||
+		e.DNS != nil && slices.Contains(e.DNS.Instances, i.ID) ||
+		i.Role == topology.RoleGateway && slices.Contains(e.Expired, i.ID)
 }
 
 func blast(f Fault, v View) Blast {
@@ -106,7 +111,7 @@ func (v View) up(i topology.Instance) bool {
 // tell puts the blast into sentences.
 func (b *Blast) tell(f Fault, v View) {
 	add := func(format string, args ...any) { b.Text = append(b.Text, fmt.Sprintf(format, args...)) }
-	switch e := f.Effect; {
+	switch e, l := f.Effect, f.Effect.Link; {
 	case len(e.Lost) > 0:
 		add("the whole of %s is killed without a warning: %s; its appliances live on", strings.Join(e.Lost, ", "), services.Count(len(b.Instances), "instance"))
 	case e.Call != nil:
@@ -115,12 +120,15 @@ func (b *Blast) tell(f Fault, v View) {
 			what = "fails"
 		}
 		add("%g %% of the calls of %s %s, for %s", e.Call.Share*100, e.Call.Name, what, e.Call.Scope)
-	case e.Link != nil:
+	case l != nil:
 		to := f.To
 		if to == "" {
 			to = "everything else"
 		}
 		add("what passes between %s and %s: %s at its ends", f.Target, to, services.Count(len(b.Instances), "instance"))
+		if f.isolates(l.A.Region) {
+			add("%s is cut off: it serves nobody but those who are near it", l.A.Region)
+		}
 	default:
 		add("%s: %s", services.Count(len(b.Instances), "instance"), shorten(b.Instances))
 	}
@@ -149,17 +157,24 @@ var serving = []topology.Role{
 }
 
 // regionsLeft are the regions that can serve viewers under the active faults and
-// one more.
+// one more: those that are whole, get viewers and are not cut off, as long as a
+// DNS server anywhere tells the way to them.
 func (v View) regionsLeft(f Fault) []string {
+	if v.regionsWith(topology.RoleDNS, f) == 0 {
+		return nil
+	}
 	var out []string
 	for _, r := range v.Topology.RegionNames() {
+		if v.Evacuated[r] || v.isolated(r, f) {
+			continue
+		}
 		left := map[topology.Role]int{}
 		for _, i := range v.Instances {
 			if i.Region == r && v.up(i) && !f.takes(i) {
 				left[i.Role]++
 			}
 		}
-		if !slices.ContainsFunc(serving, func(role topology.Role) bool { return left[role] == 0 }) && !f.isolates(r) {
+		if !slices.ContainsFunc(serving, func(role topology.Role) bool { return left[role] == 0 }) {
 			out = append(out, r)
 		}
 	}
@@ -169,7 +184,12 @@ func (v View) regionsLeft(f Fault) []string {
 // isolates says whether a link fault cuts a whole region off from everything.
 func (f Fault) isolates(region string) bool {
 	l := f.Effect.Link
-	return l != nil && (l.Cut || l.Hole) && l.B.Any() && l.A.Region == region && l.A.Zone == "" && l.A.Role == "" && l.A.Instance == ""
+	return l.severs() && l.B.Any() && l.A.is(Side{Region: region})
+}
+
+// isolated says whether an active fault or one more does that.
+func (v View) isolated(region string, f Fault) bool {
+	return f.isolates(region) || slices.ContainsFunc(v.Active, func(a Fault) bool { return a.isolates(region) })
 }
 
 // conflicts refuses a fault on what is faulted already.
@@ -232,11 +252,11 @@ func guard(f Fault, b Blast, v View, force bool) error {
 		return nil
 	}
 	for _, r := range b.Roles {
-		if err := quorum(r, f, v); err != nil {
+		if err := quorum(r, f); err != nil {
 			return err
 		}
 	}
-	return nil
+	return errorsOf(second(topology.RoleKV, f, v), second(topology.RoleSQL, f, v))
 }
 
 // Reasons of refusals.
@@ -245,31 +265,33 @@ const (
 	ReasonQuorum   = "quorum_broken"
 )
 
-// quorum refuses to take what writes need. A wide-column write asks for a
-// majority of its region's nodes (LOCAL_QUORUM); one that is acknowledged
-// globally, and a SQL commit, for a second region.
-func quorum(r RoleLeft, f Fault, v View) error {
-	role := topology.Role(r.Role)
-	if role != topology.RoleKV && role != topology.RoleSQL {
-		return nil
-	}
-	if need := r.Of/2 + 1; role == topology.RoleKV && r.Now >= need && r.Left < need && !slices.Contains(f.Effect.Lost, r.Region) {
+// quorum refuses to take what writes in a region need: a wide-column write asks
+// for a majority of its region's nodes (LOCAL_QUORUM).
+func quorum(r RoleLeft, f Fault) error {
+	if need := r.Of/2 + 1; topology.Role(r.Role) == topology.RoleKV && r.Now >= need && r.Left < need && !slices.Contains(f.Effect.Lost, r.Region) {
 		return services.Errorf(services.Conflict, "it breaks the quorum of %s in %s: %d of %d nodes run, the quorum is ⌊%d/2⌋+1 = %d, %d would be left", r.Role, r.Region, r.Now, r.Of, r.Of, need, r.Left).
-			WithReason(ReasonQuorum).WithRemedy("add --force if the region is to lose its writes")
-	}
-	before, after := v.regionsWith(role, Fault{}), v.regionsWith(role, f)
-	if need := min(2, len(v.Topology.Regions)); before >= need && after < need {
-		return services.Errorf(services.Conflict, "it breaks the writes that a second region acknowledges: %d of %d regions have a %s, %d are needed, %d would be left", before, len(v.Topology.Regions), r.Role, need, after).
-			WithReason(ReasonQuorum).WithRemedy("add --force if they are to fail")
+			WithReason(ReasonQuorum).WithRemedy("add --force, or force: true to an experiment's step, if the region is to lose its writes")
 	}
 	return nil
 }
 
-// regionsWith counts the regions in which a role works.
+// second refuses to take the second region that acknowledges a wide-column write
+// that is meant for all, and a SQL commit.
+func second(role topology.Role, f Fault, v View) error {
+	before, after := v.regionsWith(role, Fault{}), v.regionsWith(role, f)
+	if need := min(2, len(v.Topology.Regions)); before >= need && after < need {
+		return services.Errorf(services.Conflict, "it breaks the writes that a second region acknowledges: %d of %d regions have a %s, %d are needed, %d would be left", before, len(v.Topology.Regions), role, need, after).
+			WithReason(ReasonQuorum).WithRemedy("add --force, or force: true to an experiment's step, if they are to fail")
+	}
+	return nil
+}
+
+// regionsWith counts the regions in which a role works and from which others get
+// at it.
 func (v View) regionsWith(role topology.Role, f Fault) int {
 	have := map[string]bool{}
 	for _, i := range v.Instances {
-		if i.Role == role && v.up(i) && !f.takes(i) {
+		if i.Role == role && v.up(i) && !f.takes(i) && !v.isolated(i.Region, f) {
 			have[i.Region] = true
 		}
 	}

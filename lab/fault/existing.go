@@ -44,22 +44,59 @@ func (v View) names(sorts []string) []sortNames {
 	return slices.DeleteFunc(all, func(s sortNames) bool { return len(s.names) == 0 || !slices.Contains(sorts, s.sort) })
 }
 
-// existing says what a target of these sorts may be: all of them where they are a
-// few, else how many and an example.
+// Bounds of what is listed of one sort, for planets.
+const (
+	mostNames  = 60
+	mostGroups = 24
+)
+
+// existing lists what a target of these sorts may be, a line for each sort; of
+// instances one for each zone and site, written as shells take it:
+// us-east/a/{play/1,kv/1}.
 func (v View) existing(sorts []string) string {
-	const few = 6
-	var parts []string
-	for _, s := range v.names(sorts) {
-		text := s.sort + ": " + strings.Join(s.names, ", ")
-		if len(s.names) > few {
-			text = fmt.Sprintf("%s: %d like %s", s.sort, len(s.names), s.names[0])
+	lines := []string{"there are:"}
+	add := func(sort string, names []string, sep string, most int) {
+		text := strings.Join(names[:min(most, len(names))], sep)
+		if more := len(names) - most; more > 0 {
+			text += fmt.Sprintf("%sand %d more: flix lab status -o wide lists all", sep, more)
 		}
-		parts = append(parts, text)
+		lines = append(lines, "    "+sort+": "+text)
 	}
-	if len(parts) == 0 {
+	for _, s := range v.names(sorts) {
+		switch s.sort {
+		case sortInstance, sortAppliance:
+			add(s.sort, grouped(s.names), "\n      ", mostGroups)
+		default:
+			add(s.sort, s.names, ", ", mostNames)
+		}
+	}
+	if len(lines) == 1 {
 		return "there are none of its sort"
 	}
-	return "there are: " + strings.Join(parts, "; ") + ". flix lab status -o wide lists all"
+	return strings.Join(lines, "\n")
+}
+
+// grouped puts together the ids of instances that lie at the same place.
+func grouped(ids []string) []string {
+	var places []string
+	at := map[string][]string{}
+	for _, id := range ids {
+		region, rest, _ := strings.Cut(id, "/")
+		zone, name, _ := strings.Cut(rest, "/")
+		place := region + "/" + zone
+		if at[place] == nil {
+			places = append(places, place)
+		}
+		at[place] = append(at[place], name)
+	}
+	out := make([]string, len(places))
+	for k, p := range places {
+		out[k] = p + "/" + strings.Join(at[p], ",")
+		if len(at[p]) > 1 {
+			out[k] = p + "/{" + strings.Join(at[p], ",") + "}"
+		}
+	}
+	return out
 }
 
 // instead says what was perhaps meant by a name that is none, and what there is.

@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -88,8 +89,24 @@ type Side struct {
 }
 
 // Any says that the side is everywhere.
-func (s Side) Any() bool {
-	return s.Region == "" && s.Zone == "" && s.Role == "" && s.Instance == "" && s.ISP == ""
+func (s Side) Any() bool { return s.is(Side{}) }
+
+// is says whether two sides are the same place.
+func (s Side) is(o Side) bool {
+	return s.Region == o.Region && s.Zone == o.Zone && s.Role == o.Role && s.Instance == o.Instance && s.ISP == o.ISP
+}
+
+// String names the side for a person.
+func (s Side) String() string {
+	switch {
+	case s.Any():
+		return "the rest"
+	case s.Role != "" && s.Region != "":
+		return string(s.Role) + "@" + s.Region
+	case s.Zone != "":
+		return s.Region + "/" + s.Zone
+	}
+	return cmp.Or(s.Instance, s.ISP, string(s.Role), s.Region)
 }
 
 // Link is a fault between two sides, in both directions or, OneWay, of what
@@ -112,6 +129,11 @@ type Link struct {
 	// Reset is the share of new connections that are reset, 0 to 1; those that
 	// are open when it begins are all reset.
 	Reset float64 `json:"reset,omitempty"`
+}
+
+// severs says whether nothing gets through from A to B.
+func (l *Link) severs() bool {
+	return l != nil && (l.Cut || l.Hole || l.Loss >= 1 || l.Reset >= 1)
 }
 
 // Disk is a disk fault of appliances.
@@ -170,10 +192,9 @@ func (f Fault) claims(instances []topology.Instance) []string {
 		}
 	}
 	if l := e.Link; l != nil {
-		ends := []string{f.Target, f.To}
-		slices.Sort(ends)
-		if f.To == "" {
-			ends = []string{f.Target, "the rest"}
+		ends := []string{l.A.String(), l.B.String()}
+		if !l.B.Any() {
+			slices.Sort(ends)
 		}
 		add("the link", strings.Join(ends, " and "))
 	}

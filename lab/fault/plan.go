@@ -1,15 +1,14 @@
 package fault
 
 import (
+	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/flix-lab/flix/services"
-	"github.com/flix-lab/flix/services/rpc"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -25,6 +24,9 @@ type Request struct {
 	// Force accepts a broken quorum, never the loss of every region.
 	Force bool   `json:"force,omitempty"`
 	By    string `json:"by,omitempty"`
+	// Beside are faults that a dry run takes to be in force, too, the earliest
+	// first.
+	Beside []Request `json:"beside,omitempty"`
 }
 
 // Times to live.
@@ -41,6 +43,12 @@ type View struct {
 	Running map[string]bool
 	// Active faults.
 	Active []Fault
+	// Evacuated says which regions get no viewers.
+	Evacuated map[string]bool
+	// Calls are the methods of each service that others call, Paths the prefixes
+	// and paths that the gateways have a route for.
+	Calls map[string][]string
+	Paths []string
 	// Runtime is "embedded" or "containers"; Stores says which instances are
 	// real stores there.
 	Runtime string
@@ -67,6 +75,15 @@ func Plan(id string, r Request, v View) (Fault, Blast, error) {
 	k, err := KindOf(r.Kind)
 	if err != nil {
 		return Fault{}, Blast{}, err
+	}
+	for n, other := range r.Beside {
+		f, _, err := Plan(fmt.Sprintf("%s-beside-%d", id, n), other, v)
+		if err != nil {
+			return Fault{}, Blast{}, err
+		}
+		if f.Effect.Lasting() {
+			v.Active = append(slices.Clone(v.Active), f)
+		}
 	}
 	p := &planner{v: v, kind: k, r: r}
 	if err := p.read(); err != nil {
@@ -311,90 +328,6 @@ func planPartition(p *planner) error {
 		}
 		return nil
 	})
-}
-
-func (p *planner) call() (*rpc.Call, error) {
-	c := &rpc.Call{Name: p.r.Target, Region: p.params["region"]}
-	if err := p.callee(c.Name); err != nil {
-		return nil, err
-	}
-	if c.Region != "" {
-		if _, ok := p.v.Topology.Region(c.Region); !ok {
-			return nil, services.Errorf(services.NotFound, "there is no region %q", c.Region).WithRemedy("%s", p.v.existing([]string{sortRegion}))
-		}
-	}
-	var err error
-	if c.Share, err = p.share("percent"); err != nil {
-		return nil, err
-	}
-	c.Scope = rpc.Scope{Members: p.list("members"), Devices: p.list("devices"), Countries: p.list("countries"), ISPs: p.list("isps")}
-	for _, isp := range c.Scope.ISPs {
-		if _, _, ok := p.v.Topology.ISP(isp); !ok {
-			return nil, services.Errorf(services.NotFound, "there is no ISP %q", isp).WithRemedy("%s", p.v.existing([]string{sortISP}))
-		}
-	}
-	if p.params["viewers"] != "" {
-		if c.Scope.Share, err = p.share("viewers"); err != nil {
-			return nil, err
-		}
-	}
-	for _, n := range p.list("clients") {
-		px, err := netip.ParsePrefix(n)
-		if err != nil {
-			a, aerr := netip.ParseAddr(n)
-			if aerr != nil {
-				return nil, p.invalid("clients", "a list of networks or addresses")
-			}
-			px = netip.PrefixFrom(a, a.BitLen())
-		}
-		c.Scope.Clients = append(c.Scope.Clients, px)
-	}
-	return c, nil
-}
-
-// called are the roles that other services call by gRPC.
-var called = []topology.Role{
-	topology.RoleLicense, topology.RolePlayback, topology.RoleSteering, topology.RoleCacheControl, topology.RoleRecommend,
-	topology.RoleKV, topology.RoleSQL, topology.RoleSearch, topology.RoleTranscode,
-}
-
-// callee checks the name of a call.
-func (p *planner) callee(name string) error {
-	if strings.HasPrefix(name, "/") {
-		return nil
-	}
-	service, _, _ := strings.Cut(name, "/")
-	if slices.Contains(called, topology.Role(strings.ToLower(service))) {
-		return nil
-	}
-	names := make([]string, len(called))
-	for k, r := range called {
-		names[k] = string(r)
-	}
-	return services.Errorf(services.NotFound, "no service is called %q by others", service).
-		WithRemedy("there are %s, each with /METHOD; and paths at the gateway, like /play/start", strings.Join(names, ", "))
-}
-
-func planFailCall(p *planner) error {
-	c, err := p.call()
-	if err != nil {
-		return err
-	}
-	c.Fail = true
-	p.f.Effect.Call = c
-	return nil
-}
-
-func planSlowCall(p *planner) error {
-	c, err := p.call()
-	if err != nil {
-		return err
-	}
-	if c.Delay, err = p.duration("delay", time.Microsecond, longest); err != nil {
-		return err
-	}
-	p.f.Effect.Call = c
-	return nil
 }
 
 func planDiskFull(p *planner) error {

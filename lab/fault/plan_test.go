@@ -18,7 +18,8 @@ func planet(t testing.TB) View {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := View{Topology: topo, Instances: topo.Instances(), Running: map[string]bool{}, Runtime: onEmbedded, Stores: map[string]bool{}, Now: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)}
+	v := View{Topology: topo, Instances: topo.Instances(), Running: map[string]bool{}, Runtime: onEmbedded, Stores: map[string]bool{}, Now: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC),
+		Calls: map[string][]string{"license": {"Issue", "Release"}, "steering": {"Rank"}}, Paths: []string{"/play", "/discovery"}}
 	for _, i := range v.Instances {
 		v.Running[i.ID] = true
 	}
@@ -88,6 +89,8 @@ func TestRefusals(t *testing.T) {
 	}
 	whole := planet(t)
 	twoLost := active(active(whole, Request{Kind: "kill", Target: "us-east"}), Request{Kind: "kill", Target: "us-west", Force: true})
+	evacuated := planet(t)
+	evacuated.Evacuated = map[string]bool{"us-east": true, "us-west": true}
 	silent := planet(t)
 	silent.Running = map[string]bool{}
 	onBoxes := planet(t)
@@ -118,6 +121,22 @@ func TestRefusals(t *testing.T) {
 		{"the second last region", active(whole, Request{Kind: "kill", Target: "us-east"}), Request{Kind: "kill", Target: "us-west"}, services.Conflict, "1 would be left"},
 		{"the last region, by force", twoLost, Request{Kind: "kill", Target: "eu-west", Force: true}, services.Conflict, "1 − 1 = 0"},
 		{"a service everywhere", whole, Request{Kind: "kill", Target: "gateway", Force: true}, services.Conflict, "3 − 3 = 0"},
+		{"the last DNS server", whole, Request{Kind: "kill", Target: "dns", Force: true}, services.Conflict, "3 − 3 = 0"},
+		{"the gateways' certificates", whole, Request{Kind: "cert-expired", Target: "gateway"}, services.Conflict, "3 − 3 = 0"},
+		{"a service cut off everywhere", whole, Request{Kind: "partition", Target: "play", Params: map[string]string{"one_way": "true"}}, services.Conflict, "3 − 3 = 0"},
+		{"a service that loses everything", whole, Request{Kind: "loss", Target: "elb", Params: map[string]string{"percent": "100"}}, services.Conflict, "3 − 3 = 0"},
+		{"a store that is cut off", whole, Request{Kind: "blackhole", Target: "us-east/a/kv/1"}, services.Conflict, "⌊1/2⌋+1 = 1"},
+		{"the second last region cut off", active(whole, Request{Kind: "partition", Target: "us-east"}), Request{Kind: "blackhole", Target: "us-west"}, services.Conflict, "1 would be left"},
+		{"the last region cut off", active(active(whole, Request{Kind: "partition", Target: "us-east"}), Request{Kind: "partition", Target: "us-west", Force: true}), Request{Kind: "reset", Target: "eu-west", Force: true}, services.Conflict, "1 − 1 = 0"},
+		{"the last region beside others", whole, Request{Kind: "kill", Target: "eu-west", Force: true, Beside: []Request{{Kind: "kill", Target: "us-east"}, {Kind: "kill", Target: "us-west", Force: true}}}, services.Conflict, "1 − 1 = 0"},
+		{"what is done beside it", whole, Request{Kind: "kill", Target: "us-east", Beside: []Request{{Kind: "pause", Target: "us-east/a/play/1"}}}, services.Conflict, "us-east/a/play/1"},
+		{"the region that savers are", evacuated, Request{Kind: "kill", Target: "eu-west", Force: true}, services.Conflict, "1 − 1 = 0"},
+		{"the same link by its sort", active(whole, Request{Kind: "latency", Target: "us-east"}), Request{Kind: "loss", Target: "region:us-east"}, services.Conflict, "us-east and the rest"},
+		{"a method of nobody", whole, Request{Kind: "fail-call", Target: "license/Lunch"}, services.NotFound, "Lunch"},
+		{"a path of nobody", whole, Request{Kind: "fail-call", Target: "/lunch"}, services.NotFound, "/lunch"},
+		{"a device that is none", whole, Request{Kind: "fail-call", Target: "license", Params: map[string]string{"devices": "toaster"}}, services.NotFound, "toaster"},
+		{"a country that is none", whole, Request{Kind: "fail-call", Target: "license", Params: map[string]string{"countries": "Utopia"}}, services.Invalid, "Utopia"},
+		{"nobody, which is not everybody", whole, Request{Kind: "fail-call", Target: "license", Params: map[string]string{"members": "|"}}, services.Invalid, "members"},
 		{"a real store's sockets", onBoxes, Request{Kind: "pause", Target: "us-east/a/kafka/1"}, services.Invalid, "real store"},
 		{"what the runtime has not", onBoxes, Request{Kind: "cpu-hog", Target: "us-east"}, services.Invalid, "containers"},
 	} {
@@ -131,8 +150,13 @@ func TestRefusals(t *testing.T) {
 	if f, _, err := Plan("f-1", Request{Kind: "store-down", Target: "us-east/b/evcache/2"}, whole); err != nil || f.Params["store"] != "evcache" {
 		t.Errorf("a node of the cache: %v, %v", f.Params, err)
 	}
-	if err := plan(whole, Request{Kind: "store-down", Target: "us-east", Force: true}); err != nil {
-		t.Errorf("by force: %v", err)
+	for _, r := range []Request{
+		{Kind: "store-down", Target: "us-east", Force: true}, {Kind: "fail-call", Target: "LICENSE/issue"}, {Kind: "slow-call", Target: "/play/start"},
+		{Kind: "fail-call", Target: "/"}, {Kind: "partition", Target: "us-east/b"}, {Kind: "partition", Target: "gateway", To: "license"},
+	} {
+		if err := plan(whole, r); err != nil {
+			t.Errorf("%s on %s: %v", r.Kind, r.Target, err)
+		}
 	}
 	lapsed := active(whole, Request{Kind: "kill", Target: "us-east/a/play/1"})
 	lapsed.Active = nil // the lab leaves out what is over

@@ -86,12 +86,18 @@ func (c Config) Validate() error {
 	switch {
 	case c.Players < 1 || c.Players > maxPlayers:
 		return services.Errorf(services.Invalid, "--players: %d is not between 1 and %d", c.Players, maxPlayers)
-	case c.Ramp < 0 || c.Duration < 0 || c.Watch < 0:
-		return services.Errorf(services.Invalid, "--ramp, --duration and --watch must not be below 0")
 	case !(c.Speed > 0) || c.Speed > 1000:
 		return services.Errorf(services.Invalid, "--speed: %g is not above 0 and up to 1000", c.Speed)
-	case !(c.Seeks >= 0 && c.Seeks <= 1) || !(c.Leaves >= 0 && c.Leaves <= 1):
-		return services.Errorf(services.Invalid, "--seeks and --leaves are shares between 0 and 1")
+	}
+	for name, d := range map[string]time.Duration{"--ramp": c.Ramp, "--duration": c.Duration, "--watch": c.Watch} {
+		if d < 0 {
+			return services.Errorf(services.Invalid, "%s: %s is below 0", name, d).WithRemedy("write it like 30s")
+		}
+	}
+	for name, share := range map[string]float64{"--seeks": c.Seeks, "--leaves": c.Leaves} {
+		if !(share >= 0 && share <= 1) {
+			return services.Errorf(services.Invalid, "%s: %g is no share of the plays", name, share).WithRemedy("write it like 0.2, between 0 and 1")
+		}
 	}
 	return c.Shape.validate(c.Duration)
 }

@@ -38,6 +38,8 @@ type Deps struct {
 	// Targets returns the healthy gateways of the region. It is called for
 	// every connection and must not block.
 	Targets func() []Target
+	// Dial opens connections to targets; nil is a plain one.
+	Dial services.DialFunc
 	// Zone of this balancer.
 	Zone string
 	// Tel is the instance's telemetry.
@@ -51,7 +53,7 @@ type Deps struct {
 // Server is one balancer. Use New.
 type Server struct {
 	d       Deps
-	dialer  net.Dialer
+	dial    services.DialFunc
 	targets balancer
 	places  chan struct{}
 
@@ -65,9 +67,12 @@ func New(d Deps) (*Server, error) {
 	if d.Client == nil || d.Targets == nil || d.Tel == nil {
 		return nil, services.Errorf(services.Invalid, "elb: Client, Targets and Tel are needed")
 	}
+	if d.Dial == nil {
+		d.Dial = (&net.Dialer{}).DialContext
+	}
 	s := &Server{
 		d:      d,
-		dialer: net.Dialer{Timeout: d.Timing.RPCTimeout.D()},
+		dial:   d.Dial.Within(d.Timing.RPCTimeout.D()),
 		places: make(chan struct{}, maxConnections),
 		connections: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "elb_connections_total", Help: "Connections passed to a target.",

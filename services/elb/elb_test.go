@@ -15,6 +15,7 @@ import (
 	proxyproto "github.com/pires/go-proxyproto"
 	"go.uber.org/goleak"
 
+	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/topology"
@@ -84,9 +85,15 @@ type harness struct {
 
 func start(t *testing.T, timing topology.Timing, targets ...Target) *harness {
 	t.Helper()
+	return startDialling(t, nil, timing, targets...)
+}
+
+// startDialling is start with a dialer of its own.
+func startDialling(t *testing.T, dial services.DialFunc, timing topology.Timing, targets ...Target) *harness {
+	t.Helper()
 	c, h := listen(t), listen(t)
 	s, err := New(Deps{
-		Client: c, HTTP: h, Zone: "a", Tel: telemetry.Discard(), Timing: timing,
+		Client: c, HTTP: h, Zone: "a", Dial: dial, Tel: telemetry.Discard(), Timing: timing,
 		Targets: func() []Target { return targets },
 	})
 	if err != nil {
@@ -281,4 +288,21 @@ func FuzzReadHeader(f *testing.F) {
 			t.Errorf("accepted header %+v cannot be passed on: %v", h, err)
 		}
 	})
+}
+
+// What lies between balancer and gateways, such as a partition, acts in the dialer.
+func TestTargetsAreDialledByTheLabsDialer(t *testing.T) {
+	far, near := startGateway(t, "far"), startGateway(t, "near")
+	h := startDialling(t, func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if _, bounded := ctx.Deadline(); !bounded {
+			t.Error("the balancer would wait forever")
+		}
+		if addr == far.l.Addr().String() {
+			return nil, errors.New("it is cut off")
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}, patient(), Target{ID: "far", Zone: "a", Addr: far.l.Addr().String()}, Target{ID: "near", Zone: "b", Addr: near.l.Addr().String()})
+	if got := ask(t, h.client, header(t, "198.18.0.7:1234")); !strings.HasPrefix(got, "near ") {
+		t.Errorf("got %q, want an answer of the one that can be reached", got)
+	}
 }

@@ -90,7 +90,7 @@ func (s *Server) connect(ctx context.Context, hello []byte, addr func(Target) st
 		c, left = s.targets.pick(left, time.Now())
 		c.load.active.Add(1)
 		var t net.Conn
-		if t, err = s.dialer.DialContext(ctx, "tcp", c.addr); err == nil {
+		if t, err = s.dial(ctx, "tcp", c.addr); err == nil {
 			_ = t.SetWriteDeadline(time.Now().Add(s.d.Timing.RPCTimeout.D()))
 			if _, err = t.Write(hello); err == nil {
 				_ = t.SetWriteDeadline(time.Time{})

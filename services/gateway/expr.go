@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/token"
 )
 
 // The language of a route's condition ("when"):
@@ -496,8 +497,8 @@ func (p *parser) known(fd field, value lexeme) {
 		return
 	case fd.name == "country" && !codeForm.MatchString(v):
 		want = "a two-letter country code"
-	case fd.name == "device" && !slices.Contains(devices, v):
-		want = "one of " + strings.Join(devices, ", ")
+	case fd.name == "device" && !slices.Contains(token.Devices(), v):
+		want = "one of " + strings.Join(token.Devices(), ", ")
 	default:
 		return
 	}

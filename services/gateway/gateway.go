@@ -58,7 +58,8 @@ type Deps struct {
 	// had and has not now; "" is none. It answers from memory: it is called for
 	// every request. Nil is no such knowledge.
 	Lacks func(region string) string
-	// Dial opens connections to gateways of other regions, over the WAN.
+	// Dial opens connections to instances of the region and, over the WAN, to
+	// gateways of others; nil is a plain one.
 	Dial services.DialFunc
 	// RootCAs verifies the gateways of other regions, which all carry a
 	// certificate for api.flix.test.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/flix-lab/flix/services/token"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -71,17 +72,6 @@ func (s *Server) locate(ex *Exchange) error {
 	return nil
 }
 
-// Kinds of devices, as member tokens name them.
-const (
-	deviceTV     = "tv"
-	devicePhone  = "phone"
-	deviceTablet = "tablet"
-	deviceWeb    = "web"
-)
-
-// devices are all of them.
-var devices = []string{deviceTV, devicePhone, deviceTablet, deviceWeb}
-
 // deviceOf guesses a device from what a client says of itself, for routes and
 // never for rights: the client hint Sec-CH-UA-Mobile if there is one, else
 // words in User-Agent that only such devices have; "" if nothing tells.
@@ -89,22 +79,22 @@ func deviceOf(h Header) string {
 	agent := h.Get("User-Agent")
 	for _, word := range [...]string{"SmartTV", "SMART-TV", "Smart-TV", "AppleTV", "Apple TV", "GoogleTV", "Android TV", "BRAVIA", "Roku", "Tizen", "Web0S", "webOS", "AFT", "CrKey", "PlayStation", "Xbox"} {
 		if strings.Contains(agent, word) {
-			return deviceTV
+			return token.DeviceTV
 		}
 	}
 	if h.Get("Sec-Ch-Ua-Mobile") == "?1" {
-		return devicePhone
+		return token.DevicePhone
 	}
 	if strings.Contains(agent, "iPad") || strings.Contains(agent, "Tablet") {
-		return deviceTablet
+		return token.DeviceTablet
 	}
 	for _, word := range [...]string{"iPhone", "Android", "Mobile"} {
 		if strings.Contains(agent, word) {
-			return devicePhone
+			return token.DevicePhone
 		}
 	}
 	if strings.HasPrefix(agent, "Mozilla/") {
-		return deviceWeb
+		return token.DeviceWeb
 	}
 	return ""
 }

@@ -1,13 +1,18 @@
 package gateway
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/flix-lab/flix/topology"
 )
 
 // shortTry is the time of a try that is to end: enough for the others, also on a
@@ -234,5 +239,31 @@ func TestPickPrefersRankThenLoad(t *testing.T) {
 				t.Errorf("picked %q, want %q", got.addr, tt.want)
 			}
 		})
+	}
+}
+
+// What lies between a gateway and the services, such as a partition, acts in the
+// lab's dialer.
+func TestServicesAreDialledByTheLabsDialer(t *testing.T) {
+	var far string
+	e := newWorld(t).gateway("us-east", func(d *Deps) {
+		d.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if _, bounded := ctx.Deadline(); !bounded {
+				t.Error("the gateway would wait forever")
+			}
+			if addr == far {
+				return nil, errors.New("it is cut off")
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, addr)
+		}
+	})
+	e.api("signup", "us-east/a/signup/1", echo("far"))
+	far = e.registry.VIP("signup")[0].Addr(topology.PortHTTP)
+	if a := ask(t, e.client(eastClient, false), "GET", "/signup/plans", ""); a.StatusCode < 500 {
+		t.Errorf("one that is cut off answers %d", a.StatusCode)
+	}
+	e.api("signup", "us-east/b/signup/2", echo("near"))
+	if s := ask(t, e.client(eastClient, false), "GET", "/signup/plans", "").seen(t); s.By != "near" {
+		t.Errorf("answered by %q, want the one that can be reached", s.By)
 	}
 }

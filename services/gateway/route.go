@@ -15,6 +15,7 @@ import (
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/gateway/wire"
+	"github.com/flix-lab/flix/services/token"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -277,8 +278,8 @@ func (r *Route) checkConditions() (string, error) {
 		}
 	}
 	for _, d := range r.Devices {
-		if !slices.Contains(devices, d) {
-			return bad("devices", "%q is not one of %s", d, strings.Join(devices, ", "))
+		if !slices.Contains(token.Devices(), d) {
+			return bad("devices", "%q is not one of %s", d, strings.Join(token.Devices(), ", "))
 		}
 	}
 	if slices.Contains(r.Members, "") {

@@ -39,15 +39,15 @@ type transports struct {
 
 func newTransports(d Deps, buffers *wire.Buffers) *transports {
 	rpc := d.Timing.RPCTimeout.D()
-	local := &net.Dialer{Timeout: rpc}
-	streams := pooled(d)
-	streams.DialContext = connecting(local.DialContext)
-	streams.Protocols = new(http.Protocols)
-	streams.Protocols.SetUnencryptedHTTP2(true)
 	dial := d.Dial
 	if dial == nil {
-		dial = local.DialContext
+		dial = (&net.Dialer{}).DialContext
 	}
+	local := dial.Within(rpc)
+	streams := pooled(d)
+	streams.DialContext = connecting(local)
+	streams.Protocols = new(http.Protocols)
+	streams.Protocols.SetUnencryptedHTTP2(true)
 	conf := &tls.Config{RootCAs: d.RootCAs, ServerName: edgeHost, MinVersion: tls.VersionTLS13, ClientSessionCache: tls.NewLRUClientSessionCache(64)}
 	remote := func(proto string) *http.Transport {
 		rt := pooled(d)
@@ -63,9 +63,9 @@ func newTransports(d Deps, buffers *wire.Buffers) *transports {
 	// A region that is cut off sends no reset: pings find out.
 	h2.HTTP2 = &http.HTTP2Config{SendPingTimeout: 5 * rpc, PingTimeout: 5 * rpc}
 	return &transports{
-		secure: newSecureOrigins(d, local.DialContext),
+		secure: newSecureOrigins(d, local),
 		origin: wire.NewPool(wire.PoolConfig{
-			Dial: local.DialContext, MaxIdle: maxIdle, Idle: idleFor(d), MaxHeader: maxHeaderBytes, ContinueAfter: rpc, Buffers: buffers,
+			Dial: local, MaxIdle: maxIdle, Idle: idleFor(d), MaxHeader: maxHeaderBytes, ContinueAfter: rpc, Buffers: buffers,
 		}),
 		streams: &httpSender{rt: streams, scheme: "http"},
 		remote:  &httpSender{rt: h2, scheme: "https"},

@@ -5,7 +5,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -49,7 +48,7 @@ func newDoor(target string, dial services.DialFunc, tel *telemetry.Telemetry, eg
 	d := &door{
 		tel: tel, egress: egress, requests: newRequestCounter(),
 		next: &http.Transport{
-			DialContext: bounded(dial), DisableCompression: true, MaxIdleConnsPerHost: doorIdle, IdleConnTimeout: clientIdleTimeout,
+			DialContext: dial.Within(doorDial), DisableCompression: true, MaxIdleConnsPerHost: doorIdle, IdleConnTimeout: clientIdleTimeout,
 			ReadBufferSize: doorBuffer, WriteBufferSize: doorBuffer,
 		},
 	}
@@ -67,16 +66,6 @@ func newDoor(target string, dial services.DialFunc, tel *telemetry.Telemetry, eg
 		ErrorLog: slog.NewLogLogger(tel.Log.Handler(), slog.LevelDebug),
 	}
 	return d
-}
-
-// bounded is a dialer that gives up after a while: an address that is gone
-// answers nothing at all.
-func bounded(dial services.DialFunc) services.DialFunc {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, doorDial)
-		defer cancel()
-		return dial(ctx, network, addr)
-	}
 }
 
 // serve hands one request on. It counts it also when the client goes away,

@@ -35,6 +35,17 @@ const (
 	Debug     Audience = "debug"     // an operator, to the gateway, for the detail of a request
 )
 
+// Kinds of devices that a claim may name.
+const (
+	DeviceTV     = "tv"
+	DevicePhone  = "phone"
+	DeviceTablet = "tablet"
+	DeviceWeb    = "web"
+)
+
+// Devices are all kinds of devices.
+func Devices() []string { return []string{DeviceTV, DevicePhone, DeviceTablet, DeviceWeb} }
+
 // Claims are what a token says. Unused fields stay empty.
 type Claims struct {
 	Lab      string   `json:"lab"`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"reflect"
 	"regexp"
 	"slices"
@@ -316,6 +317,15 @@ func remedyOf(err error) string {
 	return "see flix chaos ls"
 }
 
+// checkBound looks at the numbers of a bound: nothing is above one that is none.
+func (p *parser) checkBound(field string, least, most *float64, limit float64) {
+	for name, v := range map[string]*float64{"min": least, "max": most} {
+		if v != nil && !(*v >= 0 && *v <= limit) {
+			p.add(p.at(field+"."+name), field+"."+name, fmt.Sprintf("%g is not between 0 and %g", *v, limit), "use a number in between")
+		}
+	}
+}
+
 // seen are the things that an expectation may be about.
 var seen = []string{"appliance_switches", "rebuffers", "served_by_exchange", "answered_elsewhere", "sessions_seen", "command"}
 
@@ -333,6 +343,11 @@ func (p *parser) checkBounds(e Experiment) {
 		if b.Min == nil && b.Max == nil || b.Min != nil && b.Max != nil && *b.Min > *b.Max {
 			bad("steady_state."+name, "it bounds nothing", "write {min: …}, {max: …} or both, the least first")
 		}
+		most := math.MaxFloat64
+		if strings.HasSuffix(name, "_ratio") {
+			most = 1
+		}
+		p.checkBound("steady_state."+name, b.Min, b.Max, most)
 	}
 	if none {
 		bad("steady_state", "it bounds nothing", "bound error_ratio, rebuffer_ratio, p99_ms or starts_per_second")
@@ -348,5 +363,6 @@ func (p *parser) checkBounds(e Experiment) {
 		if x.Min == nil && x.Max == nil {
 			bad(at, "it bounds nothing", "write min: or max:")
 		}
+		p.checkBound(at, x.Min, x.Max, math.MaxFloat64)
 	}
 }

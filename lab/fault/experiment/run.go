@@ -122,12 +122,29 @@ func Run(ctx context.Context, e Experiment, c Config) (Result, error) {
 	if err := r.place(); err != nil {
 		return Result{}, err
 	}
-	for k, s := range e.Method {
-		if err := c.Lab.Plan(ctx, r.scoped(s.request(e, s.At.D()))); err != nil {
+	for k := range e.Method {
+		if err := c.Lab.Plan(ctx, r.planned(k)); err != nil {
 			return Result{}, services.Wrap(fmt.Sprintf("method[%d]", k), err)
 		}
 	}
 	return r.run(ctx)
+}
+
+// planned is a step beside those that are in force when it begins: what each of
+// them leaves alone, all of them may take.
+func (r *runner) planned(k int) fault.Request {
+	at := func(j int) (begin, end time.Duration, req fault.Request) {
+		s := r.e.Method[j]
+		req = r.scoped(s.request(r.e, s.At.D()))
+		return s.At.D(), s.At.D() + req.TTL, req
+	}
+	begin, _, out := at(k)
+	for j := range r.e.Method {
+		if b, end, req := at(j); j != k && (b < begin || b == begin && j < k) && begin < end {
+			out.Beside = append(out.Beside, req)
+		}
+	}
+	return out
 }
 
 // place fills in where the groups are.

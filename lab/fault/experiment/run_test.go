@@ -272,3 +272,27 @@ func TestBaselineWaitsForPlays(t *testing.T) {
 		}
 	})
 }
+
+// Each step of an experiment left a region, all of them none: it began before it
+// was refused.
+func TestStepsArePlannedBesideEachOther(t *testing.T) {
+	e, err := Parse(strings.NewReader(strings.Replace(good, "  - {kind: kill, target: us-east/a/play/1}\n", `  - {kind: kill, target: us-east, at: 1s}
+  - {kind: cache-flush, target: us-west}
+  - {kind: kill, target: us-west, at: 2s, ttl: 1s}
+  - {kind: pause, target: play, at: 1s}
+  - {kind: kill, target: license, at: 3s}
+`, 1)), "a.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &runner{e: e}
+	for k, want := range [][]string{{}, {}, {"us-east", "play"}, {"us-east"}, {"us-east", "play"}} {
+		got := []string{}
+		for _, b := range r.planned(k).Beside {
+			got = append(got, b.Target)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("step %d is planned beside %v, want %v", k, got, want)
+		}
+	}
+}
