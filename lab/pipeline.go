@@ -24,6 +24,11 @@ const (
 	propAdopt = "keystone.adopt"
 )
 
+// gathering is how long a router lets events gather while they come without a
+// pause: viewers report every few seconds, and nobody waits for what becomes of
+// a report.
+const gathering = 50 * time.Millisecond
+
 // pipelineGroup is the consumer group of a region's routers.
 const pipelineGroup = "keystone"
 
@@ -116,7 +121,7 @@ func (p *pipeline) consume(ctx context.Context, topics []string, handle func(ctx
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		keep(gctx, p.reads, p.changed, func(ctx context.Context, region string) {
-			c := events.ConsumerConfig{Brokers: p.brokers(p.region), Group: pipelineGroup, Topics: topics, Dial: p.dial, Tel: p.tel}
+			c := events.ConsumerConfig{Brokers: p.brokers(p.region), Group: pipelineGroup, Topics: topics, Dial: p.dial, Gather: gathering, Tel: p.tel}
 			if region != own {
 				c.Group = events.ReplicaGroup(region, pipelineGroup)
 				c.Topics = nil

@@ -22,9 +22,9 @@ type connector struct {
 	link    *link // nil without a cap
 	roots   *x509.CertPool
 	tickets tls.ClientSessionCache
-	// curves to agree on keys by; nil for those of crypto/tls.
-	curves []tls.CurveID
-	bufs   *buffers
+	// lean connections cost little memory, and agree on keys by leanCurves.
+	lean bool
+	bufs *buffers
 
 	mu     sync.Mutex
 	open   map[*tracked]struct{}
@@ -106,10 +106,12 @@ func leanCurves() []tls.CurveID { return []tls.CurveID{tls.X25519} }
 
 // tls secures a connection. It closes it on failure.
 func (c *connector) tls(ctx context.Context, conn net.Conn, host string, protocols ...string) (*tls.Conn, error) {
-	t := tls.Client(conn, &tls.Config{
-		ServerName: host, RootCAs: c.roots, MinVersion: tls.VersionTLS13, NextProtos: protocols, ClientSessionCache: c.tickets,
-		CurvePreferences: c.curves,
-	})
+	config := &tls.Config{ServerName: host, RootCAs: c.roots, MinVersion: tls.VersionTLS13, NextProtos: protocols, ClientSessionCache: c.tickets}
+	if c.lean {
+		config.CurvePreferences = leanCurves()
+		conn = &records{Conn: conn, bufs: c.bufs}
+	}
+	t := tls.Client(conn, config)
 	if err := t.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
 		return nil, err

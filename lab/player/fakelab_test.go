@@ -56,6 +56,7 @@ type fakeLab struct {
 	resumed  []bool          // whether each of them came in a resumed TLS session
 	parents  map[string]bool // traceparent trace ids
 	reports  []play.ReportRequest
+	open     []int64 // connections that the appliances had at each of the reports
 	suspects []play.SuspectRequest
 	renews   []play.RenewRequest
 	starts   int
@@ -81,8 +82,9 @@ type fakeOCA struct {
 
 // fakeServer is an HTTPS server behind PROXY protocol that can be killed.
 type fakeServer struct {
-	ln  net.Listener
-	srv *http.Server
+	ln   net.Listener
+	srv  *http.Server
+	open atomic.Int64 // connections
 }
 
 func (l *fakeLab) serve(h http.Handler, protocols ...string) *fakeServer {
@@ -90,12 +92,22 @@ func (l *fakeLab) serve(h http.Handler, protocols ...string) *fakeServer {
 	pl := &proxyproto.Listener{Listener: ln, ConnPolicy: func(proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
 		return proxyproto.REQUIRE, nil
 	}}
-	srv := &http.Server{Handler: h, TLSConfig: &tls.Config{Certificates: []tls.Certificate{l.cert}, MinVersion: tls.VersionTLS13, NextProtos: protocols},
-		ErrorLog: log.New(io.Discard, "", 0)}
+	s := &fakeServer{ln: ln}
+	s.srv = &http.Server{Handler: h, TLSConfig: &tls.Config{Certificates: []tls.Certificate{l.cert}, MinVersion: tls.VersionTLS13, NextProtos: protocols},
+		ErrorLog: log.New(io.Discard, "", 0), ConnState: s.count}
 	done := make(chan struct{})
-	go func() { defer close(done); _ = srv.ServeTLS(pl, "", "") }()
-	l.t.Cleanup(func() { srv.Close(); <-done })
-	return &fakeServer{ln: ln, srv: srv}
+	go func() { defer close(done); _ = s.srv.ServeTLS(pl, "", "") }()
+	l.t.Cleanup(func() { s.srv.Close(); <-done })
+	return s
+}
+
+func (s *fakeServer) count(_ net.Conn, to http.ConnState) {
+	switch to {
+	case http.StateNew:
+		s.open.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		s.open.Add(-1)
+	}
 }
 
 // kill resets what is open and refuses what comes.
@@ -265,6 +277,11 @@ func (l *fakeLab) serveAPI(w http.ResponseWriter, r *http.Request) {
 		var in play.ReportRequest
 		read(&in)
 		l.reports = append(l.reports, in)
+		var open int64
+		for _, o := range l.ocas {
+			open += o.open.Load()
+		}
+		l.open = append(l.open, open)
 		w.WriteHeader(http.StatusNoContent)
 	case play.PathSuspect:
 		var in play.SuspectRequest

@@ -30,14 +30,18 @@ func newLean(bufs *buffers, dial func(context.Context) (net.Conn, error)) *lean 
 }
 
 // buffers are what all plays of a player borrow: readers of an answer's head,
-// writers of requests, and rooms for bodies that nobody wants.
+// writers of requests, and rooms for bodies that nobody wants and for what has
+// come of one before it is read.
 type buffers struct{ readers, writers, rooms sync.Pool }
+
+// roomSize is that of a room for bytes on their way.
+const roomSize = 32 << 10
 
 func newBuffers() *buffers {
 	b := &buffers{}
 	b.readers.New = func() any { return bufio.NewReaderSize(nil, 4<<10) }
 	b.writers.New = func() any { return bufio.NewWriterSize(nil, 2<<10) }
-	b.rooms.New = func() any { return new([32 << 10]byte) }
+	b.rooms.New = func() any { return new([roomSize]byte) }
 	return b
 }
 
@@ -189,7 +193,7 @@ func (b *leanBody) release(hangUp bool) {
 
 // drop reads and forgets exactly n bytes and the end after them.
 func (b *buffers) drop(r io.Reader, n int64) error {
-	buf := b.rooms.Get().(*[32 << 10]byte)
+	buf := b.rooms.Get().(*[roomSize]byte)
 	defer b.rooms.Put(buf)
 	for {
 		k, err := r.Read(buf[:])

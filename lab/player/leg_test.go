@@ -57,6 +57,21 @@ func TestLightReceivesEverythingAndKeepsNothing(t *testing.T) {
 	})
 }
 
+// Once all is received a light player has no use for an appliance.
+func TestLightLeavesAppliancesThatItHasNoUseFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 8, "isp", "exchange")
+		o := l.options()
+		o.Mode = Light
+		mustPlay(t, l, o)
+		last := len(l.reports) - 1
+		if kind := l.reports[last].Kind; kind != "stop" || l.open[last] != 0 {
+			t.Errorf("at the last report, %q, appliances have %d connections", kind, l.open[last])
+		}
+	})
+}
+
 // TestHeadAsksForNoMedia makes the calls of a play and receives nothing.
 func TestHeadAsksForNoMedia(t *testing.T) {
 	t.Parallel()

@@ -122,13 +122,10 @@ func (p *Player) session(o Options, where place) *session {
 	}
 	s.conn = &connector{
 		dial: dial, client: where.ip, link: linkOf(o), roots: c.RootCAs,
-		tickets: o.Tickets, bufs: p.bufs, open: make(map[*tracked]struct{}),
+		tickets: o.Tickets, lean: o.lean(), bufs: p.bufs, open: make(map[*tracked]struct{}),
 	}
 	if s.conn.tickets == nil {
 		s.conn.tickets = NewTickets()
-	}
-	if o.lean() {
-		s.conn.curves = leanCurves()
 	}
 	s.names = &resolver{
 		tel: c.Tel, dial: dial, client: subnet(where.ip), now: c.Clock, cache: make(map[string]answer),
@@ -161,13 +158,18 @@ func (s *session) servers() []dnsServer {
 
 // hangUp says goodbye on idle connections and closes the rest.
 func (s *session) hangUp() {
-	s.probing.stop()
+	s.leaveSources()
 	s.finding.transport.CloseIdleConnections()
 	s.playing.transport.CloseIdleConnections()
+	s.conn.close()
+}
+
+// leaveSources ends the probe and the connections to appliances.
+func (s *session) leaveSources() {
+	s.probing.stop()
 	for _, src := range s.sources {
 		src.drop()
 	}
-	s.conn.close()
 }
 
 func newID() string {

@@ -373,6 +373,9 @@ func (s *session) cmcd(kind string, kbps int, d time.Duration) cmcd {
 // playOut waits until the clock has reached the end of what was wanted.
 func (s *session) playOut(ctx context.Context) error {
 	s.book.trim(s.wanted, s.now())
+	if s.opts.lean() && len(s.seeks) == 0 {
+		s.leaveSources() // there is nothing left to fetch
+	}
 	for {
 		clock := s.book.at(s.now())
 		if err := s.release(clock); err != nil {

@@ -80,6 +80,10 @@ type ConsumerConfig struct {
 	// CommitTimeout bounds one commit; 0 for 1 s. One that fails is made good by
 	// the next.
 	CommitTimeout time.Duration
+	// Gather is how long records gather after a poll before the next one, so that
+	// a busy consumer does not fetch and commit each by itself; 0 for not at all.
+	// A record that comes after a pause is handled at once.
+	Gather time.Duration
 	// Lanes is how many records are handled at once; 0 for one. With more than
 	// one it is the records of a key that come in order, one at a time, and not
 	// those of a partition.
@@ -154,6 +158,13 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+// gather waits until d has passed since a poll, or ctx ends.
+func gather(ctx context.Context, polled time.Time, d time.Duration) {
+	if left := d - time.Since(polled); left > 0 {
+		pause(ctx, left)
+	}
+}
+
 // member joins the group and handles records until ctx ends or the handler
 // keeps failing.
 func (m *consumer) member(ctx context.Context) error {
@@ -176,6 +187,7 @@ func (m *consumer) member(ctx context.Context) error {
 		if ctx.Err() != nil || fetches.IsClientClosed() {
 			return nil
 		}
+		polled := time.Now()
 		done, err := m.handleAll(ctx, fetches)
 		if cerr := m.commit(ctx, cl, done); cerr != nil {
 			c.Tel.Log.Debug("commit failed: events may come again", "group", c.Group, "error", cerr)
@@ -186,6 +198,7 @@ func (m *consumer) member(ctx context.Context) error {
 		}
 		if fails++; len(fetches.Errors()) == 0 {
 			fails = 0
+			gather(ctx, polled, c.Gather)
 			continue
 		}
 		// The library retries what can be retried; without a pause an error

@@ -60,6 +60,10 @@ func TestDataSurvivesKill(t *testing.T) {
 	if err := p.Flush(ctx); err != nil {
 		t.Fatal(err)
 	}
+	dead := &broker{t: t, dir: dir, addr: addr}
+	if got := handled(ctx, t, dead, "before", TopicPlayback, 50); len(got) != 50 {
+		t.Fatalf("%d events were handled, want 50", len(got))
+	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +77,16 @@ func TestDataSurvivesKill(t *testing.T) {
 	c := newCollector()
 	consume(t, ConsumerConfig{Brokers: b.brokers, Group: "g", Topics: []string{TopicPlayback}, Handle: c.handle})
 	c.wait(ctx, t, 50)
+	// So do the positions of those who had read before.
+	ps, _, err := Progress(ctx, HandoverConfig{Region: "north", Group: "before", Topics: []string{TopicPlayback}, From: b.brokers, Tel: telemetry.Discard()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range ps {
+		if p.Waiting > 0 {
+			t.Errorf("%d events of partition %d wait for a group that had handled them", p.Waiting, p.Partition)
+		}
+	}
 }
 
 func TestOneBrokerPerDirectory(t *testing.T) {

@@ -24,6 +24,10 @@ import (
 
 const (
 	defaultCheckpoint = time.Second
+	// replicateGather is how long records gather after a poll before the next
+	// one: each poll is a fetch over the WAN and a write into the own log. It is
+	// of the order of the path's delay, which copies lag behind by anyway.
+	replicateGather = 50 * time.Millisecond
 	// replicateTimeout bounds a batch's way into the own log.
 	replicateTimeout = 10 * time.Second
 )
@@ -205,6 +209,7 @@ func (r *replicator) copy(ctx context.Context, from, to *cluster, ids map[string
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		polled := time.Now()
 		// What the library cannot mend, a new session does: it looks again at
 		// what topics there are.
 		for _, e := range fetches.Errors() {
@@ -221,6 +226,7 @@ func (r *replicator) copy(ctx context.Context, from, to *cluster, ids map[string
 			r.mu.Unlock()
 			r.lag.WithLabelValues(r.cfg.Region, p.Topic, strconv.Itoa(int(p.Partition))).Set(float64(max(0, p.HighWatermark-n.source)))
 		})
+		gather(ctx, polled, replicateGather)
 	}
 }
 

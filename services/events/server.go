@@ -46,9 +46,10 @@ type ServerConfig struct {
 	Tel *telemetry.Telemetry
 }
 
-// Server is a Kafka broker of one node. A record is on disk before it is
-// acknowledged, so none that was acknowledged is lost with the process. It
-// implements services.Unit.
+// Server is a Kafka broker of one node. A record is in the kernel's hands before
+// it is acknowledged, so none that was acknowledged is lost with the process.
+// What a loss of power may cost is what it may cost Kafka itself, which leaves
+// it to the kernel too when the log goes to the disk. It implements services.Unit.
 type Server struct {
 	cfg   ServerConfig
 	guard *guard
@@ -95,7 +96,7 @@ func (s *Server) open() error {
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1), kfake.ClusterID("flix"),
 		kfake.ListenFn(func(string, string) (net.Listener, error) { return s.guard, nil }),
-		kfake.DataDir(filepath.Join(s.cfg.Dir, "log")), kfake.SyncWrites(),
+		kfake.DataDir(filepath.Join(s.cfg.Dir, "log")),
 		kfake.GroupMinSessionTimeout(minSession),
 		kfake.BrokerConfigs(s.brokerConfigs()),
 	}

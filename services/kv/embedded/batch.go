@@ -85,8 +85,7 @@ func (f *flow) scan() (batch, error) {
 }
 
 // follow collects the cells of the log entries after the position. A cell that
-// several of them name is sent once. At the head of the log it reads nothing:
-// a sender is woken by every acknowledgement, too.
+// several of them name is sent once. At the head of the log it reads nothing.
 func (f *flow) follow() (batch, error) {
 	if f.l.behind(f.pos) == 0 {
 		return batch{pos: f.pos}, nil

@@ -152,6 +152,7 @@ func (l *replicator) trim() error {
 // awaitPeer returns once a peer has acknowledged a position, at once when no
 // peer is configured.
 func (l *replicator) awaitPeer(ctx context.Context, seq uint64) error {
+	l.hurry(seq)
 	if deadline, ok := ctx.Deadline(); ok {
 		// Leave the caller time to hear why.
 		margin := min(50*time.Millisecond, time.Until(deadline)/10)
@@ -176,6 +177,21 @@ func (l *replicator) awaitPeer(ctx context.Context, seq uint64) error {
 			}
 		}
 	}
+}
+
+// hurry has what leads up to a position sent at once.
+func (l *replicator) hurry(seq uint64) {
+	l.mu.Lock()
+	l.awaited = max(l.awaited, seq)
+	l.mu.Unlock()
+	l.hurried.broadcast()
+}
+
+// awaits says whether somebody waits for a write after a position.
+func (l *replicator) awaits(pos uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.awaited > pos
 }
 
 // ReasonNotConfirmed marks the failure of a global write that was applied here

@@ -45,15 +45,18 @@ type replicator struct {
 	timing topology.Timing
 	maxLog uint64
 
-	appended broadcast // a write was committed
+	appended broadcast // a write was committed, or a scan is due
 	acked    broadcast // a peer record changed
+	hurried  broadcast // a write is awaited
 	wake     chan struct{}
 
 	mu sync.Mutex
 	// head is the position of the last write; trimmed is up to where the log
 	// has been dropped.
 	head, trimmed uint64
-	peers         map[string]*peer
+	// awaited is the last write that somebody waits for a peer to have.
+	awaited uint64
+	peers   map[string]*peer
 }
 
 // load reads the peer records and finds the end of the log.
@@ -115,6 +118,7 @@ func (l *replicator) know(name string) (*peer, error) {
 func (l *replicator) restartScan(p *peer) error {
 	p.Acked, p.Scanning, p.Cursor = l.head, true, nil
 	p.generation++
+	l.appended.broadcast() // a stream under way looks whether it is outdated
 	return l.save(p)
 }
 
@@ -130,7 +134,6 @@ func (l *replicator) save(p *peer) error {
 		return err
 	}
 	l.acked.broadcast()
-	l.appended.broadcast()
 	return nil
 }
 

@@ -24,6 +24,11 @@ const (
 	// window is how many batches may be under way unacknowledged: with batches
 	// of batchBytes, 2 MiB per round trip.
 	window = 8
+	// gathering is how long writes gather after a batch before the next one goes:
+	// under load every write would otherwise be a message of its own to each
+	// peer, an acknowledgement and a transaction there. One that comes after a
+	// pause, or that somebody awaits, goes at once.
+	gathering = 20 * time.Millisecond
 	// stallFactor times the RPC timeout without an acknowledgement means that
 	// the connection is dead, whatever TCP thinks of it.
 	stallFactor = 4
@@ -196,6 +201,29 @@ func (f *flow) pump(ctx context.Context) error {
 		}
 		if err := f.push(b); err != nil {
 			return err
+		}
+		if !b.scanning && !b.full() {
+			f.gather(ctx)
+		}
+	}
+}
+
+// gather lets writes come together until ctx ends, but none wait that somebody
+// awaits.
+func (f *flow) gather(ctx context.Context) {
+	t := time.NewTimer(gathering)
+	defer t.Stop()
+	for {
+		more := f.l.hurried.wait()
+		if f.l.awaits(f.pos) {
+			return
+		}
+		select {
+		case <-more:
+		case <-t.C:
+			return
+		case <-ctx.Done():
+			return
 		}
 	}
 }
