@@ -72,11 +72,13 @@ func (l *Lab) Routes(ctx context.Context) (control.Routes, error) {
 	if err != nil {
 		return control.Routes{}, err
 	}
-	return l.routes(ctx, i.table()), nil
+	return l.routes(ctx, i.table(), i.table().Version), nil
 }
 
-func (l *Lab) routes(ctx context.Context, t routeTable) control.Routes {
-	out := control.Routes{Version: t.Version, At: t.At, Note: t.Note, Changes: t.Changes, Routes: slices.Clone(t.Routes), Gateways: l.followers(ctx, t.Version)}
+// routes describes a table, and how far the gateways follow the version that is
+// in force.
+func (l *Lab) routes(ctx context.Context, t routeTable, inForce int) control.Routes {
+	out := control.Routes{Version: t.Version, At: t.At, Note: t.Note, Changes: t.Changes, Routes: slices.Clone(t.Routes), Gateways: l.followers(ctx, inForce)}
 	gateway.SortRoutes(out.Routes)
 	return out
 }
@@ -99,7 +101,7 @@ func (l *Lab) ChangeRoutes(ctx context.Context, r control.RouteChange) (control.
 		return control.Routes{}, err
 	}
 	if r.DryRun || len(next.Changes) == 0 {
-		return l.routes(ctx, next), nil
+		return l.routes(ctx, next, i.table().Version), nil // nobody is behind a table that is not
 	}
 	before := i
 	var serr error
@@ -112,7 +114,7 @@ func (l *Lab) ChangeRoutes(ctx context.Context, r control.RouteChange) (control.
 		return control.Routes{}, errors.Join(err, back)
 	}
 	l.log.Add("gateway.routes", l.paths.Name, fmt.Sprintf("the gateways follow table %d: %v", next.Version, next.Changes), map[string]any{"version": next.Version, "changes": next.Changes})
-	return l.routes(ctx, next), nil
+	return l.routes(ctx, next, next.Version), nil
 }
 
 // changed works a change out, checks it, and touches nothing.

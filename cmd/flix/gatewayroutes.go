@@ -32,7 +32,7 @@ func newRoutesLsCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "ls", Short: "List the routes in the order they are tried, and which gateways follow them", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runRoutes(cmd.Context(), a, out, func(ctx context.Context, c *control.Client) (control.Routes, error) { return c.Routes(ctx) })
+			return runRoutes(cmd.Context(), a, out, false, func(ctx context.Context, c *control.Client) (control.Routes, error) { return c.Routes(ctx) })
 		},
 	}
 	out.flag(c, "table", "json", "yaml")
@@ -317,7 +317,8 @@ func newRoutesHistoryCmd(a *app) *cobra.Command {
 	return c
 }
 
-func runRoutes(ctx context.Context, a *app, out output, ask func(context.Context, *control.Client) (control.Routes, error)) error {
+// runRoutes prints the table that ask returns; dry says that it is not in force.
+func runRoutes(ctx context.Context, a *app, out output, dry bool, ask func(context.Context, *control.Client) (control.Routes, error)) error {
 	if err := out.check(); err != nil {
 		return err
 	}
@@ -332,11 +333,11 @@ func runRoutes(ctx context.Context, a *app, out output, ask func(context.Context
 	if out.machine() {
 		return out.print(a, rs)
 	}
-	return printRoutes(a.env.out(), rs)
+	return printRoutes(a.env.out(), rs, dry)
 }
 
 func runChange(ctx context.Context, a *app, out output, change control.RouteChange) error {
-	return runRoutes(ctx, a, out, func(ctx context.Context, c *control.Client) (control.Routes, error) {
+	return runRoutes(ctx, a, out, change.DryRun, func(ctx context.Context, c *control.Client) (control.Routes, error) {
 		rs, err := c.ChangeRoutes(ctx, change)
 		if err != nil || out.machine() {
 			return rs, err
@@ -354,7 +355,7 @@ func runChange(ctx context.Context, a *app, out output, change control.RouteChan
 	})
 }
 
-func printRoutes(s render.Screen, rs control.Routes) error {
+func printRoutes(s render.Screen, rs control.Routes, dry bool) error {
 	var rows [][]string
 	for _, r := range rs.Routes {
 		asks := "anybody"
@@ -375,7 +376,11 @@ func printRoutes(s render.Screen, rs control.Routes) error {
 			follow++
 		}
 	}
-	s.Printf("version %d; %d of %d gateways follow it\n", rs.Version, follow, len(rs.Gateways))
+	if dry {
+		s.Printf("%d of %d gateways follow the table in force\n", follow, len(rs.Gateways))
+	} else {
+		s.Printf("version %d; %d of %d gateways follow it\n", rs.Version, follow, len(rs.Gateways))
+	}
 	for _, g := range rs.Gateways {
 		if g.State != "current" {
 			s.Printf("%s %s, at version %d %s\n", s.Warn(g.Gateway), g.State, g.Version, g.Error)

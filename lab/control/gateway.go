@@ -45,7 +45,8 @@ type Routes struct {
 	Changes []string `json:"changes"`
 	// Routes in the order they are tried.
 	Routes []Route `json:"routes"`
-	// Gateways that should follow the table.
+	// Gateways that should follow the table; in the answer to a dry run the one
+	// in force.
 	Gateways []GatewayState `json:"gateways"`
 }
 

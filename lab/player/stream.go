@@ -132,7 +132,7 @@ func (s *session) renew(ctx context.Context) error {
 		broken = append(broken, src.Name)
 		src.drop()
 	}
-	in := play.RenewRequest{Session: s.id, Title: s.reply.Title, License: s.reply.License, Broken: broken}
+	in := play.RenewRequest{Session: s.id, Title: s.reply.Title, License: s.reply.License, Device: s.opts.Device, Broken: broken}
 	var reply play.StartReply
 	s.book.reasked()
 	if _, err := s.playing.call(ctx, persistent, http.MethodPost, play.PathRenew, s.key("renew"), in, &reply); err != nil {

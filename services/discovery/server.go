@@ -68,7 +68,7 @@ type Server struct {
 	catalogue *evcache.Reader[[]sqldb.Title]
 	getTitle  *resilience.Collapser[string, sqldb.Title]
 	search    *resilience.Command[[]search.Hit]
-	getRows   *resilience.Command[*recommendpb.RowsReply]
+	pages     *evcache.Reader[[]*recommendpb.Row]
 	// last is the catalogue as this instance saw it last, for when the store
 	// and EVCache are both out of reach.
 	last atomic.Pointer[[]sqldb.Title]
@@ -92,11 +92,12 @@ func New(d Deps) (*Server, error) {
 	if g == nil {
 		g = resilience.NewGroup(d.Tel, call)
 	}
+	copies := evcache.NewCopies(d.Tel, g, d.Cache, d.Timing)
 	s := &Server{
 		d: d, edge: edge.New("discovery", d.Tel, d.Timing),
-		catalogue: evcache.NewReader[[]sqldb.Title](evcache.NewCopies(d.Tel, g, d.Cache, d.Timing), "GetTitles", store),
+		catalogue: evcache.NewReader[[]sqldb.Title](copies, "GetTitles", store),
 		search:    resilience.New[[]search.Hit](g, "SearchTitles", index),
-		getRows:   resilience.New[*recommendpb.RowsReply](g, "GetRows", call),
+		pages:     evcache.NewReader[[]*recommendpb.Row](copies, "GetRows", call),
 	}
 	s.getTitle = resilience.NewCollapser(g, "GetTitle", resilience.CollapserOptions{Options: store, Delay: collapseDelay}, s.fetch)
 	s.commands = g

@@ -315,7 +315,20 @@ func TestRows(t *testing.T) {
 	}
 	r.fail("recommend")
 	got, p = get[RowsReply](r, PathRows)
-	if diff := cmp.Diff([]string{"All titles/tt-a", "All titles/tt-b"}, names(got)); diff != "" || !got.Stale || p.Kind != "" {
+	if diff := cmp.Diff([]string{"New/tt-b", "New/tt-a"}, names(got)); diff != "" || !got.Stale || p.Kind != "" {
 		t.Errorf("without the service: %+v %s", p, diff)
+	}
+	for name, caller := range map[string][]string{
+		"another member": {"X-Flix-Member", "m2", "X-Flix-Country", "US"}, "another country": {"X-Flix-Member", "m1", "X-Flix-Country", "CA"},
+	} {
+		got, p = get[RowsReply](r, PathRows, caller...)
+		if diff := cmp.Diff([]string{"All titles/tt-a", "All titles/tt-b"}, names(got)); diff != "" || !got.Stale || p.Kind != "" {
+			t.Errorf("without the service and without a copy, %s: %+v %s", name, p, diff)
+		}
+	}
+	r.fail("recommend", "cache")
+	got, p = get[RowsReply](r, PathRows)
+	if diff := cmp.Diff([]string{"All titles/tt-a", "All titles/tt-b"}, names(got)); diff != "" || !got.Stale || p.Kind != "" {
+		t.Errorf("without the cache, too: %+v %s", p, diff)
 	}
 }

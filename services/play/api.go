@@ -36,6 +36,7 @@ type RenewRequest struct {
 	Session string `json:"session_id" rule:"required;min=1;max=128"`
 	Title   string `json:"title_id" rule:"required;min=1;max=128"`
 	License string `json:"license" rule:"required;min=1;max=4096"`
+	Device  string `json:"device,omitempty" rule:"optional;max=128" doc:"the kind of device that the play was started on; the token's if left out"`
 	// Broken names appliances the client could not use.
 	Broken []string `json:"broken,omitempty" rule:"optional;items=64;each=128"`
 }

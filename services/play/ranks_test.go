@@ -20,7 +20,7 @@ func TestLastRankingWhenSteeringIsAway(t *testing.T) {
 	if got, p := r.post(PathStart, ask()); p.Kind != "" || !got.Stale || len(got.Appliances) != 2 || got.Appliances[0].Name != first.Appliances[0].Name {
 		t.Errorf("%+v %+v", got, p)
 	}
-	renew := RenewRequest{Session: "s1", Title: "tt-a", License: first.License, Broken: []string{first.Appliances[0].Name}}
+	renew := RenewRequest{Session: "s1", Title: "tt-a", License: first.License, Device: "tv", Broken: []string{first.Appliances[0].Name}}
 	if got, p := r.post(PathRenew, renew); p.Kind != "" || !got.Stale || len(got.Appliances) != 1 || got.Appliances[0].Name != first.Appliances[1].Name {
 		t.Errorf("renewed: %+v %+v", got, p)
 	}

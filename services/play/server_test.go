@@ -390,7 +390,7 @@ func TestRenew(t *testing.T) {
 	if p.Kind != "" {
 		t.Fatalf("%+v", p)
 	}
-	q := RenewRequest{Session: "s1", Title: "tt-a", License: first.License, Broken: []string{"us-east/isp-1/oca/1"}}
+	q := RenewRequest{Session: "s1", Title: "tt-a", License: first.License, Device: "tv", Broken: []string{"us-east/isp-1/oca/1"}}
 	got, p := r.post(PathRenew, q)
 	if p.Kind != "" || got.License == "" || got.Name != "Harbor Lights" || len(got.Appliances) != 2 {
 		t.Fatalf("%+v %+v", got, p)
@@ -405,6 +405,13 @@ func TestRenew(t *testing.T) {
 		wrong := q
 		spoil(&wrong)
 		if _, p := r.post(PathRenew, wrong); p.Kind != services.Denied {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	for name, device := range map[string]string{"another device": "phone", "the token's device": ""} {
+		wrong := q
+		wrong.Device = device
+		if _, p := r.post(PathRenew, wrong); p.Kind != services.Denied || p.Reason != "license_binding" {
 			t.Errorf("%s: %+v", name, p)
 		}
 	}

@@ -86,6 +86,9 @@ func (s *Server) renew(r *http.Request, c edge.Caller) (any, error) {
 	if claims.Country != c.Country {
 		return nil, services.Errorf(services.Denied, "renew: the licence is for %s, and the client is in %s", claims.Country, c.Country).WithReason("license_binding").WithRemedy("start the play again")
 	}
+	if device := cmp.Or(req.Device, c.Device); claims.Device != device {
+		return nil, services.Errorf(services.Denied, "renew: the licence is for the device %q, not %q", claims.Device, device).WithReason("license_binding").WithRemedy("renew on the device that started the play, or start the play again")
+	}
 	p := play{Caller: c, session: req.Session, title: req.Title, device: claims.Device, broken: req.Broken}
 	p.license = func(ctx context.Context, _ uint32) (*licensepb.IssueReply, error) {
 		return s.d.License.Renew(ctx, &licensepb.RenewRequest{License: req.License, SessionId: req.Session})

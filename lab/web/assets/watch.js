@@ -144,7 +144,7 @@ export class Play {
     if (this.reloads++ < lives) {
       try {
         const position = this.video.currentTime;
-        const asked = { session_id: this.session, title_id: this.title.id, license: this.answer.license };
+        const asked = { session_id: this.session, title_id: this.title.id, license: this.answer.license, device: "web" };
         this.answer = { ...await this.api.post("/play/renew", asked), position_s: position };
         await this.load(position);
         return;
