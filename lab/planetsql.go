@@ -46,7 +46,39 @@ func ask[T any](ctx context.Context, l *Lab, regions []string, f func(context.Co
 	return out, errors.Join(errs...)
 }
 
-func (p planet) PrimaryRegion(ctx context.Context) (string, bool, error) {
+// holding is what is known of the region that holds the SQL primary.
+type holding int
+
+const (
+	serving holding = iota // it takes writes
+	silent                 // it does not answer
+	fenced                 // it takes none: a move was cut short
+)
+
+// sqlHolder finds the region that holds the SQL primary among those of some names,
+// in their order: the one that takes writes, else one that does not answer, as
+// it may have been promoted, else one that was fenced for a promotion that has
+// not come. ok is false when there is none.
+func sqlHolder(names []string, primary, fence map[string]bool) (region string, h holding, ok bool) {
+	for _, r := range names {
+		if primary[r] {
+			return r, serving, true
+		}
+	}
+	for _, r := range names {
+		if _, answers := primary[r]; !answers {
+			return r, silent, true
+		}
+	}
+	for _, r := range names {
+		if fence[r] {
+			return r, fenced, true
+		}
+	}
+	return "", serving, false
+}
+
+func (p planet) holder(ctx context.Context) (string, holding, error) {
 	names := p.Topology().RegionNames()
 	var there []string // a region without a process need not be waited for
 	for _, r := range names {
@@ -55,22 +87,22 @@ func (p planet) PrimaryRegion(ctx context.Context) (string, bool, error) {
 		}
 	}
 	primary, errs := ask(ctx, p.l, there, func(ctx context.Context, n sqldb.Node) (bool, error) { return n.Primary(ctx) })
+	fence, ferrs := ask(ctx, p.l, there, func(ctx context.Context, n sqldb.Node) (bool, error) { return n.Fenced(ctx) })
 	if err := ctx.Err(); err != nil {
-		return "", false, err
+		return "", serving, err
 	}
-	for _, r := range names {
-		if primary[r] {
-			return r, false, nil
-		}
+	region, h, ok := sqlHolder(names, primary, fence)
+	if !ok {
+		err := services.Errorf(services.Unavailable, "no region's SQL node is the primary").WithRemedy("a promotion may be under way: try again")
+		err.Err = errors.Join(errs, ferrs)
+		return "", h, err
 	}
-	for _, r := range names {
-		if _, answers := primary[r]; !answers {
-			return r, true, nil
-		}
-	}
-	err := services.Errorf(services.Unavailable, "no region's SQL node is the primary").WithRemedy("a promotion may be under way: try again")
-	err.Err = errs
-	return "", false, err
+	return region, h, nil
+}
+
+func (p planet) PrimaryRegion(ctx context.Context) (string, bool, error) {
+	region, h, err := p.holder(ctx)
+	return region, h == silent, err
 }
 
 func (p planet) TakePrimary(ctx context.Context, of []string) (string, error) {
@@ -104,14 +136,14 @@ func (p planet) TakePrimary(ctx context.Context, of []string) (string, error) {
 const promoteTime = 20 * time.Second
 
 func (p planet) MovePrimary(ctx context.Context, to string) (bool, error) {
-	from, lost, err := p.PrimaryRegion(ctx)
+	from, h, err := p.holder(ctx)
 	if err != nil {
 		return false, err
 	}
-	if from == to && !lost {
+	if from == to && h == serving {
 		return false, nil
 	}
-	if lost {
+	if h == silent {
 		return false, services.Errorf(services.Unavailable, "the SQL primary in %s does not answer", from).
 			WithRemedy("evacuate it, which promotes another region: flix failover %s", from)
 	}

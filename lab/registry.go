@@ -65,8 +65,11 @@ func (l *Lab) leaving(ctx context.Context, gone []runtime.Instance) error {
 
 // handOver moves the primary to the first wanted region if the node holds it.
 func (l *Lab) handOver(ctx context.Context, node sqldb.Node) error {
-	primary, err := node.Primary(ctx)
-	if err != nil || !primary {
+	holds, err := node.Primary(ctx)
+	if err == nil && !holds { // a move that was cut short may have left it fenced
+		holds, err = node.Fenced(ctx)
+	}
+	if err != nil || !holds {
 		return err
 	}
 	position, err := node.Fence(ctx)

@@ -83,7 +83,11 @@ func (r *Run) restore(ctx context.Context, region string) error {
 		}},
 		{"sql", func(ctx context.Context) (string, error) {
 			if r.Planet.Topology().Regions[0].Name != region {
-				return "the SQL primary stays where it is", nil
+				at, lost, err := r.Planet.PrimaryRegion(ctx)
+				if err != nil || lost {
+					return "the SQL primary stays where it is", err
+				}
+				return r.keepPrimary(ctx, at)
 			}
 			moved, err := r.Planet.MovePrimary(ctx, region)
 			if !moved {

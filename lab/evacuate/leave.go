@@ -169,7 +169,7 @@ func (r *Run) primary(ctx context.Context, leaving string, savers []string) (str
 	case at != leaving && lost:
 		return "the SQL primary is in " + at + ", which does not answer", nil
 	case at != leaving:
-		return "the SQL primary is in " + at, nil
+		return r.keepPrimary(ctx, at)
 	case lost:
 		// A rollback leaves it where it is: there is nothing to go back to.
 		to, err := r.Planet.TakePrimary(ctx, savers)
@@ -184,6 +184,16 @@ func (r *Run) primary(ctx context.Context, leaving string, savers []string) (str
 		return "", err
 	}
 	return "the SQL primary moved to " + to, nil
+}
+
+// keepPrimary leaves the SQL primary in a region; where a move was cut short, it
+// takes writes again.
+func (r *Run) keepPrimary(ctx context.Context, at string) (string, error) {
+	opened, err := r.Planet.MovePrimary(ctx, at)
+	if opened {
+		return "the SQL primary in " + at + " takes writes again: a move had been cut short", err
+	}
+	return "the SQL primary is in " + at, err
 }
 
 // adopt hands the events that the region has not handled to a saver.

@@ -77,11 +77,12 @@ type Planet interface {
 	// Unscale ends what Scale started in all regions.
 	Unscale(ctx context.Context) error
 	// MovePrimary makes a region's SQL node the primary; moved is false when
-	// it was already. Nothing that was committed is lost.
+	// it was already, and took writes. Nothing that was committed is lost. Cut
+	// short, it leaves the old primary fenced, and is made good by the next.
 	MovePrimary(ctx context.Context, to string) (moved bool, err error)
 	// PrimaryRegion holds the SQL primary. lost says that it does not answer:
-	// it is then the first region whose node is silent while all others are
-	// replicas.
+	// it is then the first region whose node is silent while no other takes
+	// writes.
 	PrimaryRegion(ctx context.Context) (region string, lost bool, err error)
 	// TakePrimary replaces a primary that is lost: the one of some regions whose
 	// node has applied the most becomes it, at its own position. What no region

@@ -40,8 +40,10 @@ type fakePlanet struct {
 	primary    string
 	// primaryLost says that the primary does not answer.
 	primaryLost bool
-	share       float64
-	weight      float64
+	// fenced says that the primary takes no writes: a move was cut short.
+	fenced bool
+	share  float64
+	weight float64
 	// rate is the requests per second each region's edge counts while DNS
 	// sends it traffic; until is when the last client of the leaving one leaves.
 	rate  map[string]float64
@@ -174,8 +176,13 @@ func (p *fakePlanet) Light(context.Context) (int, error) {
 }
 func (p *fakePlanet) Unscale(context.Context) error { return p.call(func() {}, "unscale") }
 func (p *fakePlanet) MovePrimary(_ context.Context, to string) (bool, error) {
-	moved := p.primary != to
-	return moved, p.call(func() { p.primary = to }, "primary %s", to)
+	p.mu.Lock()
+	moved := p.primary != to || p.fenced
+	p.mu.Unlock()
+	if !moved {
+		return false, nil
+	}
+	return moved, p.call(func() { p.primary, p.fenced = to, false }, "primary %s", to)
 }
 func (p *fakePlanet) PrimaryRegion(context.Context) (string, bool, error) {
 	p.mu.Lock()

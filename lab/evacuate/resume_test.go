@@ -71,3 +71,33 @@ func TestRollbackOfWhatWasCutShort(t *testing.T) {
 		}
 	})
 }
+
+// A move of the SQL primary was cut short between the fence and the promotion:
+// whatever comes next, somebody takes writes again.
+func TestMoveOfThePrimaryWasCutShort(t *testing.T) {
+	for _, c := range []struct{ name, primary, verb, region, want string }{
+		{"the region is evacuated again", "us-east", "failover", "us-east", "us-west"},
+		{"it was on its way back from another", "eu-west", "failover", "us-east", "eu-west"},
+		{"the region is given back", "eu-west", "failback", "us-east", "us-east"},
+		{"another than the first is given back", "eu-west", "failback", "us-west", "eu-west"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPlanet(t, 3)
+				p.primary, p.fenced = c.primary, true
+				r, _ := run(p)
+				do := r.Failover
+				if c.verb == "failback" {
+					p.evacuated[c.region] = true
+					do = r.Failback
+				}
+				if _, err := do(t.Context(), c.region, false); err != nil {
+					t.Fatal(err)
+				}
+				if p.primary != c.want || p.fenced {
+					t.Errorf("the primary is in %s, fenced %v; want it to take writes in %s", p.primary, p.fenced, c.want)
+				}
+			})
+		})
+	}
+}

@@ -129,6 +129,9 @@ type DB interface {
 type Node interface {
 	// Primary says whether this region's node takes writes.
 	Primary(ctx context.Context) (bool, error)
+	// Fenced says whether this region's node was fenced and nobody has been
+	// promoted since: nothing takes writes until somebody is.
+	Fenced(ctx context.Context) (bool, error)
 	// Position is the number of the last change set applied here.
 	Position(ctx context.Context) (uint64, error)
 	// Fence makes a primary refuse writes from now on, for a promotion

@@ -65,6 +65,12 @@ func (n *node) Primary(ctx context.Context) (bool, error) {
 	return r.GetPrimary() && !r.GetFenced(), err
 }
 
+// Fenced implements sqldb.Node.
+func (n *node) Fenced(ctx context.Context) (bool, error) {
+	r, err := n.state(ctx, "sqldb.Fenced")
+	return r.GetPrimary() && r.GetFenced(), err
+}
+
 // Position implements sqldb.Node.
 func (n *node) Position(ctx context.Context) (uint64, error) {
 	r, err := n.state(ctx, "sqldb.Position")

@@ -298,6 +298,9 @@ func TestFencedPrimaryCanBePromotedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if fenced, err := a.admin.Fenced(t.Context()); err != nil || !fenced {
+		t.Errorf("Fenced = %v, %v", fenced, err)
+	}
 	a.close()
 	a = w.startIn("us-east", a.dir, true) // the fence outlives a restart
 	err = a.putTitle("t2")
@@ -308,6 +311,9 @@ func TestFencedPrimaryCanBePromotedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.mustPut("t3")
+	if fenced, err := a.admin.Fenced(t.Context()); err != nil || fenced {
+		t.Errorf("once promoted, Fenced = %v, %v", fenced, err)
+	}
 }
 
 // The primary is cut off with writes that nobody has, another is promoted, and
