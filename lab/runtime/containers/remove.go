@@ -50,10 +50,16 @@ func (r *Runtime) detach(ctx context.Context, c found) error {
 		return ctx.Err()
 	}
 	_, err := r.docker.NetworkDisconnect(ctx, r.networkName(), client.NetworkDisconnectOptions{Container: c.container, Force: true})
-	if err != nil && !errdefs.IsNotFound(err) && !strings.Contains(err.Error(), "is not connected to") {
+	if err != nil && !offNetwork(err) {
 		return fmt.Errorf("container %s: off its network: %w", c.name, r.broken(err))
 	}
 	return nil
+}
+
+// offNetwork says whether an engine did not take a container off a network
+// because there is nothing left to do: it is off it or gone, or on its way.
+func offNetwork(err error) bool {
+	return errdefs.IsNotFound(err) || strings.Contains(err.Error(), "is not connected to") || strings.Contains(err.Error(), "is marked for removal")
 }
 
 // removeAll ends and removes containers and, unless keep, their volumes.
