@@ -49,7 +49,7 @@ the topology it has. Interrupted or killed anywhere, the same command goes on.`,
 			return runUp(cmd.Context(), a, o, t)
 		},
 	}
-	c.Flags().IntVar(&o.regions, "regions", 3, "number of preset regions, 1 to 6, for a new lab or instead of what one has")
+	c.Flags().IntVar(&o.regions, "regions", 3, "number of preset regions, 1 to 6")
 	c.Flags().StringVar(&o.file, "topology", "", "YAML file that declares the planet (see flix lab topology)")
 	c.Flags().StringVar(&o.runtime, "runtime", "auto", "auto, embedded or containers")
 	c.Flags().StringVar(&o.profile, "profile", "", "size of the real stores on the containers runtime: small, standard or large (default small)")
