@@ -57,9 +57,8 @@ const (
 
 // sqlHolder finds the region that holds the SQL primary among those of some names,
 // in their order: the one that takes writes, else one that does not answer, as
-// it may have been promoted, else one that was fenced for a promotion that has
-// not come. ok is false when there is none.
-func sqlHolder(names []string, primary, fence map[string]bool) (region string, h holding, ok bool) {
+// it may have been promoted. ok is false when all are there and none takes writes.
+func sqlHolder(names []string, primary map[string]bool) (region string, h holding, ok bool) {
 	for _, r := range names {
 		if primary[r] {
 			return r, serving, true
@@ -68,11 +67,6 @@ func sqlHolder(names []string, primary, fence map[string]bool) (region string, h
 	for _, r := range names {
 		if _, answers := primary[r]; !answers {
 			return r, silent, true
-		}
-	}
-	for _, r := range names {
-		if fence[r] {
-			return r, fenced, true
 		}
 	}
 	return "", serving, false
@@ -87,17 +81,22 @@ func (p planet) holder(ctx context.Context) (string, holding, error) {
 		}
 	}
 	primary, errs := ask(ctx, p.l, there, func(ctx context.Context, n sqldb.Node) (bool, error) { return n.Primary(ctx) })
-	fence, ferrs := ask(ctx, p.l, there, func(ctx context.Context, n sqldb.Node) (bool, error) { return n.Fenced(ctx) })
 	if err := ctx.Err(); err != nil {
 		return "", serving, err
 	}
-	region, h, ok := sqlHolder(names, primary, fence)
-	if !ok {
-		err := services.Errorf(services.Unavailable, "no region's SQL node is the primary").WithRemedy("a promotion may be under way: try again")
-		err.Err = errors.Join(errs, ferrs)
-		return "", h, err
+	if region, h, ok := sqlHolder(names, primary); ok {
+		return region, h, nil
 	}
-	return region, h, nil
+	// One that was fenced for a promotion that has not come holds it still.
+	fences, ferrs := ask(ctx, p.l, names, func(ctx context.Context, n sqldb.Node) (bool, error) { return n.Fenced(ctx) })
+	for _, r := range names {
+		if fences[r] {
+			return r, fenced, nil
+		}
+	}
+	err := services.Errorf(services.Unavailable, "no region's SQL node is the primary").WithRemedy("a promotion may be under way: try again")
+	err.Err = errors.Join(errs, ferrs)
+	return "", serving, err
 }
 
 func (p planet) PrimaryRegion(ctx context.Context) (string, bool, error) {
