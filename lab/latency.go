@@ -18,12 +18,12 @@ import (
 type latencies map[float64]float64
 
 // latencyName is the histogram of the time of requests at a gateway.
-const latencyName = "gateway_request_seconds_bucket{"
+const latencyName = "gateway_request_seconds"
 
 // parse adds a page's buckets, all routes together.
 func (l latencies) parse(page []byte) {
 	for line := range bytes.Lines(page) {
-		rest, ok := strings.CutPrefix(string(line), latencyName)
+		rest, ok := strings.CutPrefix(string(line), latencyName+"_bucket{")
 		if !ok {
 			continue
 		}
@@ -88,8 +88,8 @@ func (l *Lab) edgeLatencies(ctx context.Context, regions []string) latencies {
 			continue
 		}
 		_ = l.each(region, topology.RoleGateway, func(s runtime.Spec) error {
-			var page []byte
-			if err := l.admin(ctx, s, "GET", "/metrics", nil, &page); err != nil {
+			page, err := l.metrics(ctx, s, latencyName)
+			if err != nil {
 				return nil
 			}
 			mu.Lock()

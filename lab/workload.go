@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -100,11 +101,23 @@ func used(before, after work, took, stream time.Duration) usage {
 
 // workOf looks at an instance.
 func (l *Lab) workOf(ctx context.Context, s runtime.Spec) (work, error) {
-	var page []byte
-	if err := l.admin(ctx, s, http.MethodGet, "/metrics", nil, &page); err != nil {
+	page, err := l.metrics(ctx, s, workNames[:]...)
+	if err != nil {
 		return nil, err
 	}
 	return parseWork(page), nil
+}
+
+// metrics is a page of the families of these names that an instance has, in
+// Prometheus' text format; without a name, of all.
+func (l *Lab) metrics(ctx context.Context, s runtime.Spec, names ...string) ([]byte, error) {
+	path := "/metrics"
+	if len(names) > 0 {
+		path += "?" + url.Values{"name[]": names}.Encode()
+	}
+	var page []byte
+	err := l.admin(ctx, s, http.MethodGet, path, nil, &page)
+	return page, err
 }
 
 // works looks at every wanted instance of some roles in a region, side by side;

@@ -83,11 +83,12 @@ func (r *Run) spent(before, after map[string]Edge, savers []string) string {
 func (r *Run) warm(ctx context.Context, regions []string) (string, error) {
 	warmed := 0
 	var hits, misses uint64
+	caches, err := inEach(ctx, regions, r.Planet.Caches)
+	if err != nil {
+		return "", err
+	}
 	for _, name := range regions {
-		c, err := r.Planet.Caches(ctx, name)
-		if err != nil {
-			return "", err
-		}
+		c := caches[name]
 		hits, misses = hits+c.Hits, misses+c.Misses
 		for _, zone := range c.Cold {
 			if err := r.Planet.WarmCache(ctx, name, zone); err != nil {
@@ -148,12 +149,9 @@ func (r *Run) settleCaches(ctx context.Context, savers []string, before Caches) 
 
 func (r *Run) reads(ctx context.Context, regions []string) (Caches, error) {
 	var sum Caches
-	for _, name := range regions {
-		c, err := r.Planet.Caches(ctx, name)
-		if err != nil {
-			return sum, err
-		}
+	each, err := inEach(ctx, regions, r.Planet.Caches)
+	for _, c := range each {
 		sum.Hits, sum.Misses = sum.Hits+c.Hits, sum.Misses+c.Misses
 	}
-	return sum, nil
+	return sum, err
 }

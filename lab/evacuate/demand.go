@@ -6,9 +6,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/services"
@@ -159,17 +156,7 @@ func (r *Run) lossBorne(savers int) error {
 
 // watched are the services of some regions.
 func (r *Run) watched(ctx context.Context, regions []string) (map[string]map[topology.Role]Service, error) {
-	out := map[string]map[topology.Role]Service{}
-	var mu sync.Mutex
-	var g errgroup.Group
-	for _, name := range regions {
-		g.Go(func() error {
-			s, err := r.Planet.Services(ctx, name, planned)
-			mu.Lock()
-			defer mu.Unlock()
-			out[name] = s
-			return err
-		})
-	}
-	return out, g.Wait()
+	return inEach(ctx, regions, func(ctx context.Context, name string) (map[topology.Role]Service, error) {
+		return r.Planet.Services(ctx, name, planned)
+	})
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/flix-lab/flix/services"
 )
 
@@ -129,14 +131,39 @@ func (r *Run) leaveDNS(ctx context.Context, region string, savers []string) (str
 	return "DNS answers with the savers, and its gateways send them all that still comes", r.settle(ctx, region, 1, savers)
 }
 
-// settle watches one share: for a step's time no canary may fail.
+// settle watches one share: for a step's time, and until a play that began with it
+// has ended, no canary may fail.
 func (r *Run) settle(ctx context.Context, region string, share float64, savers []string) error {
-	before, err := r.edges(ctx, savers)
+	plays, cancel := context.WithCancel(ctx)
+	defer cancel()
+	played := make(chan error, 1)
+	go func() { played <- r.play(plays, region) }()
+	err := r.bear(ctx, share, savers)
 	if err != nil {
-		return err
+		cancel()
 	}
-	reads, err := r.reads(ctx, savers)
-	if err != nil {
+	switch perr := <-played; {
+	case err != nil:
+		return err
+	case perr != nil || r.failures() > 0:
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return r.playFailed(fmt.Sprintf("plays fail with %.0f%% of the requests at the savers", share*100))
+	}
+	return nil
+}
+
+// bear looks, for a step's time, whether the savers bear a share.
+func (r *Run) bear(ctx context.Context, share float64, savers []string) error {
+	var (
+		before map[string]Edge
+		reads  Caches
+		g      errgroup.Group
+	)
+	g.Go(func() (err error) { before, err = r.edges(ctx, savers); return err })
+	g.Go(func() (err error) { reads, err = r.reads(ctx, savers); return err })
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	if err := sleep(ctx, r.patience()); err != nil {
@@ -149,16 +176,7 @@ func (r *Run) settle(ctx context.Context, region string, share float64, savers [
 	if why := r.spent(before, after, savers); why != "" && share > 0 {
 		return services.Errorf(services.Exhausted, "with %.0f%% of the requests at the savers %s", share*100, why).WithRemedy("look at the savers: flix lab status, flix events; more instances there may help")
 	}
-	if err := r.settleCaches(ctx, savers, reads); err != nil {
-		return err
-	}
-	if err := r.play(ctx, region); err != nil || r.failures() > 0 {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return r.playFailed(fmt.Sprintf("plays fail with %.0f%% of the requests at the savers", share*100))
-	}
-	return nil
+	return r.settleCaches(ctx, savers, reads)
 }
 
 func (r *Run) primary(ctx context.Context, leaving string, savers []string) (string, error) {

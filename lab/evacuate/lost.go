@@ -16,18 +16,26 @@ import (
 // trials are the plays that show whether the plays near a region succeed.
 const trials = 2
 
-// probe plays near the region before anything is moved: when that fails it is
-// no failure of the move, and the reason for haste.
-func (r *Run) probe(ctx context.Context, region string) {
+// probing plays near the region before anything is moved, while the plan is made:
+// when that fails it is no failure of the move, and the reason for haste. The
+// first function waits for the plays, the second ends those under way.
+func (r *Run) probing(ctx context.Context, region string) (wait, stop func()) {
+	plays, cancel := context.WithCancel(ctx)
 	errs := make([]error, trials)
 	var wg sync.WaitGroup
 	for k := range errs {
-		wg.Go(func() { errs[k] = r.Planet.Play(ctx, region) })
+		wg.Go(func() { errs[k] = r.Planet.Play(plays, region) })
 	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil && ctx.Err() == nil {
-		r.sick = true
-		r.tell(r.report.Verb+".note", fmt.Sprintf("plays near %s fail already: everything is moved at once (%v)", region, cmp.Or(errs...)), nil)
+	wait = func() {
+		wg.Wait()
+		if err := errors.Join(errs...); err != nil && ctx.Err() == nil {
+			r.sick = true
+			r.tell(r.report.Verb+".note", fmt.Sprintf("plays near %s fail already: everything is moved at once (%v)", region, cmp.Or(errs...)), nil)
+		}
+	}
+	return wait, func() {
+		cancel()
+		wg.Wait()
 	}
 }
 

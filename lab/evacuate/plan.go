@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 
@@ -30,15 +31,13 @@ func (r *Run) plan(ctx context.Context, region string) ([]string, error) {
 		unfit  []error
 	)
 	err := r.step(ctx, "plan", func(ctx context.Context) (string, error) {
-		for _, name := range t.Nearest(region) {
-			if name == region || gone[name] {
-				continue
-			}
-			ok, why, err := r.Planet.Healthy(ctx, name)
-			if err != nil {
-				return "", err
-			}
-			if !ok {
+		others := slices.DeleteFunc(t.Nearest(region), func(name string) bool { return name == region || gone[name] })
+		lacks, err := r.healthy(ctx, others)
+		if err != nil {
+			return "", err
+		}
+		for _, name := range others {
+			if why := lacks[name]; why != "" {
 				if err := r.tryOut(ctx, name, why); err != nil {
 					unfit = append(unfit, err)
 					continue
@@ -55,6 +54,17 @@ func (r *Run) plan(ctx context.Context, region string) ([]string, error) {
 		return "savers: " + strings.Join(savers, ", "), r.capacity(ctx, region, savers)
 	})
 	return savers, err
+}
+
+// healthy asks of some regions, side by side, what they lack; "" is nothing.
+func (r *Run) healthy(ctx context.Context, regions []string) (map[string]string, error) {
+	return inEach(ctx, regions, func(ctx context.Context, name string) (string, error) {
+		ok, why, err := r.Planet.Healthy(ctx, name)
+		if ok {
+			why = ""
+		}
+		return why, err
+	})
 }
 
 // tryOut plays near a region that is not whole, when its edge is there: what
@@ -80,22 +90,14 @@ func (r *Run) tryOut(ctx context.Context, region, why string) error {
 // seconds on each answers c/w of them per second; w is measured.
 func (r *Run) capacity(ctx context.Context, region string, savers []string) error {
 	all := append([]string{region}, savers...)
-	first, err := r.edges(ctx, all)
-	if err != nil {
-		return err
-	}
-	before, err := r.watched(ctx, all)
+	first, before, err := r.loads(ctx, all)
 	if err != nil {
 		return err
 	}
 	if err := sleep(ctx, r.timing.EvacuationStep.D()); err != nil {
 		return err
 	}
-	second, err := r.edges(ctx, all)
-	if err != nil {
-		return err
-	}
-	after, err := r.watched(ctx, all)
+	second, after, err := r.loads(ctx, all)
 	if err != nil {
 		return err
 	}
@@ -133,16 +135,29 @@ func (r *Run) capacity(ctx context.Context, region string, savers []string) erro
 	return r.lossBorne(len(savers))
 }
 
+// loads are the edges and the services of some regions.
+func (r *Run) loads(ctx context.Context, regions []string) (edges map[string]Edge, watched map[string]map[topology.Role]Service, err error) {
+	var g errgroup.Group
+	g.Go(func() (err error) { edges, err = r.edges(ctx, regions); return err })
+	g.Go(func() (err error) { watched, err = r.watched(ctx, regions); return err })
+	return edges, watched, g.Wait()
+}
+
 func (r *Run) edges(ctx context.Context, regions []string) (map[string]Edge, error) {
-	out := make(map[string]Edge, len(regions))
+	return inEach(ctx, regions, r.Planet.Edge)
+}
+
+// inEach asks something of some regions, side by side.
+func inEach[T any](ctx context.Context, regions []string, ask func(ctx context.Context, region string) (T, error)) (map[string]T, error) {
+	out := make(map[string]T, len(regions))
 	var mu sync.Mutex
 	var g errgroup.Group
 	for _, name := range regions {
 		g.Go(func() error {
-			e, err := r.Planet.Edge(ctx, name)
+			v, err := ask(ctx, name)
 			mu.Lock()
 			defer mu.Unlock()
-			out[name] = e
+			out[name] = v
 			return err
 		})
 	}

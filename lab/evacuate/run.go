@@ -84,6 +84,11 @@ func (r *Run) Failover(ctx context.Context, region string, dryRun bool) (control
 	if err := CheckPace(r.Pace); err != nil {
 		return r.end(Refused, err)
 	}
+	probed, stop := func() {}, func() {}
+	if !dryRun {
+		probed, stop = r.probing(ctx, region)
+	}
+	defer stop()
 	savers, err := r.plan(ctx, region)
 	if err != nil {
 		return r.end(Refused, err)
@@ -92,7 +97,7 @@ func (r *Run) Failover(ctx context.Context, region string, dryRun bool) (control
 		return r.end("planned", nil)
 	}
 	if !r.lost {
-		r.probe(ctx, region)
+		probed()
 	}
 	r.forgetTrials()
 	if r.CutShort != "" { // an attempt before this one may have moved them

@@ -55,7 +55,7 @@ func (r *Runtime) end(ctx context.Context, ids []string, grace time.Duration, ki
 		})
 	}
 	err = g.Wait()
-	r.seen.forgetAll()
+	r.changed()
 	return err
 }
 

@@ -17,7 +17,7 @@ func (r *Runtime) Halt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer r.seen.forgetAll()
+	defer r.changed()
 	for turn := range haltTurns {
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(parallel)
@@ -63,7 +63,7 @@ func (r *Runtime) KillHost(ctx context.Context, host string) error {
 	if err != nil {
 		return err
 	}
-	defer r.seen.forgetAll()
+	defer r.changed()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(2 * parallel)
 	for _, c := range cs {

@@ -177,25 +177,6 @@ func (r *Runtime) List(ctx context.Context) ([]runtime.Instance, error) {
 	return out, nil
 }
 
-// answerTime bounds a question that nobody gave a context for.
-const answerTime = 5 * time.Second
-
-// Hosts implements runtime.Runtime: a region is alive while a container of its
-// own runs.
-func (r *Runtime) Hosts() map[string]bool {
-	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
-	defer cancel()
-	out := map[string]bool{}
-	cs, err := r.containers(ctx)
-	if err != nil {
-		return out // the engine is gone, and with it every host
-	}
-	for _, c := range cs {
-		out[c.host] = out[c.host] || c.running
-	}
-	return out
-}
-
 // Processes implements runtime.Runtime: every process in a container of the
 // lab, found by its control group.
 func (r *Runtime) Processes(ctx context.Context) ([]int, error) {

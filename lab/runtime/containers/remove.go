@@ -68,6 +68,7 @@ func (r *Runtime) removeAll(ctx context.Context, f filter, keep bool) error {
 	if err != nil {
 		return err
 	}
+	defer r.changed()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for _, c := range cs {
@@ -211,6 +212,7 @@ func (r *Runtime) EndHost(ctx context.Context, name string, keep bool) error {
 	if err != nil {
 		return err
 	}
+	defer r.changed()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for _, c := range cs {

@@ -44,6 +44,7 @@ type Runtime struct {
 	prefix string
 	docker *client.Client
 	seen   *seen
+	alive  alive
 
 	mu     sync.Mutex
 	world  runtime.World
@@ -220,7 +221,7 @@ func (r *Runtime) makeAll(ctx context.Context, specs []runtime.Spec) (own []decl
 	if err != nil {
 		return nil, err
 	}
-	defer r.seen.forgetAll()
+	defer r.changed()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for _, d := range slices.Concat(stores, own) {
