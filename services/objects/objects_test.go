@@ -83,7 +83,7 @@ func (r *rig) start() {
 }
 
 // listen binds the address; after a restart that is the old one, which somebody
-// else may hold for a moment.
+// else may hold for a moment where there is but one address of loopback.
 func (r *rig) listen() net.Listener {
 	r.t.Helper()
 	poll := time.NewTicker(10 * time.Millisecond)

@@ -152,7 +152,8 @@ func start(t *testing.T, expiry time.Duration) *fixture {
 	return f
 }
 
-// listen binds an address; somebody else may hold one of before for a moment.
+// listen binds an address; where there is but one of loopback, somebody else may
+// hold one of before for a moment.
 func listen(t *testing.T, addr string) net.Listener {
 	t.Helper()
 	poll := time.NewTicker(10 * time.Millisecond)
