@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/flix-lab/flix/services/addresstest"
 )
 
 // bgpPlanet has a site with a router that the lab runs, and one with a router that
@@ -49,12 +50,7 @@ func TestBGP(t *testing.T) {
 			if rt.containers() {
 				t.Skip("bgp: true is not built for containers")
 			}
-			free, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			port := free.Addr().(*net.TCPAddr).Port
-			free.Close()
+			port := addresstest.Port(t) // bird comes to it later
 			planet := filepath.Join(t.TempDir(), "planet.yaml")
 			if err := os.WriteFile(planet, fmt.Appendf(nil, bgpPlanet, port), 0o600); err != nil {
 				t.Fatal(err)

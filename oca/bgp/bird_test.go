@@ -3,13 +3,16 @@ package bgp_test
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 
 	"github.com/flix-lab/flix/oca/bgp"
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -40,16 +43,14 @@ func TestBird(t *testing.T) {
 		}
 		t.Skip("bird is not on PATH")
 	}
-	l := listen(t) // keeps the port until bird takes it
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
+	port := addresstest.Port(t)
 	dir := t.TempDir()
 	file, control := filepath.Join(dir, "bird.conf"), filepath.Join(dir, "bird.ctl")
 	if err := os.WriteFile(file, fmt.Appendf(nil, birdConfig, port, routerAS, applianceAS), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c := config(applianceAS, routerAS, "10.0.0.1")
-	c.Dial = dialTo(l)
+	c.Dial = bgp.DialFrom(netip.Addr{}, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	s, _ := start(t, c)
 
 	stop := startBird(t, file, control, filepath.Join(dir, "pid"))
@@ -100,9 +101,8 @@ func TestBirdOfSeveral(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux has all of 127.0.0.0/8")
 	}
-	l := listen(t) // keeps the port until bird takes it
-	address, port := l.Addr().String(), l.Addr().(*net.TCPAddr).Port
-	l.Close()
+	port := addresstest.Port(t)
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	dir := t.TempDir()
 	file := filepath.Join(dir, "bird.conf")
 	if err := os.WriteFile(file, fmt.Appendf(nil, birdsConfig, port, routerAS, applianceAS), 0o600); err != nil {

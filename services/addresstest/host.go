@@ -1,10 +1,12 @@
-// Package addresstest gives tests loopback addresses that other tests leave
-// alone. It listens on none.
+// Package addresstest gives tests addresses that other tests leave alone. It
+// listens on none.
 package addresstest
 
 import (
+	"math/rand/v2"
 	"net"
 	"os"
+	"strconv"
 	"testing"
 )
 
@@ -27,4 +29,46 @@ func Host(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return host
+}
+
+// Refusing returns an address of Host that nobody listens on, and nobody will.
+func Refusing(t testing.TB) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", Host(t)+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return ln.Addr().String()
+}
+
+// The ports that Port chooses from: labs take those from 20000 on, and systems
+// give those from 32768 on to whoever asks for any.
+const (
+	portFirst = 10000
+	ports     = 10000
+)
+
+// Port returns a port of 127.0.0.1 that is free, and that no system gives to
+// who asks for any: another program takes its time until it listens there, or
+// goes and comes back, and listeners of other tests that run at the same time
+// are not to be given the port meanwhile.
+func Port(t testing.TB) int {
+	t.Helper()
+	var last error
+	for range 100 {
+		port := portFirst + rand.IntN(ports)
+		ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			err = ln.Close()
+		}
+		if err == nil {
+			return port
+		}
+		last = err
+	}
+	t.Fatalf("no port from %d on is free: %v", portFirst, last)
+	return 0
 }

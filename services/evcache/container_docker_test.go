@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/dockertest"
 )
 
@@ -25,14 +26,7 @@ func memcached(t testing.TB, maxBytes int64) (name, addr string) {
 		}
 	})
 	// A port of our own choice: it stays the same when the container restarts.
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr = ln.Addr().String()
-	if err := ln.Close(); err != nil {
-		t.Fatal(err)
-	}
+	addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(addresstest.Port(t)))
 	run := []string{"run", "--detach", "--name", name, "--memory", "128m", "--publish", addr + ":" + strconv.Itoa(StorePort), image}
 	if _, err := dockertest.Run(append(run, Command(maxBytes)...)...); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/flix-lab/flix/services/addresstest"
 )
 
 // TestAsMemcached gives a memcached and this server the same inputs and
@@ -37,13 +39,9 @@ func TestAsMemcached(t *testing.T) {
 // startMemcached returns the address of one that ends with the test.
 func startMemcached(t *testing.T, bin string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().(*net.TCPAddr)
-	_ = l.Close() // it is memcached's now
-	args := []string{"-l", "127.0.0.1", "-p", fmt.Sprint(addr.Port), "-U", "0", "-m", "64"}
+	host, port := "127.0.0.1", fmt.Sprint(addresstest.Port(t))
+	addr := net.JoinHostPort(host, port)
+	args := []string{"-l", host, "-p", port, "-U", "0", "-m", "64"}
 	if os.Geteuid() == 0 {
 		args = append(args, "-u", "root")
 	}
@@ -57,10 +55,10 @@ func startMemcached(t *testing.T, bin string) string {
 		_ = cmd.Wait() // it was killed
 	})
 	for end := time.Now().Add(30 * time.Second); ; {
-		c, err := net.Dial("tcp", addr.String())
+		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			_ = c.Close()
-			return addr.String()
+			return addr
 		}
 		if time.Now().After(end) {
 			t.Fatalf("memcached does not listen: %v", err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/dockertest"
 )
 
@@ -36,14 +37,7 @@ func startKafka(t testing.TB) *container {
 		}
 	})
 	// A port of our own choice: the broker tells it to its clients.
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.addr = ln.Addr().String()
-	if err := ln.Close(); err != nil {
-		t.Fatal(err)
-	}
+	c.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(addresstest.Port(t)))
 	run := []string{"run", "--detach", "--name", c.name, "--memory", "512m", "--publish", c.addr + ":" + strconv.Itoa(BrokerHostPort), "--volume", BrokerDir}
 	for k, v := range Environment(Broker{NodeID: 1, ClusterID: "4L6g3nShT-eMCtK--X86sw", Internal: c.name + ":9092", External: c.addr, Retention: time.Hour}) {
 		run = append(run, "--env", k+"="+v)

@@ -26,7 +26,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/flix-lab/flix/services"
-	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/gateway/wire"
 	"github.com/flix-lab/flix/services/lookup"
 	"github.com/flix-lab/flix/services/telemetry"
@@ -144,19 +143,6 @@ func listen(t testing.TB) net.Listener {
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	return l
-}
-
-// refusing is an address that nobody listens on, and nobody will.
-func refusing(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", addresstest.Host(t)+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
 }
 
 // timing is the lab's with calls that may take their time: a machine that is

@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/lookup"
 	"github.com/flix-lab/flix/services/resilience/cost"
 	"github.com/flix-lab/flix/topology"
@@ -339,7 +341,14 @@ func TestFailingServersAreLeftOut(t *testing.T) {
 
 func TestKilledServer(t *testing.T) {
 	e := newWorld(t).gateway("us-east", func(d *Deps) { d.Timing.BreakerSleep *= 60 })
-	srv := httptest.NewServer(http.HandlerFunc(fine))
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(fine))
+	l, err := net.Listen("tcp", addresstest.Host(t)+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = srv.Listener.Close() // of an address that others may be given after the kill
+	srv.Listener = l
+	srv.Start()
 	e.registry.add("signup", "us-east/a/signup/1", "a", srv.Listener.Addr().String())
 	e.counting("b", "us-east/b/signup/2", fine)
 	if got := e.get(t, 50, 4); got[200] != 50 {

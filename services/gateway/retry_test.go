@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -26,7 +27,7 @@ func failing(t *testing.T, e *edge, how string) (hits *atomic.Int64) {
 	const id = "us-east/a/signup/bad"
 	switch how {
 	case "connect":
-		e.registry.add("signup", id, "a", refusing(t))
+		e.registry.add("signup", id, "a", addresstest.Refusing(t))
 	case "503":
 		e.api("signup", id, func(w http.ResponseWriter, r *http.Request) {
 			hits.Add(1)

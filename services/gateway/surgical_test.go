@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/token"
 )
 
@@ -90,7 +91,7 @@ func TestFixedOrigins(t *testing.T) {
 		t.Cleanup(srv.Close)
 		addrs = append(addrs, srv.URL)
 	}
-	addrs = append(addrs, "http://"+refusing(t))
+	addrs = append(addrs, "http://"+addresstest.Refusing(t))
 	e.setTable(Route{Name: "mock", Prefix: "/mock", Origins: addrs})
 	c := e.client(eastClient, true)
 	by := map[string]int{}

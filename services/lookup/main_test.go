@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/lookup"
 	"github.com/flix-lab/flix/services/registry"
 	"github.com/flix-lab/flix/services/telemetry"
@@ -57,7 +58,7 @@ func startRegistry(t testing.TB) *runningRegistry { return startRegistryWith(t, 
 
 // startRegistryWith starts one with a timing and a clock of its own.
 func startRegistryWith(t testing.TB, timing topology.Timing, clock func() time.Time) *runningRegistry {
-	r := &runningRegistry{t: t, addr: "127.0.0.1:0", timing: timing, clock: clock}
+	r := &runningRegistry{t: t, addr: addresstest.Host(t) + ":0", timing: timing, clock: clock}
 	r.start()
 	t.Cleanup(r.stop)
 	return r

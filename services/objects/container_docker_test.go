@@ -3,12 +3,14 @@ package objects
 import (
 	"crypto/rand"
 	"errors"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/dockertest"
 	"github.com/flix-lab/flix/services/telemetry/telemetrytest"
 )
@@ -32,11 +34,7 @@ func versity(t testing.TB, args ...string) (name, addr string) {
 	for range 5 {
 		// A port of our own choice: it stays the same when the container restarts.
 		// Somebody else may be faster to take it.
-		ln := listen(t)
-		addr = ln.Addr().String()
-		if err := ln.Close(); err != nil {
-			t.Fatal(err)
-		}
+		addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(addresstest.Port(t)))
 		run := append([]string{"run", "--detach", "--name", name, "--memory", "512m", "--publish", addr + ":" + strconv.Itoa(StorePort), "--volume", StoreDir}, args...)
 		_, err := dockertest.Run(append(append(run, image), Command()...)...)
 		if err == nil {

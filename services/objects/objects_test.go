@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/services/telemetry/telemetrytest"
 )
@@ -46,7 +47,7 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: t.TempDir(), addr: "127.0.0.1:0"}
+	r := &rig{t: t, dir: t.TempDir(), addr: addresstest.Host(t) + ":0"}
 	r.start()
 	t.Cleanup(func() { r.stop() })
 	var err error
@@ -82,7 +83,7 @@ func (r *rig) start() {
 }
 
 // listen binds the address; after a restart that is the old one, which somebody
-// else may hold for a moment.
+// else may hold for a moment where there is but one address of loopback.
 func (r *rig) listen() net.Listener {
 	r.t.Helper()
 	poll := time.NewTicker(10 * time.Millisecond)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/lookup/eureka"
 	"github.com/flix-lab/flix/services/registry"
 	"github.com/flix-lab/flix/topology"
@@ -119,7 +120,7 @@ func TestOriginalAnswers(t *testing.T) {
 	classpath := java(t)
 	ours := startWith(t, topology.ProductionTiming(), func(d *registry.Deps) { d.Clock = nil })
 	// Its peer is away: one that is itself has it hear its own words again, late.
-	theirs := startOriginal(t, classpath, freePort(t), fmt.Sprintf("http://127.0.0.1:%d/eureka/v2/", freePort(t)), true, "eureka.shouldUseReadOnlyResponseCache=false")
+	theirs := startOriginal(t, classpath, addresstest.Port(t), fmt.Sprintf("http://127.0.0.1:%d/eureka/v2/", addresstest.Port(t)), true, "eureka.shouldUseReadOnlyResponseCache=false")
 	for n, a := range answersAsked() {
 		their, our := theirs.answer(a), ours.answer(a)
 		what := fmt.Sprintf("%d: %s %s (%s, %s)", n, a.method, a.path, a.accept, a.header)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/lookup/eureka"
 	"github.com/flix-lab/flix/services/registry"
 	"github.com/flix-lab/flix/topology"
@@ -285,10 +286,9 @@ func TestStartsWithPeersContents(t *testing.T) {
 }
 
 func TestEmptyWait(t *testing.T) {
-	away := httptest.NewServer(http.NotFoundHandler())
-	away.Close()
+	away := "http://" + addresstest.Refusing(t)
 	f := startWith(t, topology.LabTiming(), func(d *registry.Deps) {
-		d.EmptyWait, d.Peers = time.Minute, func() []string { return []string{away.URL} }
+		d.EmptyWait, d.Peers = time.Minute, func() []string { return []string{away} }
 	})
 	f.register("KV", "i-1", "UP", 1) // always
 	f.want(http.StatusForbidden, "GET", "/apps")

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/addresstest"
 	ccpb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 	"github.com/flix-lab/flix/services/steering"
 	pb "github.com/flix-lab/flix/services/steering/steeringpb"
@@ -126,7 +127,7 @@ func start(t *testing.T, expiry time.Duration) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{t: t, control: &fakeControl{streams: map[*said]struct{}{}}, addr: "127.0.0.1:0", tel: telemetry.Discard()}
+	f := &fixture{t: t, control: &fakeControl{streams: map[*said]struct{}{}}, addr: addresstest.Host(t) + ":0", tel: telemetry.Discard()}
 	f.serveControl()
 	cc := dial(t, f.addr)
 	l := listen(t, "127.0.0.1:0")
@@ -151,7 +152,8 @@ func start(t *testing.T, expiry time.Duration) *fixture {
 	return f
 }
 
-// listen binds an address; somebody else may hold one of before for a moment.
+// listen binds an address; where there is but one of loopback, somebody else may
+// hold one of before for a moment.
 func listen(t *testing.T, addr string) net.Listener {
 	t.Helper()
 	poll := time.NewTicker(10 * time.Millisecond)

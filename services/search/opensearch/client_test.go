@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/search"
 	"github.com/flix-lab/flix/services/search/opensearch"
 	"github.com/flix-lab/flix/services/telemetry"
@@ -50,20 +50,12 @@ func TestNewNeedsNoServer(t *testing.T) {
 // that hangs does so for as long as it is waited for: a call that did not end
 // with its context would not end.
 func TestUnavailable(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := "http://" + l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
 	hung := func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // the server sees the client go when nothing is unread
 		<-r.Context().Done()
 	}
 	cases := map[string]*opensearch.Client{
-		"nobody listens":       newClient(t, opensearch.Config{Endpoint: fixed(closed)}),
+		"nobody listens":       newClient(t, opensearch.Config{Endpoint: fixed("http://" + addresstest.Refusing(t))}),
 		"no endpoint yet":      newClient(t, opensearch.Config{Endpoint: func(context.Context) (string, error) { return "", services.Errorf(services.Unavailable, "not placed") }}),
 		"it hangs":             serve(t, hung),
 		"it has not recovered": serve(t, answer(503, `{"error":{"type":"cluster_block_exception","reason":"state not recovered"},"status":503}`)),

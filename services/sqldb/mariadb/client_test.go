@@ -14,6 +14,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/sqldb"
 	"github.com/flix-lab/flix/services/telemetry"
 	"github.com/flix-lab/flix/topology"
@@ -143,15 +144,7 @@ func silent(t *testing.T) string {
 
 // A client needs no server to be made, and its calls end.
 func TestWithoutServer(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := ln.Addr().String()
-	if err := ln.Close(); err != nil {
-		t.Fatal(err)
-	}
-	for what, addr := range map[string]string{"nobody listens": closed, "the server hangs": silent(t), "no address yet": ""} {
+	for what, addr := range map[string]string{"nobody listens": addresstest.Refusing(t), "the server hangs": silent(t), "no address yet": ""} {
 		t.Run(what, func(t *testing.T) {
 			db, err := NewClient(Config{
 				Local: func(context.Context) (string, error) {
