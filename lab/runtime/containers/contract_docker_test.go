@@ -15,7 +15,6 @@ import (
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/lab/runtime/containers/images"
 	"github.com/flix-lab/flix/lab/runtime/runtimetest"
-	"github.com/flix-lab/flix/services/addresstest"
 	"github.com/flix-lab/flix/services/dockertest"
 	"github.com/flix-lab/flix/topology"
 )
@@ -147,7 +146,13 @@ func (f *fixture) spec(region string, n int) runtime.Spec {
 func (f *fixture) port() int {
 	f.t.Helper()
 	for {
-		if p := addresstest.Port(f.t); !f.ports[p] {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		p := l.Addr().(*net.TCPAddr).Port
+		_ = l.Close()
+		if !f.ports[p] {
 			f.ports[p] = true
 			return p
 		}
