@@ -290,12 +290,34 @@ func (l *Lab) cacheWrite(ctx context.Context, k control.CacheKey, policy, repl s
 		return control.CacheWritten{}, err
 	}
 	out := control.CacheWritten{Region: region, Key: key, Policy: p.String(), Replication: rep.String(), Zones: []string{}}
+	told := map[string]error{}
+	err = do(evcache.TellZones(ctx, func(zone string, err error) { told[zone] = err }), c, key)
+	out.MS = float64(time.Since(start).Microseconds()) / 1000
+	sortZones(&out, l.writtenZones(region), told)
+	return out, err
+}
+
+// writtenZones are the zones of a region's cache that take writes.
+func (l *Lab) writtenZones(region string) []string {
+	var out []string
 	for _, n := range l.cacheNodes(region) {
-		if l.current().cacheMode(region, n.Zone) != evcache.ReadOnly && !slices.Contains(out.Zones, n.Zone) {
-			out.Zones = append(out.Zones, n.Zone)
+		if l.current().cacheMode(region, n.Zone) != evcache.ReadOnly && !slices.Contains(out, n.Zone) {
+			out = append(out, n.Zone)
 		}
 	}
-	err = do(ctx, c, key)
-	out.MS = float64(time.Since(start).Microseconds()) / 1000
-	return out, err
+	return out
+}
+
+// sortZones says in which of the zones a write has been taken, by what they told.
+func sortZones(w *control.CacheWritten, zones []string, told map[string]error) {
+	for _, z := range zones {
+		switch err, ok := told[z]; {
+		case !ok:
+			w.Failed = append(w.Failed, control.CacheZoneError{Zone: z, Error: "it has not answered yet"})
+		case err != nil:
+			w.Failed = append(w.Failed, control.CacheZoneError{Zone: z, Error: err.Error()})
+		default:
+			w.Zones = append(w.Zones, z)
+		}
+	}
 }

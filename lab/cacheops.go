@@ -248,7 +248,7 @@ func (l *Lab) CacheCheck(ctx context.Context, r control.CacheCheckRequest) (cont
 			errs = append(errs, fmt.Errorf("region %s: %w", region, err))
 			continue
 		}
-		out.Equal = out.Equal && len(checked.Differences) == 0
+		out.Equal = out.Equal && len(checked.Differences)+len(checked.LeftOut) == 0
 		out.Regions = append(out.Regions, control.CacheRegionChecked{Region: region, Checked: checked})
 	}
 	out.MS = float64(time.Since(start).Microseconds()) / 1000

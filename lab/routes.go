@@ -213,7 +213,7 @@ func with(now, set []gateway.Route, inherit bool) ([]gateway.Route, error) {
 	for _, r := range checked {
 		if inherit && !r.Overlay {
 			if below, ok := gateway.Beneath(now, r); ok {
-				r.Member = below.Member
+				r.Member, r.AnyPage = below.Member, r.AnyPage || below.AnyPage
 				if r.Class == "" {
 					r.Class = below.Class
 				}

@@ -234,8 +234,22 @@ func printCacheWritten(a *app, out output, w control.CacheWritten, verb string) 
 	if out.machine() {
 		return out.print(a, w)
 	}
-	a.env.out().Printf("%s %s in zones %s of %s (policy %s, other regions: %s, %s)\n", w.Key, verb, strings.Join(w.Zones, ", "), w.Region, w.Policy, w.Replication, render.MS(w.MS))
+	s := a.env.out()
+	s.Printf("%s %s in %s of %s (policy %s, other regions: %s, %s)\n", w.Key, verb, zoneList(w.Zones), w.Region, w.Policy, w.Replication, render.MS(w.MS))
+	for _, f := range w.Failed {
+		s.Printf("%s\n", s.Warn(fmt.Sprintf("not yet in zone %s: %s", f.Zone, f.Error)))
+	}
 	return nil
+}
+
+func zoneList(zones []string) string {
+	switch len(zones) {
+	case 0:
+		return "no zone"
+	case 1:
+		return "zone " + zones[0]
+	}
+	return "zones " + strings.Join(zones, ", ")
 }
 
 func newCacheDeleteCmd(a *app) *cobra.Command {
@@ -316,7 +330,8 @@ func newCacheCheckCmd(a *app) *cobra.Command {
 		Long: `Takes keys of every server at random and compares what the zones of the region
 hold under each. A difference is looked at twice, as a write may be on its way.
 With --repair the zones follow the value that most of them hold; without a
-majority the one that lives longest.`,
+majority the one that lives longest. A zone with a server that does not answer
+is left out and named; the command then ends with code 6.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := cacheClient(cmd.Context(), a, out)
 			if err != nil {
@@ -329,7 +344,10 @@ majority the one that lives longest.`,
 			if err != nil {
 				return err
 			}
-			return printCacheCheck(a, out, res)
+			if err := printCacheCheck(a, out, res); err != nil {
+				return err
+			}
+			return comparedAll(res)
 		},
 	}
 	c.Flags().StringVar(&r.Region, "region", "", "one region only")
@@ -337,6 +355,20 @@ majority the one that lives longest.`,
 	c.Flags().BoolVar(&r.Repair, "repair", false, "make the zones equal where they differ")
 	out.flag(c, "table", "json", "yaml")
 	return c
+}
+
+// comparedAll is an error that names the zones that were not compared.
+func comparedAll(res control.CacheChecked) error {
+	var left []string
+	for _, r := range res.Regions {
+		for _, z := range r.LeftOut {
+			left = append(left, r.Region+"/"+z.Zone)
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	return services.Errorf(services.Unavailable, "%s not compared: a cache server does not answer", strings.Join(left, ", ")).WithRemedy("see which one: flix cache status; check again when it is back")
 }
 
 func printCacheCheck(a *app, out output, res control.CacheChecked) error {
@@ -358,6 +390,9 @@ func printCacheCheck(a *app, out output, res control.CacheChecked) error {
 		return err
 	}
 	for _, r := range res.Regions {
+		for _, z := range r.LeftOut {
+			s.Printf("%s\n", s.Warn(fmt.Sprintf("zone %s of %s was left out: %s", z.Zone, r.Region, z.Error)))
+		}
 		for _, d := range r.Differences {
 			s.Printf("\n%s %s: %s\n", r.Region, s.Bold(d.Key), d.Kind)
 			for _, z := range r.Zones {

@@ -125,6 +125,7 @@ func newRoutesSetCmd(a *app) *cobra.Command {
 	fl.IntVar(&r.Priority, "priority", 0, "orders routes before anything else does, higher first")
 	fl.BoolVar(&f.member, "member", false, "only with a member's token")
 	fl.BoolVar(&f.open, "open", false, "without a member's token too")
+	fl.BoolVar(&r.AnyPage, "any-page", false, "pages of every origin may ask and read")
 	fl.StringVar(&r.Class, "class", "", "what is shed first under overload: critical, degraded, non-critical")
 	fl.StringSliceVar(&f.limits, "limit", nil, "rates like client=10/s, member=5/s:20, all=1000/s")
 	fl.DurationVar(&f.timeout, "timeout", 0, "time-out of one try (default: the gateway's)")

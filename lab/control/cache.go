@@ -112,14 +112,23 @@ type CacheSetRequest struct {
 
 // CacheWritten is the JSON of "flix cache set" and "flix cache delete".
 type CacheWritten struct {
-	Region string   `json:"region"`
-	Key    string   `json:"key"`
-	Zones  []string `json:"zones"` // that are written
-	Bytes  int      `json:"bytes"`
+	Region string `json:"region"`
+	Key    string `json:"key"`
+	// Zones that have taken it. Failed are the others that are written: they are
+	// made good when they answer again.
+	Zones  []string         `json:"zones"`
+	Failed []CacheZoneError `json:"failed,omitempty"`
+	Bytes  int              `json:"bytes"`
 	// Policy it waited for, Replication to other regions.
 	Policy      string  `json:"policy"`
 	Replication string  `json:"replication"`
 	MS          float64 `json:"ms"`
+}
+
+// CacheZoneError is why a zone did not take a write.
+type CacheZoneError struct {
+	Zone  string `json:"zone"`
+	Error string `json:"error"`
 }
 
 // CacheModeRequest switches zones and replication. What is "" stays.
@@ -160,7 +169,7 @@ type CacheCheckRequest struct {
 
 // CacheChecked is the JSON of "flix cache check".
 type CacheChecked struct {
-	// Equal says that no difference was found anywhere.
+	// Equal says that every zone was compared and no difference found anywhere.
 	Equal   bool                 `json:"equal"`
 	Regions []CacheRegionChecked `json:"regions"`
 	MS      float64              `json:"ms"`

@@ -52,9 +52,18 @@ type Difference struct {
 	Error    string `json:"error,omitempty"`
 }
 
+// LeftOut is a zone that was not compared, and why.
+type LeftOut struct {
+	Zone  string `json:"zone"`
+	Error string `json:"error"`
+}
+
 // Checked is the report of a check.
 type Checked struct {
-	Zones []string `json:"zones"`
+	// Zones that were compared. LeftOut are the others: they do not answer, or no
+	// other one does.
+	Zones   []string  `json:"zones"`
+	LeftOut []LeftOut `json:"left_out"`
 	// Keys looked at, Equal of them the same in every zone, Gone of them ended
 	// meanwhile.
 	Keys  int `json:"keys"`
@@ -75,6 +84,9 @@ type Checked struct {
 // no majority, the one that lives longest: that was written last if all are
 // written for the same time.
 //
+// A zone with a server that does not answer is left out, whenever that shows, and
+// the others are compared anew; one that is left alone is left out, too.
+//
 // A cache evicts by itself, zone by zone, so missing items are no fault as
 // such; many of them are.
 func (c *Client) Check(ctx context.Context, o CheckOptions) (Checked, error) {
@@ -88,30 +100,64 @@ func (c *Client) Check(ctx context.Context, o CheckOptions) (Checked, error) {
 	if err != nil {
 		return Checked{}, services.Wrap("evcache.Check", err)
 	}
-	out := Checked{Differences: []Difference{}}
-	for _, z := range f.zones {
+	out := Checked{Zones: []string{}, LeftOut: []LeftOut{}, Differences: []Difference{}}
+	zones := slices.Clone(f.zones)
+	for len(zones) > 1 || len(zones) == 1 && len(out.LeftOut) == 0 {
+		results, err := c.judgeAll(ctx, zones, o)
+		var s *silentZone
+		switch {
+		case err == nil:
+			for _, v := range results {
+				out.count(v)
+			}
+		case ctx.Err() == nil && errors.As(err, &s):
+			out.LeftOut = append(out.LeftOut, LeftOut{Zone: s.zone.name, Error: s.err.Error()})
+			zones = slices.DeleteFunc(zones, func(z *zone) bool { return z == s.zone })
+			continue
+		default:
+			return out, services.Wrap("evcache.Check", err)
+		}
+		break
+	}
+	for _, z := range zones {
+		if len(zones) == 1 && len(out.LeftOut) > 0 {
+			out.LeftOut = append(out.LeftOut, LeftOut{Zone: z.name, Error: "no other zone answers that it could be compared with"})
+			break
+		}
 		out.Zones = append(out.Zones, z.name)
 	}
-	keys, err := c.sample(ctx, f.zones, o.Sample)
+	return out, nil
+}
+
+// silentZone is the error of a zone whose server does not answer.
+type silentZone struct {
+	zone *zone
+	err  error
+}
+
+// Error implements error.
+func (s *silentZone) Error() string { return "zone " + s.zone.name + ": " + s.err.Error() }
+
+// Unwrap returns the cause.
+func (s *silentZone) Unwrap() error { return s.err }
+
+// judgeAll takes a sample of the keys and compares each over the zones. It fails
+// with a silentZone where one does not answer.
+func (c *Client) judgeAll(ctx context.Context, zones []*zone, o CheckOptions) ([]verdict, error) {
+	keys, err := c.sample(ctx, zones, o.Sample)
 	if err != nil {
-		return out, services.Wrap("evcache.Check", err)
+		return nil, err
 	}
 	results := make([]verdict, len(keys))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(checkWorkers)
 	for i, key := range keys {
 		g.Go(func() (err error) {
-			results[i], err = c.judge(gctx, f.zones, []byte(key), o.Repair)
+			results[i], err = c.judge(gctx, zones, []byte(key), o.Repair)
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return out, services.Wrap("evcache.Check", err)
-	}
-	for _, v := range results {
-		out.count(v)
-	}
-	return out, nil
+	return results, g.Wait()
 }
 
 // verdict is what became of one key.
@@ -175,7 +221,7 @@ func (c *Client) sample(ctx context.Context, zones []*zone, n int) ([]string, er
 				return nil
 			})
 			if err != nil {
-				return nil, err
+				return nil, &silentZone{z, err}
 			}
 			for _, k := range picked {
 				seen[k] = true
@@ -247,7 +293,7 @@ func (c *Client) heldBy(ctx context.Context, zones []*zone, id []byte) ([]held, 
 	for _, z := range zones {
 		f, err := c.lay.any().look(ctx, z, id)
 		if err != nil && !errors.Is(err, ErrMiss) {
-			return nil, err
+			return nil, &silentZone{z, err}
 		}
 		out = append(out, held{zone: z, found: f, absent: err != nil})
 	}

@@ -52,7 +52,8 @@ func parseDumpLine(line string) (dumped, bool) {
 
 // dump lists the keys of a server ("lru_crawler metadump all", memcached
 // 1.4.31) to f until f fails. It has a connection of its own; a server that is
-// busy with another list is waited for.
+// busy with another list is waited for, one that falls silent for longer than a
+// write may take is not.
 func (c *Client) dump(ctx context.Context, p *peer, f func(dumped) error) error {
 	for end := time.Now().Add(dumpPatience); ; {
 		err := c.dumpOnce(ctx, p, f)
@@ -81,12 +82,20 @@ func (c *Client) dumpOnce(ctx context.Context, p *peer, f func(dumped) error) er
 	defer func() { _ = conn.Close() }() // nothing is in flight
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	if _, err := io.WriteString(conn, "lru_crawler metadump all\r\n"); err != nil {
+	patience := func() error { return conn.SetDeadline(time.Now().Add(c.cfg.Timeouts.Write)) }
+	err = patience()
+	if err == nil {
+		_, err = io.WriteString(conn, "lru_crawler metadump all\r\n")
+	}
+	if err != nil {
 		return &services.Error{Kind: services.Unavailable, Msg: "cache server " + p.addr, Err: err}
 	}
 	r := bufio.NewReaderSize(conn, maxDumpLine)
 	for {
-		b, err := r.ReadSlice('\n')
+		var b []byte
+		if err = patience(); err == nil { // f may have taken longer than that
+			b, err = r.ReadSlice('\n')
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -111,13 +120,18 @@ func (c *Client) dumpOnce(ctx context.Context, p *peer, f func(dumped) error) er
 	}
 }
 
-// Stats reads the general-purpose statistics of a server.
+// Stats reads the general-purpose statistics of a server, until ctx ends.
 func Stats(ctx context.Context, dial services.DialFunc, addr string) (map[string]string, error) {
 	c, err := dial(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = c.Close() }() // nothing is in flight
+	if end, ok := ctx.Deadline(); ok {
+		if err := c.SetDeadline(end); err != nil {
+			return nil, err
+		}
+	}
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
 	if _, err := io.WriteString(c, "stats\r\n"); err != nil {

@@ -101,11 +101,11 @@ func (c *Client) each(ctx context.Context, do func(context.Context, *zone) error
 	if err != nil {
 		return err
 	}
-	answers := make(chan error, len(f.allWrites))
+	answers := make(chan zoneAnswer, len(f.allWrites))
 	late := context.WithoutCancel(ctx)
 	for _, z := range f.allWrites {
-		if err := c.spawn(func() { answers <- do(late, z) }); err != nil {
-			answers <- err
+		if err := c.spawn(func() { answers <- zoneAnswer{z.name, true, do(late, z)} }); err != nil {
+			answers <- zoneAnswer{z.name, true, err}
 		}
 	}
 	_, err = wait(ctx, answers, c.cfg.Policy.need(len(f.writes)), len(f.allWrites))

@@ -85,7 +85,9 @@ func (c *Client) Warm(ctx context.Context, o WarmOptions) (Warmed, error) {
 	}
 	w.done.Zone, w.done.From = w.to.name, w.from.name
 	for _, p := range w.from.peers {
-		s, err := Stats(ctx, c.cfg.Dial, p.addr)
+		sctx, cancel := context.WithTimeout(ctx, c.cfg.Timeouts.Write)
+		s, err := Stats(sctx, c.cfg.Dial, p.addr)
+		cancel()
 		if err != nil {
 			return w.done, &services.Error{Op: "evcache.Warm", Kind: services.Unavailable, Msg: "cache server " + p.addr, Err: err}
 		}

@@ -1,10 +1,15 @@
 package evcache
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -162,9 +167,89 @@ func TestCheckRepairs(t *testing.T) {
 	if _, err := c.Check(ctx, CheckOptions{Sample: MaxSample + 1}); services.KindOf(err) != services.Invalid {
 		t.Errorf("too large a sample: %v", err)
 	}
-	servers[2].stop()
-	if _, err := c.Check(ctx, CheckOptions{}); services.KindOf(err) != services.Unavailable {
-		t.Errorf("with a zone down: %v", err)
+}
+
+// What is left of the zones is compared, and who is not is named.
+func TestCheckWithoutAZone(t *testing.T) {
+	servers, nodes := zones(t, 3)
+	c := newClient(t, Config{Prefix: "app", Policy: All}, nodes...)
+	for _, k := range []string{"same", "missing"} {
+		if err := c.Set(t.Context(), k, []byte("v"), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	servers[0].server.cache.delete([]byte("app:missing"), 0)
+	for _, want := range []struct {
+		down    int
+		zones   string
+		left    string
+		keys    int
+		missing int
+	}{{2, "[a b]", "c", 2, 1}, {1, "[]", "bca", 0, 0}, {0, "[]", "abc", 0, 0}} {
+		servers[want.down].stop()
+		res, err := c.Check(t.Context(), CheckOptions{})
+		if err != nil || fmt.Sprint(res.Zones) != want.zones || res.Keys != want.keys || res.Missing != want.missing {
+			t.Errorf("without zone %s: %+v, %v", nodes[want.down].Zone, res, err)
+		}
+		left := ""
+		for _, z := range res.LeftOut {
+			left += z.Zone
+			i := slices.IndexFunc(nodes, func(n Node) bool { return n.Zone == z.Zone })
+			if why := z.Error; !strings.Contains(why, nodes[i].Addr) && (len(left) < 3 || !strings.Contains(why, "no other zone answers")) {
+				t.Errorf("without zone %s: left out is %+v", nodes[want.down].Zone, z)
+			}
+		}
+		if left != want.left {
+			t.Errorf("without zone %s: %s are left out, want %s", nodes[want.down].Zone, left, want.left)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Check(ended, CheckOptions{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("without its caller: %v", err)
+	}
+}
+
+// A server that takes connections and falls silent holds nobody up: a warming
+// keeps its zone from its readers.
+func TestWarmFromASilentServer(t *testing.T) {
+	for stats, answer := range map[string]string{"silent": "", "told": "STAT curr_items 1\r\nSTAT bytes 9\r\nEND\r\n"} {
+		t.Run("statistics "+stats, func(t *testing.T) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			defer ln.Close()
+			wg.Go(func() {
+				for {
+					conn, err := ln.Accept()
+					if err != nil {
+						return
+					}
+					wg.Go(func() {
+						defer conn.Close()
+						for r := bufio.NewReader(conn); ; {
+							line, err := r.ReadString('\n')
+							if err != nil {
+								return
+							}
+							if line == "stats\r\n" {
+								_, _ = io.WriteString(conn, answer) // a client that is gone is the end of the test
+							}
+						}
+					})
+				}
+			})
+			_, nodes := zones(t, 1)
+			c := newClient(t, Config{Timeouts: Timeouts{Dial: patience, Read: patience, Write: 100 * time.Millisecond}}, nodes[0], Node{Addr: ln.Addr().String(), Zone: "b"})
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if _, err := c.Warm(ctx, WarmOptions{Zone: "a", From: "b"}); services.KindOf(err) != services.Unavailable || ctx.Err() != nil {
+				t.Errorf("%v, %v", err, ctx.Err())
+			}
+		})
 	}
 }
 

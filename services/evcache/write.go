@@ -154,7 +154,7 @@ func (c *Client) write(ctx context.Context, w write, id []byte) error {
 		return services.Wrap(w.op+" "+w.key, err)
 	}
 	need := c.cfg.Policy.need(len(f.writes))
-	answers := make(chan error, len(f.writes))
+	answers := make(chan zoneAnswer, len(f.allWrites))
 	// The laggards outlive this call, not its trace.
 	late := context.WithoutCancel(ctx)
 	// Where every zone is waited for, the caller writes to one of them itself.
@@ -166,33 +166,58 @@ func (c *Client) write(ctx context.Context, w write, id []byte) error {
 		if i == own {
 			continue
 		}
-		waited := i < len(f.writes)
+		a := zoneAnswer{zone: z.name, waited: i < len(f.writes)}
 		if err := c.spawn(func() {
-			err := c.writeIn(late, w, z)
-			if waited {
-				answers <- err
-			}
-		}); err != nil && waited {
-			answers <- err
+			a.err = c.writeIn(late, w, z)
+			answers <- a
+		}); err != nil {
+			a.err = err
+			answers <- a
 		}
 	}
 	if own >= 0 {
-		answers <- c.writeIn(ctx, w, f.writes[own])
+		answers <- zoneAnswer{f.writes[own].name, true, c.writeIn(ctx, w, f.writes[own])}
 	}
 	heard, err := wait(ctx, answers, need, len(f.writes))
 	if err != nil {
 		w.count.error.Inc()
-		kind, msg := services.KindOf(err), fmt.Sprintf("fewer than %d of %d zones took it", need, len(f.writes))
-		if errors.Is(err, errNotStored) {
-			kind, msg = services.Conflict, "there is one already"
+		e := &services.Error{Op: w.op + " " + w.key, Kind: services.KindOf(err), Msg: fmt.Sprintf("fewer than %d of %d zones took it", need, len(f.writes)), Err: err}
+		switch {
+		case errors.Is(err, errNotStored):
+			e.Kind, e.Msg = services.Conflict, "there is one already"
+		case e.Kind == services.Unavailable:
+			e.Remedy = "see which servers answer: flix cache status; or wait for fewer zones"
 		}
-		return &services.Error{Op: w.op + " " + w.key, Kind: kind, Msg: msg, Err: err}
+		return e
 	}
 	w.count.ok.Inc()
-	c.linger(ctx, answers, len(f.writes)-heard)
+	c.linger(ctx, answers, len(f.allWrites)-heard)
 	c.hot.drop(w.key) // a reader may have kept the old value in between
 	c.announce(ctx, w)
 	return nil
+}
+
+// zoneAnswer is what became of a write in one zone, and whether the policy counts
+// it.
+type zoneAnswer struct {
+	zone   string
+	waited bool
+	err    error
+}
+
+type tellKey struct{}
+
+// TellZones has the writes within the returned context tell f what became of them
+// in each zone that they hear of before they return. f runs on the writer's
+// goroutine.
+func TellZones(ctx context.Context, f func(zone string, err error)) context.Context {
+	return context.WithValue(ctx, tellKey{}, f)
+}
+
+func (a zoneAnswer) tell(ctx context.Context) {
+	if f, ok := ctx.Value(tellKey{}).(func(string, error)); ok {
+		f(a.zone, a.err)
+	}
 }
 
 // writeIn changes one zone.
@@ -202,12 +227,13 @@ func (c *Client) writeIn(ctx context.Context, w write, z *zone) error {
 		c.metrics.zoneErrors.WithLabelValues(z.name).Inc()
 		c.cfg.Tel.Log.Debug("cache write failed", "op", w.op, "zone", z.name, "error", err)
 		c.report(ctx, w, z.name)
+		return services.Wrap("zone "+z.name, err)
 	}
 	return err
 }
 
 // linger hears the answers that a write does not need, if there is a time for it.
-func (c *Client) linger(ctx context.Context, answers <-chan error, n int) {
+func (c *Client) linger(ctx context.Context, answers <-chan zoneAnswer, n int) {
 	if c.cfg.Linger <= 0 || n <= 0 {
 		return
 	}
@@ -217,33 +243,38 @@ func (c *Client) linger(ctx context.Context, answers <-chan error, n int) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-answers: // one that failed has been reported
+		case a := <-answers: // one that failed has been reported
+			a.tell(ctx)
 		}
 	}
 }
 
 // wait returns when need of n answers were good or too many were not, and how
 // many it has heard.
-func wait(ctx context.Context, answers <-chan error, need, n int) (int, error) {
+func wait(ctx context.Context, answers <-chan zoneAnswer, need, n int) (heard int, err error) {
 	good, bad := 0, 0
 	var failed error
 	for good < need {
 		if bad > n-need {
-			return good + bad, failed
+			return heard, failed
 		}
 		select {
 		case <-ctx.Done():
-			return good + bad, errors.Join(failed, ctx.Err())
-		case err := <-answers:
-			if err == nil {
+			return heard, errors.Join(failed, ctx.Err())
+		case a := <-answers:
+			heard++
+			a.tell(ctx)
+			switch {
+			case !a.waited:
+			case a.err == nil:
 				good++
-				continue
+			default:
+				bad++
+				failed = errors.Join(failed, a.err)
 			}
-			bad++
-			failed = errors.Join(failed, err)
 		}
 	}
-	return good + bad, nil
+	return heard, nil
 }
 
 // spawn runs f in a goroutine that Close waits for, if there is room.

@@ -58,6 +58,35 @@ func refusing(t *testing.T) Node {
 	return Node{Addr: n.addr, Zone: "down"}
 }
 
+// Who writes learns what became of it in each zone, also in one that is not waited
+// for, and an error names the zone.
+func TestTellZones(t *testing.T) {
+	_, nodes := zones(t, 2)
+	nodes = append(nodes, refusing(t))
+	for _, p := range []Policy{None, One, AllMinusOne} {
+		c := newClient(t, Config{Policy: p, Linger: time.Minute, Modes: map[string]Mode{"b": WriteOnly}}, nodes...)
+		told := map[string]error{}
+		if err := c.Set(TellZones(t.Context(), func(zone string, err error) { told[zone] = err }), "k", []byte("v"), 0); err != nil {
+			t.Fatalf("%v: %v", p, err)
+		}
+		if a, ok := told["a"]; !ok || a != nil {
+			t.Errorf("%v: a told %v, %v", p, a, ok)
+		}
+		if b, ok := told["b"]; !ok || b != nil {
+			t.Errorf("%v: b told %v, %v", p, b, ok)
+		}
+		if services.KindOf(told["down"]) != services.Unavailable || len(told) != 3 {
+			t.Errorf("%v: told %v", p, told)
+		}
+	}
+	c := newClient(t, Config{Policy: All}, nodes...)
+	err := c.Set(t.Context(), "k", []byte("v"), 0)
+	var e *services.Error
+	if services.KindOf(err) != services.Unavailable || !strings.Contains(err.Error(), "zone down: ") || !errors.As(err, &e) || e.Remedy == "" {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestLinger: a client that lingers has written every zone that answers when a
 // write returns, whatever its policy asks, and does not fail for one that is down.
 func TestLinger(t *testing.T) {

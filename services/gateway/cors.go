@@ -15,9 +15,10 @@ import (
 const defaultCORSOrigins = "http://localhost, http://*.localhost, http://127.0.0.1, https://localhost, https://*.localhost, https://*.flix.test"
 
 // Headers that pages may send, and read, beyond those the Fetch standard allows
-// anyway.
+// anyway. Players send the CMCD ones (CTA-5004) with each request if they are told
+// to.
 const (
-	corsAllowHeaders  = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Priority, Range, Traceparent, Tracestate, X-Flix-Debug, X-Request-Id"
+	corsAllowHeaders  = "Authorization, CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status, Content-Type, Idempotency-Key, If-Match, If-None-Match, Priority, Range, Traceparent, Tracestate, X-Flix-Debug, X-Request-Id"
 	corsExposeHeaders = "Content-Range, ETag, Retry-After, X-Flix-Gateway, X-Flix-Region, X-Flix-Status, X-Request-Id"
 	corsAllowMethods  = "GET, HEAD, POST, PUT, PATCH, DELETE"
 )
@@ -124,12 +125,18 @@ func (c *cors) allowed(origin string) bool {
 	return false
 }
 
+// anyOrigin is what an answer says that every page may read.
+const anyOrigin = "*"
+
 // fromPage is the inbound filter: it notes where the page comes from, and
 // whether the request is only the browser's question whether it may ask.
 func (s *Server) fromPage(ex *Exchange) error {
 	h := ex.Request.Header
 	origin := h.Get("Origin")
-	if s.cors.allowed(origin) {
+	switch {
+	case ex.Route != nil && ex.Route.AnyPage:
+		ex.origin = anyOrigin
+	case s.cors.allowed(origin):
 		ex.origin = origin
 	}
 	if ex.Request.Method != http.MethodOptions || h.Get("Access-Control-Request-Method") == "" {
@@ -157,7 +164,9 @@ func (s *Server) answerPreflight(ex *Exchange) error {
 // toPage is the outbound filter: errors too must reach the page.
 func (s *Server) toPage(ex *Exchange) error {
 	h := ex.Response.Header
-	addVary(h, "Origin")
+	if ex.origin != anyOrigin {
+		addVary(h, "Origin")
+	}
 	h.Set("Access-Control-Allow-Origin", ex.origin)
 	if !ex.preflight {
 		h.Set("Access-Control-Expose-Headers", corsExposeHeaders)

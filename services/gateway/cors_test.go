@@ -60,6 +60,39 @@ func TestCORS(t *testing.T) {
 	}
 }
 
+// Stock players stand in pages of any site: what they may read they may ask for,
+// with the fields that they send (CMCD, by CTA-5004), and a refusal is for them to
+// read, too.
+func TestCORSOfStockPlayers(t *testing.T) {
+	w := newWorld(t)
+	e := w.gateway("us-east")
+	e.api("play", "us-east/a/play/1", echo("play"))
+	c := e.client(eastClient, false)
+	const manifest = "/play/stock/a.b/manifest.mpd"
+	preflight := func(path string) answer {
+		return ask(t, c, "OPTIONS", path, "", "Origin", "https://player.example", "Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "cmcd-session,range")
+	}
+	read := func(path string) answer { return ask(t, c, "GET", path, "", "Origin", "https://player.example") }
+	for _, origins := range []string{"", "none"} {
+		e.set(FilterProperty("cors", "origins"), origins)
+		a := preflight(manifest)
+		if h := a.Header; a.StatusCode != 204 || h.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(h.Get("Access-Control-Allow-Methods"), "GET") ||
+			!strings.Contains(h.Get("Access-Control-Allow-Headers"), "CMCD-Session") || !strings.Contains(h.Get("Access-Control-Allow-Headers"), "Range") || h.Get("Vary") != "" {
+			t.Errorf("origins %q: %d %v", origins, a.StatusCode, h)
+		}
+		if a := read(manifest); a.StatusCode != 200 || a.Header.Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("origins %q: the manifest: %d %v", origins, a.StatusCode, a.Header)
+		}
+		if a := preflight("/play/start"); a.StatusCode != 403 || a.Header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("origins %q: another path: %d %v", origins, a.StatusCode, a.Header)
+		}
+	}
+	e.set(PropertyRoutes, `[{"prefix":"/play/stock","vip":"nobody","any_page":true}]`)
+	if a := read(manifest); a.StatusCode != 502 || a.Header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("a refusal: %d %v", a.StatusCode, a.Header)
+	}
+}
+
 func TestParseCORSOrigins(t *testing.T) {
 	for _, bad := range []string{"localhost", "ftp://x", "http://", "http://a/b", "http://a?b", "http://u@a", "http://a.*.b", "http://*", "http://*."} {
 		if got, err := parseCORSOrigins(bad); services.KindOf(err) != services.Invalid {

@@ -88,6 +88,9 @@ type Route struct {
 
 	// Member says that only requests with a member token get through.
 	Member bool `json:"member,omitempty"`
+	// AnyPage says that pages of every origin may ask and read, as far as they
+	// need no member's token for it: players on foreign sites.
+	AnyPage bool `json:"any_page,omitempty"`
 	// Class says what is shed first under overload: critical (default),
 	// degraded or non-critical.
 	Class string `json:"class,omitempty"`
@@ -115,8 +118,9 @@ func DefaultRoutes() []Route {
 		{Name: "openapi", Prefix: "/openapi.json", VIP: string(topology.RoleSignup)},
 		{Name: "discovery", Prefix: "/discovery", VIP: string(topology.RoleDiscovery), Member: true, Class: Degraded.String()},
 		{Name: "play", Prefix: "/play", VIP: string(topology.RolePlay), Member: true},
-		// Stock players send no member token: what they ask for is signed.
-		{Name: "stock", Prefix: "/play/stock", VIP: string(topology.RolePlay)},
+		// Stock players send no member token: what they ask for is signed. They
+		// stand in pages of any site.
+		{Name: "stock", Prefix: "/play/stock", VIP: string(topology.RolePlay), AnyPage: true},
 	}
 }
 
