@@ -10,12 +10,12 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// An instance keeps as many finished spans as have room in ringBytes: at some 250
+// An instance keeps as many finished spans as have room in ringBytes: at some 120
 // bytes each (see record) a thousand. They lie in blocks of blockBytes, which are
 // made as spans come; an instance that is asked little holds one or two.
 const (
-	ringBytes  = 256 << 10
-	blockBytes = 8 << 10
+	ringBytes  = 128 << 10
+	blockBytes = 4 << 10
 )
 
 // Span is one finished span as the admin endpoint and "flix trace" show it.
