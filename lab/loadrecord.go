@@ -28,8 +28,11 @@ func KeepLoad(p Paths, c traffic.Config, limits traffic.Limits, r traffic.Result
 		Figures: []record.Figure{
 			{Name: "players", Value: float64(r.Players)},
 			{Name: "plays", Value: float64(r.Plays)},
-			{Name: "plays failed", Value: float64(r.PlaysFailed), Better: "less"},
-			{Name: "stalled plays", Value: float64(r.StalledPlays), Better: "less"},
+			// Of loads of different lengths the shares can be compared.
+			{Name: "plays failed", Value: float64(r.PlaysFailed)},
+			{Name: "failed ratio", Value: shareOf(r.PlaysFailed, r.Plays), Better: "less"},
+			{Name: "stalled plays", Value: float64(r.StalledPlays)},
+			{Name: "stalled ratio", Value: shareOf(r.StalledPlays, r.Plays), Better: "less"},
 			{Name: "rebuffer ratio", Value: r.RebufferRatio, Better: "less"},
 			{Name: "starts per second", Value: r.StartsPerSecond, Unit: "1/s"},
 			{Name: "play delay p50", Value: r.PlayDelay.P50, Unit: "ms", Better: "less"},
@@ -51,6 +54,9 @@ func KeepLoad(p Paths, c traffic.Config, limits traffic.Limits, r traffic.Result
 	}
 	return rec.ID, Records(p).Keep(rec)
 }
+
+// shareOf is some of all, between 0 and 1.
+func shareOf(some, all int) float64 { return float64(some) / float64(max(all, 1)) }
 
 // loadSeries are a load's seconds, one series for each figure.
 func loadSeries(seconds []traffic.Second) []record.Series {

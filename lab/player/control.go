@@ -114,7 +114,12 @@ func (c *control) call(ctx context.Context, attempts int, method, path, key stri
 	wait := c.wait
 	refused := 0
 	for attempt := 1; ; attempt++ {
-		header, again, err := c.once(ctx, method, path, key, body, out)
+		var (
+			header http.Header
+			again  bool
+			err    error
+		)
+		apart(func() { header, again, err = c.once(ctx, method, path, key, body, out) })
 		if header != nil {
 			refused++
 		}

@@ -51,10 +51,10 @@ type object struct {
 	data         cmcd
 	// discard says that nobody wants the bytes, only that they came.
 	discard bool
-	// look sees the transfer on its way, from the play's goroutine, at most
-	// once per lookTime and lookBytes: bytes received, time since the request,
-	// and how long the first byte took. It gives the transfer up by true. It
-	// may be nil.
+	// look sees the transfer on its way, while the play's goroutine waits for
+	// it, at most once per lookTime and lookBytes: bytes received, time since
+	// the request, and how long the first byte took. It gives the transfer up by
+	// true. It may be nil.
 	look func(bytes int, elapsed, first time.Duration) bool
 }
 
@@ -81,7 +81,7 @@ func (s *session) get(ctx context.Context, src *source, o object) (d delivery, e
 	w := s.watch(cancel, o)
 	defer w.stop()
 	m := &meter{now: s.now, start: s.now(), look: o.look, watched: &w.received}
-	d.b, err = s.request(ctx, src, o, m)
+	apart(func() { d.b, err = s.request(ctx, src, o, m) })
 	d.n = m.bytes
 	if err != nil && !errors.Is(err, errAbandoned) && context.Cause(ctx) != nil {
 		err = context.Cause(ctx)
@@ -99,7 +99,7 @@ func (s *session) get(ctx context.Context, src *source, o object) (d delivery, e
 
 // request makes one HTTP request and reads its whole answer.
 func (s *session) request(ctx context.Context, src *source, o object, m *meter) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, src.base.JoinPath(o.path).String(), nil)
+	req, err := src.ask(ctx, http.MethodGet, o.path)
 	if err != nil {
 		return nil, err
 	}

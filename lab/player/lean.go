@@ -209,6 +209,19 @@ func (b *buffers) drop(r io.Reader, n int64) error {
 	}
 }
 
+// apart runs f on a goroutine of its own and waits for it. A stack grows to what
+// its deepest call needs, some 32 KiB for a request with a handshake, and shrinks
+// slowly; a play has two goroutines that live as long as it does and wait nearly
+// all of that. The stack of this one goes back with it.
+func apart(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	<-done
+}
+
 // maxIndexes bounds the indexes that a player keeps.
 const maxIndexes = 256
 

@@ -4,8 +4,15 @@ import (
 	"context"
 	"io"
 	"net"
+	"reflect"
+	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+
+	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/play"
 )
 
 type netConn = net.Conn
@@ -33,5 +40,69 @@ func TestDropCountsBytes(t *testing.T) {
 	}
 	if err := b.drop(strings.NewReader("123456"), 5); err == nil {
 		t.Error("too many bytes pass")
+	}
+}
+
+// watched is a connection that looks at the stack of whoever receives from it.
+type watched struct {
+	net.Conn
+	see func()
+}
+
+func (c *watched) Read(b []byte) (int, error) { c.see(); return c.Conn.Read(b) }
+
+// TestAPlaysGoroutinesStaySmall looks from below at who connects and receives:
+// never a goroutine that lives as long as the play, whose stack
+// would stay as deep.
+func TestAPlaysGoroutinesStaySmall(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []Mode{Light, Head} {
+		t.Run(string(mode), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newFakeLab(t, 8, "isp", "exchange")
+				var seen, deep atomic.Int64
+				see := func() {
+					seen.Add(1)
+					stack := string(debug.Stack())
+					if strings.Contains(stack, "(*Player).Play(") || strings.Contains(stack, "(*teller).run(") {
+						deep.Add(1)
+						t.Logf("%s", stack)
+					}
+				}
+				c := l.config()
+				dial := c.Dial
+				c.Dial = func(region string) services.DialFunc {
+					return func(ctx context.Context, network, address string) (net.Conn, error) {
+						see()
+						conn, err := dial(region)(ctx, network, address)
+						if err != nil {
+							return nil, err
+						}
+						return &watched{Conn: conn, see: see}, nil
+					}
+				}
+				o := l.options()
+				o.Mode = mode
+				if r, err := l.play(t, c, o); err != nil || len(r.Errors) != 0 {
+					t.Fatalf("play: %v, errors %q", err, r.Errors)
+				}
+				if seen.Load() == 0 || deep.Load() != 0 {
+					t.Errorf("%d of %d times it was a goroutine that lives as long as the play", deep.Load(), seen.Load())
+				}
+			})
+		})
+	}
+}
+
+// TestAPlayHoldsWhatItNeeds trims an answer: what is for stock players goes,
+// and what a play goes by stays.
+func TestAPlayHoldsWhatItNeeds(t *testing.T) {
+	r := needed(play.StartReply{
+		License: "licence", IndexPath: "index.json", Stock: play.Stock{DASH: "/stock/dash"}, Streams: []play.Stream{{ID: "v1"}}, DASHPath: "manifest.mpd", HLSPath: "master.m3u8",
+		Appliances: []play.Appliance{{Name: "a", URL: "https://a/", PlainURL: "http://a/", Pathway: "p"}},
+	})
+	want := play.StartReply{License: "licence", IndexPath: "index.json", Appliances: []play.Appliance{{Name: "a", URL: "https://a/"}}}
+	if !reflect.DeepEqual(r, want) {
+		t.Errorf("kept %+v, want %+v", r, want)
 	}
 }

@@ -157,7 +157,7 @@ func (s *session) head(ctx context.Context) (err error) {
 			return err
 		}
 		span.SetAttributes(attribute.String("appliance", src.Name))
-		err = s.headOf(ctx, src, o)
+		apart(func() { err = s.headOf(ctx, src, o) })
 		if err == nil {
 			s.received(src, 0)
 			return nil
@@ -172,7 +172,7 @@ func (s *session) head(ctx context.Context) (err error) {
 func (s *session) headOf(ctx context.Context, src *source, o object) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timing.FetchPatience.D())
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, src.base.JoinPath(o.path).String(), nil)
+	req, err := src.ask(ctx, http.MethodHead, o.path)
 	if err != nil {
 		return err
 	}

@@ -240,6 +240,7 @@ func (s *session) start(ctx context.Context, title string) (err error) {
 	if err != nil {
 		return services.Wrap("play "+title, err)
 	}
+	s.reply = needed(s.reply)
 	if s.reply.Title == "" {
 		s.reply.Title = title
 	}
@@ -254,6 +255,16 @@ func (s *session) start(ctx context.Context, title string) (err error) {
 		}
 	})
 	return nil
+}
+
+// needed is what this player goes by of an answer, which it holds for as long as
+// it plays: without what is for stock players, about half of it.
+func needed(r play.StartReply) play.StartReply {
+	r.Stock, r.Streams, r.DASHPath, r.HLSPath = play.Stock{}, nil, "", ""
+	for i := range r.Appliances {
+		r.Appliances[i].PlainURL, r.Appliances[i].Pathway = "", ""
+	}
+	return r
 }
 
 func (s *session) progress() Progress {

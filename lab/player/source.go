@@ -21,6 +21,7 @@ import (
 type source struct {
 	play.Appliance
 	base  *url.URL
+	files map[string]*url.URL // below base, of those asked for
 	host  string
 	port  uint16
 	conn  *connector
@@ -60,7 +61,7 @@ func newSource(a play.Appliance, conn *connector, names *resolver, lean bool) (*
 			return nil, services.Errorf(services.Internal, "steering gave a URL of %s with port %q", a.Name, p)
 		}
 	}
-	s := &source{Appliance: a, base: base, host: base.Hostname(), port: uint16(port), conn: conn, names: names, connect: unknown, ready: unknown}
+	s := &source{Appliance: a, base: base, files: make(map[string]*url.URL), host: base.Hostname(), port: uint16(port), conn: conn, names: names, connect: unknown, ready: unknown}
 	if lean {
 		s.transport = newLean(conn.bufs, func(ctx context.Context) (net.Conn, error) { return s.dialTLS(ctx, "", "") })
 	} else {
@@ -72,6 +73,22 @@ func newSource(a play.Appliance, conn *connector, names *resolver, lean bool) (*
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return s, nil
+}
+
+// ask makes a request for a file below the appliance's URL. A play asks for few
+// files, and for each of them many times.
+func (s *source) ask(ctx context.Context, method, path string) (*http.Request, error) {
+	u := s.files[path]
+	if u == nil {
+		u = s.base.JoinPath(path)
+		s.files[path] = u
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	req.URL, req.Host = u, u.Host
+	return req, nil
 }
 
 // dialTLS takes the connection that the probe made, or makes one.

@@ -87,7 +87,7 @@ func (s *session) failed(src *source, o object, err error) {
 	switch {
 	case errors.Is(err, errSum):
 		src.excluded, s.wrong[src.Name] = true, true
-		s.teller.suspect(play.SuspectRequest{Session: s.id, Title: s.reply.Title, Version: s.reply.Version, Appliance: src.Name, Path: o.path})
+		s.teller.suspect(&play.SuspectRequest{Session: s.id, Title: s.reply.Title, Version: s.reply.Version, Appliance: src.Name, Path: o.path})
 	case errors.Is(err, errSlow):
 		// If every appliance is slow it is not theirs: be more patient, so
 		// that the transfer ends at some speed.
@@ -143,5 +143,5 @@ func (s *session) renew(ctx context.Context) error {
 		s.book.licensed(reply.LicenseExpires)
 	}
 	s.current = nil
-	return s.probe(ctx, reply.Appliances)
+	return s.probe(ctx, needed(reply).Appliances)
 }

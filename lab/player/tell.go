@@ -19,7 +19,7 @@ const maxSuspects = 16
 type teller struct {
 	s        *session
 	sequence uint64 // of its goroutine, then of stop
-	suspects chan play.SuspectRequest
+	suspects chan *play.SuspectRequest
 	// ended closes when the play has; what is being sent then is still sent.
 	ended chan struct{}
 	wg    sync.WaitGroup
@@ -27,7 +27,7 @@ type teller struct {
 
 // newTeller starts to report progress, and to observe if somebody asked to.
 func newTeller(ctx context.Context, s *session) *teller {
-	t := &teller{s: s, suspects: make(chan play.SuspectRequest, maxSuspects), ended: make(chan struct{})}
+	t := &teller{s: s, suspects: make(chan *play.SuspectRequest, maxSuspects), ended: make(chan struct{})}
 	t.wg.Go(func() { t.run(ctx) })
 	if s.p.cfg.Observe != nil {
 		t.wg.Go(func() { t.observe(ctx) })
@@ -74,7 +74,7 @@ func (t *teller) observe(ctx context.Context) {
 }
 
 // suspect queues a report that bytes of an appliance were wrong.
-func (t *teller) suspect(in play.SuspectRequest) {
+func (t *teller) suspect(in *play.SuspectRequest) {
 	select {
 	case t.suspects <- in:
 	default:
@@ -82,7 +82,7 @@ func (t *teller) suspect(in play.SuspectRequest) {
 	}
 }
 
-func (t *teller) sendSuspect(ctx context.Context, in play.SuspectRequest) {
+func (t *teller) sendSuspect(ctx context.Context, in *play.SuspectRequest) {
 	if _, err := t.s.playing.call(ctx, persistent, http.MethodPost, play.PathSuspect, t.s.key("suspect"), in, nil); err != nil && ctx.Err() == nil {
 		t.s.book.note(services.Wrap("report wrong bytes of "+in.Appliance, err))
 	}

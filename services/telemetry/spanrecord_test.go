@@ -71,21 +71,6 @@ func TestKeysBeyondTheNumbered(t *testing.T) {
 	}
 }
 
-// TestARecordsPlaceIsUsedAgain fills the ring twice with spans of changing
-// size: a large one's place does not stay large.
-func TestARecordsPlaceIsUsedAgain(t *testing.T) {
-	r := newRing(1)
-	big, small := make(record, 100_000), make(record, 100)
-	r.records = []record{fit(nil, big)}
-	if got := fit(r.records[0], small); cap(got) > 2*len(small) {
-		t.Errorf("%d bytes are held for %d", cap(got), len(small))
-	}
-	old := fit(nil, small)
-	if got := fit(old, small[:80]); &got[0] != &old[0] || len(got) != 80 {
-		t.Errorf("%d bytes, in a new place", len(got))
-	}
-}
-
 func BenchmarkOnEnd(b *testing.B) {
 	tel := New(Config{Instance: "x"})
 	for b.Loop() {

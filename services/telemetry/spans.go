@@ -2,15 +2,21 @@ package telemetry
 
 import (
 	"context"
+	"encoding/binary"
+	"slices"
 	"sync"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 )
 
-// spanCapacity bounds the finished spans an instance keeps: at some 300 bytes
-// each (see record), half a megabyte.
-const spanCapacity = 2048
+// An instance keeps as many finished spans as have room in ringBytes: at some 120
+// bytes each (see record) a thousand. They lie in blocks of blockBytes, which are
+// made as spans come; an instance that is asked little holds one or two.
+const (
+	ringBytes  = 128 << 10
+	blockBytes = 4 << 10
+)
 
 // Span is one finished span as the admin endpoint and "flix trace" show it.
 type Span struct {
@@ -29,17 +35,20 @@ type Span struct {
 	Attributes    map[string]string `json:"attributes,omitempty"`
 }
 
-// ring is a span processor that keeps the last finished spans, as records.
+// ring is a span processor that keeps the last finished spans, as records. What
+// it holds is bounded in bytes and is few objects without pointers, however many
+// spans there are and whatever their sizes.
 type ring struct {
-	mu      sync.Mutex
-	cap     int
-	next    int
-	records []record
+	mu    sync.Mutex
+	limit int // bytes that the blocks may take together
+	size  int // that they do
+	// blocks hold records, the oldest first, each after its length (varint).
+	blocks  [][]byte
 	keys    keys
 	scratch record
 }
 
-func newRing(capacity int) *ring { return &ring{cap: capacity} }
+func newRing(limit int) *ring { return &ring{limit: limit} }
 
 func (*ring) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
 func (*ring) Shutdown(context.Context) error                  { return nil }
@@ -49,20 +58,53 @@ func (r *ring) OnEnd(s sdktrace.ReadOnlySpan) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.scratch = appendSpan(r.scratch[:0], &r.keys, s)
-	if len(r.records) < r.cap {
-		r.records = append(r.records, fit(nil, r.scratch))
-		return
+	r.add(r.scratch)
+	if cap(r.scratch) > blockBytes {
+		r.scratch = nil
 	}
-	r.records[r.next] = fit(r.records[r.next], r.scratch)
-	r.next = (r.next + 1) % r.cap
 }
 
-// fit is a copy of a record in the place of an older one, if it is of its size.
-func fit(old, r record) record {
-	if n := len(r); cap(old) >= n && cap(old) <= 2*n {
-		return append(old[:0], r...)
+// add keeps a record in the place of the oldest ones; one that is larger than
+// the whole ring is not kept.
+func (r *ring) add(rec record) {
+	need := binary.MaxVarintLen32 + len(rec)
+	if need > r.limit {
+		return
 	}
-	return append(make(record, 0, len(r)), r...)
+	if n := len(r.blocks); n == 0 || cap(r.blocks[n-1])-len(r.blocks[n-1]) < need {
+		r.open(max(need, blockBytes))
+	}
+	last := &r.blocks[len(r.blocks)-1]
+	*last = append(binary.AppendUvarint(*last, uint64(len(rec))), rec...)
+}
+
+// open begins a block of a size, in the memory of the oldest where that fits.
+func (r *ring) open(size int) {
+	var b []byte
+	for r.size+size > r.limit && len(r.blocks) > 0 {
+		b = r.blocks[0]
+		r.size -= cap(b)
+		r.blocks = slices.Delete(r.blocks, 0, 1)
+	}
+	if cap(b) != size {
+		b = make([]byte, 0, size)
+	}
+	r.size += size
+	r.blocks = append(r.blocks, b[:0])
+}
+
+// all are the records, the oldest first; they change with the next add.
+func (r *ring) all(yield func(record) bool) {
+	for _, b := range r.blocks {
+		for len(b) > 0 {
+			n, k := binary.Uvarint(b)
+			end := k + int(n)
+			if !yield(record(b[k:end])) {
+				return
+			}
+			b = b[end:]
+		}
+	}
 }
 
 // Spans returns the kept spans of one trace, the oldest first.
@@ -75,8 +117,8 @@ func (t *Telemetry) Spans(traceID string) []Span {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []Span
-	for k := range r.records {
-		if rec := r.records[(r.next+k)%len(r.records)]; rec.trace() == id {
+	for rec := range r.all {
+		if rec.trace() == id {
 			s := rec.span(&r.keys)
 			s.Instance, s.Region = t.Instance, t.Region
 			out = append(out, s)

@@ -64,7 +64,7 @@ func New(c Config) *Telemetry {
 		Log:        slog.New(h).With("instance", c.Instance),
 		Metrics:    prometheus.NewRegistry(),
 		Properties: NewProperties(c.Properties),
-		spans:      newRing(spanCapacity),
+		spans:      newRing(ringBytes),
 	}
 	opts := []sdktrace.TracerProviderOption{
 		sdktrace.WithSpanProcessor(t.spans),

@@ -56,32 +56,74 @@ func TestSpansAsShown(t *testing.T) {
 	}
 }
 
-// TestRingIsBounded ends more spans than are kept: the newest stay.
+// TestRingIsBounded ends more spans than there is room for: the newest stay, and
+// what they take is bounded whatever their size is.
 func TestRingIsBounded(t *testing.T) {
+	for name, size := range map[string]int{"small": 0, "large": 3 * blockBytes, "of any size": -1} {
+		t.Run(name, func(t *testing.T) {
+			tel := New(Config{Instance: "x"})
+			_, first := tel.Tracer.Start(t.Context(), "first")
+			old := first.SpanContext().TraceID().String()
+			first.End()
+			ctx, root := tel.Tracer.Start(t.Context(), "root")
+			n := 0
+			for written := 0; written < 2*ringBytes; n++ {
+				length := size
+				if size < 0 {
+					length = n * n % (2 * blockBytes)
+				}
+				_, s := tel.Tracer.Start(ctx, fmt.Sprint(n), trace.WithAttributes(attribute.String("text", strings.Repeat("x", length))))
+				s.End()
+				written += recordFixed + length
+			}
+			root.End()
+			held := 0
+			for _, b := range tel.spans.blocks {
+				held += cap(b)
+			}
+			if held != tel.spans.size || held > ringBytes || held < ringBytes/2 {
+				t.Errorf("the spans take %d bytes and the ring counts %d, of %d", held, tel.spans.size, ringBytes)
+			}
+			if got := tel.Spans(old); len(got) != 0 {
+				t.Errorf("the oldest is still there: %+v", got)
+			}
+			got := tel.Spans(TraceID(ctx))
+			for k := range len(got) - 1 { // the newest, in order and without a gap
+				if want := fmt.Sprint(n - (len(got) - 1) + k); got[k].Name != want {
+					t.Fatalf("of %d spans, number %d is %s, want %s", len(got), k, got[k].Name, want)
+				}
+			}
+			if len(got) < 2 || got[len(got)-1].Name != "root" {
+				t.Errorf("%d spans of the trace", len(got))
+			}
+		})
+	}
+}
+
+// TestAnIdleInstanceHoldsLittle ends one span: it takes one block.
+func TestAnIdleInstanceHoldsLittle(t *testing.T) {
 	tel := New(Config{Instance: "x"})
-	_, first := tel.Tracer.Start(t.Context(), "first")
-	old := first.SpanContext().TraceID().String()
-	first.End()
+	_, s := tel.Tracer.Start(t.Context(), "one")
+	s.End()
+	if tel.spans.size != blockBytes {
+		t.Errorf("%d bytes are held for one span, want %d", tel.spans.size, blockBytes)
+	}
+}
+
+// TestASpanLargerThanTheRing ends one between two others: they are kept.
+func TestASpanLargerThanTheRing(t *testing.T) {
+	tel := New(Config{Instance: "x"})
 	ctx, root := tel.Tracer.Start(t.Context(), "root")
-	const n = spanCapacity + spanCapacity/2
-	for k := range n {
-		_, s := tel.Tracer.Start(ctx, fmt.Sprint(k))
+	for _, length := range []int{1, ringBytes, 1} {
+		_, s := tel.Tracer.Start(ctx, fmt.Sprint(length), trace.WithAttributes(attribute.String("text", strings.Repeat("x", length))))
 		s.End()
 	}
 	root.End()
-	if got := len(tel.spans.records); got != spanCapacity {
-		t.Errorf("%d spans are kept, want %d", got, spanCapacity)
+	if got := tel.Spans(TraceID(ctx)); len(got) != 3 {
+		t.Errorf("%d spans are kept, want 3", len(got))
 	}
-	if got := tel.Spans(old); len(got) != 0 {
-		t.Errorf("the oldest is still there: %+v", got)
-	}
-	got := tel.Spans(TraceID(ctx))
-	names := map[string]bool{}
-	for _, s := range got {
-		names[s.Name] = true
-	}
-	if len(got) != spanCapacity || !names["root"] || !names[fmt.Sprint(n-1)] || names["0"] {
-		t.Errorf("%d spans of the trace; newest there %v, oldest there %v", len(got), names["root"], names["0"])
+	if got := cap(tel.spans.scratch); got > blockBytes {
+		t.Errorf("%d bytes are held for the next span", got)
 	}
 }
 
