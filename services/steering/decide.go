@@ -107,12 +107,13 @@ type order struct {
 	far    []reach
 }
 
-// decide ranks the appliances for a query. The nearest tier with enough of them
+// decide ranks the appliances for a query whose client some prefixes cover. The
+// nearest tier with enough of them
 // ends it: what is farther is not looked at, unless somebody listens.
-func (t *table) decide(q *query, p *places, expiryMS int64) {
+func (t *table) decide(q *query, c cover, p *places, expiryMS int64) {
 	q.n, q.missed, q.onHealth, q.unsettled, q.nearest = 0, false, false, false, transit
 	var buf [16]reach
-	near, region := t.reached(q, p, buf[:0])
+	near, region := t.reached(q, c, p, buf[:0])
 	var s seen
 	tier := -1
 	for i := 0; i < len(near); {
@@ -176,14 +177,14 @@ func (t *table) arrange(p *places, region int) []reach {
 
 // reached lists the groups that announce the client, nearest first, and says in
 // which region the client is.
-func (t *table) reached(q *query, p *places, out []reach) ([]reach, int) {
-	if b, i, odd := t.routes.find(q.addr); odd {
+func (t *table) reached(q *query, c cover, p *places, out []reach) ([]reach, int) {
+	if c.odd {
 		for prefix, o := range t.routes.covering(q.addr) {
 			out = o.reached(prefix, out)
 		}
 	} else {
-		for ; i >= 0; i = b.entries[i].up { // as covering does, without its function's cost
-			out = b.entries[i].o.reached(int(b.entries[i].bits), out)
+		for i := c.i; i >= 0; i = c.b.entries[i].up { // as covering does, without its function's cost
+			out = c.b.entries[i].o.reached(int(c.b.entries[i].bits), out)
 		}
 	}
 	region := p.regionOf(q.addr, out)

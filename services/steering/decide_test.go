@@ -16,7 +16,7 @@ import (
 // plainly decides the long way round, appliance by appliance, over everything
 // that was announced: what decide has to agree with.
 func plainly(t *table, q query, p *places, expiryMS int64) (order []int, missed, onHealth bool) {
-	reached, region := t.reached(&q, p, nil)
+	reached, region := t.reached(&q, t.routes.find(q.addr), p, nil)
 	type candidate struct {
 		slot int
 		near nearness
@@ -133,7 +133,7 @@ func TestDecisionsArePlain(t *testing.T) {
 			want, missed, onHealth := plainly(tab, q, p, s.expiry.Milliseconds())
 			for _, log := range []*explanation{nil, {}} {
 				q.log = log
-				tab.decide(&q, p, s.expiry.Milliseconds())
+				tab.decide(&q, tab.routes.find(addr), p, s.expiry.Milliseconds())
 				var got []int
 				for _, x := range q.picks[:q.n] {
 					got = append(got, int(x.slot))

@@ -259,34 +259,41 @@ func (p *prefixes) set(x netip.Prefix, o *origin) {
 	}
 }
 
-// find returns the longest prefix that covers an address, as its block and the
-// index of its entry, from which the others are up; -1 is none. odd says that
-// there may be some beside.
-func (p *prefixes) find(addr netip.Addr) (b *block, i int32, odd bool) {
+// cover is what covers an address: the longest prefix, as its block and the index
+// of its entry, from which the others are up; -1 is none. odd says that there may
+// be some beside.
+type cover struct {
+	b   *block
+	i   int32
+	odd bool
+}
+
+// find returns what covers an address.
+func (p *prefixes) find(addr netip.Addr) cover {
 	if addr.Is4() {
 		n, at := inside4(addr)
 		x := p.v4[n].Load()
-		return x.plain(), x.find(at), false
+		return cover{x.plain(), x.find(at), false}
 	}
 	n, at := inside6(addr)
-	b = p.v6.Load().get(n)
-	return b, b.find(at, base6), p.odd.Load().Size() > 0
+	b := p.v6.Load().get(n)
+	return cover{b, b.find(at, base6), p.odd.Load().Size() > 0}
 }
 
 // covering yields who announces the prefixes that cover an address, by their
 // length, longest first.
 func (p *prefixes) covering(addr netip.Addr) func(yield func(bits int, o *origin) bool) {
 	return func(yield func(int, *origin) bool) {
-		b, i, odd := p.find(addr)
-		if odd && !p.beside(addr, true, yield) {
+		c := p.find(addr)
+		if c.odd && !p.beside(addr, true, yield) {
 			return
 		}
-		for ; i >= 0; i = b.entries[i].up {
-			if e := &b.entries[i]; !yield(int(e.bits), e.o) {
+		for i := c.i; i >= 0; i = c.b.entries[i].up {
+			if e := &c.b.entries[i]; !yield(int(e.bits), e.o) {
 				return
 			}
 		}
-		if odd {
+		if c.odd {
 			p.beside(addr, false, yield)
 		}
 	}

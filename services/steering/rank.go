@@ -66,6 +66,9 @@ func (t *table) reply(q *query) *pb.RankReply {
 // decide looks the title up and ranks; ok is false if nobody may serve it. It
 // counts nothing.
 func (s *Server) decide(q *query, t *table, titleID string) (r result, ok bool) {
+	// First, and with nothing in between: the processor fetches the title, which
+	// does not depend on the routes, while it waits for them.
+	c := t.routes.find(q.addr)
 	hash := fnv(titleID)
 	if q.title = s.titles.load(titleID, hash); q.title == nil {
 		return resultNoReplica, false
@@ -73,20 +76,20 @@ func (s *Server) decide(q *query, t *table, titleID string) (r result, ok bool) 
 	q.key = clientKey(q.addr, hash)
 	p := s.places.Load()
 	r = resultOK
-	t.decide(q, p, s.expiry.Milliseconds())
+	t.decide(q, c, p, s.expiry.Milliseconds())
 	if q.n == 0 && (!s.connected.Load() || q.nowMS < s.settled.Load() || t.silent(q.nowMS-s.expiry.Milliseconds())) {
 		// Cache control is away, or was until now, or it has heard of nobody at all:
 		// no report can be fresh. Stale ones are better than no video; the result and
 		// the decisions say so.
 		q.lenient, r = true, resultStale
-		t.decide(q, p, s.expiry.Milliseconds())
+		t.decide(q, c, p, s.expiry.Milliseconds())
 	}
 	if q.n == 0 && len(q.exclude) > 0 {
 		// What a client found broken may be well again, and is not broken for
 		// everybody: it is better than no video, and than a refusal that looks
 		// like a failure of steering's own.
 		q.forgiving, r = true, resultExcluded
-		t.decide(q, p, s.expiry.Milliseconds())
+		t.decide(q, c, p, s.expiry.Milliseconds())
 	}
 	return r, q.n > 0
 }
