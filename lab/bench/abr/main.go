@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string) error {
 	case *cross > 0:
 		sets = crossed(*seed, *cross, *n)
 	case len(files) == 0:
-		for _, fam := range families() {
+		for _, fam := range append(families(), waves()...) {
 			sets = append(sets, fam.sets(*seed, *n)...)
 		}
 	}

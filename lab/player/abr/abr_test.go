@@ -266,3 +266,61 @@ func TestATransferOutlastsItsState(t *testing.T) {
 		}
 	}
 }
+
+// The shares of the states are of one network, above, amid and below them, and in
+// a hole.
+func TestSharesAreOfOne(t *testing.T) {
+	p := plan{segmentMS: 2000, utilities: []float64{0}}
+	p.network(math.Log(5000), 0.002, 5000, holes{perMS: 1e-5, lastMS: 4000, depth: 2})
+	for _, level := range []float64{p.logs[hole] - 1, p.logs[hole], p.logs[hole] + 0.5, p.logs[0], p.logs[ordinary/2], p.logs[ordinary-1] + 1} {
+		sum := 0.0
+		for _, share := range p.spread(level, 0.003) {
+			sum += share
+		}
+		if math.Abs(sum-1) > 1e-9 {
+			t.Errorf("at ln kbit/s %.2f the shares sum up to %g", level, sum)
+		}
+	}
+}
+
+// The mean is in doubt until it has been seen for much longer than the level
+// remembers.
+func TestBeliefDoubtsItsMean(t *testing.T) {
+	b := newBelief()
+	b.see(1000, 4000, 0)
+	if b.doubt < 0.9*b.spread {
+		t.Errorf("after a second the mean's variance is %.4f, of a spread of %.4f", b.doubt, b.spread)
+	}
+	first := b.doubt
+	for range 600 {
+		b.see(1000, 4000, 0)
+	}
+	if b.doubt > first/2 {
+		t.Errorf("after ten minutes the mean's variance is %.4f, after a second it was %.4f", b.doubt, first)
+	}
+}
+
+// Where transfers go by the long run, those of all states take the same time.
+func TestTransfersArePulled(t *testing.T) {
+	p := plan{segmentMS: 2000, utilities: []float64{0}}
+	p.network(math.Log(1000), 0.25, 5000, holes{perMS: 1e-6, lastMS: 4000, depth: 3})
+	p.usual = math.Log(1500)
+	for s := range states {
+		p.pull = 0
+		alone := p.took(s, 8e6)
+		if alone != p.alone(s, 8e6) {
+			t.Errorf("without a pull 8 Mbit take %g ms in state %d", alone, s)
+		}
+		p.pull = 0.5
+		if got, want := p.took(s, 8e6), math.Sqrt(alone*8e6/1500); math.Abs(got-want) > 1e-6*want {
+			t.Errorf("half pulled, 8 Mbit take %g ms in state %d, want %g", got, s, want)
+		}
+		p.pull = 1
+		if got := p.took(s, 8e6); math.Abs(got-8e6/1500) > 1e-6*got {
+			t.Errorf("pulled, 8 Mbit take %g ms in state %d, want %g", got, s, 8e6/1500.)
+		}
+		if got := p.took(s, 0); got != 0 {
+			t.Errorf("nothing takes %g ms", got)
+		}
+	}
+}

@@ -49,6 +49,7 @@ type belief struct {
 	// will wander.
 	level, variance, mean float64
 	relax, spread, noise  float64 // spread and noise are variances
+	doubt                 float64 // variance of the mean: that it was seen for so short a time
 
 	holes digger
 }
@@ -122,7 +123,7 @@ func (b *belief) sum() {
 	for i := range b.bank {
 		best = max(best, b.bank[i].evidence)
 	}
-	var total, level, square, mean, relax, spread, noise float64
+	var total, level, square, mean, relax, spread, noise, doubt float64
 	for i := range b.bank {
 		k := &b.bank[i]
 		if k.evidence < best-12 {
@@ -135,10 +136,12 @@ func (b *belief) sum() {
 		mean += w * k.mean
 		relax += w * math.Log(k.relax)
 		spread += w * k.spread
+		doubt += w * k.spread * min(1, 2*k.relax/k.weight) // independent looks at the level
 		noise += w * k.noise
 	}
 	b.level, b.mean = level/total, mean/total
 	b.variance = max(square/total-b.level*b.level, 0)
 	b.relax = math.Exp(relax / total)
 	b.spread, b.noise = spread/total, noise/total
+	b.doubt = doubt / total
 }

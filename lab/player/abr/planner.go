@@ -80,8 +80,9 @@ func (p *Planner) prepare(v View) {
 	p.plan.latencyMS = p.latencyMS
 	p.plan.penalty = (gammaSeconds + max(p.average, 0)) / p.ladder.SegmentMS
 	mean, spread, relax, holes := p.belief.outlook()
-	p.plan.network(mean, max(spread, leastSpread), relax, holes)
+	p.plan.network(mean, max(spread+p.belief.doubt, leastSpread), relax, holes)
 	p.plan.unsure(p.surprise.beyond())
+	p.plan.pull, p.plan.usual = p.surprise.pull()
 	left := len(p.ladder.Bits) - v.Next
 	if left > endgame {
 		left = horizon
@@ -172,7 +173,7 @@ func (p *Planner) expect(w *[states]float64, bits float64) {
 	mean, square := 0.0, 0.0
 	for s, share := range w {
 		if share > 0 {
-			x := math.Log(bits / p.plan.took(s, bits))
+			x := math.Log(bits / p.plan.alone(s, bits))
 			mean += share * x
 			square += share * x * x
 		}
@@ -311,6 +312,7 @@ func (p *Planner) sample(d Progress) {
 	ms := d.ElapsedMS - d.FirstByteMS - p.sampledMS
 	if ms > 0 && d.Received > p.sampled {
 		p.belief.see(ms, (d.Received-p.sampled)/ms, p.idleMS)
+		p.surprise.sample(ms, d.Received-p.sampled)
 		p.idleMS = 0
 	}
 	p.sampledMS, p.sampled = d.ElapsedMS-d.FirstByteMS, d.Received

@@ -36,6 +36,34 @@ func TestSurprise(t *testing.T) {
 	}
 }
 
+// TestPull: transfers that go by the long run are told from those that do as
+// predicted, and what is left of the error is no surprise.
+func TestPull(t *testing.T) {
+	var long, near surprise
+	for i := range 200 {
+		predicted := math.Log(1000) + []float64{-0.8, 0.8}[i%2]
+		for _, s := range []*surprise{&long, &near} {
+			s.sample(2000, 2e6)
+			s.predict(predicted, 0)
+		}
+		long.see(math.Log(1000))
+		near.see(predicted)
+	}
+	if share, usual := long.pull(); share != mostPull || math.Abs(usual-math.Log(1000)) > 0.01 {
+		t.Errorf("of transfers at 1 Mbit/s whatever was predicted: %g of the way to %.0f kbit/s", share, math.Exp(usual))
+	}
+	if v := long.beyond(); v > 0.02 {
+		t.Errorf("their variance is %g", v)
+	}
+	if share, _ := near.pull(); share != 0 {
+		t.Errorf("of transfers as predicted: %g of the way", share)
+	}
+	var none surprise
+	if share, usual := none.pull(); share != 0 || usual != 0 {
+		t.Errorf("of nothing: %g of the way to %g", share, usual)
+	}
+}
+
 // TestUnsurePlanStallsMore: where a transfer may take longer, a thin buffer is
 // worth less, and a full one nearly the same.
 func TestUnsurePlanStallsMore(t *testing.T) {

@@ -41,11 +41,14 @@ type plan struct {
 	logs      [states]float64 // of kbps
 	// longer are factors of a transfer's time, and how likely: what the state
 	// does not say of it.
-	longer  [points]float64
-	move    [states][states]float64
-	fall    float64 // probability of a hole within a segment
-	lastMS  float64 // of a hole
-	relaxMS float64 // memory of the level
+	longer [points]float64
+	move   [states][states]float64
+	fall   float64 // probability of a hole within a segment
+	lastMS float64 // of a hole
+	// pull is the share of the way that transfers go from what their state says
+	// to usual, ln kbit/s.
+	pull, usual float64
+	relaxMS     float64 // memory of the level
 }
 
 // grid places the buffer's levels, closer together where it is thin.
@@ -127,10 +130,20 @@ func rouwenhorst(into *[states][states]float64, stay float64) {
 // the level moving meanwhile.
 const atOnce = 0.05
 
-// took is how long a transfer is expected to take that begins in a state. It may
+// took is how long a transfer is expected to take that begins in a state, as far
+// as transfers have followed the state.
+func (p *plan) took(state int, bits float64) float64 {
+	ms := p.alone(state, bits)
+	if p.pull == 0 || !(ms > 0) {
+		return ms
+	}
+	return ms * math.Exp(p.pull*(math.Log(bits/ms)-p.usual))
+}
+
+// alone is how long a transfer takes by its state alone. It may
 // outlast the state: a hole ends, after its mean length, in the usual level, and
 // a level goes back to the mean as fast as it forgets.
-func (p *plan) took(state int, bits float64) float64 {
+func (p *plan) alone(state int, bits float64) float64 {
 	ms := bits / p.kbps[state]
 	if state == hole {
 		inside := -p.lastMS * math.Expm1(-ms/p.lastMS)
@@ -233,9 +246,10 @@ func (p *plan) fetch(follow, into *[levels]float64, tookMS, utility, weight floa
 // each shared between its neighbours.
 func (p *plan) spread(level, variance float64) (w [states]float64) {
 	w[hole] = p.fall / 2
+	others := 1 - w[hole]
 	sd := math.Sqrt(3 * variance)
 	for _, point := range [3][2]float64{{level - sd, 1. / 6}, {level, 4. / 6}, {level + sd, 1. / 6}} {
-		p.share(&w, point[0], point[1]*(1-w[hole]))
+		p.share(&w, point[0], point[1]*others)
 	}
 	return w
 }

@@ -151,3 +151,34 @@ func TestMean(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 }
+
+// TestDefaultOverWaves: a network that changes within every transfer is worth its
+// mean rate, not its slow part's: the default is the best there, and does not begin
+// transfers in vain.
+func TestDefaultOverWaves(t *testing.T) {
+	for _, c := range []struct {
+		name               string
+		segmentMS, bufferS float64
+		trace              []Period
+	}{
+		{"square", 6000, 60, []Period{{4000, 6000, 50}, {4000, 900, 50}}},
+		{"bursts", 10000, 120, []Period{{12000, 600, 100}, {2500, 5000, 100}}},
+	} {
+		l := simple(60, 235, 375, 560, 750, 1050, 1750, 2350, 3000, 4300, 5800)
+		l.SegmentMS = c.segmentMS
+		for _, row := range l.Bits {
+			for q := range row {
+				row[q] = l.Kbps[q] * l.SegmentMS
+			}
+		}
+		own := play(t, "default", l, c.trace, c.bufferS)
+		for _, name := range []string{"throughput", "bola", "bolae", "dynamic"} {
+			if other := play(t, name, l, c.trace, c.bufferS); other.Score >= own.Score {
+				t.Errorf("%s: %s scores %.3f, the default %.3f", c.name, name, other.Score, own.Score)
+			}
+		}
+		if own.Abandoned > 6 {
+			t.Errorf("%s: %g of %d transfers are given up", c.name, own.Abandoned, len(l.Bits))
+		}
+	}
+}
