@@ -26,7 +26,6 @@ func TestOpen(t *testing.T) {
 	t.Run("tab is closed", func(t *testing.T) { leavesPage(t, url) })
 	t.Run("hasty", func(t *testing.T) { clicksTwice(t, url) })
 	t.Run("appliance dies", func(t *testing.T) { applianceDies(t, l.on(t), url) })
-	t.Run("push is cut", func(t *testing.T) { asksItself(t, l.on(t), url) })
 	t.Run("region is evacuated", func(t *testing.T) { regionLeaves(t, l.on(t), url) })
 	t.Run("screens", func(t *testing.T) { screens(t, url) })
 }
@@ -105,25 +104,18 @@ func clicksTwice(t *testing.T, url string) {
 	b.quiet()
 }
 
-// applianceDies kills what serves a play: the picture goes on from another, by the
-// order that the lab pushes, and comes back by it.
+// applianceDies kills what serves a play: the picture goes on from another.
 func applianceDies(t *testing.T, l *lab, url string) {
 	b := browse(t, url+"?buffer=6")
 	b.signIn()
 	b.watch("harbor-lights")
 	first := eval[string](b, "flix.play.appliance.name")
-	b.until("the order is pushed", `document.getElementById("now-order").textContent === "pushed"`)
 	l.must("lab", "kill", first)
 	b.until("another appliance serves", fmt.Sprintf("flix.play.appliance.name !== %q", first))
 	b.until("the map shows that it is gone", fmt.Sprintf(`[...document.querySelectorAll("#map .appliance.bad title")].some((e) => e.textContent === %q)`, first))
-	// Whoever asks by the TTL has said so: the stream tells of it even then.
-	pathway := fmt.Sprintf(`%q.replaceAll("/", ".")`, first)
-	b.until("the player is told of an order without it", `flix.play.orders.by === "told" && flix.play.orders.order.length > 0 && !flix.play.orders.order.includes(`+pathway+`)`)
-	b.until("it goes by that order", `flix.play.appliance.name.replaceAll("/", ".") === flix.play.orders.order[0]`)
 	b.until("steering has struck it out", `fetch(flix.play.api.url(flix.play.answer.stock.steering)).then((r) => r.json()).then((m) => m["PATHWAY-PRIORITY"].every((p) => p !== `+fmt.Sprintf("%q", first)+`.replaceAll("/", ".")))`)
 	b.picture("appliance-dies")
 	l.must("lab", "start", first)
-	b.until("the player is told that it is back", `flix.play.orders.by === "told" && flix.play.orders.order.includes(`+pathway+`)`)
 	b.until("the end", `flix.play.state === "ended"`)
 	if n := eval[int](b, "waits"); n != 0 {
 		t.Errorf("the picture waited %d times", n)
@@ -133,26 +125,6 @@ func applianceDies(t *testing.T, l *lab, url string) {
 	}
 	if s := eval[string](b, `document.getElementById("now-switches").textContent`); s == "0" {
 		t.Error("the overlay shows no switch of appliances")
-	}
-	b.quiet(dead...)
-}
-
-// asksItself takes the stream of orders away: the player asks by the TTL, as the
-// standards have it, and so hears of an appliance's death all the same.
-func asksItself(t *testing.T, l *lab, url string) {
-	b := browse(t, url+"?buffer=6")
-	b.signIn()
-	b.watch("harbor-lights")
-	b.until("the order is pushed", "flix.play.orders.pushed")
-	eval[bool](b, "(flix.play.orders.close(), true)")
-	b.until("the player asks by itself", `flix.play.orders.asked.due > 2 && flix.play.orders.by === "due"`)
-	first := eval[string](b, "flix.play.appliance.name")
-	l.must("lab", "kill", first)
-	b.until("it asks for an order without it", fmt.Sprintf(`flix.play.orders.by === "due" && flix.play.orders.order.length > 0 && !flix.play.orders.order.includes(%q.replaceAll("/", "."))`, first))
-	l.must("lab", "start", first)
-	b.until("the end", `flix.play.state === "ended"`)
-	if n := eval[int](b, "waits"); n != 0 {
-		t.Errorf("the picture waited %d times", n)
 	}
 	b.quiet(dead...)
 }

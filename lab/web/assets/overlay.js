@@ -20,7 +20,6 @@ function facts(p) {
     ["state", "State", p.error ?? p.state],
     ["appliance", "Appliance", p.appliance ? short(p.appliance.name) : "–"],
     ["site", "Site", p.appliance ? [p.appliance.site, kinds[p.appliance.kind]].filter(Boolean).join(", ") : "–"],
-    ["order", "Order", p.orders?.pushed ? "pushed" : p.orders?.ttl ? `asked for, every ${p.orders.ttl} s` : "–"],
     ["region", "API region", p.region ?? "–"],
     ["rung", "Rung", r ? `${r.id}, ${r.height}p, ${rate(1000 * r.kbps)}` : "–"],
     ["buffer", "Buffer", `${p.bufferS().toFixed(1)} s`],

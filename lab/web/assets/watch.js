@@ -1,9 +1,7 @@
 // One play in a stock player. The player is told nothing but a manifest: which
-// appliance to use it learns from the manifest's steering server, which it asks
-// when the lab pushes a new order, and what became of a request it finds out by
-// itself.
+// appliance to use it learns from the manifest's steering server, and what
+// became of a request it finds out by itself.
 
-import { Orders } from "./orders.js";
 import { applianceAt } from "./places.js";
 
 // Retries of the player: a dead appliance refuses at once, a frozen one says
@@ -63,20 +61,12 @@ export class Play {
     if (this.ended) return;
     this.player.configure(settings(this.world, this.session, this.title.id));
     this.player.configure("streaming.failureCallback", (why) => this.recover(why));
-    const net = this.player.getNetworkingEngine();
-    const { SEGMENT, CONTENT_STEERING } = globalThis.shaka.net.NetworkingEngine.RequestType;
-    net.registerRequestFilter((type, request) => type === CONTENT_STEERING ? this.orders.question(request) : undefined);
-    net.registerResponseFilter((type, response) => {
-      if (type === SEGMENT) this.received(response);
-      if (type === CONTENT_STEERING) this.orders.answer(response);
-    });
+    this.player.getNetworkingEngine().registerResponseFilter((type, response) => this.received(type, response));
     this.listen();
     await this.load(this.answer.position_s);
   }
 
   async load(position) {
-    this.orders?.close();
-    this.orders = new Orders(() => this.appliance?.name.replaceAll("/", "."), () => this.changed(this));
     await this.player.load(new URL(this.api.url(this.answer.stock[this.format]), location.href).href, position || undefined);
     if (this.ended) return; // closed meanwhile
     await this.video.play().catch(() => {}); // a browser that wants a click first: the controls are there
@@ -96,7 +86,9 @@ export class Play {
   }
 
   // received notes where a segment came from.
-  received(response) {
+  received(type, response) {
+    const { RequestType } = globalThis.shaka.net.NetworkingEngine;
+    if (type !== RequestType.SEGMENT) return;
     this.bytes += response.data.byteLength;
     const at = applianceAt(response.uri, this.answer.appliances);
     const file = new URL(response.uri).pathname.split("/").at(-1);
@@ -197,7 +189,6 @@ export class Play {
     if (this.ended) return;
     clearInterval(this.timer);
     if (this.answer) this.report("stop");
-    this.orders?.close();
     this.state = state;
     this.ended = true;
     this.changed(this);
@@ -206,7 +197,6 @@ export class Play {
   async close() {
     this.finish("closed");
     this.listeners.abort();
-    this.orders?.close();
     await this.player?.destroy();
   }
 }
