@@ -96,7 +96,9 @@ func (r *Run) Failover(ctx context.Context, region string, dryRun bool) (control
 	if dryRun {
 		return r.end("planned", nil)
 	}
-	if !r.lost {
+	if r.lost {
+		stop() // nobody needs to be told that plays fail there
+	} else {
 		probed()
 	}
 	r.forgetTrials()
