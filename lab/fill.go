@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,8 +96,8 @@ func (l *Lab) FillStatus(ctx context.Context) (control.FillStatus, error) {
 // metric reads a counter or gauge off an instance's metrics endpoint: the sum
 // of the series whose labels hold the given text; 0 when there is none yet.
 func (l *Lab) metric(ctx context.Context, s runtime.Spec, name, labels string) (float64, error) {
-	var raw []byte
-	if err := l.admin(ctx, s, http.MethodGet, "/metrics", nil, &raw); err != nil {
+	raw, err := l.metrics(ctx, s, name)
+	if err != nil {
 		return 0, err
 	}
 	sum := 0.0

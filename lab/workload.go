@@ -109,14 +109,10 @@ func (l *Lab) workOf(ctx context.Context, s runtime.Spec) (work, error) {
 }
 
 // metrics is a page of the families of these names that an instance has, in
-// Prometheus' text format; without a name, of all.
+// Prometheus' text format.
 func (l *Lab) metrics(ctx context.Context, s runtime.Spec, names ...string) ([]byte, error) {
-	path := "/metrics"
-	if len(names) > 0 {
-		path += "?" + url.Values{"name[]": names}.Encode()
-	}
 	var page []byte
-	err := l.admin(ctx, s, http.MethodGet, path, nil, &page)
+	err := l.admin(ctx, s, http.MethodGet, "/metrics?"+url.Values{"name[]": names}.Encode(), nil, &page)
 	return page, err
 }
 

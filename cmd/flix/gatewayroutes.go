@@ -366,6 +366,9 @@ func printRoutes(s render.Screen, rs control.Routes, dry bool) error {
 		case r.Member:
 			asks = "members"
 		}
+		if r.AnyPage {
+			asks += ", any page"
+		}
 		rows = append(rows, []string{r.Name, routePath(r), routeConditions(r), routeTarget(r), asks, routeClass(r)})
 	}
 	if err := s.Table([]string{"route", "path", "when", "to", "open to", "class"}, rows); err != nil {

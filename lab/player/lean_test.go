@@ -52,8 +52,7 @@ type watched struct {
 func (c *watched) Read(b []byte) (int, error) { c.see(); return c.Conn.Read(b) }
 
 // TestAPlaysGoroutinesStaySmall looks from below at who connects and receives:
-// never a goroutine that lives as long as the play, whose stack
-// would stay as deep.
+// never a goroutine that lives as long as the play, whose stack would stay as deep.
 func TestAPlaysGoroutinesStaySmall(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []Mode{Light, Head} {

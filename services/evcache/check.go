@@ -102,29 +102,27 @@ func (c *Client) Check(ctx context.Context, o CheckOptions) (Checked, error) {
 	}
 	out := Checked{Zones: []string{}, LeftOut: []LeftOut{}, Differences: []Difference{}}
 	zones := slices.Clone(f.zones)
-	for len(zones) > 1 || len(zones) == 1 && len(out.LeftOut) == 0 {
+	for len(zones) > 0 {
+		if len(zones) == 1 && len(out.LeftOut) > 0 {
+			out.LeftOut = append(out.LeftOut, LeftOut{Zone: zones[0].name, Error: "no other zone answers that it could be compared with"})
+			return out, nil
+		}
 		results, err := c.judgeAll(ctx, zones, o)
-		var s *silentZone
-		switch {
-		case err == nil:
-			for _, v := range results {
-				out.count(v)
-			}
-		case ctx.Err() == nil && errors.As(err, &s):
+		if s := new(silentZone); ctx.Err() == nil && errors.As(err, &s) {
 			out.LeftOut = append(out.LeftOut, LeftOut{Zone: s.zone.name, Error: s.err.Error()})
 			zones = slices.DeleteFunc(zones, func(z *zone) bool { return z == s.zone })
 			continue
-		default:
+		}
+		if err != nil {
 			return out, services.Wrap("evcache.Check", err)
 		}
-		break
-	}
-	for _, z := range zones {
-		if len(zones) == 1 && len(out.LeftOut) > 0 {
-			out.LeftOut = append(out.LeftOut, LeftOut{Zone: z.name, Error: "no other zone answers that it could be compared with"})
-			break
+		for _, v := range results {
+			out.count(v)
 		}
-		out.Zones = append(out.Zones, z.name)
+		for _, z := range zones {
+			out.Zones = append(out.Zones, z.name)
+		}
+		return out, nil
 	}
 	return out, nil
 }

@@ -107,9 +107,9 @@ type order struct {
 	far    []reach
 }
 
-// decide ranks the appliances for a query whose client some prefixes cover. The
-// nearest tier with enough of them
-// ends it: what is farther is not looked at, unless somebody listens.
+// decide ranks the appliances for a query by what covers its client. The nearest
+// tier with enough of them ends it: what is farther is not looked at, unless
+// somebody listens.
 func (t *table) decide(q *query, c cover, p *places, expiryMS int64) {
 	q.n, q.missed, q.onHealth, q.unsettled, q.nearest = 0, false, false, false, transit
 	var buf [16]reach

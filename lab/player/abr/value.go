@@ -140,9 +140,9 @@ func (p *plan) took(state int, bits float64) float64 {
 	return ms * math.Exp(p.pull*(math.Log(bits/ms)-p.usual))
 }
 
-// alone is how long a transfer takes by its state alone. It may
-// outlast the state: a hole ends, after its mean length, in the usual level, and
-// a level goes back to the mean as fast as it forgets.
+// alone is how long a transfer takes by its state alone. It may outlast the state:
+// a hole ends, after its mean length, in the usual level, and a level goes back to
+// the mean as fast as it forgets.
 func (p *plan) alone(state int, bits float64) float64 {
 	ms := bits / p.kbps[state]
 	if state == hole {
