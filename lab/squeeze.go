@@ -112,6 +112,8 @@ func (l *Lab) squeezable(r control.SqueezeRequest) (float64, error) {
 		return 0, services.Errorf(services.NotFound, "there is no VIP %q", r.VIP).WithRemedy("a VIP is the role of instances: flix lab status -o wide shows them")
 	case !slices.Contains(ids, r.Instance):
 		return 0, services.Errorf(services.NotFound, "--instance: %q is not an instance of %s", r.Instance, r.VIP).WithRemedy("name one of %s", strings.Join(ids, ", "))
+	case i.Evacuated[region] != "":
+		return 0, services.Errorf(services.Conflict, "--instance: %s is evacuated: its gateways send every request to other regions", region).WithRemedy("return its traffic first: flix failback %s", region)
 	}
 	return min(1/float64(len(ids)), r.MaxShare), nil
 }
