@@ -27,7 +27,7 @@ const (
 // gathering is how long a router lets events gather while they come without a
 // pause: viewers report every few seconds, and nobody waits for what becomes of
 // a report.
-const gathering = 50 * time.Millisecond
+const gathering = 100 * time.Millisecond
 
 // pipelineGroup is the consumer group of a region's routers.
 const pipelineGroup = "keystone"

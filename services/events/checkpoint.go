@@ -101,9 +101,13 @@ func (r *replicator) checkpoint(ctx context.Context, from, to *cluster, group st
 func (r *replicator) translate(ctx context.Context, to *cluster, p place, at int64) (int64, error) {
 	r.mu.Lock()
 	n := r.next[p]
+	copied, known := r.trails[p].find(at)
 	r.mu.Unlock()
 	if at >= n.source {
 		return n.copy, nil // all that was copied was handled
+	}
+	if known {
+		return copied, nil
 	}
 	c := place{ReplicaTopic(r.cfg.Region, p.topic), p.partition}
 	spans, err := to.spans(ctx, c.topic)

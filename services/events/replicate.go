@@ -62,8 +62,9 @@ type replicator struct {
 	records *prometheus.CounterVec
 	lag     *prometheus.GaugeVec
 
-	mu   sync.Mutex
-	next map[place]pair // by place in the source
+	mu     sync.Mutex
+	next   map[place]pair  // by place in the source
+	trails map[place]trail // of what this session copied, by place in the source
 
 	settled settled // the checkpoints' alone
 }
@@ -196,7 +197,7 @@ func (r *replicator) resume(ctx context.Context, from, to *cluster) (ids map[str
 		consume[p.topic][p.partition] = kgo.NewOffset().At(n.source)
 	}
 	r.mu.Lock()
-	r.next = next
+	r.next, r.trails = next, map[place]trail{}
 	r.mu.Unlock()
 	from.client.AddConsumePartitions(consume)
 	return ids, nil
@@ -233,6 +234,7 @@ func (r *replicator) copy(ctx context.Context, from, to *cluster, ids map[string
 // put writes a poll's records into the copies and moves the positions.
 func (r *replicator) put(ctx context.Context, to *cluster, ids map[string]kadm.TopicID, fetches kgo.Fetches) error {
 	var out []*kgo.Record
+	var sources []int64 // offsets of out
 	moved := map[place]pair{}
 	fetches.EachRecord(func(k *kgo.Record) {
 		p := place{k.Topic, k.Partition}
@@ -252,6 +254,7 @@ func (r *replicator) put(ctx context.Context, to *cluster, ids map[string]kadm.T
 			r.count(k.Topic, "skipped", 1)
 			return
 		}
+		sources = append(sources, k.Offset)
 		out = append(out, &kgo.Record{
 			Topic: ReplicaTopic(r.cfg.Region, k.Topic), Partition: k.Partition, Key: k.Key, Value: k.Value, Timestamp: k.Timestamp,
 			Headers: append(slices.Clone(k.Headers), source{r.cfg.Region, ids[k.Topic], k.Offset}.header()),
@@ -276,6 +279,11 @@ func (r *replicator) put(ctx context.Context, to *cluster, ids map[string]kadm.T
 	defer r.mu.Unlock()
 	for p, n := range moved {
 		r.next[p] = n
+	}
+	for i, k := range out {
+		_, base := BaseTopic(k.Topic)
+		p := place{base, k.Partition}
+		r.trails[p] = r.trails[p].with(pair{sources[i], k.Offset})
 	}
 	return nil
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -237,6 +239,80 @@ func TestReplicationOfAnotherLog(t *testing.T) {
 		}
 		until(ctx, t, fmt.Sprintf("no checkpoint says that %d events wait", want), func() bool { n, err := waiting(ctx, again, to); return err == nil && n == want })
 		stop()
+	}
+}
+
+// A group that is behind costs no connection and no reading of the copies: the
+// replicator remembers where what it copied went.
+func TestCheckpointsOfAGroupBehind(t *testing.T) {
+	ctx, from, to := soon(t), newBroker(t), newBroker(t)
+	var dials atomic.Int64
+	count := func(ctx context.Context, network, address string) (net.Conn, error) {
+		dials.Add(1)
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}
+	adm, cancelled := admin(t, from.addr), make(chan error, 1)
+	rctx, cancel := context.WithCancel(ctx)
+	go func() {
+		cancelled <- Replicate(rctx, ReplicateConfig{Region: "north", From: from.brokers, To: to.brokers, ToDial: count, Groups: []string{"keystone"}, Checkpoint: 20 * time.Millisecond, Tel: telemetry.Discard()})
+	}()
+	sendPlayback(ctx, t, from, 0, 70)
+	ends, err := adm.ListEndOffsets(ctx, TopicPlayback)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// behind leaves so many events of each partition unhandled, and returns when
+	// the checkpoint says so.
+	behind := func(left int64) {
+		t.Helper()
+		offs, want := ends.Offsets(), int64(0)
+		for p, o := range offs[TopicPlayback] {
+			n := min(left, o.At)
+			o.At -= n
+			want += n
+			offs[TopicPlayback][p] = o
+		}
+		if err := adm.CommitAllOffsets(ctx, "keystone", offs); err != nil {
+			t.Fatal(err)
+		}
+		until(ctx, t, fmt.Sprintf("no checkpoint says that %d events wait", want), func() bool {
+			n, err := waiting(ctx, from, to)
+			return err == nil && n == want
+		})
+	}
+	behind(9)
+	before := dials.Load()
+	for left := int64(8); left > 0; left-- {
+		behind(left)
+	}
+	if n := dials.Load() - before; n > 0 {
+		t.Errorf("eight checkpoints of a group that is behind opened %d connections", n)
+	}
+	cancel()
+	if err := <-cancelled; err != nil {
+		t.Errorf("Replicate: %v", err)
+	}
+}
+
+func TestTrail(t *testing.T) {
+	var tr trail
+	if _, ok := tr.find(5); ok {
+		t.Error("an empty trail knows a place")
+	}
+	for i := range int64(5 * trailLength) {
+		tr = tr.with(pair{source: 10 + 2*i, copy: 100 + i})
+	}
+	last := int64(5*trailLength - 1)
+	for _, c := range []struct{ source, copied int64 }{
+		{10 + 2*last, 100 + last}, {11 + 2*last, 100 + last}, {9 + 2*last, 99 + last}, {1 << 40, 100 + last},
+		{10 + 2*(last-trailLength+1), 100 + last - trailLength + 1},
+	} {
+		if got, ok := tr.find(c.source); !ok || got != c.copied {
+			t.Errorf("the copy of %d lies at %d (%v), want %d", c.source, got, ok, c.copied)
+		}
+	}
+	if _, ok := tr.find(10); ok || len(tr) > 2*trailLength {
+		t.Errorf("the trail of %d records reaches back to the first", len(tr))
 	}
 }
 
