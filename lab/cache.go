@@ -38,7 +38,7 @@ func (l *Lab) cacheNodes(region string) []evcache.Node {
 			continue
 		}
 		if s, err := l.spec(i, inst); err == nil {
-			out = append(out, evcache.Node{Addr: s.Addr(topology.PortRPC), Zone: inst.Zone})
+			out = append(out, evcache.Node{Addr: s.Addr(topology.PortRPC), Zone: inst.Zone, Instance: string(inst.ID)})
 		}
 	}
 	return out

@@ -28,6 +28,9 @@ func declaredRoutes(ctx context.Context, texts []string, networks []netip.Prefix
 		if !ok || !strings.HasPrefix(path, "/") || urls == "" {
 			return t, services.Errorf(services.Invalid, "--route %q: want PATH=URL[,URL…]", text).WithRemedy("write it like /api=http://127.0.0.1:9000")
 		}
+		if strings.Contains(path, "*") {
+			return t, services.Errorf(services.Invalid, "--route %q: * stands for itself in a path", text).WithRemedy("write the path alone, it covers everything below it: /api=http://127.0.0.1:9000")
+		}
 		path = "/" + strings.Trim(path, "/")
 		r := gateway.Route{Prefix: path}
 		if path == "/" {

@@ -137,7 +137,7 @@ func TestDeclaredRoutes(t *testing.T) {
 	for text, kind := range map[string]services.Kind{
 		"": services.Invalid, "/a": services.Invalid, "a=http://127.0.0.1:1": services.Invalid, "/a=": services.Invalid,
 		"/a=ftp://127.0.0.1:1": services.Invalid, "/a=http://127.0.0.1:1?q": services.Invalid, "/a=http://127.0.0.1:0": services.Invalid, "/a=http://127.0.0.1:1,http://127.0.0.1:2/x": services.Invalid, "/a=http://127.0.0.1:1,h2c://127.0.0.1:2": services.Invalid,
-		"/a=http://u@127.0.0.1:1": services.Invalid, "/a=http://192.0.2.1:1": services.Denied, "/a=http://127.0.0.1:1,": services.Invalid,
+		"/a/*=http://127.0.0.1:1": services.Invalid, "/a=http://u@127.0.0.1:1": services.Invalid, "/a=http://192.0.2.1:1": services.Denied, "/a=http://127.0.0.1:1,": services.Invalid,
 	} {
 		if _, err := declaredRoutes(t.Context(), []string{text}, networks); services.KindOf(err) != kind {
 			t.Errorf("%q: %v, want %s", text, err, kind)

@@ -159,6 +159,9 @@ func (f *routeFlags) change(ctx context.Context, a *app, args []string) (control
 	if f.last < 0 {
 		return change, usageError{fmt.Errorf("--for %s: a route that ends by itself ends in the future", f.last)}
 	}
+	if strings.Contains(f.path, "*") {
+		return change, usageError{fmt.Errorf("--path %q: * stands for itself, and a path covers everything below it; for a pattern add --when 'path =~ \"^/a/[^/]+/b$\"' to the path above", f.path)}
+	}
 	r := f.route
 	r.Name, r.Member, r.Timeout = args[0], f.member, topology.Duration(f.timeout)
 	if f.exact {

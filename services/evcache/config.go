@@ -13,9 +13,19 @@ type Node struct {
 	Addr string
 	// Zone it stands in.
 	Zone string
+	// Instance runs there, for who reads an error; "" if that is not known.
+	Instance string
 	// Name is what the original calls the server's host name, which takes part
 	// in the placing of keys; "" for its IP address.
 	Name string
+}
+
+// called is the server in an error.
+func (n Node) called() string {
+	if n.Instance == "" {
+		return n.Addr
+	}
+	return n.Instance + " at " + n.Addr
 }
 
 // Timeouts of the client. A zero field takes its default.

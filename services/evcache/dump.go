@@ -77,7 +77,7 @@ func (c *Client) dumpOnce(ctx context.Context, p *peer, f func(dumped) error) er
 	conn, err := c.cfg.Dial(dctx, "tcp", p.addr)
 	cancel()
 	if err != nil {
-		return &services.Error{Kind: services.Unavailable, Msg: "cache server " + p.addr, Err: err}
+		return &services.Error{Kind: services.Unavailable, Msg: "cache server " + p.called, Err: err}
 	}
 	defer func() { _ = conn.Close() }() // nothing is in flight
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
@@ -88,7 +88,7 @@ func (c *Client) dumpOnce(ctx context.Context, p *peer, f func(dumped) error) er
 		_, err = io.WriteString(conn, "lru_crawler metadump all\r\n")
 	}
 	if err != nil {
-		return &services.Error{Kind: services.Unavailable, Msg: "cache server " + p.addr, Err: err}
+		return &services.Error{Kind: services.Unavailable, Msg: "cache server " + p.called, Err: err}
 	}
 	r := bufio.NewReaderSize(conn, maxDumpLine)
 	for {
@@ -100,7 +100,7 @@ func (c *Client) dumpOnce(ctx context.Context, p *peer, f func(dumped) error) er
 			return ctx.Err()
 		}
 		if err != nil {
-			return &services.Error{Kind: services.Unavailable, Msg: "cache server " + p.addr + " broke its list of keys off", Err: err}
+			return &services.Error{Kind: services.Unavailable, Msg: "cache server " + p.called + " broke its list of keys off", Err: err}
 		}
 		line := strings.TrimRight(string(b), "\r\n")
 		switch {
@@ -110,7 +110,7 @@ func (c *Client) dumpOnce(ctx context.Context, p *peer, f func(dumped) error) er
 			return errDumpBusy
 		case strings.HasPrefix(line, "key="):
 		default:
-			return services.Errorf(services.Unavailable, "cache server %s cannot list its keys: %.100s", p.addr, line).WithRemedy("use memcached 1.6 with its LRU crawler on")
+			return services.Errorf(services.Unavailable, "cache server %s cannot list its keys: %.100s", p.called, line).WithRemedy("use memcached 1.6 with its LRU crawler on")
 		}
 		if d, ok := parseDumpLine(line); ok {
 			if err := f(d); err != nil {

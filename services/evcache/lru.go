@@ -9,8 +9,12 @@ import (
 )
 
 const (
-	// maxItem is the size limit of an item, overhead included (memcached's).
+	// maxItem is the size limit of an item as memcached counts it: with its key
+	// and its header.
 	maxItem = 1 << 20
+	// itemHeader is memcached's on a 64-bit machine: the struct with the version,
+	// and the ends of key and value.
+	itemHeader = 48 + 8 + 1 + 2
 	// maxKey is the longest key of the protocol.
 	maxKey = 250
 	// itemOverhead is what an item costs beside key and value: its struct, its
@@ -254,7 +258,7 @@ func (l *lru) store(e entry) (outcome, uint64) {
 	if e.outdated(old) {
 		it.expires, it.stale, it.claimed = old.expires, true, old.claimed
 	}
-	if it.size() > min(maxItem, l.max) {
+	if len(it.key)+len(it.value)+itemHeader > maxItem || it.size() > l.max {
 		if old != nil && e.mode == modeSet {
 			l.remove(old) // the old value must not pass for the new one
 		}

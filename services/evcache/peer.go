@@ -62,9 +62,10 @@ const (
 
 // peer is one server: a small pool of connections, used one command at a time.
 type peer struct {
-	node Node
-	addr string
-	cfg  *Config
+	node   Node
+	addr   string
+	called string // in errors: who, and where
+	cfg    *Config
 
 	// slots holds one token per connection that may be in use.
 	slots    chan struct{}
@@ -89,7 +90,7 @@ type conn struct {
 const maxKeptBuffer = 64 << 10
 
 func newPeer(n Node, cfg *Config) *peer {
-	return &peer{node: n, addr: n.Addr, cfg: cfg, slots: make(chan struct{}, cfg.Conns), busy: map[*conn]struct{}{}}
+	return &peer{node: n, addr: n.Addr, called: n.called(), cfg: cfg, slots: make(chan struct{}, cfg.Conns), busy: map[*conn]struct{}{}}
 }
 
 // close closes every connection, also those in use.
@@ -134,7 +135,7 @@ func (p *peer) resting() bool {
 
 func (p *peer) doWindow(ctx context.Context, timeout time.Duration, cs []command) error {
 	if p.resting() {
-		return services.Errorf(services.Unavailable, "cache server %s failed a moment ago", p.addr)
+		return services.Errorf(services.Unavailable, "cache server %s failed a moment ago", p.called)
 	}
 	end := time.Now().Add(timeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(end) {
@@ -183,7 +184,7 @@ func (p *peer) acquire(ctx context.Context, end time.Time) error {
 	}
 	if p.waiting.Add(1) > maxWaiting {
 		p.waiting.Add(-1)
-		return services.Errorf(services.Exhausted, "%d callers wait for cache server %s", maxWaiting, p.addr)
+		return services.Errorf(services.Exhausted, "%d callers wait for cache server %s", maxWaiting, p.called)
 	}
 	defer p.waiting.Add(-1)
 	t := time.NewTimer(time.Until(end))
@@ -194,7 +195,7 @@ func (p *peer) acquire(ctx context.Context, end time.Time) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-t.C:
-		return services.Errorf(services.Unavailable, "no connection to cache server %s came free in time", p.addr)
+		return services.Errorf(services.Unavailable, "no connection to cache server %s came free in time", p.called)
 	}
 }
 
@@ -249,7 +250,7 @@ func (p *peer) failed(err error) error {
 	if p.failures.Add(1) >= failuresToRest {
 		p.restTill.Store(time.Now().Add(p.cfg.Timeouts.Retry).UnixNano())
 	}
-	return &services.Error{Kind: services.Unavailable, Msg: "cache server " + p.addr, Err: err}
+	return &services.Error{Kind: services.Unavailable, Msg: "cache server " + p.called, Err: err}
 }
 
 var errTimeout = errors.New("no answer in time")

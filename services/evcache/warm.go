@@ -68,6 +68,9 @@ type warming struct {
 	next time.Time
 }
 
+// warmRemedy is for a server of either zone that does not answer.
+const warmRemedy = "see which servers answer: flix cache status; then warm from another zone, or when it is back"
+
 // Warm fills a zone from a sibling: a new one, or one with a server that was
 // replaced. Items go as they lie, with what remains of their time to live, and
 // only where the zone has none, so that it may be written meanwhile; switch it
@@ -89,12 +92,12 @@ func (c *Client) Warm(ctx context.Context, o WarmOptions) (Warmed, error) {
 		s, err := Stats(sctx, c.cfg.Dial, p.addr)
 		cancel()
 		if err != nil {
-			return w.done, &services.Error{Op: "evcache.Warm", Kind: services.Unavailable, Msg: "cache server " + p.addr, Err: err}
+			return w.done, warmError(&services.Error{Kind: services.Unavailable, Msg: "cache server " + p.called, Err: err})
 		}
 		items, ierr := strconv.ParseInt(s["curr_items"], 10, 64)
 		bytes, berr := strconv.ParseInt(s["bytes"], 10, 64)
 		if ierr != nil || berr != nil {
-			return w.done, services.Errorf(services.Unavailable, "evcache.Warm: cache server %s does not say what it holds", p.addr)
+			return w.done, warmError(services.Errorf(services.Unavailable, "cache server %s does not say what it holds", p.called))
 		}
 		w.done.Items += items
 		w.done.Bytes += bytes
@@ -102,7 +105,16 @@ func (c *Client) Warm(ctx context.Context, o WarmOptions) (Warmed, error) {
 	w.tell(true)
 	err = w.run(ctx)
 	w.tell(true)
-	return w.done, services.Wrap("evcache.Warm", err)
+	return w.done, warmError(err)
+}
+
+// warmError says what to do where a server does not answer and nothing more is
+// known.
+func warmError(err error) error {
+	if services.KindOf(err) == services.Unavailable && services.ProblemOf(err).Remedy == "" {
+		return &services.Error{Op: "evcache.Warm", Kind: services.Unavailable, Err: err, Remedy: warmRemedy}
+	}
+	return services.Wrap("evcache.Warm", err)
 }
 
 // sibling returns the zone to copy from.

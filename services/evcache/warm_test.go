@@ -243,11 +243,15 @@ func TestWarmFromASilentServer(t *testing.T) {
 				}
 			})
 			_, nodes := zones(t, 1)
-			c := newClient(t, Config{Timeouts: Timeouts{Dial: patience, Read: patience, Write: 100 * time.Millisecond}}, nodes[0], Node{Addr: ln.Addr().String(), Zone: "b"})
+			c := newClient(t, Config{Timeouts: Timeouts{Dial: patience, Read: patience, Write: 100 * time.Millisecond}}, nodes[0], Node{Addr: ln.Addr().String(), Zone: "b", Instance: "us-east/b/evcache/2"})
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			if _, err := c.Warm(ctx, WarmOptions{Zone: "a", From: "b"}); services.KindOf(err) != services.Unavailable || ctx.Err() != nil {
+			_, err = c.Warm(ctx, WarmOptions{Zone: "a", From: "b"})
+			if services.KindOf(err) != services.Unavailable || ctx.Err() != nil {
 				t.Errorf("%v, %v", err, ctx.Err())
+			}
+			if p := services.ProblemOf(err); !strings.Contains(err.Error(), "us-east/b/evcache/2 at "+ln.Addr().String()) || p.Remedy == "" {
+				t.Errorf("it says neither who nor what to do: %v, %q", err, p.Remedy)
 			}
 		})
 	}

@@ -66,6 +66,8 @@ func TestTextProtocol(t *testing.T) {
 		{"long key", "get " + long + "\r\ndelete " + long + "\r\n", badFormat + "\r\n" + badFormat + "\r\n"},
 		{"wrong length", "set a 0 0 1\r\nxyz\r\nget a\r\n", "CLIENT_ERROR bad data chunk\r\nERROR\r\nEND\r\n"},
 		{"too large", "set a 0 0 1\r\nx\r\nset a 0 0 1048577\r\n" + strings.Repeat("y", 1048577) + "\r\nget a\r\n", "STORED\r\nSERVER_ERROR object too large for cache\r\nEND\r\n"},
+		{"largest item", "set a 0 0 1048516\r\n" + strings.Repeat("y", 1048516) + "\r\n", "STORED\r\n"},
+		{"item over the limit with its header", "set a 0 0 1048517\r\n" + strings.Repeat("y", 1048517) + "\r\n", "SERVER_ERROR object too large for cache\r\n"},
 		{"item over the limit with its key", "set a 0 0 1048576\r\n" + strings.Repeat("y", 1048576) + "\r\n", "SERVER_ERROR object too large for cache\r\n"},
 		{"line too long", "get " + strings.Repeat("k ", maxLine) + "\r\nversion\r\n", "CLIENT_ERROR line too long\r\n"},
 		{"quit", "version\r\nquit\r\nversion\r\n", "VERSION " + serverVersion + "\r\n"},

@@ -146,6 +146,7 @@ var badBodies = map[string]struct {
 	"less than its length":       {"Content-Length: 10\r\n\r\nhalf", 408, ReasonSlowBody},
 	"two ways to end":            {"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, ReasonMalformed},
 	"two lengths":                {"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400, ReasonMalformed},
+	"more than is taken":         {"Content-Length: 99999999\r\n\r\nabc", 413, ReasonTooLarge},
 	"a coding that nobody knows": {"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501, ReasonMalformed},
 }
 
@@ -165,6 +166,24 @@ func TestBodyThatEndsEarly(t *testing.T) {
 		if err := json.Unmarshal([]byte(body), &p); err != nil || resp.StatusCode != 400 || p.Reason != ReasonMalformed {
 			t.Errorf("%q: status %d, %q", text, resp.StatusCode, body)
 		}
+	}
+}
+
+// A server that answers a request before its body has come, and ends its
+// connection, ends the client's: the client is told, or its next request is lost.
+func TestAnswerBeforeTheBody(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	e.registry.add("signup", "us-east/a/signup/1", "a", origin(t, func(c net.Conn, r *bufio.Reader) {
+		_, _ = http.ReadRequest(r)
+		_, _ = io.WriteString(c, "HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge")
+	}))
+	c := e.raw(t)
+	c.send("POST /signup/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nabc")
+	if resp, body := c.answer("POST"); resp.StatusCode != 413 || body != "large" || !resp.Close {
+		t.Errorf("%s %q, connection ends: %t", resp.Status, body, resp.Close)
+	}
+	if _, err := c.r.ReadByte(); !errors.Is(err, io.EOF) {
+		t.Errorf("the connection is kept: %v", err)
 	}
 }
 
@@ -228,6 +247,9 @@ func TestBadBodies(t *testing.T) {
 			var p services.Problem
 			if err := json.Unmarshal([]byte(body), &p); err != nil || resp.StatusCode != tt.status || p.Reason != tt.reason {
 				t.Errorf("%s: status %d, %q; want %d, %s", name, resp.StatusCode, body, tt.status, tt.reason)
+			}
+			if !resp.Close {
+				t.Errorf("%s: the client is not told that the connection ends, and may lose its next request", name)
 			}
 			if _, err := c.r.ReadByte(); !errors.Is(err, io.EOF) {
 				t.Errorf("%s: the connection is kept: %v", name, err)

@@ -161,7 +161,7 @@ func (h *h1) write(ex *Exchange) error {
 	if r.Body == nil && ex.Request.Method != http.MethodHead {
 		length = 0
 	}
-	c.Begin(r.spoken(), r.Header, length, ex.CloseConnection)
+	c.Begin(r.spoken(), r.Header, length, ex.CloseConnection || h.unwanted(ex))
 	if r.Body == nil || c.Bodyless() {
 		return c.End(nil)
 	}
@@ -183,6 +183,16 @@ func (h *h1) write(ex *Exchange) error {
 		return c.End(r.Trailer())
 	}
 	return c.End(nil)
+}
+
+// unwanted says that the request's body will not be read to its end, so that the
+// connection ends with the answer: a client that is not told sends its next
+// request into it, and loses that.
+func (h *h1) unwanted(ex *Exchange) bool {
+	if ex.Request.ContentLength == 0 || ex.Err == nil && !ex.Response.ends {
+		return false
+	}
+	return ex.Response.Status == http.StatusRequestTimeout || h.conn.Body().Lost()
 }
 
 func passPieces(c *wire.Conn, body wire.Pieces) error {

@@ -66,6 +66,7 @@ type Response struct {
 	Upgraded io.ReadWriteCloser
 
 	overGRPC bool // Status is told as gRPC does, within one of 200
+	ends     bool // the upstream takes no more of the request's body
 }
 
 // spoken is the status that goes out.

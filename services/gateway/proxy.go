@@ -296,7 +296,7 @@ func (c carrier) Keys() []string {
 // accept makes the server's answer the response.
 func (s *Server) accept(ex *Exchange, r *reply) error {
 	resp := r.resp
-	ex.Response = Response{Status: resp.Status, Header: resp.Header, ContentLength: resp.ContentLength, Trailer: resp.Trailer}
+	ex.Response = Response{Status: resp.Status, Header: resp.Header, ContentLength: resp.ContentLength, Trailer: resp.Trailer, ends: resp.Ends}
 	if resp.Header.Get(api.HeaderHeld) != "" {
 		// It lasts as long as somebody listens, and takes no request's place.
 		resp.Header.Del(api.HeaderHeld)

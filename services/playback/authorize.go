@@ -57,6 +57,9 @@ func (s *Server) Authorize(ctx context.Context, r *playbackpb.AuthorizeRequest) 
 			return nil, services.Errorf(services.Invalid, "%s: %s: it is empty", op, f.name)
 		}
 	}
+	if err := validSession(r.GetSessionId()); err != nil {
+		return nil, services.Wrap(op, err)
+	}
 	f := s.gather(ctx, r, false)
 	plan, err := decide(f, r)
 	if err != nil && f.cached() && !f.stale() {

@@ -1,6 +1,7 @@
 package playback
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"slices"
@@ -124,6 +125,21 @@ func (w *wide) Put(_ context.Context, ns kv.Namespace, partition string, items .
 	defer w.mu.Unlock()
 	if w.down {
 		return errDown
+	}
+	for _, it := range items {
+		w.items[at(ns, partition, it.Sort)] = it
+	}
+	return nil
+}
+
+func (w *wide) PutIf(_ context.Context, ns kv.Namespace, partition string, c kv.Condition, items ...kv.Item) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.down {
+		return errDown
+	}
+	if had, ok := w.items[at(ns, partition, c.Sort)]; ok == c.Absent || ok && !bytes.Equal(had.Value, c.Equals) {
+		return services.Errorf(services.Conflict, "item %s is not as expected", c.Sort)
 	}
 	for _, it := range items {
 		w.items[at(ns, partition, it.Sort)] = it

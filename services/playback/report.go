@@ -45,7 +45,7 @@ func (s *Server) Report(ctx context.Context, r *playbackpb.ReportRequest) (*play
 
 // follow brings the session's row in line with the report.
 func (s *Server) follow(ctx context.Context, r *playbackpb.ReportRequest) error {
-	ended := r.GetSessionId() + "/ended"
+	ended := r.GetMemberId() + "/" + r.GetSessionId() + "/ended"
 	switch {
 	case r.GetKind() == kindStop:
 		s.seen.Add(ended)
@@ -69,9 +69,10 @@ func (s *Server) event(ctx context.Context, r *playbackpb.ReportRequest) events.
 }
 
 // eventID is the same for the same report, whichever instance takes it:
-// consumers drop what this instance's memory lets slip through.
+// consumers drop what this instance's memory lets slip through. The member is
+// part of it: nobody's report stands for that of a session of somebody else.
 func eventID(r *playbackpb.ReportRequest) string {
-	return r.GetSessionId() + "/" + strconv.FormatUint(r.GetSequence(), 10)
+	return r.GetMemberId() + "/" + r.GetSessionId() + "/" + strconv.FormatUint(r.GetSequence(), 10)
 }
 
 func validReport(r *playbackpb.ReportRequest) error {
@@ -79,6 +80,9 @@ func validReport(r *playbackpb.ReportRequest) error {
 		e := services.Errorf(services.Invalid, format, args...)
 		e.Op = "playback.Report"
 		return e
+	}
+	if err := validSession(r.GetSessionId()); err != nil {
+		return services.Wrap("playback.Report", err)
 	}
 	finite := func(v float64) bool { return v >= 0 && !math.IsInf(v, 1) } // false for NaN
 	switch {

@@ -36,6 +36,7 @@ type KV interface {
 	Get(ctx context.Context, ns kv.Namespace, partition, sort string) (kv.Item, error)
 	Query(ctx context.Context, ns kv.Namespace, partition string, r kv.Range) ([]kv.Item, string, error)
 	Put(ctx context.Context, ns kv.Namespace, partition string, items ...kv.Item) error
+	PutIf(ctx context.Context, ns kv.Namespace, partition string, cond kv.Condition, items ...kv.Item) error
 	Delete(ctx context.Context, ns kv.Namespace, partition string, sorts ...string) error
 }
 

@@ -1,6 +1,7 @@
 package playback
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -96,6 +97,66 @@ func TestStreamLimit(t *testing.T) {
 	}
 	if _, err := r.client.Authorize(t.Context(), with("s3")); err != nil {
 		t.Errorf("after one stopped: %v", err)
+	}
+}
+
+// However many streams of a household open at once, no more than the plan allows
+// do.
+func TestStreamLimitOfStreamsThatOpenAtOnce(t *testing.T) {
+	r := start(t, 0)
+	opened := make(chan error)
+	for i := range 8 {
+		go func() {
+			_, err := r.client.Authorize(t.Context(), ask(func(r *playbackpb.AuthorizeRequest) { r.SessionId = fmt.Sprint("s", i) }))
+			opened <- err
+		}()
+	}
+	n := 0
+	for range 8 {
+		if err := <-opened; err == nil {
+			n++
+		} else if services.ReasonOf(err) != services.ReasonPlanStreams {
+			t.Error(err)
+		}
+	}
+	if n != 2 {
+		t.Errorf("%d streams of a plan of 2", n)
+	}
+}
+
+func TestSessionIDThatIsTheGate(t *testing.T) {
+	r := start(t, 0)
+	_, err := r.client.Authorize(t.Context(), ask(func(r *playbackpb.AuthorizeRequest) { r.SessionId = gate }))
+	if services.KindOf(err) != services.Invalid {
+		t.Errorf("authorize: %v", err)
+	}
+	if _, err := r.client.Report(t.Context(), say(gate, "stop", 1)); services.KindOf(err) != services.Invalid {
+		t.Errorf("report: %v", err)
+	}
+}
+
+// Nobody's report stands for that of somebody else's session.
+func TestStopOfAnotherMember(t *testing.T) {
+	r := start(t, 0)
+	for _, s := range []string{"s1", "s2"} {
+		if _, err := r.client.Authorize(t.Context(), ask(func(r *playbackpb.AuthorizeRequest) { r.SessionId = s })); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := say("s1", "stop", 9)
+	mine := other.GetMemberId()
+	other.MemberId = "somebody-else"
+	if _, err := r.client.Report(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := r.kv.session(mine, "s1"); !ok {
+		t.Error("somebody else stopped the session")
+	}
+	if _, err := r.client.Report(t.Context(), say("s1", "stop", 9)); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := r.kv.session(mine, "s1"); ok {
+		t.Error("the member's own stop was taken for the other's")
 	}
 }
 
@@ -240,7 +301,7 @@ func TestReport(t *testing.T) {
 		t.Fatalf("%d events of two reports and a repetition", len(r.pipeline.events))
 	}
 	e := r.pipeline.events[1]
-	if e.ID != "s1/2" || e.Region != "us-east" || e.Instance != "us-east/a/playback/1" || e.At.IsZero() || e.TraceID == "" || e.Bytes != 10 || e.ISP != "isp-1" || e.Kind != "progress" {
+	if e.ID != "m-std/s1/2" || e.Region != "us-east" || e.Instance != "us-east/a/playback/1" || e.At.IsZero() || e.TraceID == "" || e.Bytes != 10 || e.ISP != "isp-1" || e.Kind != "progress" {
 		t.Errorf("event %+v", e)
 	}
 	if it, ok := r.kv.session("m-std", "s1"); !ok || !strings.Contains(string(it.Value), `"position_s":2`) {

@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 
@@ -38,7 +37,7 @@ type Server struct {
 	name     string
 	opts     []grpc.ServerOption
 	services []registration
-	health   *health.Server
+	health   *healthService
 }
 
 // registration is a service and who implements it.
@@ -56,15 +55,17 @@ func New(name string, tel *telemetry.Telemetry, opts ...grpc.ServerOption) *Serv
 	all := append(new(gauge).options(), tel.ServerOptions()...)
 	all = append(all, grpc.WaitForHandlers(true), grpc.ReadBufferSize(readBuffer), grpc.NumStreamWorkers(workers))
 	all = append(all, ServerOptions()...)
-	s := &Server{name: name, opts: append(all, opts...), health: health.NewServer()}
+	s := &Server{name: name, opts: append(all, opts...), health: newHealthService()}
 	grpc_health_v1.RegisterHealthServer(s, s.health)
 	return s
 }
 
 // RegisterService implements grpc.ServiceRegistrar. Services are registered
-// before Serve.
+// before Serve. The health service answers for each by its name, and for all of
+// them by "": a probe may ask for either.
 func (s *Server) RegisterService(d *grpc.ServiceDesc, impl any) {
 	s.services = append(s.services, registration{d, impl})
+	s.health.SetServingStatus(d.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
 }
 
 // server makes the server of gRPC, which has goroutines from its first moment:
@@ -79,7 +80,7 @@ func (s *Server) server() *grpc.Server {
 }
 
 // Serve answers on the listeners until ctx ends or one of them fails. Then the
-// health service says so, calls in flight have the grace to finish, and those
+// health service says so to who watches it, calls in flight have the grace to finish, and those
 // that have not are cut: their contexts end. Without a grace all are cut at
 // once, which suits calls that take microseconds and streams that know no end.
 // It returns, with every listener closed, when the last handler has; nil if
@@ -98,7 +99,7 @@ func (s *Server) Serve(ctx context.Context, grace time.Duration, listeners ...ne
 	}
 	g.Go(func() error {
 		<-ctx.Done()
-		s.health.Shutdown()
+		s.health.end()
 		stop(server, grace)
 		return nil
 	})

@@ -149,6 +149,41 @@ func TestHealthOnEveryListener(t *testing.T) {
 	}
 }
 
+func TestHealthOfEachService(t *testing.T) {
+	s := New("x", telemetry.Discard())
+	licensepb.RegisterLicenseServer(s, &slow{})
+	name := licensepb.License_ServiceDesc.ServiceName
+	ln := listen(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, time.Minute, ln) }()
+	health := grpc_health_v1.NewHealthClient(dial(t, ln))
+	for _, service := range []string{"", name, grpc_health_v1.Health_ServiceDesc.ServiceName} {
+		r, err := health.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: service})
+		if err != nil || r.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
+			t.Errorf("health of %q: %v (%v)", service, r, err)
+		}
+	}
+	if _, err := health.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: "flix.y.v1.Y"}); services.KindOf(err) != services.NotFound {
+		t.Errorf("health of a service that is not here: %v", err)
+	}
+	watch, err := health.Watch(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := watch.Recv(); err != nil || r.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
+		t.Errorf("watch: %v (%v)", r, err)
+	}
+	cancel()
+	if r, err := watch.Recv(); err != nil || r.GetStatus() != grpc_health_v1.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("watch after the end: %v (%v)", r, err)
+	}
+	// A watcher does not hold the end up for the whole grace.
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestServe(t *testing.T) {
 	t.Run("fails with any of its listeners", func(t *testing.T) {
 		good, bad := listen(t), listen(t)

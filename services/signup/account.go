@@ -56,7 +56,7 @@ func (s *Server) changePlan(r *http.Request, c edge.Caller) (any, error) {
 		return nil, services.Errorf(services.Internal, "the member's plan %q is not among the plans", m.Plan)
 	}
 	e := s.difference(m, from, to, now)
-	e.Key = "plan/" + string(m.ID) + "/" + req.Key
+	e.Key = planKey(m.ID, req.Key)
 	m, err = s.setPlan.Do(ctx, func(ctx context.Context) (sqldb.Member, error) {
 		return s.d.Members.ChangePlan(ctx, m.ID, to.ID, e)
 	})
@@ -76,6 +76,9 @@ func (s *Server) changePlan(r *http.Request, c edge.Caller) (any, error) {
 	}
 	return s.shown(m, entries, now), nil
 }
+
+// planKey is the key of the ledger's entry for a change of plan.
+func planKey(id services.MemberID, key string) string { return "plan/" + string(id) + "/" + key }
 
 // difference is the ledger's entry for a change of plan: the part of the prices'
 // difference that the rest of the period is of it, in cents, rounded down; in

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,15 +87,24 @@ func (s *Server) create(ctx context.Context, req SignupRequest) (sqldb.Member, e
 	return saved, s.sameRequest(ctx, saved, req)
 }
 
-// sameRequest refuses a key that somebody else has used: an idempotent answer
-// carries a token, which only the member's own password may bring.
+// sameRequest refuses a key that was used for another request: an idempotent
+// answer carries a token, which only the member's own password may bring, and
+// must not pass for one to a sign-up with another plan. The plan may have been
+// changed since, which the ledger tells.
 func (s *Server) sameRequest(ctx context.Context, saved sqldb.Member, req SignupRequest) error {
-	ok := saved.Email == req.Email
+	ok := saved.Email == req.Email && saved.Name == strings.TrimSpace(req.Name) && saved.Country == req.Country
 	if ok {
 		var err error
 		if ok, err = s.check(ctx, saved.PasswordHash, req.Password); err != nil {
 			return err
 		}
+	}
+	if ok && saved.Plan != req.Plan {
+		entries, err := s.entries(ctx, saved.ID)
+		if err != nil {
+			return err
+		}
+		ok = slices.ContainsFunc(entries, func(e sqldb.Entry) bool { return strings.HasPrefix(e.Key, planKey(saved.ID, "")) })
 	}
 	if !ok {
 		return services.Errorf(services.Conflict, "key: it was used for another sign-up").WithReason(ReasonKeyReused).WithRemedy("make a new key for a new sign-up")

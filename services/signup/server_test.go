@@ -320,6 +320,17 @@ func TestSignupIsIdempotentByKey(t *testing.T) {
 	if p := r.do("POST", PathSignup, other, &second); p.Reason != ReasonKeyReused {
 		t.Errorf("the key with another password: %+v", p)
 	}
+	for field, spoil := range map[string]func(*SignupRequest){
+		"plan":    func(q *SignupRequest) { q.Plan = "basic" },
+		"country": func(q *SignupRequest) { q.Country = "FR" },
+		"name":    func(q *SignupRequest) { q.Name = "Grace" },
+	} {
+		other = ada()
+		spoil(&other)
+		if p := r.do("POST", PathSignup, other, &second); p.Reason != ReasonKeyReused {
+			t.Errorf("the key with another %s: %+v", field, p)
+		}
+	}
 	other = ada()
 	other.Key = "k2"
 	if p := r.do("POST", PathSignup, other, &second); p.Reason != ReasonEmailTaken || p.Remedy == "" {

@@ -408,10 +408,7 @@ func (b *Body) Finish() bool {
 	if b.b.ended() {
 		return true
 	}
-	if b.b.err != nil || !b.c.continued || b.c.closing {
-		return false
-	}
-	if b.b.framing == byLength && b.b.left > maxDrain {
+	if b.tooMuch() || !b.c.continued || b.c.closing {
 		return false
 	}
 	b.c.setReadDeadline(time.Now().Add(b.c.limits.Linger))
@@ -426,4 +423,20 @@ func (b *Body) Finish() bool {
 		n += len(p)
 	}
 	return false
+}
+
+// tooMuch says of a body that has not ended that it is broken, or that more of it
+// is left than is read for nothing.
+func (b *Body) tooMuch() bool {
+	return b.b.err != nil || b.b.framing == byLength && b.b.left > maxDrain
+}
+
+// Lost says of a body that nobody wants any more that Finish will not get to its
+// end, so that the connection ends with the answer.
+func (b *Body) Lost() bool {
+	if !b.mu.TryLock() {
+		return true // Finish will break a read off
+	}
+	defer b.mu.Unlock()
+	return !b.b.ended() && b.tooMuch()
 }

@@ -118,6 +118,7 @@ func (l *link) final(r *Request, resp *Response, a head) error {
 	default:
 		l.reusable = false
 	}
+	resp.Ends = !l.reusable
 	l.body.reset(&l.in, f, a.length)
 	resp.body = answerBody{l: l, r: r}
 	resp.Body = &resp.body

@@ -77,6 +77,8 @@ type Response struct {
 	Trailer func() *Fields
 	// Upgraded is the connection after status 101.
 	Upgraded io.ReadWriteCloser
+	// Ends says that the server ends its connection with the answer.
+	Ends bool
 
 	body answerBody
 }
