@@ -54,6 +54,9 @@ type State struct {
 	Error string `json:"error,omitempty"`
 }
 
+// noRouter is why a speaker that only listens has no session at first.
+const noRouter = "no router has connected yet"
+
 // New returns a speaker that does nothing before Serve.
 func New(c Config) (*Speaker, error) {
 	if err := c.check(); err != nil {
@@ -61,7 +64,11 @@ func New(c Config) (*Speaker, error) {
 	}
 	idle := make(chan struct{})
 	close(idle)
-	return &Speaker{c: c, note: make(chan struct{}, 1), whole: make(chan struct{}), rib: newRIB(c.MaxRoutes), idle: idle, state: State{Since: time.Now()}, out: map[netip.Prefix]topology.Route{}}, nil
+	state := State{Since: time.Now()}
+	if c.Dial == nil {
+		state.Error = noRouter
+	}
+	return &Speaker{c: c, note: make(chan struct{}, 1), whole: make(chan struct{}), rib: newRIB(c.MaxRoutes), idle: idle, state: state, out: map[netip.Prefix]topology.Route{}}, nil
 }
 
 // Note has a token when what was learned, or the session, changed.

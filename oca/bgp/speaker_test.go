@@ -425,8 +425,8 @@ func TestANeighbourIsToldWhatIsWrong(t *testing.T) {
 				t.Errorf("told %s, want %s; %+v", got, c.want, s.State())
 			}
 			await(t, func() string {
-				if s.State().Error == "" {
-					return "the speaker does not say why"
+				if why := s.State().Error; why == "" || why == "no router has connected yet" {
+					return "the speaker does not say why: " + why
 				}
 				return ""
 			})
@@ -547,6 +547,9 @@ func TestASessionThatIsOfNoUseDoesNotShortenTheWait(t *testing.T) {
 
 func TestAnEstablishedSessionStays(t *testing.T) {
 	s, l := serveOne(t, nil)
+	if st := s.State(); st.Error != "no router has connected yet" {
+		t.Errorf("%+v", st)
+	}
 	r := greet(t, l, routerAS)
 	r.write(packet.NewBGPKeepAliveMessage())
 	await(t, func() string {
