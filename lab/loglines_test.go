@@ -159,6 +159,14 @@ func TestTextLine(t *testing.T) {
 	}
 }
 
+// TestLogNumbers shows numbers as they were written.
+func TestLogNumbers(t *testing.T) {
+	l, ok := parseLog([]byte(`{"time":"2026-01-02T03:04:05Z","level":"INFO","msg":"up","as":4200000001,"ratio":0.25,"big":18446744073709551615}`))
+	if want := "as=4200000001 big=18446744073709551615 ratio=0.25"; !ok || l.Attrs != want {
+		t.Errorf("%q, want %q", l.Attrs, want)
+	}
+}
+
 // TestLogsRestart follows a file that is replaced by a shorter one.
 func TestLogsRestart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.jsonl")

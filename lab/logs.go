@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -170,7 +171,9 @@ func matches(instance, want string) bool {
 
 func parseLog(b []byte) (LogLine, bool) {
 	var m map[string]any
-	if err := json.Unmarshal(b, &m); err != nil {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber() // shown as it was written: an AS number of ten digits is no 4.2e+09
+	if err := d.Decode(&m); err != nil {
 		return LogLine{}, false
 	}
 	text := func(k string) string { s, _ := m[k].(string); delete(m, k); return s }

@@ -111,23 +111,28 @@ func (u *unit) loadRouter(router *bgp.Speaker, file string) {
 	u.tel.Log.Error("the table of routes cannot be read", "file", file, "error", err)
 }
 
-// originate has the router announce the routes of its site and appliance in a
-// table, and the declared prefixes that are not among them.
+// originate has the router announce what is its to announce.
 func (u *unit) originate(router *bgp.Speaker, t *topology.RouteTable) {
+	router.Originate(announcedBy(*u.spec.Site, u.spec.ID, t))
+}
+
+// announcedBy are the routes of a site and its appliance in a table, which may be
+// nil, and the declared prefixes that are not among them.
+func announcedBy(site topology.Site, appliance string, t *topology.RouteTable) []topology.Route {
 	var routes []topology.Route
-	listed := map[netip.Prefix]bool{}
 	if t != nil {
-		routes = slices.Concat(t.At(u.spec.Site.Name), t.At(u.spec.ID))
-		for _, r := range routes {
-			listed[r.Prefix] = true
-		}
+		routes = slices.Concat(t.At(site.Name), t.At(appliance))
 	}
-	for _, text := range u.spec.Site.Prefixes {
+	listed := make(map[netip.Prefix]bool, len(routes))
+	for _, r := range routes {
+		listed[r.Prefix] = true
+	}
+	for _, text := range site.Prefixes {
 		if p, err := netip.ParsePrefix(text); err == nil && !listed[p.Masked()] { // the appliance has refused others
 			routes = append(routes, topology.Route{Prefix: p})
 		}
 	}
-	router.Originate(routes)
+	return routes
 }
 
 // SteerSessions implements control.SteeringEngine. An appliance that does not

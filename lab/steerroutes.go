@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"path"
 	"path/filepath"
 	"slices"
 
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/lab/input"
+	"github.com/flix-lab/flix/oca/bgp"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/steering"
 	"github.com/flix-lab/flix/topology"
@@ -84,11 +86,35 @@ func (l *Lab) keepRoutes(ctx context.Context, i *intent, file string) (out contr
 			return out, "", services.Errorf(services.Conflict, "%s: %s learns its routes from a router that is not of the lab", file, place).WithRemedy("announce them there, or leave the place out")
 		}
 	}
+	if i.Topology.BGP {
+		if err := learnable(i, file, t); err != nil {
+			return out, "", err
+		}
+	}
 	out.Routes = t.Len()
 	digest := sha256.Sum256(raw)
 	here, there := l.rt.Shared()
 	name := fmt.Sprintf("routes-%x.txt", digest[:6])
 	return out, path.Join(there, name), writeFile(filepath.Join(here, name), raw)
+}
+
+// learnable refuses a table of which a site's router would announce more to an
+// appliance than that takes: it would end the session.
+func learnable(i *intent, file string, t *topology.RouteTable) error {
+	for _, inst := range i.instances() {
+		if inst.Role != topology.RoleOCA || inst.Site == nil {
+			continue
+		}
+		prefixes := map[netip.Prefix]bool{}
+		for _, r := range announcedBy(*inst.Site, inst.ID, t) {
+			prefixes[r.Prefix] = true
+		}
+		if n := len(prefixes); n > bgp.DefaultMaxRoutes {
+			return services.Errorf(services.Invalid, "%s: it has %d routes for %s with those that the site declares, and an appliance takes %d over BGP", file, n, inst.ID, bgp.DefaultMaxRoutes).
+				WithRemedy("aggregate them, spread them over more sites, or load them into a lab without bgp: true")
+		}
+	}
+	return nil
 }
 
 // SteerMisses implements control.SteeringEngine: the sum over the instances that

@@ -80,6 +80,14 @@ func (h *health) reason() string {
 	return cmp.Or(h.why, h.session)
 }
 
+// unrouted says whether nothing is wrong but the router's session, without which no
+// viewer is sent here.
+func (h *health) unrouted() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.draining && h.why == "" && h.session != ""
+}
+
 func (h *health) load() float64 { return math.Float64frombits(h.loadBits.Load()) }
 
 // healthLoop looks at disk, connections and throughput twice per report.

@@ -151,7 +151,7 @@ func (s *Server) report() {
 	used, _, filled := s.store.usage()
 	reason := s.health.reason()
 	s.outbox.send(&pb.ApplianceMessage{Body: &pb.ApplianceMessage_Report{Report: &pb.Report{
-		Healthy: reason == "", Reason: reason, Load: s.health.load(), BytesServed: s.sent.Load(),
+		Healthy: reason == "", Reason: reason, Unrouted: s.health.unrouted(), Load: s.health.load(), BytesServed: s.sent.Load(),
 		Connections: uint64(max(0, s.connections())), UsedBytes: used, Filled: filled.message(), Shed: s.health.shedding(),
 	}}})
 }

@@ -35,6 +35,9 @@ rate_bps, eta_ms (-1: part of it does not come as things are), bound_ms, bound_b
 			if err := out.check(); err != nil {
 				return err
 			}
+			if r.Limit < 0 {
+				return services.Errorf(services.Invalid, "--limit: %d moves cannot be listed", r.Limit).WithRemedy("give a number from 1 on, or leave it out for 1000")
+			}
 			if len(args) > 0 {
 				r.Title = args[0]
 			}

@@ -18,6 +18,8 @@ func newSteerSessionsCmd(a *app) *cobra.Command {
 AS number and address, where the router may connect, and how many routes are learned.
 When a session is down its routes are kept, as stale, for as long as a report is
 fresh (timing.report_expiry), then withdrawn; the appliance is not healthy after that.
+One that the router's operator shuts down or removes, and one over which more than
+100,000 prefixes come, has its routes withdrawn at once.
 
 A site may name a router of its own, any BGP speaker such as bird:
 

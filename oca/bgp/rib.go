@@ -63,6 +63,14 @@ func (r *rib) age() {
 	r.stale = len(r.routes)
 }
 
+// clear drops everything and says how much that was.
+func (r *rib) clear() int {
+	n := len(r.routes)
+	clear(r.routes)
+	r.stale = 0
+	return n
+}
+
 // sweep drops the stale routes of a family, of all for 0, and says whether there
 // were any.
 func (r *rib) sweep(f packet.Family) bool {

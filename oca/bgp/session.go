@@ -114,7 +114,7 @@ func (x *session) expect(kind, unexpected uint8) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case got == packet.BGP_MSG_NOTIFICATION:
-		return nil, told{body[0], body[1]}
+		return nil, readTold(body)
 	case got != kind:
 		return nil, faultf(packet.BGP_ERROR_FSM_ERROR, unexpected, "a message of type %d came where one of type %d was due", got, kind)
 	}
@@ -146,7 +146,7 @@ func (x *session) listen() error {
 		case packet.BGP_MSG_KEEPALIVE:
 			x.s.implied(x)
 		case packet.BGP_MSG_NOTIFICATION:
-			return told{body[0], body[1]}
+			return readTold(body)
 		case packet.BGP_MSG_UPDATE:
 			c, err := readUpdate(x.s.c.ASN, x.peer.fourByte, body)
 			if err != nil {

@@ -29,6 +29,8 @@ type Speaker struct {
 	idle    chan struct{}
 	ended   map[packet.Family]bool // whose End-of-RIB was heard in this session
 	state   State
+	lost    string      // why the last session ended, until there is another
+	barred  time.Time   // until then the neighbour, which announced too much, is not heard
 	sweeper *time.Timer // drops stale routes, or ends the wait for the first
 	out     map[netip.Prefix]topology.Route
 }
@@ -47,9 +49,13 @@ type State struct {
 	Stale  int `json:"stale"`
 	// Sessions established so far.
 	Sessions int `json:"sessions"`
-	// Error is why the last session, or attempt at one, ended.
+	// Error is why the last session ended, and then why the last attempt at
+	// another did.
 	Error string `json:"error,omitempty"`
 }
+
+// noRouter is why a speaker that only listens has no session at first.
+const noRouter = "no router has connected yet"
 
 // New returns a speaker that does nothing before Serve.
 func New(c Config) (*Speaker, error) {
@@ -58,7 +64,11 @@ func New(c Config) (*Speaker, error) {
 	}
 	idle := make(chan struct{})
 	close(idle)
-	return &Speaker{c: c, note: make(chan struct{}, 1), whole: make(chan struct{}), rib: newRIB(c.MaxRoutes), idle: idle, state: State{Since: time.Now()}, out: map[netip.Prefix]topology.Route{}}, nil
+	state := State{Since: time.Now()}
+	if c.Dial == nil {
+		state.Error = noRouter
+	}
+	return &Speaker{c: c, note: make(chan struct{}, 1), whole: make(chan struct{}), rib: newRIB(c.MaxRoutes), idle: idle, state: state, out: map[netip.Prefix]topology.Route{}}, nil
 }
 
 // Note has a token when what was learned, or the session, changed.
@@ -156,7 +166,8 @@ func (s *Speaker) accept(ctx context.Context, wg *sync.WaitGroup) {
 }
 
 // dial connects to the neighbour while there is no session, with growing,
-// jittered waits in between.
+// jittered waits in between. They begin anew after a session that was of use: one
+// that ends as soon as it is up would else be opened again and again at once.
 func (s *Speaker) dial(ctx context.Context) {
 	wait := s.c.RetryMin
 	for ctx.Err() == nil {
@@ -168,7 +179,7 @@ func (s *Speaker) dial(ctx context.Context) {
 			return
 		case <-idle:
 		}
-		held := false
+		began, held := time.Now(), false
 		attempt, cancel := context.WithTimeout(ctx, s.c.Hold)
 		conn, err := s.c.Dial(attempt)
 		cancel()
@@ -177,7 +188,7 @@ func (s *Speaker) dial(ctx context.Context) {
 		} else {
 			held = s.run(ctx, conn, true)
 		}
-		if held {
+		if held && time.Since(began) >= s.c.RetryMax {
 			wait = s.c.RetryMin
 		}
 		pause(ctx, wait/2+rand.N(wait/2+1))
@@ -198,10 +209,14 @@ func pause(ctx context.Context, d time.Duration) {
 func (s *Speaker) failed(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.session != nil || s.state.Error == err.Error() {
+	why := err.Error()
+	if s.lost != "" {
+		why = s.lost + "; then: " + why
+	}
+	if s.session != nil || s.state.Error == why {
 		return
 	}
-	s.state.Error = err.Error()
+	s.state.Error = why
 	s.c.Log.Info("there is no session with the router", "as", s.c.PeerASN, "error", err)
 	s.tell()
 }
@@ -220,6 +235,9 @@ func (s *Speaker) tell() {
 func (s *Speaker) claim(x *session) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if time.Now().Before(s.barred) {
+		return faultf(packet.BGP_ERROR_CEASE, packet.BGP_ERROR_SUB_MAXIMUM_NUMBER_OF_PREFIXES_REACHED, "the neighbour announced too much and is not heard before %s", s.barred.UTC().Format(time.TimeOnly))
+	}
 	collision := faultf(packet.BGP_ERROR_CEASE, packet.BGP_ERROR_SUB_CONNECTION_COLLISION_RESOLUTION, "there is another connection")
 	if old := s.session; old != nil {
 		if old.established || old.dialed == x.dialed || x.dialed != (s.c.ID.Compare(x.peer.id) > 0) {
@@ -245,7 +263,7 @@ func (s *Speaker) establish(x *session) bool {
 	for _, f := range families {
 		s.ended[f] = !x.peer.speaks[f]
 	}
-	s.state.Established, s.state.Since, s.state.Error = true, time.Now(), ""
+	s.state.Established, s.state.Since, s.state.Error, s.lost = true, time.Now(), "", ""
 	s.state.Neighbour = x.conn.RemoteAddr().String() + " (" + x.peer.id.String() + ")"
 	s.state.Sessions++
 	s.c.Log.Info("the session with the router is up", "as", s.c.PeerASN, "router", s.state.Neighbour)
@@ -268,14 +286,37 @@ func (s *Speaker) release(x *session, why error) {
 	if !x.established {
 		return
 	}
-	s.state.Established, s.state.Since = false, time.Now()
+	s.state.Established, s.state.Since, s.lost = false, time.Now(), s.state.Error
+	if s.renounced(why) {
+		n := s.rib.clear()
+		s.c.Log.Warn("the session with the router is down, and its routes are withdrawn", "as", s.c.PeerASN, "error", why, "routes", n)
+		s.complete()
+		return
+	}
 	fresh := len(s.rib.routes) - s.rib.stale
 	if s.rib.stale == 0 {
 		s.sweeper.Reset(s.c.Stale) // else the time of the older ones counts
 	}
 	s.rib.age()
-	s.c.Log.Warn("the session with the router is down", "as", s.c.PeerASN, "error", why, "routes", fresh, "kept", s.c.Stale)
+	s.c.Log.Warn("the session with the router is down", "as", s.c.PeerASN, "error", why, "routes", fresh, "kept", s.c.Stale.String())
 	s.tell()
+}
+
+// renounced says whether a session's end takes its routes away at once: the
+// router's operator has ended it, or it has announced too much, so that none of it
+// is to be relied on. After the latter it is not heard for as long as a lost
+// session's routes are kept. Called with the lock held.
+func (s *Speaker) renounced(why error) bool {
+	var t told
+	if errors.As(why, &t) {
+		return t.meant()
+	}
+	var f *fault
+	if errors.As(why, &f) && f.code == packet.BGP_ERROR_CEASE && f.subcode == packet.BGP_ERROR_SUB_MAXIMUM_NUMBER_OF_PREFIXES_REACHED {
+		s.barred = time.Now().Add(s.c.Stale)
+		return true
+	}
+	return false
 }
 
 // learn takes up an UPDATE of the session.

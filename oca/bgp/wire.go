@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strings"
 	"time"
 
 	packet "github.com/osrg/gobgp/v4/pkg/packet/bgp"
@@ -29,18 +30,49 @@ func faultf(code, subcode uint8, format string, args ...any) *fault {
 }
 
 // told is a NOTIFICATION that was received.
-type told struct{ code, subcode uint8 }
-
-func (t told) Error() string {
-	return fmt.Sprintf("the neighbour ended the session: %s", reasonText(t.code, t.subcode))
+type told struct {
+	code, subcode uint8
+	note          string // what its operator wrote
 }
 
-// reasonText names a NOTIFICATION's reason (RFC 4271 section 4.5, RFC 4486).
+// readTold reads the body of a NOTIFICATION. One of a shutdown or a reset may carry
+// a text for people (RFC 9003): a length and UTF-8.
+func readTold(body []byte) told {
+	t := told{code: body[0], subcode: body[1]}
+	shut := t.subcode == packet.BGP_ERROR_SUB_ADMINISTRATIVE_SHUTDOWN || t.subcode == packet.BGP_ERROR_SUB_ADMINISTRATIVE_RESET
+	if text := body[2:]; t.code == packet.BGP_ERROR_CEASE && shut && len(text) > 1 && int(text[0]) <= len(text)-1 {
+		t.note = strings.ToValidUTF8(string(text[1:1+text[0]]), "\ufffd")
+	}
+	return t
+}
+
+func (t told) Error() string {
+	why := "the neighbour ended the session: " + reasonText(t.code, t.subcode)
+	if t.note != "" {
+		why += fmt.Sprintf(": %q", t.note)
+	}
+	return why
+}
+
+// meant says whether the neighbour's operator has taken the session away on
+// purpose: its routes are not to be used any more. After any other end it is
+// expected back.
+func (t told) meant() bool {
+	switch t.subcode {
+	case packet.BGP_ERROR_SUB_ADMINISTRATIVE_SHUTDOWN, packet.BGP_ERROR_SUB_PEER_DECONFIGURED, packet.BGP_ERROR_SUB_HARD_RESET:
+		return t.code == packet.BGP_ERROR_CEASE
+	}
+	return false
+}
+
+// reasonText names a NOTIFICATION's reason (RFC 4271 section 4.5, RFC 4486, RFC
+// 8538, RFC 9384).
 func reasonText(code, subcode uint8) string {
 	names := map[uint8]string{1: "message header error", 2: "OPEN message error", 3: "UPDATE message error", 4: "hold timer expired", 5: "finite state machine error", 6: "cease", 7: "ROUTE-REFRESH error"}
 	subs := map[[2]uint8]string{
 		{2, 2}: "wrong AS number", {2, 3}: "bad identifier", {2, 6}: "unacceptable hold time", {6, 1}: "too many prefixes", {6, 2}: "shut down", {6, 3}: "neighbour removed",
-		{6, 4}: "reset", {6, 5}: "connection rejected", {6, 7}: "collision of two connections",
+		{6, 4}: "reset", {6, 5}: "connection rejected", {6, 6}: "another configuration", {6, 7}: "collision of two connections",
+		{6, 8}: "out of resources", {6, 9}: "hard reset", {6, 10}: "the line is down (BFD)",
 	}
 	name := names[code]
 	if name == "" {

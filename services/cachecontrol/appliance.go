@@ -128,12 +128,16 @@ func (a *appliance) origin(ref fileRef) (pb.Source, string) {
 	return st.source, st.from.Value()
 }
 
+// fit says whether an appliance may fill, and be filled from: viewers are not sent
+// to one without routes, but the network to fill over is there.
+func fit(r *pb.Report) bool { return r.GetHealthy() || r.GetUnrouted() }
+
 // info is the appliance as the planner wants it.
 func (a *appliance) info() nodeInfo {
 	return nodeInfo{
 		id: a.id, region: a.hello.GetRegion(), site: a.hello.GetSite(), kind: topology.SiteKind(a.hello.GetKind()),
 		capacity: a.hello.GetCapacityBytes(), bandwidth: a.hello.GetBandwidthBps(), fill: cmp.Or(a.hello.GetFillBps(), a.hello.GetBandwidthBps()), fillURL: a.hello.GetFillUrl(),
-		healthy: a.report.GetHealthy(), connected: a.session != nil,
+		healthy: fit(a.report), connected: a.session != nil,
 	}
 }
 

@@ -95,7 +95,7 @@ func (s *Server) connected(h *pb.Hello, counter uint64, se *session, now time.Ti
 	// A new one is taken for healthy, since it can say Hello, and one that was
 	// not stays so; the first report follows at once.
 	a.report = &pb.Report{
-		Healthy: a.report == nil || a.report.GetHealthy(), Reason: a.report.GetReason(),
+		Healthy: a.report == nil || a.report.GetHealthy(), Reason: a.report.GetReason(), Unrouted: a.report.GetUnrouted(),
 		UsedBytes: a.bytes, Filled: h.GetFilled(),
 	}
 	s.touch(a, now)
@@ -137,7 +137,7 @@ func (s *Server) apply(id string, se *session, msg *pb.ApplianceMessage, now tim
 		a.report = b.Report
 		a.pace.see(b.Report.GetFilled(), now)
 		a.hidden = s.shed(a)
-		s.planner.setHealth(id, b.Report.GetHealthy(), progress, now)
+		s.planner.setHealth(id, fit(b.Report), progress, now)
 	case *pb.ApplianceMessage_Held:
 		s.applyHeld(a, b.Held)
 	case *pb.ApplianceMessage_Removed:

@@ -29,7 +29,7 @@ type node struct {
 	presence presence
 	declared bool
 	grace    time.Time // end of expected
-	healthy  bool
+	healthy  bool      // to fill, see fit
 	// connected to this cache control, which thus plans for it.
 	connected bool
 	capacity  uint64

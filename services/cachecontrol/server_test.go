@@ -190,6 +190,33 @@ func TestOldCountersAreIgnored(t *testing.T) {
 	})
 }
 
+// An appliance that only lacks routes to viewers is filled; one that is not well is
+// not.
+func TestOneWithoutRoutesIsFilled(t *testing.T) {
+	p := newPlanet(t)
+	c := p.start("us-east")
+	f := p.connect(c, east1, 1)
+	blocked := func(want string) {
+		t.Helper()
+		eventually(t, func() string {
+			r, err := c.FillStatus(t.Context(), &pb.FillStatusRequest{})
+			if err != nil {
+				return err.Error()
+			}
+			for _, a := range r.GetAppliances() {
+				if a.GetName() == east1 && !a.GetHealthy() && a.GetBlocked() == want {
+					return ""
+				}
+			}
+			return fmt.Sprintf("%v", r.GetAppliances())
+		})
+	}
+	f.send(&pb.ApplianceMessage{Body: &pb.ApplianceMessage_Report{Report: &pb.Report{Reason: "disk: full"}}})
+	blocked("it is not healthy")
+	f.send(&pb.ApplianceMessage{Body: &pb.ApplianceMessage_Report{Report: &pb.Report{Reason: "bgp: no session with the router", Unrouted: true}}})
+	blocked("")
+}
+
 func TestSecondStreamReplacesTheFirst(t *testing.T) {
 	p := newPlanet(t)
 	c := p.start("us-east")

@@ -936,7 +936,10 @@ type Report struct {
 	Filled      *FillBytes             `protobuf:"bytes,7,opt,name=filled,proto3" json:"filled,omitempty"`
 	// shed are titles whose viewers should be sent elsewhere while the bottleneck
 	// is full, the first of them first.
-	Shed          []string `protobuf:"bytes,8,rep,name=shed,proto3" json:"shed,omitempty"`
+	Shed []string `protobuf:"bytes,8,rep,name=shed,proto3" json:"shed,omitempty"`
+	// unrouted: it is not healthy only because it has no routes to viewers. It fills
+	// all the same, and others fill from it.
+	Unrouted      bool `protobuf:"varint,9,opt,name=unrouted,proto3" json:"unrouted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1025,6 +1028,13 @@ func (x *Report) GetShed() []string {
 		return x.Shed
 	}
 	return nil
+}
+
+func (x *Report) GetUnrouted() bool {
+	if x != nil {
+		return x.Unrouted
+	}
+	return false
 }
 
 type Held struct {
@@ -3697,7 +3707,7 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\tFillBytes\x12\x14\n" +
 	"\x05cache\x18\x01 \x01(\x04R\x05cache\x12\x12\n" +
 	"\x04tier\x18\x02 \x01(\x04R\x04tier\x12\x12\n" +
-	"\x04peer\x18\x03 \x01(\x04R\x04peer\"\xff\x01\n" +
+	"\x04peer\x18\x03 \x01(\x04R\x04peer\"\x9b\x02\n" +
 	"\x06Report\x12\x18\n" +
 	"\ahealthy\x18\x01 \x01(\bR\ahealthy\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
@@ -3707,7 +3717,8 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\n" +
 	"used_bytes\x18\x06 \x01(\x04R\tusedBytes\x127\n" +
 	"\x06filled\x18\a \x01(\v2\x1f.flix.cachecontrol.v1.FillBytesR\x06filled\x12\x12\n" +
-	"\x04shed\x18\b \x03(\tR\x04shed\"\xab\x01\n" +
+	"\x04shed\x18\b \x03(\tR\x04shed\x12\x1a\n" +
+	"\bunrouted\x18\t \x01(\bR\bunrouted\"\xab\x01\n" +
 	"\x04Held\x124\n" +
 	"\x05files\x18\x01 \x03(\v2\x1e.flix.cachecontrol.v1.HeldFileR\x05files\x124\n" +
 	"\x06source\x18\x02 \x01(\x0e2\x1c.flix.cachecontrol.v1.SourceR\x06source\x127\n" +
