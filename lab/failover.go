@@ -220,23 +220,34 @@ func (p planet) SetEvacuated(region, id string) error {
 	})
 }
 
-func (p planet) Healthy(ctx context.Context, region string) (bool, string, error) {
+// Lacks implements evacuate.Planet.
+func (p planet) Lacks(ctx context.Context, regions []string) (map[string]string, error) {
 	live, err := p.l.rt.List(ctx)
 	if err != nil {
-		return false, "", err
+		return nil, err
 	}
+	out := make(map[string]string, len(regions))
+	for _, region := range regions {
+		out[region] = lacks(region, p.l.current().instances(), live)
+	}
+	return out, nil
+}
+
+// lacks names the first role that is declared in a region and of which nothing
+// runs there; "" is none. Appliances do not count.
+func lacks(region string, declared []topology.Instance, live []runtime.Instance) string {
 	running := map[topology.Role]bool{}
 	for _, x := range live {
 		if x.Spec.Region == region && x.State == runtime.Running {
 			running[x.Spec.Role] = true
 		}
 	}
-	for _, inst := range p.l.current().instances() {
+	for _, inst := range declared {
 		if inst.Region == region && inst.Role != topology.RoleOCA && !running[inst.Role] {
-			return false, fmt.Sprintf("no %s runs in %s", inst.Role, region), nil
+			return fmt.Sprintf("no %s runs in %s", inst.Role, region)
 		}
 	}
-	return true, "", nil
+	return ""
 }
 
 // each calls f for every wanted instance of a role, side by side.

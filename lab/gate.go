@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -33,7 +34,7 @@ func (l *Lab) gate(ctx context.Context, st *steps) error {
 			g.Go(func() error {
 				r, err := l.awaitPlay(ctx, region)
 				if err != nil {
-					return fmt.Errorf("no title plays near %s: %w", region, err)
+					return unready(l.paths.Name, region, err)
 				}
 				mu.Lock()
 				delay[region] = r.PlayDelayMS
@@ -55,6 +56,17 @@ func (l *Lab) gate(ctx context.Context, st *steps) error {
 		}
 		return fmt.Sprintf("a title played near %s, play delay at most %.0f ms", near, worst), nil
 	})
+}
+
+// unready is the error of an up near one of whose regions no title plays. The
+// titles beyond the first are not published then; the same up goes on with them.
+func unready(name, region string, err error) error {
+	remedy := "run flix lab up" + nameFlag(name) + " again: it goes on from here, and publishes the titles that are still missing"
+	var e *services.Error
+	if errors.As(err, &e) && e.Remedy != "" {
+		remedy += "; if it ends here again: " + e.Remedy
+	}
+	return &services.Error{Kind: services.KindOf(err), Reason: services.ReasonOf(err), Msg: fmt.Sprintf("no title plays near %s yet", region), Err: err, Remedy: remedy}
 }
 
 // copyTime bounds the wait for a copy of a title near a region.

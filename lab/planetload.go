@@ -136,8 +136,16 @@ func (l *Lab) vitals(ctx context.Context) ([]evacuate.Vitals, error) {
 	}
 	p := planet{l}
 	gone := p.Evacuated()
+	regions := i.Topology.RegionNames()
+	missing, err := p.Lacks(ctx, regions)
+	if err != nil {
+		missing = map[string]string{}
+		for _, region := range regions {
+			missing[region] = fmt.Sprintf("its instances do not answer: %v", err)
+		}
+	}
 	var out []evacuate.Vitals
-	for _, region := range i.Topology.RegionNames() {
+	for _, region := range regions {
 		v := evacuate.Vitals{Region: region, Evacuated: gone[region]}
 		if v.Evacuated {
 			out = append(out, v)
@@ -148,12 +156,7 @@ func (l *Lab) vitals(ctx context.Context) ([]evacuate.Vitals, error) {
 			return nil, err
 		}
 		v.Gateways, v.Answered, v.Failed = e.Gateways, float64(e.Answered), float64(e.Failed)
-		if ok, why, err := p.Healthy(ctx, region); err != nil || !ok {
-			v.Missing = why
-			if err != nil {
-				v.Missing = fmt.Sprintf("its instances do not answer: %v", err)
-			}
-		}
+		v.Missing = missing[region]
 		if !l.isDown(region) {
 			v.Starts, v.PlayAPIs = l.playsBegun(ctx, region)
 		}

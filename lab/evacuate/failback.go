@@ -25,8 +25,8 @@ func (r *Run) Failback(ctx context.Context, region string, dryRun bool) (control
 		return r.end(Refused, services.Errorf(services.Conflict, "%s is not evacuated: there is nothing to return", region))
 	}
 	err := r.step(ctx, "plan", func(ctx context.Context) (string, error) {
-		ok, why, err := r.Planet.Healthy(ctx, region)
-		if err == nil && !ok {
+		lacks, err := r.Planet.Lacks(ctx, []string{region})
+		if why := lacks[region]; err == nil && why != "" {
 			err = services.Errorf(services.Conflict, "%s is not fit to take traffic: %s", region, why).WithRemedy("bring it up first: flix lab up")
 		}
 		return region + " is whole", err

@@ -32,7 +32,7 @@ func (r *Run) plan(ctx context.Context, region string) ([]string, error) {
 	)
 	err := r.step(ctx, "plan", func(ctx context.Context) (string, error) {
 		others := slices.DeleteFunc(t.Nearest(region), func(name string) bool { return name == region || gone[name] })
-		lacks, err := r.healthy(ctx, others)
+		lacks, err := r.Planet.Lacks(ctx, others)
 		if err != nil {
 			return "", err
 		}
@@ -54,17 +54,6 @@ func (r *Run) plan(ctx context.Context, region string) ([]string, error) {
 		return "savers: " + strings.Join(savers, ", "), r.capacity(ctx, region, savers)
 	})
 	return savers, err
-}
-
-// healthy asks of some regions, side by side, what they lack; "" is nothing.
-func (r *Run) healthy(ctx context.Context, regions []string) (map[string]string, error) {
-	return inEach(ctx, regions, func(ctx context.Context, name string) (string, error) {
-		ok, why, err := r.Planet.Healthy(ctx, name)
-		if ok {
-			why = ""
-		}
-		return why, err
-	})
 }
 
 // tryOut plays near a region that is not whole, when its edge is there: what

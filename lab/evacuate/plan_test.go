@@ -14,6 +14,20 @@ import (
 	"github.com/flix-lab/flix/services"
 )
 
+// The runtime is asked once what runs, however many regions may save.
+func TestPlanLooksOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 5)
+		r, _ := run(p)
+		if _, err := r.Failover(t.Context(), "us-east", true); err != nil {
+			t.Fatal(err)
+		}
+		if p.inspections != 1 {
+			t.Errorf("it looked %d times", p.inspections)
+		}
+	})
+}
+
 func TestDryRunTouchesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlanet(t, 3)
@@ -54,7 +68,7 @@ func TestRefusals(t *testing.T) {
 			p.unhealthy["us-west"], p.unhealthy["eu-west"] = "no kv", "no play"
 			p.playErr = func(string, float64) error { return errPlay }
 		}, services.Unavailable, "no region can take its traffic"},
-		"health out of reach":       {2, "us-east", false, func(p *fakePlanet) { p.fail["Healthy us-west"] = services.Errorf(services.Unavailable, "no answer") }, services.Unavailable, "plan: no answer"},
+		"health out of reach":       {2, "us-east", false, func(p *fakePlanet) { p.fail["Lacks"] = services.Errorf(services.Unavailable, "no answer") }, services.Unavailable, "plan: no answer"},
 		"edge out of reach":         {2, "us-east", false, func(p *fakePlanet) { p.fail["Edge us-east"] = services.Errorf(services.Unavailable, "no answer") }, services.Unavailable, "plan: no answer"},
 		"back: unknown region":      {2, "mars", true, nil, services.NotFound, `there is no region "mars"`},
 		"back: not evacuated":       {2, "us-east", true, nil, services.Conflict, "us-east is not evacuated"},

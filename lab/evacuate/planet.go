@@ -45,9 +45,9 @@ type Planet interface {
 	Topology() topology.Topology
 	// Evacuated says which regions are empty already.
 	Evacuated() map[string]bool
-	// Healthy says whether every role of a region has an instance that runs;
-	// the text says what is missing.
-	Healthy(ctx context.Context, region string) (bool, string, error)
+	// Lacks says of each of some regions, by one look, which role has no instance
+	// that runs there; "" is none.
+	Lacks(ctx context.Context, regions []string) (map[string]string, error)
 	// Edge sums up a region's gateways.
 	Edge(ctx context.Context, region string) (Edge, error)
 	// Services looks at the services of some roles in a region.

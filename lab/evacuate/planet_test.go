@@ -24,7 +24,9 @@ type fakePlanet struct {
 	calls     []string
 	evacuated map[string]bool
 	unhealthy map[string]string
-	edges     map[string]Edge
+	// inspections is how often it was asked what regions lack.
+	inspections int
+	edges       map[string]Edge
 	// services there are in a region, and what each is asked for per second and
 	// takes; none are measured without.
 	services map[string]map[topology.Role]Service
@@ -98,9 +100,11 @@ func (p *fakePlanet) Evacuated() map[string]bool {
 	defer p.mu.Unlock()
 	return maps.Clone(p.evacuated)
 }
-func (p *fakePlanet) Healthy(_ context.Context, region string) (bool, string, error) {
-	why := p.unhealthy[region]
-	return why == "", why, p.fail["Healthy "+region]
+func (p *fakePlanet) Lacks(_ context.Context, regions []string) (map[string]string, error) {
+	p.mu.Lock()
+	p.inspections++
+	p.mu.Unlock()
+	return p.unhealthy, p.fail["Lacks"]
 }
 func (p *fakePlanet) Edge(_ context.Context, region string) (Edge, error) {
 	p.mu.Lock()

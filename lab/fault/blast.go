@@ -11,7 +11,8 @@ import (
 
 // Blast is whom a fault touches, told before it acts.
 type Blast struct {
-	// Instances it acts on, and Regions they are in.
+	// Instances it acts on, and Regions they are in. Of calls that fail or are
+	// late they are those that are called, or the gateways for a path.
 	Instances []string `json:"instances"`
 	Regions   []string `json:"regions"`
 	// Roles are what is left of each role it takes instances of.
@@ -42,6 +43,9 @@ func (f Fault) touched(v View) []string {
 	}
 	if e.DNS != nil {
 		out = append(out, e.DNS.Instances...)
+	}
+	if e.Call != nil {
+		out = append(out, called(*e.Call, v)...)
 	}
 	for _, i := range v.Instances {
 		if slices.Contains(e.Lost, i.Region) && i.Role != topology.RoleOCA || e.CPU != nil && slices.Contains(e.CPU.Hosts, i.Host()) {

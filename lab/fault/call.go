@@ -76,6 +76,23 @@ func (p *planner) scope() (s rpc.Scope, err error) {
 	return s, nil
 }
 
+// called are the instances that a call goes to from the region of its callers: a
+// dependency's, or the gateways for a path.
+func called(c rpc.Call, v View) []string {
+	role := topology.RoleGateway
+	if !strings.HasPrefix(c.Name, "/") {
+		service, _, _ := strings.Cut(c.Name, "/")
+		role = topology.Role(strings.ToLower(service))
+	}
+	var out []string
+	for _, i := range v.Instances {
+		if i.Role == role && (c.Region == "" || i.Region == c.Region) {
+			out = append(out, i.ID)
+		}
+	}
+	return out
+}
+
 // callee checks the name of a call: there is such a service, method or path.
 func (p *planner) callee(name string) error {
 	if strings.HasPrefix(name, "/") {

@@ -57,6 +57,7 @@ func TestTargets(t *testing.T) {
 	v := planet(t)
 	for target, want := range map[string]int{
 		"us-east/a/play/1": 1, "us-east/b": 0, "us-east": 26, "play": 6, "play@us-west": 2, "region:us-west": 26,
+		"us-east-isp-1/oca/2": 1, "appliance:us-east-ix/oca/1": 1, "instance:us-east-ix/oca/1": 1, // as the verbs of the fill take them
 		"us-east-isp-1": 2, "us-east-ix": 2, "us-east/us-east-isp-1/oca/1": 1, "isp:us-east-isp-1": 2, "service:oca": 18, "zone:us-east/b": 0,
 	} {
 		got, err := v.resolve(target, lives)
@@ -73,6 +74,44 @@ func TestTargets(t *testing.T) {
 		var e *services.Error
 		if !errors.As(err, &e) || e.Remedy == "" {
 			t.Errorf("%q: %v without a remedy", target, err)
+		}
+	}
+}
+
+// An appliance is the same one by either of its names.
+func TestApplianceByItsShortName(t *testing.T) {
+	v := planet(t)
+	f, b, err := Plan("f-1", Request{Kind: "disk-full", Target: "us-east-isp-1/oca/2"}, v)
+	if want := []string{"us-east/us-east-isp-1/oca/2"}; err != nil || !slices.Equal(f.Effect.Disk.Instances, want) || !slices.Equal(b.Instances, want) {
+		t.Fatalf("%+v, touches %q, %v", f.Effect, b.Instances, err)
+	}
+	v.Active = []Fault{f}
+	if _, _, err := Plan("f-2", Request{Kind: "disk-slow", Target: "us-east/us-east-isp-1/oca/2"}, v); services.ReasonOf(err) != ReasonFaulted {
+		t.Errorf("by its long name it is not faulted: %v", err)
+	}
+	if _, _, err := Plan("f-3", Request{Kind: "latency", Target: "us-east-isp-1/oca/1", To: "us-east/us-east-isp-1/oca/1"}, v); services.KindOf(err) != services.Invalid {
+		t.Errorf("a link to itself: %v", err)
+	}
+}
+
+// Whom calls reach is told before they fail.
+func TestBlastOfCalls(t *testing.T) {
+	for _, c := range []struct {
+		target, region string
+		instances      int
+		regions        []string
+	}{
+		{"license", "", 3, []string{"us-east", "us-west", "eu-west"}},
+		{"License/issue", "us-east", 1, []string{"us-east"}},
+		{"/play/start", "", 6, []string{"us-east", "us-west", "eu-west"}},
+	} {
+		r := Request{Kind: "fail-call", Target: c.target}
+		if c.region != "" {
+			r.Params = map[string]string{"region": c.region}
+		}
+		_, b, err := Plan("f-1", r, planet(t))
+		if err != nil || len(b.Instances) != c.instances || !slices.Equal(b.Regions, c.regions) || len(b.Roles) > 0 {
+			t.Errorf("%s: %+v, %v", c.target, b, err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -28,7 +29,7 @@ func (t target) ids() []string {
 
 // resolve reads a target: us-east/a/play/1, us-east/a, us-east, play,
 // play@us-east, us-east-isp-1; with its sort in front where that matters, as
-// in isp:us-east-isp-1.
+// in isp:us-east-isp-1. An appliance needs no region: us-east-isp-1/oca/1.
 func (v View) resolve(text string, sorts []string) (target, error) {
 	want, name, given := strings.Cut(text, ":")
 	if !given {
@@ -41,7 +42,7 @@ func (v View) resolve(text string, sorts []string) (target, error) {
 	if !ok {
 		return target{}, services.Errorf(services.NotFound, "there is nothing called %q", text).WithRemedy("%s", v.instead(name, sorts))
 	}
-	t.text = name
+	t.text = cmp.Or(t.text, name)
 	if !slices.Contains(sorts, t.sort) && !(t.sort == sortAppliance && slices.Contains(sorts, sortInstance)) {
 		return target{}, services.Errorf(services.Invalid, "%s is of the sort %s, which this kind does not take", text, t.sort).WithRemedy("name one of the sorts %s", strings.Join(sorts, ", "))
 	}
@@ -60,10 +61,10 @@ func (v View) find(want, name string) (target, bool) {
 		return out
 	}
 	for _, i := range v.Instances {
-		if i.ID != name {
+		if i.ID != name && shortName(i) != name {
 			continue
 		}
-		t := target{sort: sortInstance, instances: []topology.Instance{i}, side: Side{Instance: i.ID}, region: i.Region}
+		t := target{sort: sortInstance, text: i.ID, instances: []topology.Instance{i}, side: Side{Instance: i.ID}, region: i.Region}
 		if i.Role == topology.RoleOCA {
 			t.sort = sortAppliance
 		}
@@ -98,6 +99,15 @@ func (v View) find(want, name string) (target, bool) {
 		return target{}, false
 	}
 	return target{sort: sortService, instances: ours, side: Side{Role: topology.Role(role), Region: region}, region: region}, true
+}
+
+// shortName of an appliance, as the verbs of the fill take it: its site is of one
+// region only. Others have none.
+func shortName(i topology.Instance) string {
+	if i.Role != topology.RoleOCA {
+		return ""
+	}
+	return strings.TrimPrefix(i.ID, i.Region+"/")
 }
 
 // end is a target as one side of a link.

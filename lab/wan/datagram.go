@@ -20,6 +20,8 @@ type datagram struct {
 	out  *queue
 	rdl  *deadline
 	done chan struct{}
+	// deaf is closed when nothing more is received.
+	deaf chan struct{}
 	// onceClose guards done.
 	onceClose sync.Once
 
@@ -29,16 +31,28 @@ type datagram struct {
 	pumping bool
 }
 
-func newDatagram(raw net.Conn, in, out func() Path) *datagram {
-	d := &datagram{raw: raw, in: newQueue(in), out: newQueue(out), rdl: newDeadline(), done: make(chan struct{})}
-	go d.receive()
+// newDatagram shapes a socket. What it receives passes through a buffer of the
+// pool, which has it back when the socket is closed.
+func newDatagram(raw net.Conn, in, out func() Path, buffers *sync.Pool) *datagram {
+	d := &datagram{raw: raw, in: newQueue(in), out: newQueue(out), rdl: newDeadline(), done: make(chan struct{}), deaf: make(chan struct{})}
+	go func() {
+		defer close(d.deaf)
+		scratch := buffers.Get().(*[maxDatagram]byte)
+		defer buffers.Put(scratch)
+		d.receive(scratch[:])
+	}()
 	return d
+}
+
+// datagramBuffers are for sockets that are open now: players open one for each
+// name that they resolve, and close it with the answer.
+func datagramBuffers() *sync.Pool {
+	return &sync.Pool{New: func() any { return new([maxDatagram]byte) }}
 }
 
 // receive stamps datagrams with their time of delivery until the socket is
 // closed.
-func (d *datagram) receive() {
-	scratch := make([]byte, maxDatagram)
+func (d *datagram) receive(scratch []byte) {
 	for {
 		n, err := d.raw.Read(scratch)
 		if err != nil {
@@ -147,6 +161,7 @@ func (d *datagram) Close() error {
 		return d.fail("close", net.ErrClosed)
 	}
 	_ = d.raw.SetReadDeadline(time.Unix(1, 0)) // ends receive
+	<-d.deaf
 	d.out.push(parcel{err: errFin})
 	d.pump()
 	d.in.clear()

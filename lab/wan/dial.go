@@ -63,7 +63,7 @@ func (t *Table) connect(ctx context.Context, f flow, network string) (net.Conn, 
 	}
 	if udp {
 		t.crosses(raw, open{flow: f, datagram: true})
-		return newDatagram(raw, in, out), nil
+		return newDatagram(raw, in, out, t.buffers), nil
 	}
 	s := newStream(raw, in, out)
 	t.crosses(raw, open{flow: f, stream: s})

@@ -65,6 +65,7 @@ type Table struct {
 	paths  atomic.Pointer[map[pair]Path]
 
 	crossing crossing
+	buffers  *sync.Pool // of datagramBuffers
 	rules    atomic.Pointer[[]Rule]
 
 	mu     sync.RWMutex
@@ -81,7 +82,7 @@ func NewTable(t topology.Topology, locate func(addr string) (region string, ok b
 // NewTableOver is NewTable for connections that dial makes, in the place of
 // those of package net: the wire of a simulation, say.
 func NewTableOver(dial services.DialFunc, t topology.Topology, locate func(addr string) (region string, ok bool)) *Table {
-	table := &Table{locate: locate, dial: dial, placed: make(map[string]string)}
+	table := &Table{locate: locate, dial: dial, placed: make(map[string]string), buffers: datagramBuffers()}
 	table.crossing.conns = map[syscall.Conn]open{}
 	table.Set(t)
 	return table

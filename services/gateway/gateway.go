@@ -214,6 +214,9 @@ func (s *Server) Serve(until context.Context) error {
 	start(streams.run)
 	select {
 	case <-until.Done():
+		// Before anybody is refused: an answer that still keeps its connection
+		// would have its client ask on one that is about to end.
+		s.settings.drained.Store(true)
 		for _, a := range acceptors {
 			a.stop()
 		}

@@ -92,9 +92,17 @@ func Parse(r io.Reader, file string) (Experiment, error) {
 		return e, p.err()
 	}
 	var doc yaml.Node
-	if err := yaml.NewDecoder(bytes.NewReader(b)).Decode(&doc); err != nil {
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	if err := d.Decode(&doc); err != nil {
 		p.syntax(err)
 		return e, p.err()
+	}
+	var second yaml.Node
+	switch err := d.Decode(&second); {
+	case err == nil:
+		p.add(second.Line, "file", "a second document begins here", "keep one experiment per file")
+	case !errors.Is(err, io.EOF):
+		p.syntax(err)
 	}
 	if len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
 		p.add(1, "file", "it is no mapping of fields", "begin with name: and title:")
@@ -340,8 +348,11 @@ func (p *parser) checkBounds(e Experiment) {
 			continue
 		}
 		none = false
-		if b.Min == nil && b.Max == nil || b.Min != nil && b.Max != nil && *b.Min > *b.Max {
-			bad("steady_state."+name, "it bounds nothing", "write {min: …}, {max: …} or both, the least first")
+		switch {
+		case b.Min == nil && b.Max == nil:
+			bad("steady_state."+name, "it bounds nothing", "write {min: …}, {max: …} or both")
+		case b.Min != nil && b.Max != nil && *b.Min > *b.Max:
+			bad("steady_state."+name, fmt.Sprintf("min: %g is above max: %g, which nothing can be", *b.Min, *b.Max), "write the lesser one as min")
 		}
 		most := math.MaxFloat64
 		if strings.HasSuffix(name, "_ratio") {

@@ -105,3 +105,17 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A file is one experiment; a bound says what is wrong with it.
+func TestParseSaysWhatIsWrong(t *testing.T) {
+	for text, want := range map[string]string{
+		good + "---\n" + good: "x:11: file: a second document begins here",
+		good + "---\n{":       "file: ",
+		strings.Replace(good, "{max: 0.1}", "{min: 0.5, max: 0.1}", 1): "steady_state.error_ratio: min: 0.5 is above max: 0.1",
+		strings.Replace(good, "{max: 0.1}", "{}", 1):                   "steady_state.error_ratio: it bounds nothing",
+	} {
+		if _, err := Parse(strings.NewReader(text), "x"); services.KindOf(err) != services.Invalid || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}

@@ -119,6 +119,19 @@ func (h *Host) letUp(down map[string]bool) error {
 	return h.start(context.Background(), start)
 }
 
+// end stops instances that are not to run any more: one that a fault keeps down
+// does not come up when the fault is over.
+func (h *Host) end(ctx context.Context, ids []string, grace time.Duration) error {
+	h.mu.Lock()
+	for _, id := range ids {
+		if x, down := h.held[id]; down {
+			x.again = false
+		}
+	}
+	h.mu.Unlock()
+	return h.stop(ctx, ids, grace)
+}
+
 // freeze stops the sockets of the instances that are to be frozen, and thaws
 // the others.
 func (h *Host) freeze(frozen map[string]bool) error {

@@ -45,6 +45,41 @@ func answers(c net.Conn, within time.Duration) error {
 	return err
 }
 
+// An instance that is stopped for good while a fault keeps it down, as one that
+// was added for a load that is over, stays down when the fault ends.
+func TestHeldDownAndNotWantedAnyMore(t *testing.T) {
+	for name, c := range map[string]struct {
+		wanted bool // anew, after it was stopped
+		builds int
+	}{"it is gone": {false, 1}, "it is wanted again": {true, 2}} {
+		t.Run(name, func(t *testing.T) {
+			a := runtimetest.Spec(t, t.TempDir(), "north", 1)
+			h, s := newHost(t, func(string, int) (unitFunc, error) { return echoing, nil })
+			t.Cleanup(h.disarm)
+			if err := h.start(t.Context(), []runtime.Spec{a}); err != nil {
+				t.Fatal(err)
+			}
+			if err := h.setWorld(faulted(fault.Effect{Down: []string{a.ID}}, time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			if err := h.end(t.Context(), []string{a.ID}, StopGrace); err != nil {
+				t.Fatal(err)
+			}
+			if c.wanted {
+				if err := h.start(t.Context(), []runtime.Spec{a}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := h.setWorld(runtime.World{}); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(s.times(a.ID)); n != c.builds {
+				t.Errorf("it was built %d times, want %d", n, c.builds)
+			}
+		})
+	}
+}
+
 // TestHeldDown keeps an instance down while a fault lasts, whoever starts it,
 // and has it back when the fault ends: in its time, or before.
 func TestHeldDown(t *testing.T) {

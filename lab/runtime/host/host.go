@@ -117,7 +117,7 @@ func (h *Host) mux() *http.ServeMux {
 	mux.HandleFunc("GET /instances", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, h.list()) })
 	mux.HandleFunc("PUT /world", handle(func(_ context.Context, world runtime.World) error { return h.setWorld(world) }))
 	mux.HandleFunc("POST /start", handle(h.start))
-	mux.HandleFunc("POST /stop", handle(func(ctx context.Context, r StopRequest) error { return h.stop(ctx, r.IDs, r.Grace) }))
+	mux.HandleFunc("POST /stop", handle(func(ctx context.Context, r StopRequest) error { return h.end(ctx, r.IDs, r.Grace) }))
 	mux.HandleFunc("POST /kill", handle(func(_ context.Context, r StopRequest) error { return h.kill(r.IDs) }))
 	mux.HandleFunc("POST /forget", handle(func(_ context.Context, r StopRequest) error { return h.forget(r.IDs) }))
 	mux.HandleFunc("POST /quit", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent); h.quit(nil) })
