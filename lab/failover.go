@@ -25,6 +25,7 @@ import (
 // Properties of roles that an evacuation sets.
 const (
 	propWeights  = "dns.weights"
+	propLeaving  = "dns.leaving"
 	propEvacuate = "gateway.evacuate"
 	propDrain    = "gateway.drain"
 )
@@ -317,6 +318,19 @@ func (p planet) SetWeight(ctx context.Context, region string, weight float64) er
 		return err
 	}
 	return p.everywhere(func(r string) error { return p.l.setProperty(ctx, r, topology.RoleDNS, propWeights, string(b)) })
+}
+
+// SetLeaving implements evacuate.Planet: one region at a time is left.
+func (p planet) SetLeaving(ctx context.Context, region string, leaving bool) error {
+	regions := []string{}
+	if leaving {
+		regions = append(regions, region)
+	}
+	b, err := json.Marshal(regions)
+	if err != nil {
+		return err
+	}
+	return p.everywhere(func(r string) error { return p.l.setProperty(ctx, r, topology.RoleDNS, propLeaving, string(b)) })
 }
 
 // everywhere runs f for every region that is there; one that is down takes

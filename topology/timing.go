@@ -129,3 +129,10 @@ func ProductionTiming() Timing {
 	t.KafkaRetention = 7 * 24 * h
 	return t
 }
+
+// LeavingTTL is the time to live of a DNS answer that leads to a region whose
+// viewers are about to be moved: a quarter of DNSTTL, in the whole seconds that DNS
+// counts. 0 is for the question alone (RFC 1035, section 3.2.1).
+func (t Timing) LeavingTTL() time.Duration {
+	return (t.DNSTTL.D() / 4).Truncate(time.Second)
+}

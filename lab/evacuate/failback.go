@@ -79,6 +79,10 @@ func (r *Run) restore(ctx context.Context, region string) error {
 			return "its gateways keep connections again", r.Planet.SetDrain(ctx, region, false)
 		}},
 		{"dns", func(ctx context.Context) (string, error) {
+			// An evacuation that was cut short may have left it so.
+			if err := r.Planet.SetLeaving(ctx, region, false); err != nil {
+				return "", err
+			}
 			return "DNS answers with it again", r.Planet.SetWeight(ctx, region, 1)
 		}},
 		{"sql", func(ctx context.Context) (string, error) {

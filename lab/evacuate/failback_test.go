@@ -18,7 +18,7 @@ func TestFailback(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []string{"catch up us-east from us-west", "return us-east", "drain us-east false", "weight us-east 1", "primary us-east",
+		want := []string{"catch up us-east from us-west", "return us-east", "drain us-east false", "leaving us-east false", "weight us-east 1", "primary us-east",
 			"proxy us-east 0.5 [us-west eu-west]", "proxy us-east 0.1 [us-west eu-west]", "proxy us-east 0 [us-west eu-west]",
 			"unscale", `evacuated us-east ""`}
 		if got := p.changes(); !slices.Equal(got, want) {

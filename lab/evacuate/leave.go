@@ -22,6 +22,9 @@ func (r *Run) evacuate(ctx context.Context, region string, savers []string) erro
 	defer stop()
 	growing := r.shares()
 	growing = growing[:len(growing)-1] // the last one goes with DNS
+	if err := r.loosen(ctx, region); err != nil {
+		return err
+	}
 	err := r.steps(ctx, []step{
 		{"scale", func(ctx context.Context) (string, error) { return r.scale(ctx, savers) }},
 		{"caches", func(ctx context.Context) (string, error) { return r.warm(ctx, savers) }},
@@ -38,6 +41,17 @@ func (r *Run) evacuate(ctx context.Context, region string, savers []string) erro
 		return err
 	}
 	return r.Planet.SetEvacuated(region, r.ID)
+}
+
+// loosen makes ready, long before DNS moves, for viewers to follow it at once: what
+// they were told of the region runs out meanwhile, and connections to it are no
+// longer kept, since who has one does not ask.
+func (r *Run) loosen(ctx context.Context, region string) error {
+	if err := r.Planet.SetLeaving(ctx, region, true); err != nil {
+		return err
+	}
+	r.leaving = r.Clock()
+	return r.Planet.SetDrain(ctx, region, true)
 }
 
 func (r *Run) scale(ctx context.Context, savers []string) (string, error) {
@@ -114,9 +128,8 @@ func (r *Run) give(ctx context.Context, region string, share float64, savers []s
 
 // leaveDNS is the last share, and DNS with it: once the share before has been
 // borne, whoever asks anew is sent to the savers, and whoever still has an
-// answer is proxied there. Kept connections are closed, since who has one does
-// not ask. None of it waits until the share has been watched: DNS answers take
-// their time to run out, which is most of the RTO.
+// answer is proxied there. None of it waits until the share has been watched: what is
+// under way then is the end of the RTO.
 func (r *Run) leaveDNS(ctx context.Context, region string, savers []string) (string, error) {
 	if err := r.give(ctx, region, 1, savers); err != nil {
 		return "", err
@@ -125,9 +138,6 @@ func (r *Run) leaveDNS(ctx context.Context, region string, savers []string) (str
 		return "", err
 	}
 	r.moved = r.Clock()
-	if err := r.Planet.SetDrain(ctx, region, true); err != nil {
-		return "", err
-	}
 	return "DNS answers with the savers, and its gateways send them all that still comes", r.settle(ctx, region, 1, savers)
 }
 
@@ -231,7 +241,11 @@ func (r *Run) adopt(ctx context.Context, region string, savers []string) (string
 
 // drain waits until the answers that DNS gave before it moved have run out.
 func (r *Run) drain(ctx context.Context, region string) (string, error) {
-	if err := sleep(ctx, r.timing.DNSTTL.D()-r.Clock().Sub(r.moved)); err != nil {
+	long, short := r.leaving.Add(r.timing.DNSTTL.D()), r.moved.Add(r.timing.LeavingTTL())
+	if err := sleep(ctx, max(long.Sub(r.Clock()), short.Sub(r.Clock()))); err != nil {
+		return "", err
+	}
+	if err := r.Planet.SetLeaving(ctx, region, false); err != nil {
 		return "", err
 	}
 	e, err := r.Planet.Edge(ctx, region)
@@ -280,6 +294,7 @@ func (r *Run) rollback(ctx context.Context, region string) error {
 	errs := []error{
 		r.Planet.SetDrain(ctx, region, false),
 		r.Planet.SetWeight(ctx, region, 1),
+		r.Planet.SetLeaving(ctx, region, false),
 		r.Planet.SetProxy(ctx, region, 0, nil),
 		r.Planet.SetEvacuated(region, ""),
 	}

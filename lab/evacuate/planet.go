@@ -61,6 +61,10 @@ type Planet interface {
 	// SetWeight sets the share of its own clients that DNS sends to a region,
 	// at every DNS server of the lab.
 	SetWeight(ctx context.Context, region string, weight float64) error
+	// SetLeaving says at every DNS server of the lab whether a region's viewers are
+	// about to be moved: answers that lead there are then kept for the topology's
+	// Timing.LeavingTTL only.
+	SetLeaving(ctx context.Context, region string, leaving bool) error
 	// SetProxy makes a region's gateways send a share of requests to savers.
 	SetProxy(ctx context.Context, region string, share float64, savers []string) error
 	// SetDrain makes a region's gateways close their connections.

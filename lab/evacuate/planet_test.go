@@ -149,6 +149,9 @@ func (p *fakePlanet) CaughtUp(_ context.Context, region, from string) error {
 func (p *fakePlanet) SetWeight(_ context.Context, region string, weight float64) error {
 	return p.call(func() { p.weight = weight }, "weight %s %g", region, weight)
 }
+func (p *fakePlanet) SetLeaving(_ context.Context, region string, leaving bool) error {
+	return p.call(func() {}, "leaving %s %v", region, leaving)
+}
 func (p *fakePlanet) SetProxy(_ context.Context, region string, share float64, savers []string) error {
 	return p.call(func() { p.share = share }, "proxy %s %g %v", region, share, savers)
 }

@@ -40,8 +40,9 @@ type Run struct {
 	lastErr error
 	// movedSQL says that the SQL primary left the region.
 	movedSQL bool
-	// moved is when DNS left the region.
-	moved time.Time
+	// leaving is since when DNS answers that lead to the region are kept for less
+	// time, moved when there were no more of them.
+	leaving, moved time.Time
 	// lost says that none of the region's gateways answers.
 	lost bool
 	// sick says that plays near the region fail before anything is moved.

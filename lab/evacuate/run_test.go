@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/flix-lab/flix/topology"
 )
 
 // scaling is what each of two savers gets for a region of defaults.
@@ -23,7 +25,7 @@ func scaling(savers ...string) []string {
 }
 
 // back are the calls that move everything back.
-var back = []string{"drain us-east false", "weight us-east 1", "proxy us-east 0 []", `evacuated us-east ""`}
+var back = []string{"drain us-east false", "weight us-east 1", "leaving us-east false", "proxy us-east 0 []", `evacuated us-east ""`}
 
 func TestFailover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -33,9 +35,9 @@ func TestFailover(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := append(scaling("us-west", "eu-west"),
+		want := append(append([]string{"leaving us-east true", "drain us-east true"}, scaling("us-west", "eu-west")...),
 			"proxy us-east 0.1 [us-west eu-west]", "proxy us-east 0.5 [us-west eu-west]", "proxy us-east 1 [us-west eu-west]",
-			"weight us-east 0", "drain us-east true", "primary us-west", "adopt us-east [us-west eu-west]", `evacuated us-east "ev-1"`)
+			"weight us-east 0", "primary us-west", "leaving us-east false", "adopt us-east [us-west eu-west]", `evacuated us-east "ev-1"`)
 		if got := p.changes(); !slices.Equal(got, want) {
 			t.Errorf("calls\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
@@ -66,13 +68,17 @@ func TestFailover(t *testing.T) {
 }
 
 // TestDNSLeavesWithTheLastShare: what is watched after DNS has moved is watched
-// while its answers run out, and does not come on top.
+// while its answers run out, and does not come on top. Those that are kept for as long
+// as ever were given before the run said that the region is left.
 func TestDNSLeavesWithTheLastShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlanet(t, 3)
-		var last, weight, drained time.Time
+		p.t.Timing.DNSTTL = topology.Duration(20 * time.Second)
+		var left, last, weight, drained time.Time
 		p.hook = func(call string) {
 			switch {
+			case call == "leaving us-east true":
+				left = time.Now()
 			case strings.HasPrefix(call, "proxy us-east 1 "):
 				last = time.Now()
 			case call == "weight us-east 0":
@@ -88,8 +94,11 @@ func TestDNSLeavesWithTheLastShare(t *testing.T) {
 		if !weight.Equal(last) {
 			t.Errorf("DNS moved %s after the last share was given", weight.Sub(last))
 		}
-		if got, want := drained.Sub(weight), p.t.Timing.DNSTTL.D(); got != want {
+		if got, want := drained.Sub(left), p.t.Timing.DNSTTL.D(); got != want {
 			t.Errorf("it waited %s for DNS answers that last %s", got, want)
+		}
+		if short := p.t.Timing.LeavingTTL(); drained.Sub(weight) < short || short != 5*time.Second {
+			t.Errorf("it waited %s for answers that last %s after DNS moved", drained.Sub(weight), short)
 		}
 	})
 }

@@ -56,7 +56,8 @@ type Deps struct {
 	// Appliances is the address that every name below oc.flix.test has; the
 	// zero value is 127.0.0.1.
 	Appliances netip.Addr
-	// Tel are the instance's instruments. Property dns.weights: see Weights.
+	// Tel are the instance's instruments. Property dns.weights: see Weights;
+	// dns.leaving: see PropLeaving.
 	Tel *telemetry.Telemetry
 	// Timing gives the time to live of answers.
 	Timing topology.Timing
@@ -78,7 +79,8 @@ type Server struct {
 
 	mu      sync.Mutex // serialises changes of plan
 	plan    atomic.Pointer[plan]
-	weights Weights // guarded by mu
+	weights Weights  // guarded by mu
+	leaving []string // guarded by mu
 }
 
 var _ services.Unit = (*Server)(nil)
@@ -102,24 +104,34 @@ func (s *Server) SetTopology(t topology.Topology) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.deps.Topology = t
-	s.plan.Store(newPlan(t, s.deps.Region, s.weights))
+	s.plan.Store(newPlan(t, s.deps.Region, s.weights, s.leaving))
 }
 
 // property takes up a changed run-time property.
 func (s *Server) property(name, value string) {
-	if name != PropWeights {
-		return
-	}
-	w, err := ParseWeights(value)
-	if err != nil {
-		s.log.Error("dns.weights keep their value", "err", err)
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.weights = w
-	s.plan.Store(newPlan(s.deps.Topology, s.deps.Region, w))
-	s.log.Info("dns.weights changed", "weights", w)
+	var err error
+	switch name {
+	case PropWeights:
+		var w Weights
+		if w, err = ParseWeights(value); err == nil {
+			s.weights = w
+		}
+	case PropLeaving:
+		var leaving []string
+		if leaving, err = ParseLeaving(value); err == nil {
+			s.leaving = leaving
+		}
+	default:
+		return
+	}
+	if err != nil {
+		s.log.Error("a property keeps its value", "property", name, "err", err)
+		return
+	}
+	s.plan.Store(newPlan(s.deps.Topology, s.deps.Region, s.weights, s.leaving))
+	s.log.Info("a property changed", "property", name, "value", value)
 }
 
 // Serve implements services.Unit.

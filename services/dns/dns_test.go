@@ -321,6 +321,46 @@ func TestWeightsAndHealth(t *testing.T) {
 	}
 }
 
+// Answers that lead to a region whose clients are about to be moved are kept for a
+// quarter of the time, by whatever name; those that lead elsewhere as ever.
+func TestAnswersOfARegionThatIsLeft(t *testing.T) {
+	f := start(t)
+	ttl := func(name string, typ uint16, client string) uint32 {
+		t.Helper()
+		resp := f.ask("udp", query(name, typ, client))
+		if len(resp.Answer) == 0 {
+			t.Fatalf("%s: %v", name, resp)
+		}
+		for _, rr := range append(resp.Answer, resp.Extra...) {
+			if rr.Header().Rrtype != mdns.TypeOPT && rr.Header().Ttl != resp.Answer[0].Header().Ttl {
+				t.Errorf("%s: records of one answer are kept for different times: %v", name, resp)
+			}
+		}
+		return resp.Answer[0].Header().Ttl
+	}
+	names := []struct {
+		name string
+		typ  uint16
+	}{
+		{"api.flix.test.", mdns.TypeA}, {"api.flix.test.", mdns.TypeHTTPS}, {"_https._tcp.play.flix.test.", mdns.TypeSRV},
+	}
+	usual := ttl("api.flix.test.", mdns.TypeA, "198.18.1.0/24")
+	if usual == usual/4 {
+		t.Fatalf("answers are kept for %d s: nothing tells a quarter of it", usual)
+	}
+	for _, c := range []struct {
+		leaving string
+		want    uint32
+	}{{`["us-east"]`, usual / 4}, {`"us-east"`, usual / 4}, {`[]`, usual}, {`["us-west"]`, usual}, {"", usual}} { // the second is refused: what was set stays
+		f.tel.Properties.Set(map[string]string{dns.PropLeaving: c.leaving})
+		for _, n := range names {
+			if got := ttl(n.name, n.typ, "198.18.1.0/24"); got != c.want {
+				t.Errorf("leaving %s: %s %s is kept for %d s, want %d", c.leaving, n.name, mdns.TypeToString[n.typ], got, c.want)
+			}
+		}
+	}
+}
+
 func TestTruncation(t *testing.T) {
 	f := start(t)
 	var many []dns.Endpoint

@@ -19,6 +19,23 @@ import (
 // object of region to share, e.g. {"us-east": 0.25}.
 const PropWeights = "dns.weights"
 
+// PropLeaving is the property that names the regions whose clients are about to be
+// moved: a JSON list, e.g. ["us-east"]. Answers that lead there are kept for
+// topology.Timing's LeavingTTL.
+const PropLeaving = "dns.leaving"
+
+// ParseLeaving reads the property; "" is no region.
+func ParseLeaving(s string) ([]string, error) {
+	if s == "" {
+		return nil, nil
+	}
+	var regions []string
+	if err := json.Unmarshal([]byte(s), &regions); err != nil {
+		return nil, fmt.Errorf("%s: want a JSON list of regions: %w", PropLeaving, err)
+	}
+	return regions, nil
+}
+
 // Weights say which share of its clients, 0 to 1, a region keeps; a region
 // that is not named keeps all. The rest go to the nearest region that takes
 // them. Which clients stay is decided by their subnet: it does not change
@@ -55,11 +72,12 @@ type plan struct {
 	homes   bart.Table[string]  // network to the region near it
 	nearest map[string][]string // regions by distance, itself first
 	weights Weights
+	leaving []string
 	rtt     map[string]time.Duration // from here
 }
 
-func newPlan(t topology.Topology, own string, w Weights) *plan {
-	p := &plan{own: own, nearest: map[string][]string{own: t.Nearest(own)}, weights: w, rtt: map[string]time.Duration{}}
+func newPlan(t topology.Topology, own string, w Weights, leaving []string) *plan {
+	p := &plan{own: own, nearest: map[string][]string{own: t.Nearest(own)}, weights: w, leaving: leaving, rtt: map[string]time.Duration{}}
 	for _, r := range t.Regions {
 		p.nearest[r.Name], p.rtt[r.Name] = t.Nearest(r.Name), t.RTT(own, r.Name).D()
 		for _, isp := range r.ISPs {

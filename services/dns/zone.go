@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	mdns "github.com/miekg/dns"
 )
@@ -86,7 +87,8 @@ func (s *Server) edge(q mdns.Question, label string, client netip.Prefix) outcom
 	o := outcome{label: label, geo: true}
 	var region string
 	found := map[string][]endpoint{}
-	region, o.bits = s.plan.Load().choose(client, label, func(r string) bool {
+	plan := s.plan.Load()
+	region, o.bits = plan.choose(client, label, func(r string) bool {
 		found[r] = endpoints(s.health.well(s.deps.Zones(r)))
 		return len(found[r]) > 0
 	})
@@ -114,7 +116,20 @@ func (s *Server) edge(q mdns.Question, label string, client netip.Prefix) outcom
 	// Several load balancers may share an address and differ by port: a set
 	// holds each address once.
 	o.answer, o.extra = mdns.Dedup(o.answer, nil), mdns.Dedup(o.extra, nil)
+	s.shorten(plan, o)
 	return o
+}
+
+// shorten has an answer kept for less time if it leads to a region that is about to
+// be left: whoever asks now is moved the sooner.
+func (s *Server) shorten(p *plan, o outcome) {
+	if !slices.Contains(p.leaving, o.region) {
+		return
+	}
+	ttl := uint32(s.deps.Timing.LeavingTTL() / time.Second)
+	for _, rr := range slices.Concat(o.answer, o.extra) {
+		rr.Header().Ttl = ttl
+	}
 }
 
 // https is the service binding of one load balancer (RFC 9460).
@@ -135,11 +150,11 @@ func (s *Server) https(name string, e endpoint) mdns.RR {
 // balancer answers for <zone>.<region>.elb, one load balancer's name.
 func (s *Server) balancer(q mdns.Question, labels []string) outcome {
 	o := outcome{label: labelELB}
-	regions := s.plan.Load().nearest
+	plan := s.plan.Load()
 	switch {
 	case len(labels) == 0:
 		return o
-	case len(labels) == 1 && regions[labels[0]] != nil:
+	case len(labels) == 1 && plan.nearest[labels[0]] != nil:
 		return o
 	case len(labels) == 2:
 		for _, e := range endpoints(s.deps.Zones(labels[1])) {
@@ -150,6 +165,7 @@ func (s *Server) balancer(q mdns.Question, labels []string) outcome {
 		}
 		if o.region != "" {
 			o.answer = mdns.Dedup(o.answer, nil)
+			s.shorten(plan, o)
 			return o
 		}
 	}
