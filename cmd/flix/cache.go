@@ -420,7 +420,7 @@ func newCacheModeCmd(a *app) *cobra.Command {
 	modes := []string{"read-write", "write-only", "read-only"}
 	c := &cobra.Command{
 		Use: "mode ZONE " + strings.Join(modes, "|"), Short: "Switch what a zone is used for, at run time", Args: cobra.ExactArgs(2), ValidArgsFunction: cobra.NoFileCompletions,
-		Long: "A write-only zone takes every write and is read by nobody; a read-only one is\nread and takes no write. It returns when every client of the region that runs\nknows.",
+		Long: "A write-only zone takes every write and is read by nobody; a read-only one is\nread and takes no write. It returns when every running client of the\nregion knows.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := cacheClient(cmd.Context(), a, out)
 			if err != nil {

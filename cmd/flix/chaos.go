@@ -136,13 +136,14 @@ func newChaosRunCmd(a *app) *cobra.Command {
 		Use: "run KIND --target T [name=value…]", Short: "Begin a fault that reverts by itself", Args: cobra.MinimumNArgs(1),
 		Long: `Begins a fault. A target is an instance (us-east/a/play/1), a zone (us-east/a), a
 region, a service everywhere or in a region (play, play@us-east), an ISP or an
-exchange by its name, an appliance; for calls a service (license), a method of it
-(license/Issue) or a path at the gateway (/play/start). Faults of the network lie
-between --target and --to, or between the target and everything else.`,
+exchange by its name, an appliance (us-east-isp-1/oca/1, with or without its region
+in front); for calls a service (license), a method of it (license/Issue) or a path at
+the gateway (/play/start). Faults of the network lie between --target and --to, or
+between the target and everything else.`,
 		Example: `  flix chaos run kill --target us-east/b/play/2 --ttl 20s --dry-run
   flix chaos run partition --target us-east --to eu-west one_way=true
   flix chaos run slow-call --target license/Issue delay=2s viewers=10
-  flix chaos run disk-full --target us-east-isp-1`,
+  flix chaos run disk-full --target us-east-isp-1/oca/1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.out.check(); err != nil {
 				return err

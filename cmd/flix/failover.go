@@ -30,7 +30,12 @@ func newFailoverCmd(a *app) *cobra.Command {
 	c.Long = `Evacuates a region: plan with a capacity check, more instances in the saving
 regions, gateways that proxy in growing shares, DNS, drain, verify. Canary plays
 run all the while; when one fails the traffic moves back and the command fails.
-Appliances keep serving: the video does not move.
+A region near which plays fail already is evacuated at once instead. Appliances
+keep serving: the video does not move.
+
+From the start DNS answers that lead to the region are kept for a quarter of their
+time to live (timing.dns_ttl), and its gateways keep no connections, so that viewers
+follow DNS at once when it moves.
 
 Ctrl-C moves everything back. A command that is killed takes nothing with it: the
 evacuation goes on, and the same command goes along with it to its end. After a

@@ -104,7 +104,7 @@ func newRoutesSetCmd(a *app) *cobra.Command {
 		},
 	}
 	fl, r := c.Flags(), &f.route
-	fl.StringVar(&f.path, "path", "", "path, and everything below it")
+	fl.StringVar(&f.path, "path", "", "path, and everything below it; * has no meaning in it and is refused")
 	fl.BoolVar(&f.exact, "exact", false, "--path is the whole path")
 	fl.StringSliceVar(&r.Hosts, "host", nil, "hosts; *.example.org is everything below example.org")
 	fl.StringSliceVar(&r.Methods, "method", nil, "methods")

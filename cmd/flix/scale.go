@@ -73,7 +73,7 @@ func newScaleSetCmd(a *app) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&o.region, "region", "", "only in this region; without, in all")
 	f.IntVar(&o.min, "min", 0, "least instances; at first what the topology declares")
-	f.IntVar(&o.max, "max", 0, "most instances; at first twice that")
+	f.IntVar(&o.max, "max", 0, "most instances; at first twice what the topology declares, and at least two more")
 	f.StringVar(&o.metric, "metric", d.Metric, "concurrency, rate (requests per second) or utilisation (0 to 1), of an instance")
 	f.Float64Var(&o.target, "target", 0, "what the metric is kept at; 0 follows the timetable only")
 	f.DurationVar(&o.upCool, "up-cooldown", d.UpCooldown, "wait after a growth until the next")

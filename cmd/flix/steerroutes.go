@@ -33,7 +33,7 @@ of one length the shorter path wins, then the smaller discriminator.
 With bgp: true in the topology it is the sites' routers that announce the table, over
 BGP; a site with a router that is not of the lab cannot be in it.
 
-The lab keeps a copy; it lasts until --clear. On the embedded runtime only.`,
+The lab keeps a copy; it lasts until --clear.`,
 		Example: "  flix steer routes table.txt\n  flix steer routes --clear",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
