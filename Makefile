@@ -28,7 +28,7 @@ SOURCES := $(wildcard *.go) .ci cmd fixtures lab oca services topology
 .PHONY: help build test test-long race lint lint-full bench bench-containers bench-evcache fuzz fixtures generate verify demo man picture clean bench-registry bench-oca bench-edge bench-abr bench-steering bench-resilience bench-fill soak
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 build: ## bin/flix: static, stripped
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/flix ./cmd/flix
@@ -61,7 +61,7 @@ lint-full: ## golangci-lint with .golangci.yml (compiles it first: minutes)
 bench: build ## measure start, memory, end and play delay of a lab, beside the targets
 	$(GO) run ./lab/bench -flix bin/flix -runs $(RUNS)
 
-bench-edge: build ## measure the gateway beside HAProxy and Caddy, and what a request allocates (needs nginx, haproxy, wrk)
+bench-edge: build ## measure the gateway beside HAProxy and Caddy, and what a request allocates (needs nginx, haproxy, wrk; Caddy is left out if it is not there)
 	$(GO) run ./lab/bench/edge -flix bin/flix
 	$(GO) test -run '^$$' -bench Proxied -benchtime 20000x ./services/gateway
 

@@ -8,7 +8,11 @@
 // net, so that the kernel's fast paths (splice, sendfile) keep working; it
 // never wraps a listener.
 //
+// Faults of the network are rules of the same table (Rule): they act between any
+// two sides, inside a region too, and end by their own clock.
+//
 // What it promises: order is kept, nothing is lost on a stream, throughput is
 // bound by the declared bandwidth and not by the delay, and the bytes under
-// way are bounded. What it never does: drop, corrupt or reorder.
+// way are bounded. What it never does: corrupt or reorder a stream, or, without a
+// rule that says so, drop a datagram or cut a connection.
 package wan

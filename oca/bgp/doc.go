@@ -8,6 +8,8 @@
 // It promises that what it has learned is whole: routes of a session that went
 // down are kept, as stale, until the neighbour is back and has said everything
 // again or until they are too old, so that a restart of either side does not
-// empty the table. It never passes on what it has learned, and never touches the
-// routes of the machine that it runs on.
+// empty the table. A session that the neighbour's operator shut down or removed,
+// and one over which too much came, has its routes withdrawn at once. It never
+// passes on what it has learned, and never touches the routes of the machine that
+// it runs on.
 package bgp

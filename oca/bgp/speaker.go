@@ -271,7 +271,8 @@ func (s *Speaker) establish(x *session) bool {
 	return true
 }
 
-// release lets go of a session. What it taught is stale from now on.
+// release lets go of a session. What it taught is stale from now on, or withdrawn
+// where the neighbour renounced it.
 func (s *Speaker) release(x *session, why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,9 +16,9 @@
 // (route.go, table.go, with conditions in the language of expr.go). Both change
 // while requests are under way: each goes through what held when it came.
 //
-// Filters see an Exchange, not net/http: the HTTP codecs are beneath it
-// (wire with codec_h1.go and upgrade.go for
-// HTTP/1.1, codec_h2.go on net/http for HTTP/2), the pooled transports behind it (transport.go).
+// Filters see an Exchange, not net/http: the HTTP codecs are beneath it (wire
+// with codec_h1.go and upgrade.go for HTTP/1.1, codec_h2.go on net/http for
+// HTTP/2), the pooled transports behind it (transport.go).
 //
 // Run-time properties:
 //

@@ -4,9 +4,10 @@
 // All namespaces are in one table: namespace and partition are its partition
 // key, the sort key is its clustering key. A change of the schema costs each
 // node of a young cluster a good part of a second, so it is one table that takes
-// them all, and a new namespace changes none. A client talks to the nodes of its own region only, never to
-// another region's in their place: a region that has lost its nodes answers
-// services.Unavailable and is evacuated, it does not turn slow.
+// them all, and a new namespace changes none. A client talks to the nodes of its
+// own region only, never to another region's in their place: a region that has
+// lost its nodes answers services.Unavailable and is evacuated, it does not turn
+// slow.
 //
 // Conflicts are resolved by the later time of the cell. Clients stamp what they
 // write with a hybrid clock (see clock), so a write may be sent twice, or late,
