@@ -138,7 +138,7 @@ func (l *Lab) answering(ctx context.Context, all []topology.Instance) error {
 		g.Go(func() error {
 			var have map[string]string
 			if err := l.admin(ctx, s, http.MethodGet, "/properties", nil, &have); err != nil {
-				return &services.Error{Kind: services.Unavailable, Err: err, Msg: x.ID + " was started and does not answer: it is given no work", Remedy: "see why: flix logs " + x.ID}
+				return &services.Error{Kind: services.Unavailable, Err: err, Msg: x.ID + " was started and does not answer: it is given no work", Remedy: "see why: flix lab logs " + x.ID}
 			}
 			return nil
 		})

@@ -38,7 +38,7 @@ func (l *Lab) checkSites(min int) error {
 	}
 	if have := sites(i.Topology); min < 0 || min > have {
 		return services.Errorf(services.Invalid, "--min-sites: %d sites shall hold the title, and the lab has %d", min, have).
-			WithRemedy("use 0 to %d; flix topology show names the sites", have)
+			WithRemedy("use 0 to %d; flix lab topology show names the sites", have)
 	}
 	return nil
 }
