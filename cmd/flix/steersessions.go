@@ -26,12 +26,13 @@ A site may name a router of its own, any BGP speaker such as bird:
   isps: [{name: isp-1, router: {address: "127.0.0.1:1179", asn: 65010}}]
 
 Its neighbours are of AS 64511. A router knows them by their addresses: on IPv4
-loopback a site's appliances connect from 127.0.0.1, 127.0.0.2 and so on, or from the
-addresses that router.from begins; bird takes them all by neighbor range
+loopback a site's appliances connect from 127.0.0.1, 127.0.0.2 and so on, or from
+the addresses that router.from begins; bird takes them all by neighbor range
 127.0.0.0/8 with dynamic name, or has a protocol for each. Without an address the
-router connects to the appliances. Where no router is named the lab runs one, of the ISP's AS number or of
-64510 at an exchange; it announces the site's prefixes, and what flix steer routes
-loads for the site. Networks on the way are those of the AS path after the router's.
+router connects to the appliances. Where no router is named the lab runs one, of the
+ISP's AS number or of 64510 at an exchange; it announces the site's prefixes, and
+what flix steer routes loads for the site. Networks on the way are those of the AS
+path after the router's.
 On the embedded runtime only.
 
 JSON: sessions[] {appliance, site, router_asn, listen, established, since, whole,
