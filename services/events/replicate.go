@@ -64,7 +64,7 @@ type replicator struct {
 
 	mu     sync.Mutex
 	next   map[place]pair  // by place in the source
-	trails map[place]trail // of what this session copied, by place in the source
+	trails map[place]trail // of what was copied since resume, by place in the source
 
 	settled settled // the checkpoints' alone
 }
