@@ -64,6 +64,15 @@ func offNetwork(err error) bool {
 
 // removeAll ends and removes containers and, unless keep, their volumes.
 func (r *Runtime) removeAll(ctx context.Context, f filter, keep bool) error {
+	if err := r.removeContainers(ctx, f, keep); err != nil || keep {
+		return err
+	}
+	return r.removeVolumes(ctx, f)
+}
+
+// removeContainers ends and removes containers, and returns when the engine
+// shows none of them; keep leaves on record what they were made from.
+func (r *Runtime) removeContainers(ctx context.Context, f filter, keep bool) error {
 	cs, err := r.find(ctx, f)
 	if err != nil {
 		return err
@@ -90,10 +99,7 @@ func (r *Runtime) removeAll(ctx context.Context, f filter, keep bool) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := r.awaitGone(ctx, f); err != nil || keep {
-		return err
-	}
-	return r.removeVolumes(ctx, f)
+	return r.awaitGone(ctx, f)
 }
 
 // goneSoon is how often the engine is asked whether it is done.
@@ -126,18 +132,20 @@ func (r *Runtime) removeVolumes(ctx context.Context, f filter) error {
 	if err != nil {
 		return fmt.Errorf("volumes of the lab: %w", r.broken(err))
 	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
 	for _, v := range vs.Items {
 		if f.name != "" && v.Name != f.name+"-data" {
 			continue
 		}
-		if _, err := r.docker.VolumeRemove(ctx, v.Name, client.VolumeRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("volume %s: %w", v.Name, r.broken(err))
-		}
-		if err := r.c.Journal.Delete(journal.Volume, v.Name); err != nil {
-			return err
-		}
+		g.Go(func() error {
+			if _, err := r.docker.VolumeRemove(gctx, v.Name, client.VolumeRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
+				return fmt.Errorf("volume %s: %w", v.Name, r.broken(err))
+			}
+			return r.c.Journal.Delete(journal.Volume, v.Name)
+		})
 	}
-	return nil
+	return g.Wait()
 }
 
 // Remove implements runtime.Runtime: containers, volumes, network, and the
@@ -160,13 +168,14 @@ func (r *Runtime) Remove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.removeAll(ctx, filter{}, false); err != nil {
+	if err := r.removeContainers(ctx, filter{}, false); err != nil {
 		return err
 	}
-	if err := r.removeNetwork(ctx); err != nil {
-		return err
-	}
-	return r.removeImages(ctx, used)
+	g, gctx := errgroup.WithContext(ctx) // with the containers gone, nothing holds any of it
+	g.Go(func() error { return r.removeVolumes(gctx, filter{}) })
+	g.Go(func() error { return r.removeNetwork(gctx) })
+	g.Go(func() error { return r.removeImages(gctx, used) })
+	return g.Wait()
 }
 
 // usedImages are the images of flix's own that the lab has: those in its
