@@ -125,26 +125,30 @@ const (
 
 // settleCaches waits, a bounded time, until the savers' caches answer most reads
 // of a share: a cold one would pass its load to the stores. before is what they
-// had counted when the share began.
-func (r *Run) settleCaches(ctx context.Context, savers []string, before Caches) error {
-	for look := 0; look < missLooks; look++ {
-		if look > 0 {
-			if err := sleep(ctx, r.timing.EvacuationStep.D()); err != nil {
-				return err
-			}
+// had counted when the share began, after what they have when it was watched.
+func (r *Run) settleCaches(ctx context.Context, savers []string, before, after Caches) error {
+	for n := 1; mostMissed(before, after); n++ {
+		if n == missLooks {
+			r.tell(r.report.Verb+".note", "the savers' caches still miss most reads", nil)
+			return nil
 		}
-		after, err := r.reads(ctx, savers)
+		if err := sleep(ctx, r.timing.EvacuationStep.D()); err != nil {
+			return err
+		}
+		next, err := r.reads(ctx, savers)
 		if err != nil {
 			return err
 		}
-		hits, misses := after.Hits-min(before.Hits, after.Hits), after.Misses-min(before.Misses, after.Misses)
-		if hits+misses < missReads || float64(misses) <= missLimit*float64(hits+misses) {
-			return nil
-		}
-		before = after
+		before, after = after, next
 	}
-	r.tell(r.report.Verb+".note", "the savers' caches still miss most reads", nil)
 	return nil
+}
+
+// mostMissed says whether caches missed most reads between two looks, if there were
+// enough to say.
+func mostMissed(before, after Caches) bool {
+	hits, misses := after.Hits-min(before.Hits, after.Hits), after.Misses-min(before.Misses, after.Misses)
+	return hits+misses >= missReads && float64(misses) > missLimit*float64(hits+misses)
 }
 
 func (r *Run) reads(ctx context.Context, regions []string) (Caches, error) {

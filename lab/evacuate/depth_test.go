@@ -1,9 +1,11 @@
 package evacuate
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -244,6 +246,75 @@ func TestColdCachesAreWarmedFirst(t *testing.T) {
 		calls := p.changes()
 		if len(after(after(calls, "warm us-west/b"), "proxy us-east 0.1")) == 0 {
 			t.Errorf("calls %q", calls)
+		}
+	})
+}
+
+// TestCachesAreWarmedWhileInstancesStart has instances start only once a cache
+// is warm.
+func TestCachesAreWarmedWhileInstancesStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 2)
+		p.cold["us-west"] = []string{"b"}
+		warm := make(chan struct{})
+		var once sync.Once
+		p.hook = func(call string) {
+			switch {
+			case strings.HasPrefix(call, "warm "):
+				once.Do(func() { close(warm) })
+			case strings.HasPrefix(call, "scale "):
+				select {
+				case <-warm:
+				case <-time.After(time.Minute):
+					t.Error("no cache is warmed until the instances are there")
+				}
+			}
+		}
+		r, _ := run(p)
+		if rep, err := r.Failover(t.Context(), "us-east", false); err != nil || !strings.Contains(stepNames(rep), "scale caches flip") {
+			t.Fatalf("steps %s, error %v", stepNames(rep), err)
+		}
+	})
+}
+
+// TestWarmingEndsWithTheRun has a cache that does not get warm while instances
+// cannot be started.
+func TestWarmingEndsWithTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 2)
+		p.cold["us-west"] = []string{"b"}
+		p.warming = func(ctx context.Context) { <-ctx.Done() }
+		full := errors.New("no memory is left")
+		p.fail["scale"] = full
+		r, _ := run(p)
+		if rep, err := r.Failover(t.Context(), "us-east", false); !errors.Is(err, full) || rep.State != "rolled_back" {
+			t.Errorf("state %s, error %v", rep.State, err)
+		}
+	})
+}
+
+// TestFailuresBetweenTwoSharesCount has the savers fail only as a share is given,
+// before it is watched.
+func TestFailuresBetweenTwoSharesCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 2)
+		failed := uint64(0)
+		p.onEdge = func(region string, e *Edge) {
+			if region == "us-west" {
+				e.Answered, e.Failed = e.Answered+failed, failed
+			}
+		}
+		p.hook = func(call string) {
+			if strings.HasPrefix(call, "proxy us-east 0.5") {
+				p.mu.Lock()
+				failed = 3 * errorsAtLeast
+				p.mu.Unlock()
+			}
+		}
+		r, _ := run(p)
+		rep, err := r.Failover(t.Context(), "us-east", false)
+		if services.KindOf(err) != services.Exhausted || !strings.Contains(err.Error(), "with 50% of the requests") || rep.State != "rolled_back" {
+			t.Errorf("state %s, error %v", rep.State, err)
 		}
 	})
 }

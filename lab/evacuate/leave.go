@@ -20,6 +20,9 @@ func (r *Run) evacuate(ctx context.Context, region string, savers []string) erro
 	// until it is there.
 	checked, stop := r.checking(ctx, savers)
 	defer stop()
+	// Neither do caches: they are looked at, and filled, while instances start.
+	warmed, still := beside(ctx, func(ctx context.Context) (string, error) { return r.warm(ctx, savers) })
+	defer still()
 	growing := r.shares()
 	growing = growing[:len(growing)-1] // the last one goes with DNS
 	if err := r.loosen(ctx, region); err != nil {
@@ -27,7 +30,7 @@ func (r *Run) evacuate(ctx context.Context, region string, savers []string) erro
 	}
 	err := r.steps(ctx, []step{
 		{"scale", func(ctx context.Context) (string, error) { return r.scale(ctx, savers) }},
-		{"caches", func(ctx context.Context) (string, error) { return r.warm(ctx, savers) }},
+		{"caches", func(context.Context) (string, error) { return warmed() }},
 		{"flip", r.flip},
 		{"check", func(ctx context.Context) (string, error) { return "a title plays in every saver", checked() }},
 		{"proxy", func(ctx context.Context) (string, error) { return r.proxy(ctx, region, savers, growing) }},
@@ -75,6 +78,26 @@ func (r *Run) flip(ctx context.Context) (string, error) {
 	}
 	n, err := r.Planet.Light(ctx)
 	return fmt.Sprintf("%d of them were dark; they answer and are UP", n), err
+}
+
+// beside begins what need not be waited for yet. The first function waits for it,
+// the second ends it; that has to be called.
+func beside(ctx context.Context, f func(context.Context) (string, error)) (wait func() (string, error), stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var (
+		wg   sync.WaitGroup
+		text string
+		err  error
+	)
+	wg.Go(func() { text, err = f(ctx) })
+	wait = func() (string, error) {
+		wg.Wait()
+		return text, err
+	}
+	return wait, func() {
+		cancel()
+		wg.Wait()
+	}
 }
 
 // checking begins a play near every saver: one that cannot serve its own viewers
@@ -164,29 +187,44 @@ func (r *Run) settle(ctx context.Context, region string, share float64, savers [
 	return nil
 }
 
-// bear looks, for a step's time, whether the savers bear a share.
+// bear looks, for a step's time, whether the savers bear a share. What it saw at
+// the end of the share before is where this one begins: an answer that fails in
+// between counts.
 func (r *Run) bear(ctx context.Context, share float64, savers []string) error {
-	var (
-		before map[string]Edge
-		reads  Caches
-		g      errgroup.Group
-	)
-	g.Go(func() (err error) { before, err = r.edges(ctx, savers); return err })
-	g.Go(func() (err error) { reads, err = r.reads(ctx, savers); return err })
-	if err := g.Wait(); err != nil {
-		return err
+	before := r.seen
+	if before == nil {
+		first, err := r.look(ctx, savers)
+		if err != nil {
+			return err
+		}
+		before = &first
 	}
 	if err := sleep(ctx, r.patience()); err != nil {
 		return err
 	}
-	after, err := r.edges(ctx, savers)
+	after, err := r.look(ctx, savers)
 	if err != nil {
 		return err
 	}
-	if why := r.spent(before, after, savers); why != "" && share > 0 {
+	r.seen = &after
+	if why := r.spent(before.edges, after.edges, savers); why != "" && share > 0 {
 		return services.Errorf(services.Exhausted, "with %.0f%% of the requests at the savers %s", share*100, why).WithRemedy("look at the savers: flix lab status, flix events; more instances there may help")
 	}
-	return r.settleCaches(ctx, savers, reads)
+	return r.settleCaches(ctx, savers, before.reads, after.reads)
+}
+
+// look is what the savers' gateways and caches have counted.
+type look struct {
+	edges map[string]Edge
+	reads Caches
+}
+
+func (r *Run) look(ctx context.Context, savers []string) (l look, err error) {
+	var g errgroup.Group
+	g.Go(func() (err error) { l.edges, err = r.edges(ctx, savers); return err })
+	g.Go(func() (err error) { l.reads, err = r.reads(ctx, savers); return err })
+	err = g.Wait()
+	return l, err
 }
 
 func (r *Run) primary(ctx context.Context, leaving string, savers []string) (string, error) {

@@ -33,6 +33,8 @@ type fakePlanet struct {
 	demand   map[string]float64
 	mean     float64
 	cold     map[string][]string // zones
+	// warming runs while a cache is warmed.
+	warming func(context.Context)
 	// onEdge changes what a look at a region's edge sees.
 	onEdge func(region string, e *Edge)
 	// onServices does so for each of its services.
@@ -140,7 +142,10 @@ func (p *fakePlanet) Caches(_ context.Context, region string) (Caches, error) {
 	defer p.mu.Unlock()
 	return Caches{Cold: p.cold[region]}, p.fail["Caches "+region]
 }
-func (p *fakePlanet) WarmCache(_ context.Context, region, zone string) error {
+func (p *fakePlanet) WarmCache(ctx context.Context, region, zone string) error {
+	if p.warming != nil {
+		p.warming(ctx)
+	}
 	return p.call(func() { p.cold[region] = nil }, "warm %s/%s", region, zone)
 }
 func (p *fakePlanet) CaughtUp(_ context.Context, region, from string) error {

@@ -43,6 +43,9 @@ type Run struct {
 	// leaving is since when DNS answers that lead to the region are kept for less
 	// time, moved when there were no more of them.
 	leaving, moved time.Time
+	// seen is the last look at the savers while a share was watched; nil before the
+	// first.
+	seen *look
 	// lost says that none of the region's gateways answers.
 	lost bool
 	// sick says that plays near the region fail before anything is moved.
