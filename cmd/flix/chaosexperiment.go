@@ -293,7 +293,7 @@ func printExperiment(a *app, r experiment.Result) error {
 		if !k.OK {
 			mark = s.Bad("✗")
 		}
-		s.Printf("%s %s is %.4g, wanted %s\n", mark, k.Name, k.Value, k.Bound)
+		s.Printf("%s %s is %s, wanted %s\n", mark, k.Name, experiment.Figure(k.Value), k.Bound)
 	}
 	verdict := s.Bad(r.Verdict)
 	if r.Verdict == "holds" {

@@ -91,7 +91,7 @@ func symptomText(s render.Screen, x control.Symptom) string {
 // sick or well, or was evacuated, or could not be.
 type watchEntry struct {
 	At time.Time `json:"at"`
-	// Kind is sick, well, evacuated or refused.
+	// Kind is sick, well, evacuated or failed.
 	Kind string `json:"kind"`
 	control.Symptom
 	// Error says why a region could not be evacuated; Report is what came of it.
@@ -185,7 +185,7 @@ func (w *failoverWatch) evacuate(ctx context.Context, x control.Symptom) error {
 		return ctx.Err()
 	}
 	if err != nil {
-		return w.say(watchEntry{Kind: "refused", Symptom: x, Error: err.Error()})
+		return w.say(watchEntry{Kind: "failed", Symptom: x, Error: err.Error()})
 	}
 	delete(w.was, x.Region)
 	return w.say(watchEntry{Kind: "evacuated", Symptom: x, Report: &rep})
@@ -202,7 +202,7 @@ func (w *failoverWatch) say(e watchEntry) error {
 	switch e.Kind {
 	case "evacuated":
 		printMove(w.a, *e.Report)
-	case "refused":
+	case "failed":
 		s.Printf("%s %-12s %s\n", at, e.Region, s.Bad("could not be evacuated: "+e.Error))
 	default:
 		s.Printf("%s %s\n", at, symptomText(s, e.Symptom))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/flix-lab/flix/lab/fault"
@@ -65,6 +66,15 @@ type Check struct {
 	// within the bound; of expectations there is none.
 	Control   *float64 `json:"control,omitempty"`
 	ControlOK *bool    `json:"control_ok,omitempty"`
+}
+
+// Figure is a figure as a person reads it: four digits of it, and no exponent of
+// a large one.
+func Figure(v float64) string {
+	if v >= 1000 {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 4, 64)
 }
 
 // excused says that what nothing was done to misses the bound, too: that is no
@@ -193,10 +203,10 @@ func (res *Result) decide(abort string) {
 	for _, k := range res.Checks {
 		switch {
 		case !k.OK && !k.excused():
-			res.Verdict, res.Reason = "fails", fmt.Sprintf("%s is %.4g, wanted %s", k.Name, k.Value, k.Bound)
+			res.Verdict, res.Reason = "fails", fmt.Sprintf("%s is %s, wanted %s", k.Name, Figure(k.Value), k.Bound)
 			return
 		case k.excused() && res.Verdict == "holds":
-			res.Verdict, res.Reason = "inconclusive", fmt.Sprintf("%s is %.4g, wanted %s, and without the faults it is %.4g: the lab does not keep the bound by itself, as on a machine that is too busy", k.Name, k.Value, k.Bound, *k.Control)
+			res.Verdict, res.Reason = "inconclusive", fmt.Sprintf("%s is %s, wanted %s, and without the faults it is %s: the lab does not keep the bound by itself, as on a machine that is too busy", k.Name, Figure(k.Value), k.Bound, Figure(*k.Control))
 		}
 	}
 }

@@ -46,3 +46,11 @@ func TestExpectationIsNotExcused(t *testing.T) {
 		t.Errorf("%s: %s", res.Verdict, res.Reason)
 	}
 }
+
+func TestFigure(t *testing.T) {
+	for want, v := range map[string]float64{"0": 0, "0.001067": 0.0010672, "12.35": 12.3456, "999.9": 999.9, "23970": 23970, "1234568": 1234567.8} {
+		if got := Figure(v); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}

@@ -61,9 +61,10 @@ func (res Result) dots() []dot {
 }
 
 var page = template.Must(template.New("report").Funcs(template.FuncMap{
-	"pct":  func(v float64) string { return fmt.Sprintf("%.2f %%", 100*v) },
-	"ms":   func(v float64) string { return fmt.Sprintf("%.0f ms", v) },
-	"time": func(t time.Time) string { return t.UTC().Format(time.DateTime) + " UTC" },
+	"figure": Figure,
+	"pct":    func(v float64) string { return fmt.Sprintf("%.2f %%", 100*v) },
+	"ms":     func(v float64) string { return fmt.Sprintf("%.0f ms", v) },
+	"time":   func(t time.Time) string { return t.UTC().Format(time.DateTime) + " UTC" },
 	"rows": func(v view) []named {
 		return []named{{"control", v.Groups[control]}, {"experiment", v.Groups[treated]}, {"before it", v.Baseline}, {"after it", v.Recovery}}
 	},
@@ -92,7 +93,7 @@ small{color:var(--dim)}
 {{range rows .}}<tr><td>{{.Name}}</td><td>{{.Plays}}</td><td>{{.Failed}}</td><td>{{pct .ErrorRatio.Value}} ({{pct .ErrorRatio.Low}} – {{pct .ErrorRatio.High}})</td><td>{{pct .RebufferRatio}}</td><td>{{printf "%.2f" .StartsPerSecond}}</td><td>{{ms .P50MS}}</td><td>{{ms .P99MS}}</td></tr>
 {{end}}</table></div>
 <div class="wide"><table><tr><th>check</th><th>seen</th><th>wanted</th><th></th></tr>
-{{range .Checks}}<tr><td>{{.Name}}</td><td>{{printf "%.4g" .Value}}</td><td>{{.Bound}}</td><td>{{if .OK}}<span class="holds">✓</span>{{else}}<span class="fails">✗</span>{{end}}</td></tr>
+{{range .Checks}}<tr><td>{{.Name}}</td><td>{{figure .Value}}</td><td>{{.Bound}}</td><td>{{if .OK}}<span class="holds">✓</span>{{else}}<span class="fails">✗</span>{{end}}</td></tr>
 {{end}}</table></div>
 <div class="wide"><table><tr><th>fault</th><th>target</th><th>began</th><th>until</th></tr>
 {{range .Faults}}<tr><td>{{.Kind}} <small>{{.ID}}</small></td><td>{{.Target}}{{if .To}} – {{.To}}{{end}}</td><td>{{time .Began}}</td><td>{{if not .Until.IsZero}}{{time .Until}}{{end}}</td></tr>
