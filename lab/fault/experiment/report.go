@@ -73,13 +73,13 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{
 <style>
 :root{color-scheme:light dark;--line:light-dark(#ddd,#444);--dim:light-dark(#666,#aaa)}
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;overflow-wrap:anywhere}
-.wide{overflow-x:auto;overflow-wrap:normal}table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .75rem;border-bottom:1px solid var(--line);text-align:left}
+.wide{overflow-x:auto;overflow-wrap:normal}table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .75rem;border-bottom:1px solid var(--line);text-align:left;white-space:nowrap}
 .holds{color:light-dark(#087f23,#6fdc8c)}.fails,.aborted{color:light-dark(#b3261e,#ff8a80)}.inconclusive{color:light-dark(#8a6d00,#ffd54f)}
-svg{background:light-dark(#fafafa,#1c1c1c);border:1px solid var(--line);width:100%;min-width:40rem}
+svg{background:light-dark(#fafafa,#1c1c1c);border:1px solid var(--line);box-sizing:border-box;width:100%;min-width:40rem}
 .broken{fill:light-dark(#fde8e6,#4a2320)}
 .dot.control{fill:#7a8899}.dot.experiment{fill:light-dark(#1a73e8,#8ab4f8)}.dot.failed{fill:light-dark(#b3261e,#ff8a80)}.dot.stalled{fill:#e08600}
 small{color:var(--dim)}
-@media print{:root{color-scheme:light}svg{min-width:0;print-color-adjust:exact}.wide{overflow:visible}tr,svg{break-inside:avoid}}
+@media print{:root{color-scheme:light}svg{min-width:0;print-color-adjust:exact}.wide{overflow:visible}td,th{white-space:normal}tr,svg{break-inside:avoid}}
 </style>
 <h1>{{.Experiment.Title}}</h1>
 <p><b class="{{.Verdict}}">{{.Verdict}}</b>: {{.Reason}}. Confidence {{pct .Confidence}}.</p>
