@@ -66,7 +66,7 @@ func (l *Lab) cacheRegion(name string) (string, error) {
 	}
 	names := i.Topology.RegionNames()
 	if name != "" && !slices.Contains(names, name) {
-		return "", services.Errorf(services.NotFound, "--region: there is no region %q", name).WithRemedy("the lab has %v", names)
+		return "", services.Wrap("--region", noRegion(name, i.Topology))
 	}
 	for _, r := range names {
 		if (name == "" || r == name) && len(l.cacheNodes(r)) > 0 {

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -63,7 +62,7 @@ func (l *Lab) checkUntil(ctx, until context.Context, r control.CheckRequest, p c
 	wait := time.Duration(r.WaitMS * float64(time.Millisecond))
 	switch {
 	case !slices.Contains(regions, r.Region):
-		return control.Check{}, services.Errorf(services.NotFound, "there is no region %q", r.Region).WithRemedy("the lab's regions are %s", strings.Join(regions, ", "))
+		return control.Check{}, noRegion(r.Region, i.Topology)
 	case !(r.Seconds > 0 && r.Seconds <= maxCheckSeconds):
 		return control.Check{}, services.Errorf(services.Invalid, "--seconds: %g is not between 0 and %d", r.Seconds, maxCheckSeconds)
 	case !(r.Rate > 0 && r.Rate <= maxCheckRate):

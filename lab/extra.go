@@ -225,7 +225,7 @@ func (l *Lab) registered(ctx context.Context, region, status string, names []str
 		}
 		select {
 		case <-ctx.Done():
-			return &services.Error{Kind: services.Unavailable, Msg: fmt.Sprintf("the registry of %s does not show %v as %s", region, missing, status), Err: err}
+			return &services.Error{Kind: services.Unavailable, Msg: fmt.Sprintf("the registry of %s does not show %s as %s", region, services.List(missing), status), Err: err}
 		case <-time.After(wait):
 		}
 	}

@@ -74,7 +74,7 @@ func (l *Lab) ChangeFilter(ctx context.Context, r control.FilterChange) (control
 	regions := i.Topology.RegionNames()
 	if r.Region != "" {
 		if _, ok := i.Topology.Region(r.Region); !ok {
-			return control.Filters{}, services.Errorf(services.NotFound, "there is no region %q", r.Region).WithRemedy("the lab has %v", regions)
+			return control.Filters{}, noRegion(r.Region, i.Topology)
 		}
 		regions = []string{r.Region}
 	}

@@ -97,3 +97,8 @@ func (l *Lab) StartInstance(ctx context.Context, name string) error {
 	l.log.Add("instance.start", s.ID, s.ID+" is up", nil)
 	return nil
 }
+
+// noRegion says that a lab has no region of a name, and which it has.
+func noRegion(name string, t topology.Topology) error {
+	return services.Errorf(services.NotFound, "there is no region %q", name).WithRemedy("the lab's regions are %s", services.List(t.RegionNames()))
+}

@@ -24,8 +24,8 @@ type MonkeyKill struct {
 	fault.Kill
 	// AfterS is since the start, in seconds.
 	AfterS float64 `json:"after_s"`
-	// Outcome is planned, killed or spared; Fault is the fault's id, Reason why
-	// it was spared.
+	// Outcome is planned, killed, spared or failed; Fault is the fault's id,
+	// Reason why the lab spared it, or could not be asked.
 	Outcome string `json:"outcome"`
 	Fault   string `json:"fault,omitempty"`
 	Reason  string `json:"reason,omitempty"`
@@ -71,12 +71,12 @@ func Monkey(ctx context.Context, c *control.Client, r MonkeyRequest) (MonkeyRun,
 // kill tries one kill.
 func (m *MonkeyKill) kill(ctx context.Context, c *control.Client, ttl time.Duration) {
 	st, err := c.RunFault(ctx, control.FaultRequest{Request: fault.Request{Kind: "kill", Target: "instance:" + m.Instance, TTL: ttl, By: "monkey"}})
-	if err != nil {
-		m.Outcome, m.Reason = "spared", err.Error()
-		if services.KindOf(err) == services.Conflict {
-			m.Reason = "the lab refuses: " + m.Reason
-		}
-		return
+	switch {
+	case err == nil:
+		m.Outcome, m.Fault = "killed", st.ID
+	case services.KindOf(err) == services.Conflict:
+		m.Outcome, m.Reason = "spared", "the lab refuses: "+err.Error()
+	default:
+		m.Outcome, m.Reason = "failed", err.Error()
 	}
-	m.Outcome, m.Fault = "killed", st.ID
 }

@@ -1,10 +1,12 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/trace/noop"
@@ -171,7 +173,7 @@ func (l *Lab) canaryReport(ctx context.Context, near string) (PlayReport, error)
 		return r, err
 	}
 	if !r.ChecksumOK || r.Segments == 0 {
-		return r, services.Errorf(services.Unavailable, "nothing was played: %d segments, checksum ok %v, errors %v", r.Segments, r.ChecksumOK, r.Errors)
+		return r, services.Errorf(services.Unavailable, "nothing was played: %d segments, checksum ok %v, errors: %s", r.Segments, r.ChecksumOK, cmp.Or(strings.Join(r.Errors, "; "), "none"))
 	}
 	return r, nil
 }

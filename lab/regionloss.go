@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -171,7 +172,7 @@ func (l *loss) begin(ctx context.Context, regions []string) (*inFlight, error) {
 	defer l.mu.Unlock()
 	if l.out.SessionsLost > 0 {
 		s.abandon()
-		return nil, services.Errorf(services.Unavailable, "%d of %d sessions failed before anything was broken: %v", l.out.SessionsLost, l.out.SessionsInFlight, l.out.Errors).WithRemedy("see what ails the lab first: flix lab status")
+		return nil, services.Errorf(services.Unavailable, "%d of %d sessions failed before anything was broken: %s", l.out.SessionsLost, l.out.SessionsInFlight, strings.Join(l.out.Errors, "; ")).WithRemedy("see what ails the lab first: flix lab status")
 	}
 	return s, nil
 }

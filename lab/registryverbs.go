@@ -30,7 +30,7 @@ func (l *Lab) registries(region string) ([]runtime.Spec, error) {
 		return nil, err
 	}
 	if _, ok := i.Topology.Region(region); region != "" && !ok {
-		return nil, services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab has %s", strings.Join(i.Topology.RegionNames(), ", "))
+		return nil, noRegion(region, i.Topology)
 	}
 	var out []runtime.Spec
 	for _, inst := range i.instances() {

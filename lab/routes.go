@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -113,7 +114,7 @@ func (l *Lab) ChangeRoutes(ctx context.Context, r control.RouteChange) (control.
 		_ = l.followed(context.WithoutCancel(ctx), before.table().Version) // those that took it take the old one again, or when they start
 		return control.Routes{}, errors.Join(err, back)
 	}
-	l.log.Add("gateway.routes", l.paths.Name, fmt.Sprintf("the gateways follow table %d: %v", next.Version, next.Changes), map[string]any{"version": next.Version, "changes": next.Changes})
+	l.log.Add("gateway.routes", l.paths.Name, fmt.Sprintf("the gateways follow table %d: %s", next.Version, strings.Join(next.Changes, "; ")), map[string]any{"version": next.Version, "changes": next.Changes})
 	return l.routes(ctx, next, next.Version), nil
 }
 
@@ -153,7 +154,7 @@ func (l *Lab) changed(i *intent, r control.RouteChange) (routeTable, error) {
 	for _, x := range next.Routes {
 		for _, name := range append(slices.Clone(x.In), x.Region) {
 			if _, ok := i.Topology.Region(name); name != "" && !ok {
-				return routeTable{}, services.Errorf(services.NotFound, "route %s: there is no region %q", x.Name, name).WithRemedy("the lab has %v", i.Topology.RegionNames())
+				return routeTable{}, services.Wrap("route "+x.Name, noRegion(name, i.Topology))
 			}
 		}
 	}
@@ -289,7 +290,7 @@ func (l *Lab) gateways(region string) ([]runtime.Spec, error) {
 		return nil, err
 	}
 	if _, ok := i.Topology.Region(region); region != "" && !ok {
-		return nil, services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab has %v", i.Topology.RegionNames())
+		return nil, noRegion(region, i.Topology)
 	}
 	var out []runtime.Spec
 	for _, inst := range i.instances() {

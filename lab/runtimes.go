@@ -117,7 +117,7 @@ func (l *Lab) keepsStores(have topology.Topology, r control.UpRequest) error {
 			WithRemedy("keep the profile, or take the lab down first: %s", down)
 	}
 	if was, want := slices.Sorted(slices.Values(have.RegionNames())), slices.Sorted(slices.Values(r.Topology.RegionNames())); have.Containers.Network == topology.HostNetwork && !slices.Equal(was, want) {
-		return services.Errorf(services.Conflict, "lab %s is up with --network host and the regions %v, not %v: nodes of its kv join and leave by nodetool, which cannot tell them apart there", l.paths.Name, was, want).
+		return services.Errorf(services.Conflict, "lab %s is up with --network host and the regions %s, not %s: nodes of its kv join and leave by nodetool, which cannot tell them apart there", l.paths.Name, services.List(was), services.List(want)).
 			WithRemedy("keep its regions, or take the lab down first (%s) and up with --network bridge", down)
 	}
 	for _, reg := range r.Topology.Regions {

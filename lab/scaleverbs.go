@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/flix-lab/flix/lab/autoscale"
@@ -77,7 +76,7 @@ func (l *Lab) SetScale(ctx context.Context, r control.ScaleRequest) (control.Sca
 	if r.IdleStopMS != nil {
 		d := time.Duration(*r.IdleStopMS * float64(time.Millisecond))
 		if d != 0 && (d < minIdle || d > maxIdle) {
-			return control.Scale{}, services.Errorf(services.Invalid, "an idle time of %s is not between %s and %s", d, minIdle, maxIdle)
+			return control.Scale{}, services.Errorf(services.Invalid, "an idle time of %s is not between %s and %s", d, minIdle, maxIdle).WithRemedy("write it like 30m, or off")
 		}
 		if err := l.changeIntent(func(i *intent) { i.IdleStop = d }); err != nil {
 			return control.Scale{}, err
@@ -169,7 +168,7 @@ func scaleKeys(i *intent, r control.ScaleRequest) ([]scaleKey, error) {
 	regions, roles := i.Topology.RegionNames(), scalable
 	if r.Region != "" {
 		if !slices.Contains(regions, r.Region) {
-			return nil, services.Errorf(services.NotFound, "there is no region %q", r.Region).WithRemedy("the lab's regions are %s", strings.Join(regions, ", "))
+			return nil, noRegion(r.Region, i.Topology)
 		}
 		regions = []string{r.Region}
 	}

@@ -94,11 +94,13 @@ func (l *Lab) squeezable(r control.SqueezeRequest) (float64, error) {
 	case r.P99MS <= 0 && r.ErrorRatio <= 0:
 		return 0, services.Errorf(services.Invalid, "--until: no limit says when the instance is saturated").WithRemedy("write it like --until p99=50ms, or --until p99=50ms,errors=5%%")
 	case r.StepMS < 100 || r.StepMS > 600_000:
-		return 0, services.Errorf(services.Invalid, "--step: %v ms is not between 100ms and 10m", r.StepMS)
+		return 0, services.Errorf(services.Invalid, "--step: %v ms is not between 100ms and 10m", r.StepMS).WithRemedy("write it like --step 2s")
 	case !(r.Growth > 1 && r.Growth <= 10):
-		return 0, services.Errorf(services.Invalid, "--growth: %v is not above 1 and at most 10", r.Growth)
+		return 0, services.Errorf(services.Invalid, "--growth: %v is not above 1 and at most 10", r.Growth).WithRemedy("write it like --growth 1.4")
 	case !(r.MaxShare > 0 && r.MaxShare <= 1):
-		return 0, services.Errorf(services.Invalid, "--max-share: %v is not above 0 and at most 1", r.MaxShare)
+		return 0, services.Errorf(services.Invalid, "--max-share: %v is not above 0 and at most 1", r.MaxShare).WithRemedy("write it like --max-share 0.8")
+	case r.MinRequests < 0:
+		return 0, services.Errorf(services.Invalid, "--min-requests: %d is below 0", r.MinRequests).WithRemedy("write it like --min-requests 100; 0 takes steps as they come")
 	}
 	region, _, _ := strings.Cut(r.Instance, "/")
 	var ids []string

@@ -50,7 +50,7 @@ func (l *Lab) askSteering(ctx context.Context, region, path string, out any) err
 		return err
 	}
 	if _, ok := i.Topology.Region(region); region != "" && !ok {
-		return services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab's regions are %s", strings.Join(i.Topology.RegionNames(), ", "))
+		return noRegion(region, i.Topology)
 	}
 	var errs []error
 	for _, inst := range i.instances() {

@@ -415,7 +415,7 @@ func (l *Lab) playTitle(ctx context.Context, t control.Title) error {
 		select {
 		case <-ctx.Done():
 			if err == nil {
-				err = services.Errorf(services.Unavailable, "%v", rep.Errors)
+				err = services.Errorf(services.Unavailable, "%s", strings.Join(rep.Errors, "; "))
 			}
 			return services.Wrap("it does not play", err)
 		case <-time.After(wait):

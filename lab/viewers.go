@@ -159,6 +159,16 @@ func Experiment(ctx context.Context, c *control.Client, e experiment.Experiment,
 	return experiment.Run(ctx, e, experiment.Config{Lab: bench{c, w.Topology}, Viewers: fleet{v.Viewer, e.Traffic.Title}, Progress: progress})
 }
 
+// CheckExperiment says what a running lab has against an experiment, and plays
+// nothing.
+func CheckExperiment(ctx context.Context, c *control.Client, s experiment.Source) error {
+	w, err := c.World(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Check(ctx, bench{c, w.Topology})
+}
+
 // following is a viewer that feels the lab's faults until it is stopped.
 type following struct {
 	*Viewer

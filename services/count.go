@@ -1,6 +1,7 @@
 package services
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -25,4 +26,13 @@ func List[S ~string](names []S) string {
 		b.WriteString(string(n))
 	}
 	return b.String()
+}
+
+// ListOf names things that have a text of their own, as List does.
+func ListOf[S fmt.Stringer](things []S) string {
+	names := make([]string, len(things))
+	for i, t := range things {
+		names[i] = t.String()
+	}
+	return List(names)
 }

@@ -39,21 +39,21 @@ a claim about the system; a file of your own works alike.`,
 const maxExperiment = 64 << 20
 
 // readExperiment reads a file, or a shipped experiment by its name.
-func readExperiment(ctx context.Context, name string) (experiment.Experiment, error) {
+func readExperiment(ctx context.Context, name string) (experiment.Source, error) {
 	b, err := input.ReadFile(ctx, name, maxExperiment)
 	if errors.Is(err, os.ErrNotExist) && !strings.ContainsAny(name, "/.") {
 		b, err = fixtures.Experiment(name)
 		if err != nil {
-			return experiment.Experiment{}, services.Errorf(services.NotFound, "there is no file and no shipped experiment %q", name).WithRemedy("flix chaos experiment ls lists those that are shipped")
+			return experiment.Source{}, services.Errorf(services.NotFound, "there is no file and no shipped experiment %q", name).WithRemedy("flix chaos experiment ls lists those that are shipped")
 		}
 	}
 	if err != nil {
-		return experiment.Experiment{}, &services.Error{Kind: services.NotFound, Err: err, Remedy: "name a file, or a shipped experiment: flix chaos experiment ls"}
+		return experiment.Source{}, &services.Error{Kind: services.NotFound, Err: err, Remedy: "name a file, or a shipped experiment: flix chaos experiment ls"}
 	}
 	if e, ok, err := recorded(b); ok {
-		return e, err
+		return experiment.Written(e, name), err
 	}
-	return experiment.Parse(bytes.NewReader(b), name)
+	return experiment.Read(bytes.NewReader(b), name)
 }
 
 // recorded reads the experiment out of a result, to run it again.
@@ -82,7 +82,7 @@ func newExperimentLsCmd(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				all = append(all, e)
+				all = append(all, e.Experiment)
 			}
 			if out.machine() {
 				return out.print(a, map[string]any{"experiments": all})
@@ -116,40 +116,71 @@ func newExperimentValidateCmd(a *app) *cobra.Command {
 	var out output
 	c := &cobra.Command{
 		Use: "validate FILE…", Short: "Check experiments without running them", Args: cobra.MinimumNArgs(1),
+		Long: `Checks what experiments say and, where a lab is up, that it has the targets, places
+and commands that they name, takes the parameters, and keeps a region and its quorums.
+Without a lab only what they say is checked, and that is told.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
 			}
-			var (
-				problems = experiment.Problems{}
-				bad      error
-			)
-			for _, name := range args {
-				_, err := readExperiment(cmd.Context(), name)
-				var ps experiment.Problems
-				switch {
-				case errors.As(err, &ps):
-					problems, bad = append(problems, ps...), err
-				case err != nil:
-					return err
-				}
-			}
-			if out.machine() {
-				if err := out.print(a, map[string]any{"valid": bad == nil, "problems": problems}); err != nil {
-					return err
-				}
-			} else if bad == nil {
-				verb := "are"
-				if len(args) == 1 {
-					verb = "is"
-				}
-				a.env.out().Printf("%s %s valid\n", services.Count(len(args), "experiment"), verb)
-			}
-			return bad
+			return validateExperiments(cmd.Context(), a, out, args)
 		},
+		ValidArgsFunction: cobra.FixedCompletions(fixtures.Experiments(), cobra.ShellCompDirectiveDefault),
 	}
 	out.flag(c, "text", "json", "yaml")
 	return c
+}
+
+// experimentsValid is the JSON of "flix chaos experiment validate".
+type experimentsValid struct {
+	Valid bool `json:"valid"`
+	// Lab is what targets were looked for in; "" without one.
+	Lab      string              `json:"lab,omitempty"`
+	Problems experiment.Problems `json:"problems"`
+}
+
+func validateExperiments(ctx context.Context, a *app, out output, names []string) error {
+	client, _, err := lab.Connect(ctx, a.env.lab(), a.name)
+	if err != nil && services.ReasonOf(err) != services.ReasonNoLab {
+		return err
+	}
+	res := experimentsValid{Problems: experiment.Problems{}}
+	if client != nil {
+		res.Lab = a.name
+	}
+	for _, name := range names {
+		src, err := readExperiment(ctx, name)
+		if err == nil && client != nil {
+			err = lab.CheckExperiment(ctx, client, src)
+		}
+		var ps experiment.Problems
+		switch {
+		case errors.As(err, &ps):
+			res.Problems = append(res.Problems, ps...)
+		case err != nil:
+			return err
+		}
+	}
+	res.Valid = len(res.Problems) == 0
+	if out.machine() {
+		if err := out.print(a, res); err != nil {
+			return err
+		}
+	} else if res.Valid {
+		verb := "are"
+		if len(names) == 1 {
+			verb = "is"
+		}
+		a.env.out().Printf("%s %s valid\n", services.Count(len(names), "experiment"), verb)
+	}
+	if client == nil {
+		msg := a.env.errOut()
+		msg.Printf("%s\n", msg.Dim("no lab is up: whether there are the targets, places and commands was not checked"))
+	}
+	if !res.Valid {
+		return &services.Error{Kind: services.Invalid, Err: res.Problems}
+	}
+	return nil
 }
 
 type experimentOptions struct {
@@ -164,16 +195,18 @@ func newExperimentRunCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "run FILE|NAME", Short: "Run an experiment", Args: cobra.ExactArgs(1),
 		Long: `Runs an experiment on the lab. The command ends with 0 when the hypothesis holds, 40
-when it fails, 41 when it was aborted, 42 when there were too few plays for a verdict.
+when it fails, 41 when it was aborted, 42 when there is no verdict: there were too few
+plays, or the control group, which has no faults, misses a bound as well.
 What -o json printed can be run again: the same experiment with the same seed.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.out.check(); err != nil {
 				return err
 			}
-			e, err := readExperiment(cmd.Context(), args[0])
+			src, err := readExperiment(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
+			e := src.Experiment
 			if o.seed >= 0 {
 				e.Seed = uint64(o.seed)
 			}
@@ -260,7 +293,7 @@ func printExperiment(a *app, r experiment.Result) error {
 		if !k.OK {
 			mark = s.Bad("✗")
 		}
-		s.Printf("%s %s is %.4g, wanted %s\n", mark, k.Name, k.Value, k.Bound)
+		s.Printf("%s %s is %s, wanted %s\n", mark, k.Name, experiment.Figure(k.Value), k.Bound)
 	}
 	verdict := s.Bad(r.Verdict)
 	if r.Verdict == "holds" {

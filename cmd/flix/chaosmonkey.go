@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flix-lab/flix/lab"
+	"github.com/flix-lab/flix/lab/fault"
 	"github.com/flix-lab/flix/services"
 )
 
@@ -57,8 +58,8 @@ func (o *monkeyOptions) read() error {
 	if o.r.Last <= 0 || o.r.Last > 24*time.Hour {
 		return services.Errorf(services.Invalid, "--for: %s is not between 0 and 24h", o.r.Last).WithRemedy("write it like 10m")
 	}
-	if o.r.TTL <= 0 {
-		return services.Errorf(services.Invalid, "--ttl: %s is no time", o.r.TTL).WithRemedy("write it like 20s")
+	if o.r.TTL <= 0 || o.r.TTL > fault.MaxTTL {
+		return services.Errorf(services.Invalid, "--ttl: %s is not between 0 and %s", o.r.TTL, fault.MaxTTL).WithRemedy("write it like 20s")
 	}
 	if o.hours == "" {
 		return nil
@@ -73,6 +74,9 @@ func (o *monkeyOptions) read() error {
 			return services.Errorf(services.Invalid, "--hours: %q is no span of hours", o.hours).WithRemedy("write it like 09:00-15:00")
 		}
 		*x.into = time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute
+	}
+	if o.r.From == o.r.To {
+		return services.Errorf(services.Invalid, "--hours: %q begins when it ends", o.hours).WithRemedy("write it like 09:00-15:00, or leave it out for all day")
 	}
 	return nil
 }

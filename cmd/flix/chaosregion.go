@@ -63,7 +63,7 @@ session was lost, is the answer. The region comes back at its time to live, by
 
 func regionDown(ctx context.Context, a *app, o chaosRegionOptions) error {
 	if o.r.Sessions < 0 || o.r.Sessions > 100 {
-		return services.Errorf(services.Invalid, "--sessions: %d is not between 0 and 100", o.r.Sessions)
+		return services.Errorf(services.Invalid, "--sessions: %d is not between 0 and 100", o.r.Sessions).WithRemedy("write it like --sessions 2")
 	}
 	client, _, err := lab.Connect(ctx, a.env.lab(), a.name)
 	if err != nil {
@@ -100,7 +100,7 @@ func regionDown(ctx context.Context, a *app, o chaosRegionOptions) error {
 	s.Printf("%s is lost: new plays succeed from everywhere after %s (one DNS TTL and one health interval are %s)\n", s.Bold(res.Region), s.Bold(render.MS(res.RecoveredMS)), render.MS(res.BudgetMS))
 	s.Printf("%d sessions were in flight, %d were lost, with %d rebuffers; %d new plays were tried, %d failed\n", res.SessionsInFlight, res.SessionsLost, res.Rebuffers, res.PlaysTried, res.PlaysFailed)
 	for _, n := range res.Near {
-		s.Printf("  near %-10s after %-8s answered by %s\n", n.Region, render.MS(n.RecoveredMS), n.AnsweredBy)
+		s.Printf("  near %-12s after %-8s answered by %s\n", n.Region, render.MS(n.RecoveredMS), n.AnsweredBy)
 	}
 	for _, e := range res.Errors {
 		s.Printf("  %s %s\n", s.Warn("!"), e)

@@ -26,7 +26,7 @@ func driveGateways(ctx context.Context, client *control.Client, o squeezeOptions
 		return nil, services.Errorf(services.Invalid, "--drive: %q is not a path", o.drive).WithRemedy("write it like --drive /signup/plans")
 	}
 	if o.asking < 1 || o.asking > 256 {
-		return nil, services.Errorf(services.Invalid, "--drive-with: %d is not between 1 and 256", o.asking)
+		return nil, services.Errorf(services.Invalid, "--drive-with: %d is not between 1 and 256", o.asking).WithRemedy("write it like --drive-with 32")
 	}
 	tok, err := client.DebugToken(ctx, control.DebugRequest{Member: o.member, ForMS: float64(driveFor.Milliseconds())})
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,9 +12,11 @@ import (
 	"github.com/flix-lab/flix/lab"
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/lab/evacuate"
+	"github.com/flix-lab/flix/services"
 )
 
 func newFailoverWatchCmd(a *app) *cobra.Command {
+	var out output
 	c := &cobra.Command{
 		Use: "watch", Short: "Evacuate a region by itself when it is sick", Args: cobra.NoArgs,
 		Long: `Watches every region for the symptoms of a sick one: fewer plays begin than were
@@ -22,10 +25,12 @@ stay for five seconds, and ends only well on the other side of its threshold; af
 an evacuation the watch rests for five minutes. It never evacuates the last region
 that is well, and returns no traffic by itself.
 
-Without a word more it watches in the foreground until Ctrl-C. "on" leaves that to
+Without a word more it watches in the foreground until Ctrl-C; -o json has a line
+for each region that turns sick or well, is evacuated or cannot be. "on" leaves that to
 the lab's daemon, "off" ends it; it is off unless switched on.`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runFailoverWatch(cmd.Context(), a) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runFailoverWatch(cmd.Context(), a, out) },
 	}
+	out.flag(c, "text", "json", "yaml")
 	for _, v := range []struct {
 		verb, short string
 		on          bool
@@ -77,51 +82,130 @@ func newWatchStateCmd(a *app, verb, short string, do func(context.Context, *cont
 
 func symptomText(s render.Screen, x control.Symptom) string {
 	if x.Text == "" {
-		return fmt.Sprintf("%-10s %s  %.1f starts/s, %.1f expected", x.Region, s.Good("● well"), x.Starts, x.Forecast)
+		return fmt.Sprintf("%-12s %s  %.1f starts/s, %.1f expected", x.Region, s.Good("● well"), x.Starts, x.Forecast)
 	}
-	return fmt.Sprintf("%-10s %s  %s, for %.0f s", x.Region, s.Bad("○ sick"), x.Text, x.ForS)
+	return fmt.Sprintf("%-12s %s  %s, for %.0f s", x.Region, s.Bad("○ sick"), x.Text, x.ForS)
 }
 
-// runFailoverWatch watches in the foreground.
-func runFailoverWatch(ctx context.Context, a *app) error {
+// watchEntry is one thing that a watch in the foreground says: a region turned
+// sick or well, or was evacuated, or could not be.
+type watchEntry struct {
+	At time.Time `json:"at"`
+	// Kind is sick, well, evacuated or failed.
+	Kind string `json:"kind"`
+	control.Symptom
+	// Error says why a region could not be evacuated; Report is what came of it.
+	Error  string            `json:"error,omitempty"`
+	Report *control.Failover `json:"report,omitempty"`
+}
+
+// failoverWatch watches in the foreground.
+type failoverWatch struct {
+	a        *app
+	out      output
+	client   *control.Client
+	sentinel *evacuate.Sentinel
+	was      map[string]string // symptoms, by region
+	silent   bool              // nothing answered the latest look
+}
+
+func runFailoverWatch(ctx context.Context, a *app, out output) error {
+	if err := out.check(); err != nil {
+		return err
+	}
 	client, _, err := lab.Connect(ctx, a.env.lab(), a.name)
 	if err != nil {
 		return err
 	}
-	msg := a.env.errOut()
-	msg.Printf("watching; Ctrl-C ends it\n")
-	sentinel := evacuate.NewSentinel()
+	w := &failoverWatch{a: a, out: out, client: client, sentinel: evacuate.NewSentinel(), was: map[string]string{}}
+	a.env.errOut().Printf("watching; Ctrl-C ends it\n")
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	was := map[string]string{}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		all, err := client.Vitals(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
+		if err := w.look(ctx); err != nil || ctx.Err() != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
 			return err
 		}
-		for _, x := range sentinel.Look(time.Now(), all) {
-			if now := x.Text; (now == "") != (was[x.Region] == "") {
-				a.env.out().Printf("%s %s\n", time.Now().Format("15:04:05"), symptomText(a.env.out(), x))
-				was[x.Region] = now
+	}
+}
+
+// look takes one look. A daemon that died is started anew; hosts that do not
+// answer do so at the next look, or are a symptom.
+func (w *failoverWatch) look(ctx context.Context) error {
+	all, err := w.client.Vitals(ctx)
+	if errors.Is(err, control.ErrNoDaemon) {
+		w.client, _, err = lab.Connect(ctx, w.a.env.lab(), w.a.name)
+		return err
+	}
+	if err != nil && services.KindOf(err) != services.Unavailable {
+		return err
+	}
+	if err != nil {
+		if !w.silent && ctx.Err() == nil {
+			w.a.env.errOut().Printf("nothing is seen of the lab: %v\n", err)
+		}
+		w.silent = true
+		return nil
+	}
+	w.silent = false
+	for _, x := range w.sentinel.Look(time.Now(), all) {
+		if (x.Text == "") != (w.was[x.Region] == "") {
+			kind := "sick"
+			if x.Text == "" {
+				kind = "well"
 			}
-			if !x.Evacuate {
-				continue
-			}
-			view := newMoveView(msg, "failover")
-			rep, err := client.Failover(ctx, control.FailoverRequest{Region: x.Region}, view.heard)
-			view.close()
-			if err != nil {
+			if err := w.say(watchEntry{Kind: kind, Symptom: x}); err != nil {
 				return err
 			}
-			printMove(a, rep)
+			w.was[x.Region] = x.Text
+		}
+		if x.Evacuate {
+			if err := w.evacuate(ctx, x); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
+}
+
+// evacuate moves a sick region. One that somebody else moves, or that cannot be
+// moved, does not end the watch.
+func (w *failoverWatch) evacuate(ctx context.Context, x control.Symptom) error {
+	view := newMoveView(w.a.env.errOut(), "failover")
+	rep, err := w.client.Failover(ctx, control.FailoverRequest{Region: x.Region}, view.heard)
+	view.close()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return w.say(watchEntry{Kind: "failed", Symptom: x, Error: err.Error()})
+	}
+	delete(w.was, x.Region)
+	return w.say(watchEntry{Kind: "evacuated", Symptom: x, Report: &rep})
+}
+
+// say tells something to a person or a program.
+func (w *failoverWatch) say(e watchEntry) error {
+	e.At = time.Now().UTC()
+	if w.out.machine() {
+		return w.out.item(w.a, e)
+	}
+	s := w.a.env.out()
+	at := e.At.Local().Format(time.TimeOnly)
+	switch e.Kind {
+	case "evacuated":
+		printMove(w.a, *e.Report)
+	case "failed":
+		s.Printf("%s %-12s %s\n", at, e.Region, s.Bad("could not be evacuated: "+e.Error))
+	default:
+		s.Printf("%s %s\n", at, symptomText(s, e.Symptom))
+	}
+	return nil
 }

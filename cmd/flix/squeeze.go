@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -46,6 +47,11 @@ by itself, from this process, at the gateways of the instance's region.`,
 			o.req.VIP, o.req.StepMS = args[0], float64(o.step.Microseconds())/1000
 			if err := parseUntil(o.until, &o.req); err != nil {
 				return err
+			}
+			for flag, v := range map[string]float64{"--growth": o.req.Growth, "--max-share": o.req.MaxShare} {
+				if math.IsNaN(v) || math.IsInf(v, 0) { // JSON has neither
+					return services.Errorf(services.Invalid, "%s: %g is no number to work with", flag, v).WithRemedy("leave it out, or see flix gateway squeeze --help")
+				}
 			}
 			return runSqueeze(cmd.Context(), a, o)
 		},

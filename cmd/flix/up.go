@@ -224,7 +224,11 @@ func printUp(a *app, r control.UpResult) {
 	for _, x := range r.Regions {
 		s.Printf("  %s  %s\n", s.State(x.State), x.Name)
 	}
-	s.Printf("%s\n", s.Dim("next: flix play --title \"Harbor Lights\"  ·  flix top  ·  flix failover us-east"))
+	next := "next: flix play --title \"Harbor Lights\"  ·  flix top"
+	if len(r.Regions) > 1 { // one alone has nobody to go to
+		next += "  ·  flix failover " + r.Regions[0].Name
+	}
+	s.Printf("%s\n", s.Dim(next))
 }
 
 func dryRun(ctx context.Context, a *app, o upOptions, rt string, p lab.Paths, t topology.Topology) error {

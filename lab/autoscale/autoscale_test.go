@@ -135,11 +135,12 @@ func TestValidate(t *testing.T) {
 		"min": func(p *Policy) { p.Min = 0 }, "max": func(p *Policy) { p.Max = 1 }, "metric": func(p *Policy) { p.Metric = "cpu" },
 		"target": func(p *Policy) { p.Target = -1 }, "utilisation": func(p *Policy) { p.Metric, p.Target = Utilisation, 60 },
 		"cool-down": func(p *Policy) { p.UpCooldown = -1 }, "window": func(p *Policy) { p.Schedule = []Window{{0, 60, 99}} },
+		"windows": func(p *Policy) { p.Schedule = make([]Window, maxWindows+1) },
 	} {
 		p := policy()
 		change(&p)
-		if err := p.Validate(); services.KindOf(err) != services.Invalid {
-			t.Errorf("%s: %v", name, err)
+		if err := p.Validate(); services.KindOf(err) != services.Invalid || services.ProblemOf(err).Remedy == "" {
+			t.Errorf("%s: %v, without a remedy", name, err)
 		}
 	}
 	if err := policy().Validate(); err != nil {

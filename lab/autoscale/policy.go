@@ -74,26 +74,26 @@ func Defaults(declared int) Policy {
 func (p Policy) Validate() error {
 	switch {
 	case p.Min < 1 || p.Min > maxCount:
-		return services.Errorf(services.Invalid, "--min: %d is not between 1 and %d", p.Min, maxCount)
+		return services.Errorf(services.Invalid, "--min: %d is not between 1 and %d", p.Min, maxCount).WithRemedy("write it like --min 2")
 	case p.Max < p.Min || p.Max > maxCount:
-		return services.Errorf(services.Invalid, "--max: %d is not between the minimum, %d, and %d", p.Max, p.Min, maxCount)
+		return services.Errorf(services.Invalid, "--max: %d is not between the minimum, %d, and %d", p.Max, p.Min, maxCount).WithRemedy("write it like --max %d, or lower --min", max(min(2*p.Min, maxCount), 1))
 	case p.Metric != Concurrency && p.Metric != Rate && p.Metric != Utilisation:
 		return services.Errorf(services.Invalid, "--metric: there is no metric %q", p.Metric).WithRemedy("use concurrency, rate or utilisation")
 	case !(p.Target >= 0 && p.Target <= 1e9):
-		return services.Errorf(services.Invalid, "--target: %g is not between 0 and 1e9", p.Target)
+		return services.Errorf(services.Invalid, "--target: %g is not between 0 and 1e9", p.Target).WithRemedy("write it like --target 2, or 0 to follow the timetable only")
 	case p.Metric == Utilisation && p.Target > 1:
 		return services.Errorf(services.Invalid, "--target: a utilisation of %g is above 1", p.Target).WithRemedy("write a share, e.g. 0.6")
 	case len(p.Schedule) > maxWindows:
-		return services.Errorf(services.Invalid, "--schedule: more than %d windows", maxWindows)
+		return services.Errorf(services.Invalid, "--schedule: %d windows are more than %d", len(p.Schedule), maxWindows).WithRemedy("put windows of one count together")
 	}
 	for name, d := range map[string]time.Duration{"--up-cooldown": p.UpCooldown, "--down-cooldown": p.DownCooldown, "--warm-up": p.WarmUp, "--predict": p.Predict} {
 		if d < 0 || d > maxCooldown {
-			return services.Errorf(services.Invalid, "%s: %s is not between 0 and %s", name, d, maxCooldown)
+			return services.Errorf(services.Invalid, "%s: %s is not between 0 and %s", name, d, maxCooldown).WithRemedy("write it like %s 30s", name)
 		}
 	}
 	for _, w := range p.Schedule {
 		if w.From < 0 || w.From >= minutesOfDay || w.To < 0 || w.To > minutesOfDay || w.From == w.To || w.Count < 1 || w.Count > p.Max {
-			return services.Errorf(services.Invalid, "--schedule: %s is no window with a count between 1 and the maximum, %d", w, p.Max)
+			return services.Errorf(services.Invalid, "--schedule: %s is no window with a count between 1 and the maximum, %d", w, p.Max).WithRemedy("write it like 08:00-20:00=%d, or raise --max", p.Max)
 		}
 	}
 	return nil
@@ -119,7 +119,7 @@ func ParseSchedule(s string) ([]Window, error) {
 			return nil, services.Errorf(services.Invalid, "--schedule: %q is no window", part).WithRemedy("write like 08:00-20:00=4: from, to, and how many instances at least")
 		}
 		if out = append(out, w); len(out) > maxWindows {
-			return nil, services.Errorf(services.Invalid, "--schedule: more than %d windows", maxWindows)
+			return nil, services.Errorf(services.Invalid, "--schedule: %d windows are more than %d", strings.Count(s, ",")+1, maxWindows).WithRemedy("put windows of one count together")
 		}
 	}
 	return out, nil

@@ -68,7 +68,7 @@ func measureResilience(ctx context.Context, l lab, c config, w io.Writer) error 
 		do   func(context.Context, lab, config) ([]figure, error)
 	}{{"evacuation", evacuation}, {"light", lightPlayers}, {"soak", soak}}
 	if names := []string{"", "evacuation", "light", "soak"}; !slices.Contains(names, c.r.only) {
-		return fmt.Errorf("-only: there is no part %q; use one of %q", c.r.only, names[1:])
+		return fmt.Errorf("-only: there is no part %q; use one of %s", c.r.only, strings.Join(names[1:], ", "))
 	}
 	for _, p := range parts {
 		if p.name == "soak" && c.r.soak == 0 || c.r.only != "" && p.name != c.r.only {

@@ -61,6 +61,12 @@ const patience = 45 * time.Second
 // browse opens a browser on a page.
 func browse(t *testing.T, url string) *browser {
 	t.Helper()
+	return visit(t, url, "#door")
+}
+
+// visit opens any page and waits until an element of it is to be seen.
+func visit(t *testing.T, url, element string) *browser {
+	t.Helper()
 	path := chromium(t)
 	flags := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
 		chromedp.ExecPath(modest(t, path)), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1100, 960),
@@ -76,7 +82,7 @@ func browse(t *testing.T, url string) *browser {
 	if err := chromedp.Listen(ctx, b.heard); err != nil {
 		t.Fatal(err)
 	}
-	b.do("open the page", chromedp.Navigate(url), chromedp.WaitVisible(chromedp.CSS("#door")))
+	b.do("open the page", chromedp.Navigate(url), chromedp.WaitVisible(chromedp.CSS(element)))
 	return b
 }
 

@@ -22,7 +22,7 @@ func (r *Run) Failback(ctx context.Context, region string, dryRun bool) (control
 		return r.end(Refused, services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab's regions are %s", strings.Join(t.RegionNames(), ", ")))
 	}
 	if !r.Planet.Evacuated()[region] && r.CutShort == "" {
-		return r.end(Refused, services.Errorf(services.Conflict, "%s is not evacuated: there is nothing to return", region))
+		return r.end(Refused, services.Errorf(services.Conflict, "%s is not evacuated: there is nothing to return", region).WithRemedy("flix lab status shows which regions are evacuated"))
 	}
 	err := r.step(ctx, "plan", func(ctx context.Context) (string, error) {
 		lacks, err := r.Planet.Lacks(ctx, []string{region})

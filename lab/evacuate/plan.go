@@ -49,7 +49,7 @@ func (r *Run) plan(ctx context.Context, region string) ([]string, error) {
 			return "", &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: errors.Join(unfit...), Msg: "no region can take its traffic", Remedy: "mend them first: flix lab up starts what is missing"}
 		}
 		if len(savers) == 0 {
-			return "", services.Errorf(services.Conflict, "%s is the last healthy region: nobody could take its traffic", region).WithRemedy("bring another region up first: flix failback REGION, or flix lab up --regions N")
+			return "", services.Errorf(services.Conflict, "%s is the last healthy region: nobody could take its traffic; 1 of %s can serve viewers now, 1 − 1 = 0 afterwards", region, services.Count(len(t.Regions), "region")).WithRemedy("bring another region up first: flix failback REGION, or flix lab up --regions N")
 		}
 		return "savers: " + strings.Join(savers, ", "), r.capacity(ctx, region, savers)
 	})

@@ -57,7 +57,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		"unknown region":    {2, "mars", false, nil, services.NotFound, `there is no region "mars"`},
 		"evacuated already": {3, "us-west", false, func(p *fakePlanet) { p.evacuated["us-west"] = true }, services.Conflict, "us-west is evacuated already"},
-		"only region":       {1, "us-east", false, nil, services.Conflict, "us-east is the last healthy region"},
+		"only region":       {1, "us-east", false, nil, services.Conflict, "us-east is the last healthy region: nobody could take its traffic; 1 of 1 region can serve viewers now, 1 − 1 = 0 afterwards"},
 		"others evacuated":  {2, "us-east", false, func(p *fakePlanet) { p.evacuated["us-west"] = true }, services.Conflict, "last healthy region"},
 		"others without gateways": {3, "us-east", false, func(p *fakePlanet) {
 			for _, n := range []string{"us-west", "eu-west"} {
@@ -89,6 +89,9 @@ func TestRefusals(t *testing.T) {
 				rep, err := do(t.Context(), c.region, false)
 				if services.KindOf(err) != c.kind || !strings.Contains(err.Error(), c.text) {
 					t.Errorf("error %v (%s), want %s: %s", err, services.KindOf(err), c.kind, c.text)
+				}
+				if err != nil && c.kind == services.Conflict && services.ProblemOf(err).Remedy == "" {
+					t.Errorf("%v: nothing is said of what to do", err)
 				}
 				if rep.State != Refused || rep.Error == "" || rep.Region != c.region {
 					t.Errorf("report %+v", rep)

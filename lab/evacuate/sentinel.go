@@ -2,6 +2,7 @@ package evacuate
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/flix-lab/flix/lab/control"
@@ -29,6 +30,12 @@ type vigil struct {
 	counts Vitals
 	// forecast of starts per second, and the latest rate.
 	forecast, starts float64
+	few              bool // plays begin
+	// answered and failed are requests that nothing was concluded from yet, for
+	// so many looks; failing is what was concluded from the latest.
+	answered, failed float64
+	waiting          int
+	failing          string
 	looks            int
 	since            time.Time // of the symptom; zero without
 	symptom          string
@@ -39,11 +46,12 @@ const (
 	defaultPatience = 5 * time.Second
 	defaultRest     = 5 * time.Minute
 	// startsSick and startsWell of the forecast: below the first a region is
-	// sick, above the second well again. Forecasts below leastStarts per second
-	// say nothing.
-	startsSick, startsWell, leastStarts = 0.5, 0.8, 0.5
-	// errorsSick and errorsWell are shares of the answers.
-	errorsSick, errorsWell, leastAnswers = 0.1, 0.02, 5
+	// sick, above the second well again.
+	startsSick, startsWell = 0.5, 0.8
+	// errorsSick and errorsWell are shares of the answers. Fewer answers than
+	// leastAnswers are looked at together with the next; when so few come for
+	// longestWait looks, they say nothing any more.
+	errorsSick, errorsWell, leastAnswers, longestWait = 0.1, 0.02, 5, 3
 	// forecastTime is how long the past counts for a forecast.
 	forecastTime = 60.0
 	// learning is how many looks it takes until there is a forecast.
@@ -117,7 +125,9 @@ func (g *vigil) look(now time.Time, v Vitals) {
 		g.starts += min(took/5, 1) * (starts/took - g.starts)
 	}
 	g.looks++
-	text := g.see(v, answered, failed)
+	g.judge(answered, failed)
+	g.count()
+	text := g.see(v)
 	switch {
 	case text == "":
 		g.since, g.symptom = time.Time{}, ""
@@ -134,22 +144,50 @@ func (g *vigil) look(now time.Time, v Vitals) {
 	}
 }
 
-// see names a symptom; while there is one already, the threshold to be well is
-// higher.
-func (g *vigil) see(v Vitals, answered, failed float64) string {
-	sick := g.symptom != ""
-	bad, low := errorsSick, startsSick
-	if sick {
-		bad, low = errorsWell, startsWell
+// judge concludes from answers whether too many requests fail. Once too many do,
+// the share to be well again is lower, and a lull is no sign of health.
+func (g *vigil) judge(answered, failed float64) {
+	g.answered, g.failed = g.answered+answered, g.failed+failed
+	bad := errorsSick
+	if g.failing != "" {
+		bad = errorsWell
 	}
+	switch g.waiting++; {
+	case g.answered >= leastAnswers && g.failed > bad*g.answered:
+		g.failing = fmt.Sprintf("%.0f of %.0f requests fail", g.failed, g.answered)
+	case g.answered >= leastAnswers || g.waiting >= longestWait:
+		g.failing = ""
+	default:
+		return
+	}
+	g.answered, g.failed, g.waiting = 0, 0, 0
+}
+
+// count concludes from the rate of starts whether fewer plays begin than were to
+// be expected, by more than comes of chance: of starts that come independently, a
+// mean over five looks differs from the forecast by three standard deviations,
+// √forecast, once in a thousand times.
+func (g *vigil) count() {
+	switch {
+	case g.looks < learning:
+		g.few = false
+	case g.few:
+		g.few = g.starts < startsWell*g.forecast
+	default:
+		g.few = g.starts < startsSick*g.forecast && g.forecast-g.starts > math.Sqrt(g.forecast)
+	}
+}
+
+// see names a symptom.
+func (g *vigil) see(v Vitals) string {
 	switch {
 	case v.Gateways == 0:
 		return "none of its gateways answers"
 	case v.Missing != "":
 		return v.Missing
-	case answered >= leastAnswers && failed > bad*answered:
-		return fmt.Sprintf("%.0f of %.0f requests fail", failed, answered)
-	case g.looks >= learning && g.forecast >= leastStarts && g.starts < low*g.forecast:
+	case g.failing != "":
+		return g.failing
+	case g.few:
 		return fmt.Sprintf("%.1f plays begin per second, %.1f were to be expected", g.starts, g.forecast)
 	}
 	return ""

@@ -283,11 +283,16 @@ func quorum(r RoleLeft, f Fault) error {
 // that is meant for all, and a SQL commit.
 func second(role topology.Role, f Fault, v View) error {
 	before, after := v.regionsWith(role, Fault{}), v.regionsWith(role, f)
-	if need := min(2, len(v.Topology.Regions)); before >= need && after < need {
-		return services.Errorf(services.Conflict, "it breaks the writes that a second region acknowledges: %d of %d regions have a %s, %d are needed, %d would be left", before, len(v.Topology.Regions), role, need, after).
+	need := min(2, len(v.Topology.Regions))
+	if before < need || after >= need {
+		return nil
+	}
+	if need == 1 {
+		return services.Errorf(services.Conflict, "it breaks the writes: 1 of 1 regions has a %s, 1 is needed, 1 − 1 = 0 would be left", role).
 			WithReason(ReasonQuorum).WithRemedy("add --force, or force: true to an experiment's step, if they are to fail")
 	}
-	return nil
+	return services.Errorf(services.Conflict, "it breaks the writes that a second region acknowledges: %d of %d regions have a %s, %d are needed, %d would be left", before, len(v.Topology.Regions), role, need, after).
+		WithReason(ReasonQuorum).WithRemedy("add --force, or force: true to an experiment's step, if they are to fail")
 }
 
 // regionsWith counts the regions in which a role works and from which others get

@@ -46,7 +46,7 @@ const maxKills = 10000
 // services of each region, and the appliances of each site.
 func (m Monkey) Schedule(v View, from time.Time, last time.Duration) ([]Kill, error) {
 	if m.Mean < time.Second {
-		return nil, services.Errorf(services.Invalid, "a mean of %s between kills is less than a second", m.Mean).WithRemedy("write it like 1m")
+		return nil, services.Errorf(services.Invalid, "--mean: %s between two kills of a group is less than a second", m.Mean).WithRemedy("write it like 1m")
 	}
 	groups, err := m.groups(v)
 	if err != nil {

@@ -197,7 +197,7 @@ func (p *planner) invalid(name, what string) error {
 func (p *planner) duration(name string, least, most time.Duration) (time.Duration, error) {
 	d, err := time.ParseDuration(p.params[name])
 	if err != nil || d < least || d > most {
-		return 0, p.invalid(name, "a duration between "+least.String()+" and "+most.String())
+		return 0, p.invalid(name, "a duration with its unit, like 200ms, between "+least.String()+" and "+most.String())
 	}
 	return d, nil
 }
@@ -353,7 +353,7 @@ func (p *planner) among(roles ...topology.Role) ([]string, error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, services.Errorf(services.Invalid, "%s: nothing of %s has what it is about", p.kind.Name, p.r.Target).WithRemedy("it is about %v", roles)
+		return nil, services.Errorf(services.Invalid, "%s: nothing of %s has what it is about", p.kind.Name, p.r.Target).WithRemedy("it is about %s", services.List(roles))
 	}
 	return out, nil
 }

@@ -26,6 +26,26 @@ func planet(t testing.TB) View {
 	return v
 }
 
+// alone is a lab of one region in which everything runs.
+func alone(t testing.TB) View {
+	t.Helper()
+	v := planet(t)
+	topo, err := topology.Preset(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.Topology, v.Instances = topo, topo.Instances()
+	return v
+}
+
+// What a kind is about is a list that a person reads.
+func TestRemedyNamesRoles(t *testing.T) {
+	_, _, err := Plan("f-1", Request{Kind: "clock-skew", Target: "us-east/a/play/1"}, planet(t))
+	if want := "it is about kv, license, oca"; services.ProblemOf(err).Remedy != want {
+		t.Errorf("%v → %s, want %s", err, services.ProblemOf(err).Remedy, want)
+	}
+}
+
 func TestEveryKindPlans(t *testing.T) {
 	targets := map[string]string{
 		"broker-down": "us-east", "fail-call": "license", "slow-call": "license/Issue", "disk-full": "us-east-isp-1", "disk-slow": "us-east-isp-1",
@@ -176,6 +196,8 @@ func TestRefusals(t *testing.T) {
 		{"a device that is none", whole, Request{Kind: "fail-call", Target: "license", Params: map[string]string{"devices": "toaster"}}, services.NotFound, "toaster"},
 		{"a country that is none", whole, Request{Kind: "fail-call", Target: "license", Params: map[string]string{"countries": "Utopia"}}, services.Invalid, "Utopia"},
 		{"nobody, which is not everybody", whole, Request{Kind: "fail-call", Target: "license", Params: map[string]string{"members": "|"}}, services.Invalid, "members"},
+		{"what has no cache", whole, Request{Kind: "cache-flush", Target: "us-east/a/play/1"}, services.Invalid, "nothing of us-east/a/play/1"},
+		{"the only region's only store", alone(t), Request{Kind: "kill", Target: "sql"}, services.Conflict, "1 of 1 regions has a sql, 1 is needed, 1 − 1 = 0 would be left"},
 		{"a real store's sockets", onBoxes, Request{Kind: "pause", Target: "us-east/a/kafka/1"}, services.Invalid, "real store"},
 		{"what the runtime has not", onBoxes, Request{Kind: "cpu-hog", Target: "us-east"}, services.Invalid, "containers"},
 	} {

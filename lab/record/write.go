@@ -13,21 +13,23 @@ var page = template.Must(template.New("record").Funcs(template.FuncMap{"value": 
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{{.R.Kind}} {{.R.Subject}} {{.R.ID}}</title>
 <style>
-:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem}
+:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;overflow-wrap:anywhere}
 h1{font-size:1.4rem;margin-bottom:.2rem}table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .8rem .25rem 0;text-align:left;border-bottom:1px solid #94a3b855}
-td.n{text-align:right;font-variant-numeric:tabular-nums}.better{color:#16a34a}.worse{color:#dc2626}.dim{opacity:.7}svg{width:100%;height:auto}
+td.n{text-align:right;font-variant-numeric:tabular-nums}.better{color:light-dark(#15803d,#4ade80)}.worse{color:light-dark(#dc2626,#f87171)}.dim{opacity:.7}
+.wide{overflow-x:auto;overflow-wrap:normal}svg{width:100%;min-width:44rem;height:auto}
+@media print{:root{color-scheme:light}svg{min-width:0;print-color-adjust:exact}.wide{overflow:visible}tr,svg{break-inside:avoid}}
 </style></head><body>
 <h1>{{.R.Kind}}{{with .R.Subject}} of {{.}}{{end}}: {{.R.State}}</h1>
 <p class="dim">{{.R.ID}} · {{.Started}} · {{value .R.Seconds "s"}}</p>
 <p>{{.R.Summary}}</p>
-{{.SVG}}
+<div class="wide">{{.SVG}}</div>
 <h2>Figures</h2>
-<table><tr><th>figure</th><th>value</th>{{if .Changes}}<th>before ({{.Before}})</th><th></th>{{end}}</tr>
+<div class="wide"><table><tr><th>figure</th><th>value</th>{{if .Changes}}<th>before ({{.Before}})</th><th></th>{{end}}</tr>
 {{range .Rows}}<tr><td>{{.Name}}</td><td class="n">{{.Value}}</td>{{if $.Changes}}<td class="n">{{.Before}}</td><td class="{{.Verdict}}">{{.Verdict}}</td>{{end}}</tr>
-{{end}}</table>
-{{if .R.Phases}}<h2>Phases</h2><table><tr><th>phase</th><th>from</th><th>took</th><th></th></tr>
+{{end}}</table></div>
+{{if .R.Phases}}<h2>Phases</h2><div class="wide"><table><tr><th>phase</th><th>from</th><th>took</th><th></th></tr>
 {{range .Phases}}<tr><td>{{.Name}}</td><td class="n">{{.From}}</td><td class="n">{{.Took}}</td><td>{{.Text}}</td></tr>
-{{end}}</table>{{end}}
+{{end}}</table></div>{{end}}
 {{if .R.Notes}}<h2>Notes</h2><ul>{{range .R.Notes}}<li>{{.}}</li>{{end}}</ul>{{end}}
 </body></html>
 `))

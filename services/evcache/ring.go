@@ -136,7 +136,7 @@ func (c *Client) zone(name string) (*zone, error) {
 		}
 		names = append(names, z.name)
 	}
-	return nil, services.Errorf(services.NotFound, "evcache: zone %q has no cache server", name).WithRemedy("the zones with one are %v", names)
+	return nil, services.Errorf(services.NotFound, "evcache: zone %q has no cache server", name).WithRemedy("the zones with one are %s", services.List(names))
 }
 
 // rebuild replaces the fleet, keeping the connections to servers that stay.

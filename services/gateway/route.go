@@ -327,7 +327,7 @@ func (r *Route) checkTarget(networks []netip.Prefix) (string, error) {
 			return bad("origins", "%s and %s do not speak the same", r.Origins[0], o)
 		}
 		if networks != nil && !slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(at.Addr()) }) {
-			return "origins", services.Errorf(services.Denied, "%s lies outside the declared networks %v", o, networks).
+			return "origins", services.Errorf(services.Denied, "%s lies outside the declared networks %s", o, services.ListOf(networks)).
 				WithRemedy("declare its network, or send to an instance of the registry")
 		}
 		r.Origins[k] = scheme + "://" + at.String()

@@ -247,7 +247,7 @@ func setLimit(to *atomic.Pointer[string], value string) error {
 	case slices.Contains(limit.Algorithms(), value):
 		algorithm = value
 	case value != "":
-		return services.Errorf(services.Invalid, "%q is not none or one of %v", value, limit.Algorithms())
+		return services.Errorf(services.Invalid, "%q is not none or one of %s", value, services.List(limit.Algorithms()))
 	}
 	to.Store(&algorithm)
 	return nil

@@ -115,7 +115,7 @@ func (e Encoding) check() error {
 	}
 	for _, r := range e.Ladder {
 		if r.ID == "" || filepath.Base(r.ID) != r.ID || r.Width <= 0 || r.Height <= 0 || r.Width%2 != 0 || r.Height%2 != 0 || r.Kbps <= 0 {
-			return fmt.Errorf("encode: rung %+v needs a plain id, an even picture size and a rate", r)
+			return fmt.Errorf("encode: rung %q of %d×%d at %d kbit/s needs a plain id, an even picture size and a rate", r.ID, r.Width, r.Height, r.Kbps)
 		}
 	}
 	return nil

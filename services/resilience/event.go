@@ -1,5 +1,7 @@
 package resilience
 
+import "slices"
+
 // event is something that happens to a call, by Hystrix's HystrixEventType.
 // Those that only observable commands have (EMIT, FALLBACK_EMIT) never happen
 // here; EXCEPTION_THROWN is the sum of the kinds that reach the caller.
@@ -36,6 +38,9 @@ var eventNames = [events]string{
 }
 
 func (e event) String() string { return eventNames[e] }
+
+// Events lists the names of all events.
+func Events() []string { return slices.Clone(eventNames[:]) }
 
 // thrown are the events after which the caller gets an error.
 var thrown = [...]event{badRequest, fallbackFailure, fallbackRejection, fallbackDisabled, fallbackMissing}

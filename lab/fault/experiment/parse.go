@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 
 	"github.com/flix-lab/flix/lab/fault"
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/resilience"
+	"github.com/flix-lab/flix/services/token"
 )
 
 // Problem is one thing that is wrong with an experiment.
@@ -81,21 +84,33 @@ func (p *parser) at(field string) int {
 
 // Parse reads an experiment. The error is Invalid and holds Problems.
 func Parse(r io.Reader, file string) (Experiment, error) {
-	e := defaults()
+	s, err := Read(r, file)
+	return s.Experiment, err
+}
+
+// Read reads an experiment as Parse does, and keeps where its fields stand.
+func Read(r io.Reader, file string) (Source, error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
-		return e, fmt.Errorf("%s: %w", file, err)
+		return Source{}, fmt.Errorf("%s: %w", file, err)
 	}
 	p := &parser{file: file, lines: map[string]int{}}
+	e := p.read(b)
+	return Source{e, file, p.lines}, p.err()
+}
+
+// read reads the one document of a file.
+func (p *parser) read(b []byte) Experiment {
+	e := defaults()
 	if len(b) > maxFile {
 		p.add(1, "file", fmt.Sprintf("it is longer than %d bytes", maxFile), "an experiment is a page")
-		return e, p.err()
+		return e
 	}
 	var doc yaml.Node
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	if err := d.Decode(&doc); err != nil {
 		p.syntax(err)
-		return e, p.err()
+		return e
 	}
 	var second yaml.Node
 	switch err := d.Decode(&second); {
@@ -106,11 +121,11 @@ func Parse(r io.Reader, file string) (Experiment, error) {
 	}
 	if len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
 		p.add(1, "file", "it is no mapping of fields", "begin with name: and title:")
-		return e, p.err()
+		return e
 	}
 	p.walk(doc.Content[0], reflect.ValueOf(&e).Elem(), "")
 	p.check(e)
-	return e, p.err()
+	return e
 }
 
 func (p *parser) err() error {
@@ -217,7 +232,14 @@ func (p *parser) value(n *yaml.Node, f reflect.Value, field string) {
 		}
 	default:
 		if err := n.Decode(f.Addr().Interface()); err != nil {
-			p.add(n.Line, field, fmt.Sprintf("%q is not what belongs here", n.Value), "write "+example(f))
+			what := strconv.Quote(n.Value)
+			switch n.Kind {
+			case yaml.MappingNode:
+				what = "a mapping of fields"
+			case yaml.SequenceNode:
+				what = "a list"
+			}
+			p.add(n.Line, field, what+" is not what belongs here", "write "+example(f))
 		}
 	}
 }
@@ -231,8 +253,10 @@ func example(f reflect.Value) string {
 		return "names with values, like {delay: 200ms}"
 	}
 	switch f.Kind() {
-	case reflect.Int, reflect.Uint64:
+	case reflect.Int:
 		return "a whole number"
+	case reflect.Uint64:
+		return "a whole number, 0 or more"
 	case reflect.Float64, reflect.Pointer:
 		return "a number"
 	case reflect.Bool:
@@ -268,16 +292,26 @@ func (p *parser) check(e Experiment) {
 	between("abort.error_ratio", e.Abort.ErrorRatio, 0, 1)
 	between("abort.rebuffer_ratio", e.Abort.RebufferRatio, 0, 1)
 	between("abort.plays", float64(e.Abort.Plays), 1, 10000)
-	if !slices.Contains([]string{"", "web", "phone", "tv"}, t.Device) {
-		bad("traffic.device", fmt.Sprintf("%q is no device", t.Device), "use web, phone or tv")
+	if t.Device != "" && !slices.Contains(token.Devices(), t.Device) {
+		bad("traffic.device", fmt.Sprintf("%q is no device", t.Device), "use one of "+services.List(token.Devices()))
 	}
-	for field, d := range map[string]Duration{"phases.baseline": e.Phases.Baseline, "phases.fault": e.Phases.Fault} {
-		if d.D() < time.Second || d.D() > time.Hour {
-			bad(field, d.String()+" is not between 1s and 1h", "write it like 10s")
+	if t.Bandwidth < 0 {
+		bad("traffic.bandwidth", t.Bandwidth.String()+" is below 0", "write it like 2Mbit, or leave it out for no cap")
+	}
+	for _, x := range []struct {
+		field string
+		d     Duration
+		least time.Duration
+	}{
+		{"traffic.pause", t.Pause, 0}, {"phases.baseline", e.Phases.Baseline, time.Second}, {"phases.fault", e.Phases.Fault, time.Second},
+		{"phases.recovery", e.Phases.Recovery, 0}, {"phases.settle", e.Phases.Settle, 0},
+	} {
+		if x.d.D() < x.least || x.d.D() > time.Hour {
+			bad(x.field, fmt.Sprintf("%s is not between %s and 1h", x.d, x.least), "write it like 10s")
 		}
 	}
-	if e.Phases.Recovery < 0 || e.Phases.Settle < 0 || e.Phases.Settle >= e.Phases.Fault {
-		bad("phases.settle", "recovery and settle are not below 0, and settle is shorter than fault", "write them like 3s")
+	if e.Phases.Settle >= e.Phases.Fault {
+		bad("phases.settle", fmt.Sprintf("%s is not shorter than the fault phase, %s", e.Phases.Settle, e.Phases.Fault), "write a time below that, like 3s")
 	}
 	p.checkMethod(e)
 	p.checkBounds(e)
@@ -305,16 +339,37 @@ func (p *parser) checkMethod(e Experiment) {
 		}
 		for name := range s.Params {
 			if !slices.ContainsFunc(kind.Params, func(x fault.Param) bool { return x.Name == name }) {
-				bad(at+".params", fmt.Sprintf("%s has no parameter %q", kind.Name, name), "flix chaos ls lists each kind's")
+				bad(at+".params", fmt.Sprintf("%s has no parameter %q", kind.Name, name), paramsOf(kind))
 			}
 		}
 		if s.At < 0 || s.At >= e.Phases.Fault {
 			bad(at+".at", s.At.String()+" is not within the fault phase", "write a time below "+e.Phases.Fault.String())
 		}
+		if s.To != "" && !kind.To {
+			bad(at+".to", fmt.Sprintf("%q: %s has one target, no other end", s.To, kind.Name), "leave it out")
+		}
+		switch {
+		case s.TTL != 0 && !kind.Reverts:
+			bad(at+".ttl", fmt.Sprintf("%s: %s is over at once, there is nothing to revert", s.TTL, kind.Name), "leave it out")
+		case s.TTL < 0 || s.TTL.D() > fault.MaxTTL:
+			bad(at+".ttl", fmt.Sprintf("%s is not between 0 and %s", s.TTL, Duration(fault.MaxTTL)), "write it like 10s, or leave it out: it lasts to the end of the phase")
+		}
 		if e.Groups.By == "client" && kind.Group != "call" {
 			bad(at+".kind", kind.Name+" cannot be scoped to clients", "use fail-call or slow-call, or groups.by region or time")
 		}
 	}
+}
+
+// paramsOf lists the parameters of a kind.
+func paramsOf(k fault.Kind) string {
+	if len(k.Params) == 0 {
+		return "leave it out: it has none"
+	}
+	names := make([]string, len(k.Params))
+	for i, x := range k.Params {
+		names[i] = x.Name
+	}
+	return "it has " + services.List(names)
 }
 
 func remedyOf(err error) string {
@@ -368,8 +423,13 @@ func (p *parser) checkBounds(e Experiment) {
 		if !slices.Contains(seen, x.See) {
 			bad(at+".see", fmt.Sprintf("%q is nothing that can be seen", x.See), "use one of "+strings.Join(seen, ", "))
 		}
-		if x.See == "command" && (x.Command == "" || x.Event == "") {
+		switch {
+		case x.See != "command" && (x.Command != "" || x.Event != ""):
+			bad(at, fmt.Sprintf("command and event are of see: command, not of %q", x.See), "leave them out, or write see: command")
+		case x.See == "command" && (x.Command == "" || x.Event == ""):
 			bad(at, "it names no command or no event", "write command: and event:, as flix command ls -o json shows them")
+		case x.See == "command" && !slices.Contains(resilience.Events(), x.Event):
+			bad(at+".event", fmt.Sprintf("%q is no event of a command", x.Event), "use one of "+services.List(resilience.Events()))
 		}
 		if x.Min == nil && x.Max == nil {
 			bad(at, "it bounds nothing", "write min: or max:")

@@ -24,20 +24,31 @@ steady_state:
 `
 
 func TestShippedExperimentsAreValid(t *testing.T) {
-	names := fixtures.Experiments()
-	if len(names) < 12 {
-		t.Errorf("%d experiments are shipped", len(names))
+	all := shipped(t)
+	if len(all) < 12 {
+		t.Errorf("%d experiments are shipped", len(all))
 	}
-	for _, name := range names {
+	for name, s := range all {
+		if s.Experiment.Name != name {
+			t.Errorf("%s: its name is %q", name, s.Experiment.Name)
+		}
+	}
+}
+
+// shipped reads every shipped experiment.
+func shipped(t *testing.T) map[string]Source {
+	t.Helper()
+	out := map[string]Source{}
+	for _, name := range fixtures.Experiments() {
 		b, err := fixtures.Experiment(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := Parse(bytes.NewReader(b), name)
-		if err != nil || e.Name != name {
-			t.Errorf("%s: %v (its name is %q)", name, err, e.Name)
+		if out[name], err = Read(bytes.NewReader(b), name); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
+	return out
 }
 
 func TestParse(t *testing.T) {
@@ -66,6 +77,17 @@ func TestParse(t *testing.T) {
 		{"kind: kill, target: us-east/a/play/1", "kind: kill", 8, "method[0].target"},
 		{"target: us-east/a/play/1", "target: x, params: {colour: red}", 8, "method[0].params"},
 		{"target: us-east/a/play/1", "target: x, at: 5s", 8, "method[0].at"},
+		{"target: us-east/a/play/1", "target: x, to: y", 8, "method[0].to"},
+		{"target: us-east/a/play/1", "target: x, ttl: -4s", 8, "method[0].ttl"},
+		{"target: us-east/a/play/1", "target: x, ttl: 25h", 8, "method[0].ttl"},
+		{"kind: kill, target: us-east/a/play/1", "kind: restart, target: x, ttl: 4s", 8, "method[0].ttl"},
+		{"viewers: 2", "viewers: 2, pause: -1s", 4, "traffic.pause"},
+		{"viewers: 2", "viewers: 2, device: fridge", 4, "traffic.device"},
+		{"fault: 4s", "fault: 4s, recovery: 2h", 6, "phases.recovery"},
+		{"fault: 4s", "fault: 4s, settle: 4s", 6, "phases.settle"},
+		{"title: what it shows", "title: {a: b}", 2, "title"},
+		{"steady_state:", "expect: [{see: rebuffers, command: X, max: 1}]\nsteady_state:", 9, "expect[0]"},
+		{"steady_state:", "expect: [{see: command, command: X, event: failuer, max: 1}]\nsteady_state:", 9, "expect[0].event"},
 		{"{max: 0.1}", "{}", 10, "steady_state.error_ratio"},
 		{"{max: 0.1}", "{max: 0.1, max: 0.2}", 10, "steady_state.error_ratio.max"},
 		{"{max: 0.1}", "[1]", 10, "steady_state.error_ratio"},
@@ -111,8 +133,12 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 	for text, want := range map[string]string{
 		good + "---\n" + good: "x:11: file: a second document begins here",
 		good + "---\n{":       "file: ",
-		strings.Replace(good, "{max: 0.1}", "{min: 0.5, max: 0.1}", 1): "steady_state.error_ratio: min: 0.5 is above max: 0.1",
-		strings.Replace(good, "{max: 0.1}", "{}", 1):                   "steady_state.error_ratio: it bounds nothing",
+		strings.Replace(good, "{max: 0.1}", "{min: 0.5, max: 0.1}", 1):     "steady_state.error_ratio: min: 0.5 is above max: 0.1",
+		strings.Replace(good, "title: what it shows", "title: {a: b}", 1):  "title: a mapping of fields is not what belongs here → write a text",
+		strings.Replace(good, "name: a-name", "name: a-name\nseed: -1", 1): `seed: "-1" is not what belongs here → write a whole number, 0 or more`,
+		strings.Replace(good, "play/1}", "play/1, params: {a: b}}", 1):     "params: kill has no parameter \"a\" → leave it out: it has none",
+		strings.Replace(good, "viewers: 2", "viewers: 2, device: tab", 1):  "→ use one of tv, phone, tablet, web",
+		strings.Replace(good, "{max: 0.1}", "{}", 1):                       "steady_state.error_ratio: it bounds nothing",
 	} {
 		if _, err := Parse(strings.NewReader(text), "x"); services.KindOf(err) != services.Invalid || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -119,20 +120,15 @@ func Run(ctx context.Context, e Experiment, c Config) (Result, error) {
 		c.Progress = func(string) {}
 	}
 	r := &runner{Config: c, e: e, noted: make(chan struct{}, 1)}
-	if err := r.place(); err != nil {
-		return Result{}, err
-	}
-	for k := range e.Method {
-		if err := c.Lab.Plan(ctx, r.planned(k)); err != nil {
-			return Result{}, services.Wrap(fmt.Sprintf("method[%d]", k), err)
-		}
+	if refused := r.refusals(ctx); len(refused) > 0 {
+		return Result{}, refused[0]
 	}
 	return r.run(ctx)
 }
 
-// planned is a step beside those that are in force when it begins: what each of
-// them leaves alone, all of them may take.
-func (r *runner) planned(k int) fault.Request {
+// planned is a step beside those that are in force when it begins, but for refused
+// ones: what each of them leaves alone, all of them may take.
+func (r *runner) planned(k int, refused ...int) fault.Request {
 	at := func(j int) (begin, end time.Duration, req fault.Request) {
 		s := r.e.Method[j]
 		req = r.scoped(s.request(r.e, s.At.D()))
@@ -140,48 +136,11 @@ func (r *runner) planned(k int) fault.Request {
 	}
 	begin, _, out := at(k)
 	for j := range r.e.Method {
-		if b, end, req := at(j); j != k && (b < begin || b == begin && j < k) && begin < end {
+		if b, end, req := at(j); j != k && !slices.Contains(refused, j) && (b < begin || b == begin && j < k) && begin < end {
 			out.Beside = append(out.Beside, req)
 		}
 	}
 	return out
-}
-
-// place fills in where the groups are.
-func (r *runner) place() error {
-	t := r.Lab.Topology()
-	names := t.RegionNames()
-	if r.e.Traffic.Region == "" {
-		r.e.Traffic.Region = names[0]
-	}
-	if r.e.Groups.Control == "" {
-		r.e.Groups.Control = names[len(names)-1]
-	}
-	for field, name := range map[string]string{"traffic.region": r.e.Traffic.Region, "groups.control": r.e.Groups.Control} {
-		if _, ok := t.Region(name); !ok {
-			return services.Errorf(services.NotFound, "%s: there is no region %q", field, name).WithRemedy("the lab has %v", names)
-		}
-	}
-	if isp := r.e.Traffic.ISP; isp != "" {
-		_, near, ok := t.ISP(isp)
-		if !ok {
-			return services.Errorf(services.NotFound, "traffic.isp: there is no ISP %q", isp).WithRemedy("flix lab topology show lists them")
-		}
-		if near.Name != r.e.Traffic.Region {
-			return services.Errorf(services.Invalid, "traffic.isp: %s is near %s, the traffic near %s", isp, near.Name, r.e.Traffic.Region).WithRemedy("write traffic.region: %s", near.Name)
-		}
-	}
-	if r.e.Groups.By == "region" && r.e.Traffic.Region == r.e.Groups.Control {
-		return services.Errorf(services.Invalid, "groups.control: both groups are near %s", r.e.Traffic.Region).WithRemedy("bring the lab up with a second region, or tell the groups apart by time")
-	}
-	if r.e.Groups.By == "client" {
-		for _, isp := range r.isps() {
-			if len(networks(isp)) == 0 {
-				return services.Errorf(services.Invalid, "groups.by: %s has no IPv4 network whose halves could tell clients apart", isp.Name).WithRemedy("name another traffic.isp, or tell the groups apart by region or time")
-			}
-		}
-	}
-	return nil
 }
 
 func (r *runner) run(ctx context.Context) (Result, error) {

@@ -1,12 +1,14 @@
 package experiment
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/flix-lab/flix/lab/fault"
+	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -88,4 +90,51 @@ func (r *runner) scoped(f fault.Request) fault.Request {
 	}
 	f.Params["clients"] = strings.Join(clients, "|")
 	return f
+}
+
+// place fills in where the groups are, and says which places there are not, or
+// that do not tell the groups apart.
+func (r *runner) place() (out []refusal) {
+	t := r.Lab.Topology()
+	names := t.RegionNames()
+	r.e.Traffic.Region = cmp.Or(r.e.Traffic.Region, names[0])
+	r.e.Groups.Control = cmp.Or(r.e.Groups.Control, names[len(names)-1])
+	bad := func(field string, err *services.Error, remedy string) {
+		err.Remedy = remedy
+		out = append(out, refusal{field, err})
+	}
+	for _, x := range []struct{ field, name string }{{"traffic.region", r.e.Traffic.Region}, {"groups.control", r.e.Groups.Control}} {
+		if _, ok := t.Region(x.name); !ok {
+			bad(x.field, services.Errorf(services.NotFound, "there is no region %q", x.name), "the lab's regions are "+services.List(names))
+		}
+	}
+	if isp := r.e.Traffic.ISP; isp != "" {
+		_, near, ok := t.ISP(isp)
+		switch {
+		case !ok:
+			bad("traffic.isp", services.Errorf(services.NotFound, "there is no ISP %q", isp), "the lab's ISPs are "+services.List(ispNames(t)))
+		case near.Name != r.e.Traffic.Region:
+			bad("traffic.isp", services.Errorf(services.Invalid, "%s is near %s, the traffic near %s", isp, near.Name, r.e.Traffic.Region), "write traffic.region: "+near.Name)
+		}
+	}
+	if r.e.Groups.By == "region" && r.e.Traffic.Region == r.e.Groups.Control {
+		bad("groups.control", services.Errorf(services.Invalid, "both groups are near %s", r.e.Traffic.Region), "bring the lab up with a second region, or tell the groups apart by time")
+	}
+	if r.e.Groups.By == "client" {
+		for _, isp := range r.isps() {
+			if len(networks(isp)) == 0 {
+				bad("groups.by", services.Errorf(services.Invalid, "%s has no IPv4 network whose halves could tell clients apart", isp.Name), "name another traffic.isp, or tell the groups apart by region or time")
+			}
+		}
+	}
+	return out
+}
+
+func ispNames(t topology.Topology) (names []string) {
+	for _, r := range t.Regions {
+		for _, isp := range r.ISPs {
+			names = append(names, isp.Name)
+		}
+	}
+	return names
 }

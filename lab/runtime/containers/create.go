@@ -192,7 +192,7 @@ func takenPort(d declaration, text string) string {
 			}
 		}
 	}
-	return fmt.Sprintf("one of the ports %v of %s", d.Publish, clientAddress)
+	return fmt.Sprintf("one of the ports %s of %s", services.ListOf(d.Publish), clientAddress)
 }
 
 // notStarted explains why the engine did not start a container.

@@ -18,6 +18,15 @@ import (
 // Replication is how many replicas of everything each datacentre has.
 type Replication map[string]int
 
+// text is "us-east: 3, us-west: 3".
+func (r Replication) text() string {
+	parts := make([]string, 0, len(r))
+	for _, dc := range slices.Sorted(maps.Keys(r)) {
+		parts = append(parts, fmt.Sprintf("%s: %d", dc, r[dc]))
+	}
+	return services.List(parts)
+}
+
 // Check fails with services.Invalid unless a quorum of all replicas always
 // spans two datacentres, which is what global writes rely on.
 func (r Replication) Check() error {
@@ -32,7 +41,7 @@ func (r Replication) Check() error {
 	case len(r) == 0:
 		return services.Errorf(services.Invalid, "replication names no datacentre")
 	case len(r) > 1 && quorum <= most:
-		return services.Errorf(services.Invalid, "replication %v: one datacentre alone has a quorum of %d, so a global write would not reach a second", map[string]int(r), quorum).
+		return services.Errorf(services.Invalid, "replication %s: one datacentre alone has a quorum of %d, so a global write would not reach a second", r.text(), quorum).
 			WithRemedy("give every datacentre the same number of replicas")
 	}
 	return nil
