@@ -80,8 +80,11 @@ func (b *replayBody) discard(until time.Time) {
 	defer b.mu.Unlock()
 	b.spilled, b.kept = true, nil
 	buf := make([]byte, smallPiece)
-	for b.err == nil {
-		_, b.err = c.Read(buf)
+	for {
+		if _, err := c.src.Read(buf); err != nil { // also beyond what is taken
+			c.ended.Store(true)
+			return
+		}
 	}
 }
 

@@ -43,6 +43,7 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	case b.left < 0:
 		n += int(b.left)
 		b.err = services.Errorf(services.Invalid, "the body is too long").WithReason(ReasonTooLarge).WithRemedy("send less at once")
+		return n, b.err // and more of it may come
 	case err == nil:
 		return n, nil
 	case errors.Is(err, io.EOF):

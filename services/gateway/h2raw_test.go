@@ -128,8 +128,22 @@ func TestHTTP2SaysNoOtherRequest(t *testing.T) {
 // stream is not reset as long as it sends.
 func TestRefusedWhileSendingOverHTTP2(t *testing.T) {
 	e := newWorld(t).bounded("us-east", func(l *wire.Limits) { l.Linger = patience })
+	e.api("signup", "us-east/a/signup/1", echo("signup"))
+	e.set(PropertyMaxBody, "10")
+	t.Run("no route", func(t *testing.T) { refusedWhileSending(t, e, "/nowhere", "", "404", ReasonNoRoute) })
+	t.Run("too long", func(t *testing.T) {
+		refusedWhileSending(t, e, "/signup/x", "more than ten bytes", "413", ReasonTooLarge)
+	})
+}
+
+// refusedWhileSending begins a request with a part of its body, and sends the rest
+// once it has the answer.
+func refusedWhileSending(t *testing.T, e *edge, path, begin, status, reason string) {
 	f := e.framer(t)
-	writeHead(t, f, false, ":method", "POST", ":scheme", "https", ":authority", edgeHost, ":path", "/nowhere")
+	writeHead(t, f, false, ":method", "POST", ":scheme", "https", ":authority", edgeHost, ":path", path)
+	if err := f.WriteData(1, false, []byte(begin)); err != nil {
+		t.Fatal(err)
+	}
 	body := ""
 	for sent := false; ; {
 		fr, err := f.ReadFrame()
@@ -138,7 +152,7 @@ func TestRefusedWhileSendingOverHTTP2(t *testing.T) {
 		}
 		switch fr := fr.(type) {
 		case *http2.MetaHeadersFrame:
-			if got := fr.PseudoValue("status"); got != "404" {
+			if got := fr.PseudoValue("status"); got != status {
 				t.Errorf("status %s", got)
 			}
 		case *http2.RSTStreamFrame:
@@ -147,7 +161,7 @@ func TestRefusedWhileSendingOverHTTP2(t *testing.T) {
 			body += string(fr.Data())
 			if fr.StreamEnded() {
 				var p services.Problem
-				if err := json.Unmarshal([]byte(body), &p); err != nil || p.Reason != ReasonNoRoute || !sent {
+				if err := json.Unmarshal([]byte(body), &p); err != nil || p.Reason != reason || !sent {
 					t.Errorf("%q, the client had ended: %t", body, sent)
 				}
 				return
