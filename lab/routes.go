@@ -152,6 +152,9 @@ func (l *Lab) changed(i *intent, r control.RouteChange) (routeTable, error) {
 		return routeTable{}, err
 	}
 	for _, x := range next.Routes {
+		if err := routable(i, x); err != nil {
+			return routeTable{}, err
+		}
 		for _, name := range append(slices.Clone(x.In), x.Region) {
 			if _, ok := i.Topology.Region(name); name != "" && !ok {
 				return routeTable{}, services.Wrap("route "+x.Name, noRegion(name, i.Topology))
@@ -163,6 +166,26 @@ func (l *Lab) changed(i *intent, r control.RouteChange) (routeTable, error) {
 		return now.unchanged(), nil
 	}
 	return next, nil
+}
+
+// routable refuses a route to a role of the lab that gateways do not reach. A VIP
+// that is none may have instances some time.
+func routable(i *intent, r gateway.Route) error {
+	declared := false
+	for _, inst := range i.instances() {
+		if string(inst.Role) != r.VIP {
+			continue
+		}
+		if slices.Contains(inst.Ports, topology.PortHTTP) || slices.Contains(inst.Ports, topology.PortRPC) {
+			return nil
+		}
+		declared = true
+	}
+	if !declared {
+		return nil
+	}
+	return services.Errorf(services.Invalid, "route %s: vip: instances of %q have neither the port http nor rpc, and gateways reach no other", r.Name, r.VIP).
+		WithRemedy("name a VIP that answers HTTP, such as discovery, or one that answers gRPC, such as license")
 }
 
 // unchanged is the table as the answer to a change that changes nothing.

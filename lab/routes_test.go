@@ -137,3 +137,15 @@ func TestQuantile(t *testing.T) {
 		}
 	}
 }
+
+// A route to a role that gateways do not reach is refused when it is set; one to a
+// VIP that nobody knows yet is not.
+func TestRoutesToWhatGatewaysReach(t *testing.T) {
+	i := twoRegions(t)
+	for vip, good := range map[string]bool{"play": true, "license": true, "play-canary": true, "": true, "keystone": false, "dns": false} {
+		err := routable(i, gateway.Route{Name: "x", Prefix: "/x", VIP: vip})
+		if (err == nil) != good || err != nil && (services.KindOf(err) != services.Invalid || !strings.Contains(err.Error(), `"`+vip+`"`)) {
+			t.Errorf("%q: %v", vip, err)
+		}
+	}
+}

@@ -1,8 +1,10 @@
 package evcache
 
 import (
+	"errors"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -60,6 +62,7 @@ type crawled struct {
 	cas     uint64
 	fetched bool
 	size    int64
+	value   int // bytes of the value
 }
 
 // advance moves the mark over a few items and tells of those that it is to; more
@@ -79,7 +82,7 @@ func (l *lru) advance(mark *item, c crawl, out []crawled) (_ []crawled, more boo
 		dead := it.expires != 0 && now >= it.expires || l.flushAt != 0 && now >= l.flushAt && it.stored < l.flushAt
 		if !dead && it.crawl != c.id && it.cas <= c.newest {
 			it.crawl = c.id
-			out = append(out, crawled{it.key, it.expires, it.used, it.cas, it.fetched, it.size()})
+			out = append(out, crawled{it.key, it.expires, it.used, it.cas, it.fetched, it.size(), len(it.value)})
 		}
 	}
 	return out, true
@@ -103,18 +106,56 @@ func (c *session) textCrawl(a [][]byte) error {
 	if len(a) != 2 || string(a[0]) != "metadump" || string(a[1]) != "all" {
 		return c.say("ERROR")
 	}
+	return c.dump(0, crawled.line)
+}
+
+// textCacheDump answers "stats cachedump CLASS LIMIT", from before there was a
+// crawler: the class has to be the one that metadump and "stats items" tell of,
+// any other is empty, and a limit of 0 is none.
+func (c *session) textCacheDump(a [][]byte) error {
+	if len(a) != 2 {
+		return c.say("CLIENT_ERROR bad command line")
+	}
+	class, err := strconv.ParseUint(string(a[0]), 10, 32)
+	limit, lerr := strconv.ParseUint(string(a[1]), 10, 32)
+	switch {
+	case err != nil || lerr != nil:
+		return c.say("CLIENT_ERROR bad command line format")
+	case class >= slabClasses:
+		return c.say("CLIENT_ERROR Illegal slab id")
+	case class != onlyClass:
+		return c.say("END")
+	}
+	return c.dump(int(limit), crawled.oldLine)
+}
+
+// memcached has so many classes of slabs; all items here are of one.
+const (
+	slabClasses = 64
+	onlyClass   = 1
+)
+
+// errEnough ends a crawl that has told as much as was asked for.
+var errEnough = errors.New("that is enough")
+
+// dump writes a line for each item, at most so many of them; 0 is all.
+func (c *session) dump(limit int, render func(crawled, []byte) []byte) error {
 	var line []byte
+	n := 0
 	busy, err := c.s.cache.crawl(func(step []crawled) error {
 		for _, it := range step {
-			line = it.line(line[:0])
+			line = render(it, line[:0])
 			if _, err := c.w.Write(line); err != nil {
 				return err
+			}
+			if n++; n == limit {
+				return errEnough
 			}
 		}
 		return nil
 	})
 	switch {
-	case err != nil:
+	case err != nil && !errors.Is(err, errEnough):
 		return err
 	case busy:
 		return c.say("BUSY currently processing crawler request")
@@ -139,4 +180,17 @@ func (it crawled) line(b []byte) []byte {
 	}
 	b = strconv.AppendInt(append(b, " cls=1 size="...), it.size, 10)
 	return append(b, '\n')
+}
+
+// oldLine is an item's line in a cachedump. A key that only the binary protocol
+// can name is written as a metadump writes it, or it would be more than a word.
+func (it crawled) oldLine(b []byte) []byte {
+	key := it.key
+	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		key = url.QueryEscape(key)
+	}
+	b = append(append(append(b, "ITEM "...), key...), " ["...)
+	b = strconv.AppendInt(b, int64(it.value), 10)
+	b = strconv.AppendInt(append(b, " b; "...), it.expires/int64(time.Second), 10)
+	return append(b, " s]\r\n"...)
 }

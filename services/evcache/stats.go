@@ -66,14 +66,19 @@ func (s *Server) settings() []stat {
 }
 
 // statsOf returns the statistics of one group; ok is false for an unknown one.
-// Slabs and their items do not exist here, so those groups are empty.
+// There are no slabs here, so those groups are empty; of items there is one class.
 func (s *Server) statsOf(group string) (lines []stat, ok bool) {
 	switch group {
 	case "":
 		return s.stats(), true
 	case "settings":
 		return s.settings(), true
-	case "items", "slabs", "sizes", "conns":
+	case "items":
+		if _, items, _ := s.cache.figures(); items > 0 {
+			lines = append(lines, stat{"items:1:number", strconv.Itoa(items)})
+		}
+		return lines, true
+	case "slabs", "sizes", "conns":
 		return nil, true
 	}
 	return nil, false
@@ -87,6 +92,9 @@ func (c *session) textStats(a [][]byte) error {
 	if group == "reset" {
 		c.s.cache.resetFigures()
 		return c.say("RESET")
+	}
+	if group == "cachedump" {
+		return c.textCacheDump(a[1:])
 	}
 	lines, ok := c.s.statsOf(group)
 	if !ok {

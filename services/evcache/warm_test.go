@@ -269,6 +269,29 @@ func TestMetadump(t *testing.T) {
 	}
 }
 
+// Tools from before the crawler list the keys of each class of slabs.
+func TestCacheDump(t *testing.T) {
+	now := &clock{time.Unix(1_700_000_000, 0)}
+	s := newTestServer(t, 0, now.now)
+	talk(s, "set a 0 60 1\r\nx\r\nset b 0 0 2\r\nyy\r\n")
+	s.cache.store(entry{key: []byte("c\r\nd e"), value: []byte("zzz")})
+	for in, want := range map[string]string{
+		"stats items\r\n":                "STAT items:1:number 3\r\nEND\r\n",
+		"stats cachedump 1 0\r\n":        "ITEM a [1 b; 1700000060 s]\r\nITEM b [2 b; 0 s]\r\nITEM c%0D%0Ad+e [3 b; 0 s]\r\nEND\r\n",
+		"stats cachedump 1 1\r\n":        "ITEM a [1 b; 1700000060 s]\r\nEND\r\n",
+		"stats cachedump 2 0\r\n":        "END\r\n",
+		"stats cachedump 64 0\r\n":       "CLIENT_ERROR Illegal slab id\r\n",
+		"stats cachedump\r\n":            "CLIENT_ERROR bad command line\r\n",
+		"stats cachedump one 0\r\n":      "CLIENT_ERROR bad command line format\r\n",
+		"lru_crawler metadump 1\r\n":     "ERROR\r\n",
+		"stats slabs\r\nstats conns\r\n": "END\r\nEND\r\n",
+	} {
+		if out := talk(s, in); out != want {
+			t.Errorf("%q:\n got %q\nwant %q", in, out, want)
+		}
+	}
+}
+
 // A crawl goes on over items that come, move and go, and ends.
 func TestCrawlAmongWriters(t *testing.T) {
 	l := newLRU(192<<10, time.Now)

@@ -5,10 +5,14 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // maxReplay is how much of a request's body is kept for another try.
 const maxReplay = 64 << 10
+
+// smallPiece is the piece in which a body that nobody wants is read.
+const smallPiece = 4 << 10
 
 // replayBody lets several tries, one after the other, read a body from its
 // start, as long as no more than maxReplay bytes of it have been read. It is
@@ -57,6 +61,31 @@ func (b *replayBody) whole() ([]byte, bool) {
 		}
 	}
 	return b.kept, errors.Is(b.err, io.EOF)
+}
+
+// ended says that nothing of the client's body is still to come.
+func (b *replayBody) ended() bool {
+	c, ok := b.src.(*clientBody)
+	return !ok || c.ended.Load()
+}
+
+// discard reads what is left of the client's body until its end or the time.
+func (b *replayBody) discard(until time.Time) {
+	c, ok := b.src.(*clientBody)
+	if !ok {
+		return
+	}
+	c.endBy(until) // a try that is over may still read
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.spilled, b.kept = true, nil
+	buf := make([]byte, smallPiece)
+	for {
+		if _, err := c.src.Read(buf); err != nil { // also beyond what is taken
+			c.ended.Store(true)
+			return
+		}
+	}
 }
 
 // failure is what went wrong with the client's side of the body, or nil.

@@ -167,6 +167,7 @@ func (c *chain) through(ex *Exchange, steps []*step, from int) (next int, err er
 		limited = st.limit.Load() != 0
 		if limited && !st.enter() {
 			if err := st.full(); err != nil {
+				ex.retryAfter = momentLater
 				return at + 1, err
 			}
 			continue

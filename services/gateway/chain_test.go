@@ -48,8 +48,8 @@ func TestConcurrencyLimitOfAFilter(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { through(t, c) })
 	<-entered
-	if ex := through(t, c); ex.Response.Status != 503 || services.ReasonOf(ex.Err) != ReasonFilterConcurrency || categorize(ex) != FailureLocalThrottledFilter {
-		t.Errorf("one too many: status %d, %v", ex.Response.Status, ex.Err)
+	if ex := through(t, c); ex.Response.Status != 503 || services.ReasonOf(ex.Err) != ReasonFilterConcurrency || categorize(ex) != FailureLocalThrottledFilter || ex.retryAfter != momentLater {
+		t.Errorf("one too many: status %d, %v, again after %s", ex.Response.Status, ex.Err, ex.retryAfter)
 	}
 	if err := c.set("slow", optionConcurrency, "2"); err != nil {
 		t.Fatal(err)

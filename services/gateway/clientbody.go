@@ -22,6 +22,7 @@ type clientBody struct {
 	gone    func() error // why the client is gone, if it is; nil where src's errors tell
 	err     error
 	ended   atomic.Bool
+	last    atomic.Int64 // Unix nanoseconds by which the last piece must come; 0 is any time
 }
 
 // Read implements io.Reader. Its errors other than io.EOF are services.Errors.
@@ -42,6 +43,7 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	case b.left < 0:
 		n += int(b.left)
 		b.err = services.Errorf(services.Invalid, "the body is too long").WithReason(ReasonTooLarge).WithRemedy("send less at once")
+		return n, b.err // and more of it may come
 	case err == nil:
 		return n, nil
 	case errors.Is(err, io.EOF):
@@ -74,9 +76,20 @@ func (b *clientBody) broken(err error) error {
 }
 
 func (b *clientBody) rearm(d time.Duration) {
-	if b.arm != nil {
-		_ = b.arm(time.Now().Add(d)) // it fails for a connection that is gone
+	if b.arm == nil {
+		return
 	}
+	t := time.Now().Add(d)
+	if last := b.last.Load(); last != 0 && t.UnixNano() > last {
+		t = time.Unix(0, last)
+	}
+	_ = b.arm(t) // it fails for a connection that is gone
+}
+
+// endBy ends the body by a time, also for a read that is under way.
+func (b *clientBody) endBy(t time.Time) {
+	b.last.Store(t.UnixNano())
+	b.rearm(time.Until(t))
 }
 
 // whole returns a body that has arrived whole, without copying it.

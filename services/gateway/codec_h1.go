@@ -131,7 +131,7 @@ func (h *h1) read(t *transaction) *Exchange {
 	// try that is over: it is not used again.
 	r.Body = &clientBody{src: h.conn.Body(), wire: h.conn.Body(), left: h.s.settings.maxBody.Load()}
 	if in.ContentLength < 0 {
-		r.Trailer = h.conn.Body().Trailer
+		r.Trailer, r.Trailers = h.conn.Body().Trailer, in.Trailers
 	}
 	return ex
 }

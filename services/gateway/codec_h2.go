@@ -3,9 +3,11 @@ package gateway
 import (
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,10 +43,30 @@ func (c *h2) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// connection, or a reset stream, tells the client.
 		panic(http.ErrAbortHandler)
 	}
+	c.linger(w, ex)
+}
+
+// linger takes what a client goes on sending after an error for a moment. At the
+// end of the handler net/http resets a stream whose client still sends, and there
+// are clients, curl before 8 among them, that drop the answer for it. A reset of
+// their own, or the body's end, ends the wait. Whose answer is complete only with
+// its end, as gRPC's are, does not wait.
+func (c *h2) linger(w http.ResponseWriter, ex *Exchange) {
+	r := &ex.Response
+	if ex.body == nil || r.Status < http.StatusBadRequest || r.overGRPC || r.Trailer != nil && r.Trailer().Len() > 0 {
+		return
+	}
+	until := time.Now().Add(c.s.bounds.Linger)
+	if !ex.body.ended() && http.NewResponseController(w).Flush() == nil {
+		ex.body.discard(until)
+	}
 }
 
 // checkH2 refuses what net/http lets through and no server should see.
 func checkH2(r *http.Request) error {
+	if headSize(r) > maxHeaderBytes {
+		return &wire.BadMessage{Status: http.StatusRequestHeaderFieldsTooLarge, Msg: "the header is too long"}
+	}
 	if err := wire.Check(r.Method, r.RequestURI, r.Host); err != nil {
 		return err
 	}
@@ -59,6 +81,17 @@ func checkH2(r *http.Request) error {
 		}
 	}
 	return nil
+}
+
+// headSize is about what the head would take as one of HTTP/1.1.
+func headSize(r *http.Request) int {
+	n := len(r.Method) + len(r.RequestURI) + len(r.Host)
+	for name, values := range r.Header {
+		for _, v := range values {
+			n += len(name) + len(": ") + len(v) + len("\r\n")
+		}
+	}
+	return n
 }
 
 // refuse answers what is no request.
@@ -104,7 +137,14 @@ func (c *h2) read(w http.ResponseWriter, r *http.Request) *Exchange {
 	}
 	h.Del("Expect")
 	req.Header, req.interim, req.trailers = h, interimWriter{w}, trailers
-	if r.ContentLength == 0 {
+	if len(r.Trailer) > 0 { // net/http drops those that are not announced
+		req.Trailer = func() Header { return wire.FromHTTP(r.Trailer) }
+		req.Trailers = slices.Sorted(maps.Keys(r.Trailer))
+		if r.ContentLength == 0 {
+			req.ContentLength = -1 // what follows an empty body is waited for
+		}
+	}
+	if req.ContentLength == 0 {
 		req.Body = http.NoBody
 		return ex
 	}
@@ -116,7 +156,6 @@ func (c *h2) read(w http.ResponseWriter, r *http.Request) *Exchange {
 		timeout: 10 * c.s.d.Timing.RPCTimeout.D(),
 		gone:    r.Context().Err,
 	}
-	req.Trailer = func() Header { return wire.FromHTTP(r.Trailer) }
 	return ex
 }
 

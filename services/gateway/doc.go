@@ -20,6 +20,11 @@
 // with codec_h1.go and upgrade.go for HTTP/1.1, codec_h2.go on net/http for
 // HTTP/2), the pooled transports behind it (transport.go).
 //
+// What is refused for too much load, here or in a filter's limit, gets 503 with
+// Retry-After and says in X-Flix-Status which limit it met; 429 is for rates. The
+// limit of an API adapts: a gateway on a busy machine may find that few dozen
+// requests at once are all that keeps answers quick, and 200 are refused in part.
+//
 // Run-time properties:
 //
 //	gateway.routes                 JSON Table: {"version":1,"routes":[…]}, or the array alone; replaces the table

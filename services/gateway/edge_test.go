@@ -117,11 +117,20 @@ func (r *registry) VIP(vip string) []lookup.Instance {
 }
 
 func (r *registry) add(vip, id, zone, addr string) {
-	host, port, _ := net.SplitHostPort(addr)
-	n, _ := strconv.Atoi(port)
+	r.addPorts(vip, id, zone, map[string]string{topology.PortHTTP: addr})
+}
+
+// addPorts adds an instance with its addresses by the names of their ports.
+func (r *registry) addPorts(vip, id, zone string, addrs map[string]string) {
+	i := lookup.Instance{ID: id, VIP: vip, Region: "us-east", Zone: zone, Ports: map[string]int{}}
+	for name, addr := range addrs {
+		host, port, _ := net.SplitHostPort(addr)
+		i.Host = host
+		i.Ports[name], _ = strconv.Atoi(port)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.vips[vip] = append(r.vips[vip], lookup.Instance{ID: id, VIP: vip, Region: "us-east", Zone: zone, Host: host, Ports: map[string]int{topology.PortHTTP: n}})
+	r.vips[vip] = append(r.vips[vip], i)
 }
 
 // edge is one running gateway.

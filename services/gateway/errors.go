@@ -92,6 +92,10 @@ func outside(err error) error {
 	return err
 }
 
+// momentLater is when a client that met a full limit may come back: requests are
+// over within a second, and Retry-After knows no shorter time.
+const momentLater = time.Second
+
 // mapError is the outbound filter that completes the problem which the client
 // reads, and logs what failed here.
 func (s *Server) mapError(ex *Exchange) error {

@@ -42,6 +42,8 @@ type Request struct {
 	Upgrade string
 	// Trailer is asked for after Body has ended; may be nil.
 	Trailer func() Header
+	// Trailers are the fields of it that the client announces.
+	Trailers []string
 	// TLS says that the client came over TLS.
 	TLS bool
 

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/flix-lab/flix/services"
@@ -72,25 +73,37 @@ var insidePrefixes = [...]string{"x-flix-", "x-zuul-", "x-forwarded-"}
 // stripHeaders removes what a client must not tell an API. Where an API reads
 // fields as variables, in the manner of CGI, "_" in a name is the same as "-".
 func (s *Server) stripHeaders(ex *Exchange) error {
-	ex.Request.Header.DelFunc(func(name string) bool {
-		switch name[0] | 0x20 {
-		case 'x', 'f':
-		case 'b': // who is in the scope of a fault the gateway says
-			return wire.SameName(name, rpc.HeaderMark)
-		default:
-			return false
+	r := &ex.Request
+	r.Header.DelFunc(insideName)
+	if came := r.Trailer; came != nil {
+		r.Trailers = slices.DeleteFunc(r.Trailers, insideName)
+		r.Trailer = func() Header {
+			t := came()
+			t.DelFunc(insideName)
+			return t
 		}
-		if strings.IndexByte(name, '_') >= 0 {
-			name = strings.ReplaceAll(name, "_", "-")
-		}
-		for _, p := range insidePrefixes {
-			if wire.HasNamePrefix(name, p) {
-				return true
-			}
-		}
-		return wire.SameName(name, "Forwarded") || wire.SameName(name, "X-Real-Ip")
-	})
+	}
 	return nil
+}
+
+// insideName says that only gateways write a field.
+func insideName(name string) bool {
+	switch name[0] | 0x20 {
+	case 'x', 'f':
+	case 'b': // who is in the scope of a fault the gateway says
+		return wire.SameName(name, rpc.HeaderMark)
+	default:
+		return false
+	}
+	if strings.IndexByte(name, '_') >= 0 {
+		name = strings.ReplaceAll(name, "_", "-")
+	}
+	for _, p := range insidePrefixes {
+		if wire.HasNamePrefix(name, p) {
+			return true
+		}
+	}
+	return wire.SameName(name, "Forwarded") || wire.SameName(name, "X-Real-Ip")
 }
 
 // limits refuses what no API could answer.

@@ -148,8 +148,7 @@ func New(d Deps) (*Server, error) {
 	s.copies.New = func() any { b := make([]byte, copyBuffer); return &b }
 	s.servers.init(d.Timing.BreakerSleep.D())
 	s.transactions.New = func() any { return new(transaction) }
-	s.own = func(ex *Exchange, out []server) []server { return s.instances(ex.Route.VIP, ex.now(), out) }
-	s.fixed, s.favoured = s.fixedOrigins, s.preferred
+	s.own, s.fixed, s.favoured = s.instances, s.fixedOrigins, s.preferred
 	s.buffers = wire.NewBuffers()
 	s.transports = newTransports(d, s.buffers)
 	rpc := d.Timing.RPCTimeout.D()

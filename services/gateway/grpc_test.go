@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http/httptest"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +19,8 @@ import (
 	pb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/flix-lab/flix/topology"
 )
 
 // calls is a gRPC API; what became of a call's context is told on ended.
@@ -103,19 +107,55 @@ func (c *calls) FullDuplexCall(s pb.TestService_FullDuplexCallServer) error {
 	}
 }
 
-// grpcThrough starts a gRPC API behind a gateway and returns clients that come
-// over TLS and in the clear.
-func grpcThrough(t *testing.T) (*calls, map[string]pb.TestServiceClient) {
-	w := newWorld(t)
-	e := w.gateway("us-east")
-	api := &calls{ended: make(chan error, 4), hung: make(chan struct{}, 4)}
+// grpcAPI starts a gRPC API.
+func grpcAPI(t *testing.T) (api *calls, addr string) {
+	api = &calls{ended: make(chan error, 4), hung: make(chan struct{}, 4)}
 	srv := grpc.NewServer()
 	pb.RegisterTestServiceServer(srv, api)
 	l := listen(t)
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
 	t.Cleanup(func() { srv.Stop(); <-done })
-	e.registry.add("calls", "us-east/a/calls/1", "a", l.Addr().String())
+	return api, l.Addr().String()
+}
+
+// A VIP whose instances have a port for gRPC gets calls there; what is no call
+// is told so where there is no other port, and goes there where there is.
+func TestGRPCGoesToTheRPCPort(t *testing.T) {
+	w := newWorld(t)
+	e := w.gateway("us-east")
+	_, addr := grpcAPI(t)
+	web := httptest.NewServer(echo("both"))
+	t.Cleanup(web.Close)
+	e.registry.addPorts("calls", "us-east/a/calls/1", "a", map[string]string{topology.PortRPC: addr})
+	e.registry.addPorts("both", "us-east/a/both/1", "a", map[string]string{topology.PortRPC: addr, topology.PortHTTP: web.Listener.Addr().String()})
+	h := e.client(eastClient, true)
+	for vip, status := range map[string]int{"calls": 502, "both": 200} {
+		e.set(PropertyRoutes, `[{"name":"test","prefix":"/grpc.testing.TestService","vip":"`+vip+`"}]`)
+		for how, c := range grpcClients(t, w, e) {
+			if out, err := c.UnaryCall(patiently(t), &pb.SimpleRequest{ResponseSize: 7}); err != nil || len(out.GetPayload().GetBody()) != 7 {
+				t.Errorf("%s, %s: %v, %v", vip, how, out, err)
+			}
+		}
+		a := ask(t, h, "GET", "/grpc.testing.TestService/x", "")
+		if a.StatusCode != status {
+			t.Errorf("%s: plain HTTP gets status %d: %s", vip, a.StatusCode, a.body)
+		}
+		if status == 502 {
+			if p := a.problem(t); p.Reason != ReasonNoServers || !strings.Contains(p.Error, "no port http") || !strings.Contains(p.Remedy, "the route test") {
+				t.Errorf("%s: %+v", vip, p)
+			}
+		}
+	}
+}
+
+// grpcThrough starts a gRPC API behind a gateway and returns clients that come
+// over TLS and in the clear.
+func grpcThrough(t *testing.T) (*calls, map[string]pb.TestServiceClient) {
+	w := newWorld(t)
+	e := w.gateway("us-east")
+	api, addr := grpcAPI(t)
+	e.registry.add("calls", "us-east/a/calls/1", "a", addr)
 	e.set(PropertyRoutes, `[{"prefix":"/grpc.testing.TestService","vip":"calls"}]`)
 	return api, grpcClients(t, w, e)
 }

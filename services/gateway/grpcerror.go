@@ -52,6 +52,11 @@ func (ex *Exchange) asksGRPC() bool {
 	return len(ct) == len(name) || ct[len(name)] == '+' || ct[len(name)] == ';'
 }
 
+// callsGRPC says that the request is a gRPC call, which HTTP/1.1 cannot carry.
+func (ex *Exchange) callsGRPC() bool {
+	return ex.Request.trailers && strings.HasPrefix(ex.Request.Header.Get("Content-Type"), "application/grpc")
+}
+
 // codeOfGRPC is grpcCode, but for a call whose own time is up: its server ends it,
 // and whether that or the client's clock comes first must not matter.
 func (ex *Exchange) codeOfGRPC(status int) string {

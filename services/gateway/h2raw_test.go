@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/gateway/wire"
 )
 
 // framer opens a connection that speaks HTTP/2 frame by frame: a client
@@ -119,6 +121,98 @@ func TestHTTP2SaysNoOtherRequest(t *testing.T) {
 	}
 	if n := asked.Load(); n != 0 {
 		t.Errorf("the API saw %d of them", n)
+	}
+}
+
+// A client that is still sending when it is refused gets its answer whole: its
+// stream is not reset as long as it sends.
+func TestRefusedWhileSendingOverHTTP2(t *testing.T) {
+	e := newWorld(t).bounded("us-east", func(l *wire.Limits) { l.Linger = patience })
+	e.api("signup", "us-east/a/signup/1", echo("signup"))
+	e.set(PropertyMaxBody, "10")
+	t.Run("no route", func(t *testing.T) { refusedWhileSending(t, e, "/nowhere", "", "404", ReasonNoRoute) })
+	t.Run("too long", func(t *testing.T) {
+		refusedWhileSending(t, e, "/signup/x", "more than ten bytes", "413", ReasonTooLarge)
+	})
+}
+
+// refusedWhileSending begins a request with a part of its body, and sends the rest
+// once it has the answer.
+func refusedWhileSending(t *testing.T, e *edge, path, begin, status, reason string) {
+	f := e.framer(t)
+	writeHead(t, f, false, ":method", "POST", ":scheme", "https", ":authority", edgeHost, ":path", path)
+	if err := f.WriteData(1, false, []byte(begin)); err != nil {
+		t.Fatal(err)
+	}
+	body := ""
+	for sent := false; ; {
+		fr, err := f.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch fr := fr.(type) {
+		case *http2.MetaHeadersFrame:
+			if got := fr.PseudoValue("status"); got != status {
+				t.Errorf("status %s", got)
+			}
+		case *http2.RSTStreamFrame:
+			t.Fatalf("the stream is reset: %v", fr.ErrCode)
+		case *http2.DataFrame:
+			body += string(fr.Data())
+			if fr.StreamEnded() {
+				var p services.Problem
+				if err := json.Unmarshal([]byte(body), &p); err != nil || p.Reason != reason || !sent {
+					t.Errorf("%q, the client had ended: %t", body, sent)
+				}
+				return
+			}
+			if json.Valid([]byte(body)) && !sent {
+				sent = true
+				for k := range 3 {
+					if err := f.WriteData(1, k == 2, []byte("more")); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// A header that is too long is refused alone: the other requests of its
+// connection go on, and what was compressed with it is still understood.
+func TestLongHeaderOverHTTP2(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	e.api("signup", "us-east/a/signup/1", echo("signup"))
+	c := e.client(eastClient, true)
+	reused := false
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { reused = i.Reused }})
+	for n, want := range []int{200, 431, 431, 431, 200} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+edgeHost+"/signup/x", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch n {
+		case 1: // one value
+			req.Header.Set("X-Large", strings.Repeat("a", 70<<10))
+		case 2: // one of three times what is taken
+			req.Header.Set("X-Large", strings.Repeat("b", 3*maxHeaderBytes))
+		case 3: // many small ones
+			for k := range 1000 {
+				req.Header.Add("X-Many", itoa(k)+strings.Repeat("c", 80))
+			}
+		}
+		resp, err := c.Do(req)
+		if err != nil {
+			t.Fatalf("request %d: %v", n, err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != want || reused != (n > 0) {
+			t.Errorf("request %d: %s, on the connection of those before: %t, %v", n, resp.Status, reused, err)
+		}
+		if p := (answer{Response: resp, body: string(b)}); want == 431 && p.problem(t).Reason != ReasonMalformed {
+			t.Errorf("request %d: %s", n, b)
+		}
 	}
 }
 

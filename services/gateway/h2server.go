@@ -15,6 +15,12 @@ type h2Server struct {
 	feed *feed
 }
 
+// maxDecodedHeader bounds the header that is read of a stream. One that is
+// longer ends the connection, because it was not decoded and what both ends know
+// of HPACK differs from then on; one that is shorter, yet longer than
+// maxHeaderBytes, is refused alone, by the codec.
+const maxDecodedHeader = 4 * maxHeaderBytes
+
 func (s *Server) h2Server(ctx context.Context) *h2Server {
 	timing := s.d.Timing
 	srv := &http.Server{
@@ -22,7 +28,7 @@ func (s *Server) h2Server(ctx context.Context) *h2Server {
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext:       withConn,
 		ConnState:         s.trackConn,
-		MaxHeaderBytes:    maxHeaderBytes,
+		MaxHeaderBytes:    maxDecodedHeader,
 		ReadHeaderTimeout: 5 * timing.RPCTimeout.D(),
 		IdleTimeout:       timing.MaxConnectionAge.D(),
 		ErrorLog:          slog.NewLogLogger(s.d.Tel.Log.Handler(), slog.LevelDebug),

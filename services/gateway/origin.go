@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/lookup"
 )
 
@@ -18,6 +19,7 @@ func (s *Server) toOrigin(ex *Exchange) error {
 func (s *Server) ask(ex *Exchange, what string, servers func(*Exchange, []server) []server) error {
 	guard, err := s.guards.enter(what, s.settings.concurrency.Load(), *s.settings.limit.Load())
 	if err != nil {
+		ex.retryAfter = momentLater
 		return err
 	}
 	ex.guard = guard
@@ -29,6 +31,16 @@ func (s *Server) ask(ex *Exchange, what string, servers func(*Exchange, []server
 	c.transport, c.header = s.transports.to(ex), ex.inside
 	c.timeout = cmp.Or(ex.Route.Timeout.D(), time.Duration(s.settings.timeout.Load()))
 	return s.send(c)
+}
+
+// noServers says why there is nobody to send a call to.
+func (s *Server) noServers(c *call) error {
+	r := c.ex.Route
+	if r != nil && r.VIP == c.what && c.fixed == nil && !c.ex.callsGRPC() && len(s.view(r.VIP).callees) > 0 {
+		return services.Errorf(services.Unavailable, "%s: its instances have the port rpc and no port http, so that only gRPC reaches them", c.what).WithReason(ReasonNoServers).
+			WithRemedy("call it as gRPC does, over HTTP/2 with Content-Type: application/grpc and TE: trailers, or lead the route %s to a VIP that answers HTTP", r.Name)
+	}
+	return services.Errorf(services.Unavailable, "%s: no live server", c.what).WithReason(ReasonNoServers).WithRemedy("try again in a moment")
 }
 
 func spanOfAPI(c *call, _ server) string { return c.ex.Request.Method + " " + c.what }

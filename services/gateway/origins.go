@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"sync/atomic"
 	"time"
 
@@ -13,7 +14,9 @@ import (
 // anew only when the registry's answer is another one.
 type view struct {
 	of      []lookup.Instance
-	servers []server
+	servers []server // by their http ports
+	// callees answer gRPC: by their rpc ports, else by their http ports.
+	callees []server
 }
 
 // same says whether the view is of that answer: the registry's copies are
@@ -22,8 +25,7 @@ func (v *view) same(up []lookup.Instance) bool {
 	return v != nil && len(v.of) == len(up) && (len(up) == 0 || &v.of[0] == &up[0])
 }
 
-// view returns the servers of a VIP inside the declared networks, those of the
-// own zone with rank 0, others with rank 1.
+// view returns the servers of a VIP inside the declared networks.
 func (s *Server) view(vip string) *view {
 	g := s.guards.of(vip)
 	up := s.d.Lookup.VIP(vip)
@@ -33,18 +35,36 @@ func (s *Server) view(vip string) *view {
 	}
 	v = &view{of: up, servers: make([]server, 0, len(up))}
 	for _, i := range up {
-		addr := i.Addr(topology.PortHTTP)
-		if addr == "" || !s.inside(i) {
+		http, rpc := i.Addr(topology.PortHTTP), i.Addr(topology.PortRPC)
+		if http == "" && rpc == "" || !s.inside(i) {
 			continue
 		}
-		srv := server{id: i.ID, region: i.Region, addr: addr, load: s.servers.load(addr)}
-		if i.Zone != s.d.Zone {
-			srv.rank = 1
+		if http != "" {
+			v.servers = append(v.servers, s.serverAt(i, http))
 		}
-		v.servers = append(v.servers, srv)
+		v.callees = append(v.callees, s.serverAt(i, cmp.Or(rpc, http)))
 	}
 	g.view.Store(v)
 	return v
+}
+
+// serverAt is an instance at one of its addresses: in the own zone with rank 0,
+// else with rank 1.
+func (s *Server) serverAt(i lookup.Instance, addr string) server {
+	srv := server{id: i.ID, region: i.Region, addr: addr, load: s.servers.load(addr)}
+	if i.Zone != s.d.Zone {
+		srv.rank = 1
+	}
+	return srv
+}
+
+// reached are the servers that a report shows: each instance once, as far as its
+// VIP answers HTTP.
+func (v *view) reached() []server {
+	if len(v.servers) == 0 {
+		return v.callees
+	}
+	return v.servers
 }
 
 // Zone affinity ends, as in Ribbon's ZoneAffinityServerListFilter, when most
@@ -80,12 +100,17 @@ func affinity(servers []server, now time.Time, concurrency int64) bool {
 	return float64(busy) < affinityLoad*part*float64(own-out)
 }
 
-// instances appends the servers of a VIP, those of the own zone first as long
-// as these can do the work.
-func (s *Server) instances(vip string, now time.Time, out []server) []server {
+// instances appends the servers of the route's VIP, those of the own zone first
+// as long as these can do the work.
+func (s *Server) instances(ex *Exchange, out []server) []server {
 	at := len(out)
-	out = append(out, s.view(vip).servers...)
-	if mine := out[at:]; !affinity(mine, now, s.settings.concurrency.Load()) {
+	v := s.view(ex.Route.VIP)
+	if ex.callsGRPC() {
+		out = append(out, v.callees...)
+	} else {
+		out = append(out, v.servers...)
+	}
+	if mine := out[at:]; !affinity(mine, ex.now(), s.settings.concurrency.Load()) {
 		for i := range mine {
 			mine[i].rank = 0
 		}

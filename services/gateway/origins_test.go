@@ -219,7 +219,7 @@ func TestViewIsMadeAnewWhenTheRegistryChanges(t *testing.T) {
 	}
 	e.registry.add("signup", "two", "b", "127.0.0.1:2")
 	ids := func() (out []string) {
-		for _, s := range e.instances("signup", time.Now(), nil) {
+		for _, s := range e.instances(&Exchange{Route: &Route{VIP: "signup"}, Received: time.Now()}, nil) {
 			out = append(out, fmt.Sprintf("%s/%d", s.id, s.rank))
 		}
 		return out
@@ -235,10 +235,10 @@ func TestPickingAllocatesNothing(t *testing.T) {
 		e.registry.add("signup", fmt.Sprint(i), []string{"a", "b"}[i%2], fmt.Sprintf("127.0.0.1:%d", i+1))
 	}
 	var room [8]server
+	ex := &Exchange{Route: &Route{VIP: "signup"}, Received: time.Now()}
 	if n := testing.AllocsPerRun(1000, func() {
-		now := time.Now()
-		s, _ := pick(e.instances("signup", now, room[:0]), nil, now)
-		s.load.tried(answered, time.Millisecond, now, time.Second)
+		s, _ := pick(e.instances(ex, room[:0]), nil, ex.now())
+		s.load.tried(answered, time.Millisecond, ex.now(), time.Second)
 		e.guards.of("signup").budget.earn()
 	}); n != 0 {
 		t.Errorf("%v allocations a pick", n)
@@ -257,10 +257,11 @@ func BenchmarkPick(b *testing.B) {
 			}
 			room := make([]server, 0, n)
 			b.ReportAllocs()
+			ex := &Exchange{Route: &Route{VIP: "signup"}}
 			for b.Loop() {
-				now := time.Now()
-				s, _ := pick(e.instances("signup", now, room[:0]), nil, now)
-				s.load.tried(answered, time.Millisecond, now, time.Second)
+				ex.Received = time.Now()
+				s, _ := pick(e.instances(ex, room[:0]), nil, ex.Received)
+				s.load.tried(answered, time.Millisecond, ex.Received, time.Second)
 			}
 		})
 	}

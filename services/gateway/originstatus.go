@@ -57,7 +57,7 @@ func (s *Server) Origins() []OriginStatus {
 			Refused: g.refused.Load(), RetriesWithheld: g.budget.withheld.Load(), Servers: []ServerStatus{},
 		}
 		if v := g.view.Load(); v != nil {
-			for _, srv := range v.servers {
+			for _, srv := range v.reached() {
 				o.Servers = append(o.Servers, statusOfServer(srv, now))
 			}
 		}

@@ -10,7 +10,6 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/flix-lab/flix/services"
 	api "github.com/flix-lab/flix/services/edge"
 	"github.com/flix-lab/flix/services/gateway/wire"
 	"github.com/flix-lab/flix/services/telemetry"
@@ -97,7 +96,7 @@ func (s *Server) send(c *call) error {
 		return s.accept(ex, busy)
 	}
 	if err == nil {
-		err = services.Errorf(services.Unavailable, "%s: no live server", c.what).WithReason(ReasonNoServers).WithRemedy("try again in a moment")
+		err = s.noServers(c)
 	}
 	return err
 }
@@ -233,7 +232,7 @@ func (c *call) request(u *upstreamCall, srv server, start, deadline time.Time) {
 	}
 	u.req = wire.Request{
 		Addr: srv.addr, Method: in.Method, Target: in.target(), Host: in.Host, Header: in.Header, Over: &u.over,
-		Upgrade: in.Upgrade, ContentLength: in.ContentLength, Trailer: in.Trailer, Expect: in.expect,
+		Upgrade: in.Upgrade, ContentLength: in.ContentLength, Trailer: in.Trailer, Trailers: in.Trailers, Expect: in.expect,
 		Start: start, Deadline: deadline, Interim: in.interim, Lifeline: c.ex.lifeline,
 	}
 	if c.fixed != nil {
@@ -243,8 +242,10 @@ func (c *call) request(u *upstreamCall, srv server, start, deadline time.Time) {
 	if b == nil {
 		return
 	}
-	if p, ok := b.whole(); ok {
-		u.req.Whole, u.req.ContentLength, u.req.Trailer, u.req.Expect = p, int64(len(p)), nil, false
+	if in.Trailer != nil {
+		u.req.ContentLength = -1 // a body of known length has nothing after it in HTTP/1.1
+	} else if p, ok := b.whole(); ok {
+		u.req.Whole, u.req.ContentLength, u.req.Expect = p, int64(len(p)), false
 		return
 	}
 	u.req.Body = b.open()

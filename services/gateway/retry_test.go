@@ -181,8 +181,8 @@ func TestConcurrencyGuard(t *testing.T) {
 	}
 	eventually(t, "one request is at the API", func() bool { return places() == 1 })
 	a := ask(t, c, "GET", "/signup/plans", "")
-	if p := a.problem(t); a.StatusCode != 503 || p.Reason != ReasonConcurrency {
-		t.Errorf("status %d, %+v", a.StatusCode, p)
+	if p := a.problem(t); a.StatusCode != 503 || p.Reason != ReasonConcurrency || a.Header.Get("Retry-After") != "1" || a.Header.Get(statusHeader) != FailureLocalThrottledConcurrency.String() {
+		t.Errorf("status %d, %+v, %v", a.StatusCode, p, a.Header)
 	}
 	close(release)
 	if s := <-first; s != 200 {

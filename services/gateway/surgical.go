@@ -77,7 +77,7 @@ func (s *Server) toTarget(ex *Exchange) error {
 // preferred are the servers of the route's VIP, in the order of the request's
 // preference.
 func (s *Server) preferred(ex *Exchange, out []server) []server {
-	out = s.instances(ex.Route.VIP, ex.now(), out)
+	out = s.instances(ex, out)
 	for k := range out {
 		switch out[k].id {
 		case ex.avoid:

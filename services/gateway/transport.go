@@ -98,7 +98,7 @@ func (t *transports) to(ex *Exchange) wire.Sender {
 	case c.scheme == schemeH2C && !upgrades: // HTTP/2 has no Upgrade
 		return t.streams
 	}
-	if ex.Request.trailers && strings.HasPrefix(ex.Request.Header.Get("Content-Type"), "application/grpc") {
+	if ex.callsGRPC() {
 		return t.streams
 	}
 	return t.origin
@@ -262,7 +262,10 @@ func (s *httpSender) request(ctx context.Context, r *wire.Request, in *interim) 
 	if r.Body != nil && r.Trailer != nil {
 		req.Body = &trailedBody{ReadCloser: r.Body, req: req, trailer: r.Trailer}
 		if req.ContentLength < 0 {
-			req.Trailer = make(http.Header)
+			req.Trailer = make(http.Header, len(r.Trailers))
+			for _, name := range r.Trailers {
+				req.Trailer[http.CanonicalHeaderKey(name)] = nil
+			}
 		}
 	}
 	return req, nil
@@ -279,7 +282,11 @@ type trailedBody struct {
 func (b *trailedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) && b.req.Trailer != nil {
-		b.trailer().AddToHTTP(b.req.Trailer)
+		for name, value := range b.trailer().All() {
+			if wire.MayTrail(name) {
+				b.req.Trailer.Add(name, value)
+			}
+		}
 	}
 	return n, err
 }

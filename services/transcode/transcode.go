@@ -11,7 +11,6 @@ package transcode
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"os"
@@ -19,9 +18,6 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
-	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
@@ -87,8 +83,7 @@ type Deps struct {
 type Server struct {
 	transcodepb.UnimplementedTranscodeServer
 	d       Deps
-	rpc     *grpc.Server
-	health  *health.Server
+	rpc     *rpc.Server
 	metrics *metrics
 	// commands guard the store of jobs.
 	commands commands
@@ -132,12 +127,10 @@ func New(d Deps) (*Server, error) {
 	}
 	cs := newCommands(&d)
 	s := &Server{
-		d: d, commands: cs, health: health.NewServer(), metrics: newMetrics(d.Tel.Metrics),
+		d: d, commands: cs, rpc: rpc.New("transcode", d.Tel), metrics: newMetrics(d.Tel.Metrics),
 		stopping: make(chan struct{}), wake: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
-	s.rpc = grpc.NewServer(append(append(d.Tel.ServerOptions(), rpc.ServerOptions()...), grpc.WaitForHandlers(true))...)
 	transcodepb.RegisterTranscodeServer(s.rpc, s)
-	grpc_health_v1.RegisterHealthServer(s.rpc, s.health)
 	return s, nil
 }
 
@@ -147,22 +140,11 @@ func (s *Server) Serve(ctx context.Context) error {
 	var wg sync.WaitGroup
 	work, stop := context.WithCancel(ctx)
 	wg.Go(func() { s.work(work) })
-	served := make(chan error, 1)
-	wg.Go(func() { served <- s.rpc.Serve(s.d.RPC) })
-	var err error
-	select {
-	case err = <-served:
-	case <-ctx.Done():
-	}
+	defer context.AfterFunc(ctx, func() { close(s.stopping) })()
+	err := s.rpc.Serve(ctx, s.d.Timing.RPCTimeout.D(), s.d.RPC) // unary calls are short, streams are told
 	stop()
-	close(s.stopping)
-	s.health.Shutdown()
-	s.rpc.GracefulStop() // unary calls are short, streams have been told
 	wg.Wait()
-	if ctx.Err() == nil && err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-		return services.Wrap("transcode serve", err)
-	}
-	return nil
+	return err
 }
 
 // tools finds ffmpeg and ffprobe.

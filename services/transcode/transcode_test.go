@@ -156,6 +156,13 @@ func (r *region) Send(_ context.Context, topic, _ string, e any) error {
 // start runs a transcoder of the region.
 func (r *region) start(instance string, find func() (string, error)) (transcodepb.TranscodeClient, func()) {
 	r.t.Helper()
+	conn, stop := r.connect(instance, find)
+	return transcodepb.NewTranscodeClient(conn), stop
+}
+
+// connect runs a transcoder of the region and returns a connection to it.
+func (r *region) connect(instance string, find func() (string, error)) (*grpc.ClientConn, func()) {
+	r.t.Helper()
 	ln := listen(r.t)
 	var store Objects = r.s3
 	if r.wrap != nil {
@@ -182,7 +189,7 @@ func (r *region) start(instance string, find func() (string, error)) (transcodep
 		r.t.Fatal(err)
 	}
 	stop := serve(r.t, s)
-	return transcodepb.NewTranscodeClient(dial(r.t, ln)), stop
+	return dial(r.t, ln), stop
 }
 
 // put stores an original.

@@ -40,6 +40,7 @@ type head struct {
 	switches bool // Connection: upgrade
 	upgrade  string
 	expect   string
+	trailers []string // fields that Trailer names
 	named    []string // fields that Connection names
 }
 
@@ -189,6 +190,10 @@ func (h *head) take(name, value string) (kept bool, err error) {
 			h.upgrade = value
 			return false, nil
 		}
+		if SameName(name, "Trailer") {
+			h.announce(value)
+			return false, nil
+		}
 	case 10:
 		if SameName(name, "Connection") {
 			h.connection(value)
@@ -222,6 +227,16 @@ func (h *head) connection(value string) {
 			h.switches = true
 		case !isHop(t):
 			h.named = append(h.named, t)
+		}
+	}
+}
+
+// announce takes in what may come after the body. A name that is none, or of a
+// field that does not come there, is left out.
+func (h *head) announce(value string) {
+	for name := range strings.SplitSeq(value, ",") {
+		if name = strings.Trim(name, " \t"); MayTrail(name) {
+			h.trailers = append(h.trailers, name)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -289,6 +290,9 @@ func appendRequest(dst []byte, r *Request) []byte {
 		dst = append(dst, '\r', '\n')
 	default:
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+		if len(r.Trailers) > 0 {
+			dst = appendField(dst, "Trailer", strings.Join(r.Trailers, ", "))
+		}
 	}
 	if r.Body != nil && r.Expect {
 		dst = append(dst, "Expect: 100-continue\r\n"...)

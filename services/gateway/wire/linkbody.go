@@ -48,7 +48,7 @@ func (l *link) sendBody(src io.Reader, length int64, trailer func() *Fields, lim
 			if length < 0 {
 				end := append(buf[:0], '0', '\r', '\n')
 				if trailer != nil {
-					end = appendFields(end, trailer(), framed)
+					end = appendFields(end, trailer(), mayNotTrail)
 				}
 				if l.push(append(end, '\r', '\n'), limit) != nil {
 					return

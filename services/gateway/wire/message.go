@@ -29,8 +29,10 @@ type Request struct {
 	ContentLength int64
 	// Whole is a body that is there already, instead of Body.
 	Whole []byte
-	// Trailer is asked for after Body has ended; may be nil.
-	Trailer func() *Fields
+	// Trailer is asked for after Body has ended; may be nil. It goes out where
+	// ContentLength is -1, as far as MayTrail lets it, and Trailers announce it.
+	Trailer  func() *Fields
+	Trailers []string
 	// Expect says that the client waits for leave to send its body.
 	Expect bool
 	// Reopen returns the body from its start for another connection; nil if

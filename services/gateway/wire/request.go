@@ -22,6 +22,8 @@ type Head struct {
 	Upgrade string
 	// Expect says that the client waits for leave to send its body.
 	Expect bool
+	// Trailers are the fields that the client announces for after its body.
+	Trailers []string
 
 	minor    byte // of the version
 	chunked  bool
@@ -124,7 +126,7 @@ func (r *Head) settle() error {
 	case h.coded && r.minor == 0:
 		return bad("Transfer-Encoding in HTTP/1.0")
 	case h.chunked:
-		r.ContentLength, r.chunked = -1, true
+		r.ContentLength, r.chunked, r.Trailers = -1, true, h.trailers
 	case h.coded:
 		return &BadMessage{http.StatusNotImplemented, "the only Transfer-Encoding taken is chunked"}
 	default:
