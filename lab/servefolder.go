@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/flix-lab/flix/lab/input"
@@ -42,6 +42,9 @@ type ServeFolderOptions struct {
 	// AccessLog is a file, or "-" for Out; empty logs requests with CMCD to
 	// Err.
 	AccessLog string
+	// Reload has the certificate read again for each value; nil never does. The
+	// files are looked at with every handshake anyway.
+	Reload <-chan os.Signal
 	// Out and Err are the standard output and error.
 	Out, Err io.Writer
 }
@@ -62,8 +65,12 @@ func ServeFolder(ctx context.Context, o ServeFolderOptions) (err error) {
 	if c.Key, err = folderAuth(ctx, o); err != nil {
 		return err
 	}
-	if c.TLS, err = folderTLS(ctx, o.CertFile, o.KeyFile); err != nil {
+	cert, err := folderCertificate(ctx, o)
+	if err != nil {
 		return err
+	}
+	if cert != nil {
+		c.TLS = cert.config(ctx)
 	}
 	for _, text := range o.Announced {
 		p, err := netip.ParsePrefix(text)
@@ -96,7 +103,29 @@ func ServeFolder(ctx context.Context, o ServeFolderOptions) (err error) {
 		return err
 	}
 	fmt.Fprintf(o.Err, "flix: serving %s at %s\n", o.Root, folderURL(c.Listener.Addr(), c.TLS != nil))
+	var group sync.WaitGroup
+	defer group.Wait()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	group.Go(func() { reloads(ctx, o, cert) })
 	return s.Serve(ctx)
+}
+
+// reloads has the certificate, nil for none, read again as it is asked to, until
+// ctx ends.
+func reloads(ctx context.Context, o ServeFolderOptions, c *certificate) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.Reload:
+		}
+		if c == nil {
+			fmt.Fprintln(o.Err, "flix: there is no certificate to read again: it serves without TLS")
+			continue
+		}
+		c.reload(ctx)
+	}
 }
 
 func folderURL(a net.Addr, tls bool) string {
@@ -136,34 +165,15 @@ func onLoopback(address string) bool {
 	return err == nil && a.Unmap().IsLoopback()
 }
 
-func folderTLS(ctx context.Context, cert, key string) (*tls.Config, error) {
-	if cert == "" && key == "" {
+// folderCertificate is the certificate of a folder, nil for none.
+func folderCertificate(ctx context.Context, o ServeFolderOptions) (*certificate, error) {
+	if o.CertFile == "" && o.KeyFile == "" {
 		return nil, nil
 	}
-	if cert == "" || key == "" {
+	if o.CertFile == "" || o.KeyFile == "" {
 		return nil, services.Errorf(services.Invalid, "--tls-cert and --tls-key go together")
 	}
-	pair, err := keyPair(ctx, cert, key)
-	if err != nil {
-		return nil, &services.Error{Kind: services.Invalid, Msg: fmt.Sprintf("cannot load the certificate --tls-cert %s with --tls-key %s", cert, key), Err: err, Remedy: "give the PEM files of a certificate and of its key"}
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}, nil
-}
-
-// maxPEM bounds a file of keys or certificates, in bytes.
-const maxPEM = 16 << 20
-
-// keyPair reads a certificate and its key.
-func keyPair(ctx context.Context, cert, key string) (tls.Certificate, error) {
-	certPEM, err := input.ReadFile(ctx, cert, maxPEM)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	keyPEM, err := input.ReadFile(ctx, key, maxPEM)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	return tls.X509KeyPair(certPEM, keyPEM)
+	return newCertificate(ctx, o.CertFile, o.KeyFile, func(text string) { fmt.Fprintf(o.Err, "flix: %s\n", text) })
 }
 
 // folderKeyOf reads a key from a file, making it if it may.

@@ -27,6 +27,23 @@ type Route struct {
 	ASPath, MED uint32
 }
 
+// The widest prefix that the IANA gives away at once, to a registry of many
+// networks: /8 of IPv4, /12 of IPv6 (the IPv4 and IPv6 global unicast registries).
+const (
+	widest4 = 8
+	widest6 = 12
+)
+
+// CatchAll says whether a prefix is no network's own: a default route, or one cut
+// into a few parts. Who announces it says where its own packets go, not whose it
+// can deliver.
+func CatchAll(p netip.Prefix) bool {
+	if p.Addr().Is4() {
+		return p.Bits() < widest4
+	}
+	return p.Bits() < widest6
+}
+
 // At lists the routes of a site or an appliance.
 func (t *RouteTable) At(name string) []Route { return t.routes[name] }
 

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -57,4 +58,15 @@ func FuzzParseRoutes(f *testing.F) {
 			t.Errorf("%d routes, Len says %d", n, table.Len())
 		}
 	})
+}
+
+func TestCatchAll(t *testing.T) {
+	for text, want := range map[string]bool{
+		"0.0.0.0/0": true, "128.0.0.0/1": true, "10.0.0.0/7": true, "10.0.0.0/8": false, "198.18.0.0/15": false,
+		"::/0": true, "2000::/3": true, "2001::/11": true, "2600::/12": false, "2001:db8::/32": false,
+	} {
+		if got := CatchAll(netip.MustParsePrefix(text)); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
 }

@@ -2,6 +2,9 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,12 +25,19 @@ work; "flix serve oca sign" makes one. With --no-auth everybody on this machine
 is served without.
 
 Nothing outside the folder is served, neither by dots nor by links. Files may be
-added, replaced and removed while it runs. It stops on an interrupt.`,
+added, replaced and removed while it runs, and so may the certificate and its key:
+they are looked at with every handshake, and read again on a hangup (SIGHUP); a pair
+that cannot be used leaves the one before in force. It stops on an interrupt, after
+telling HTTP/2 clients to go (GOAWAY) and giving answers under way 3 s.`,
 		Example: `  flix serve oca --root media --listen 127.0.0.1:8080 --no-auth
   flix serve oca --root media --listen 127.0.0.1:8443 --tls-cert cert.pem --tls-key key.pem --key sign.key
   flix serve oca sign --key sign.key --base https://127.0.0.1:8443 --path movie`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Out, o.Err = a.env.Out, a.env.Err
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
+			defer signal.Stop(hangup)
+			o.Reload = hangup
 			return lab.ServeFolder(cmd.Context(), o)
 		},
 	}

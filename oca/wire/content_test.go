@@ -240,7 +240,7 @@ func TestMethodsAndHeaders(t *testing.T) {
 			t.Error(err)
 		}
 		resp, body = fetch(t, c, "OPTIONS", base+"/v", "Origin", "https://a.test", "Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "range, cmcd-session")
-		if resp.StatusCode != 204 || len(body) != 0 || !strings.Contains(resp.Header.Get("Access-Control-Allow-Headers"), "CMCD-Session") || resp.Header.Get("Access-Control-Max-Age") == "" {
+		if resp.StatusCode != 204 || len(body) != 0 || !strings.Contains(resp.Header.Get("Access-Control-Allow-Headers"), "CMCD-Session") || resp.Header.Get("Access-Control-Max-Age") == "" || resp.Header.Get("Access-Control-Allow-Private-Network") != "true" {
 			t.Errorf("OPTIONS: %s %v", resp.Status, resp.Header)
 		}
 		for _, method := range []string{"POST", "PUT", "DELETE", "TRACE", "BREW"} {

@@ -91,8 +91,6 @@ func (s *Server) serveHTTP2(w http.ResponseWriter, hr *http.Request) {
 		http.Error(w, "no connection", http.StatusInternalServerError)
 		return
 	}
-	s.streams.Add(1)
-	defer s.streams.Add(-1)
 	x, _ := s.spells.Get().(*exchange)
 	r, a := &x.r, &x.a
 	r.Client, r.TLS = c.client, true

@@ -70,7 +70,6 @@ type Server struct {
 
 	count   atomic.Int64
 	busied  chan struct{} // has a token when the first client of a while has come
-	streams atomic.Int64  // answers under way by HTTP/2
 	open    sync.WaitGroup
 	heads   sync.Pool // *[]byte of headBuffer
 	batches sync.Pool // *batch
@@ -97,6 +96,14 @@ func New(c Config) *Server {
 		s.c.TLS.NextProtos = []string{"h2", "http/1.1"}
 		// Records are gathered into large writes: small ones would only cost.
 		s.c.TLS.DynamicRecordSizingDisabled = true
+		last := s.c.TLS.Clone()
+		last.NextProtos = []string{"http/1.1"}
+		s.c.TLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			if s.draining.Load() {
+				return last, nil
+			}
+			return nil, nil // the server's own
+		}
 		s.h2, s.h2conn = s.newHTTP2()
 	}
 	s.setDate(time.Now())
@@ -112,11 +119,16 @@ func (s *Server) setDate(now time.Time) {
 func (s *Server) Connections() int64 { return s.count.Load() }
 
 // Drain makes every answer from now on the last of its connection, and closes
-// idle connections.
+// idle connections. Clients of HTTP/2 are told to go (GOAWAY, RFC 9113, 6.8), and
+// their connections end when the streams that they have are over; who comes now
+// gets HTTP/1.1.
 func (s *Server) Drain() {
 	s.draining.Store(true)
 	if s.h2 != nil {
-		s.h2.SetKeepAlivesEnabled(false)
+		// Shutdown tells everybody first and then waits, with an ended context not.
+		told, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = s.h2.Shutdown(told) // the context's error
 	}
 	s.each(func(c *conn) {
 		if c.state.Load() == stateIdle {
@@ -227,7 +239,9 @@ func (s *Server) closeAll() {
 	s.each(func(c *conn) { c.tcp.Close() })
 }
 
-// Await waits until no answer is on its way, for d at most.
+// Await waits after Drain until no answer is on its way and who speaks HTTP/2 has
+// gone, for d at most. What net/http has of the latter's last answers cannot be
+// seen, and would be cut off; it closes an idle connection a second after GOAWAY.
 func (s *Server) Await(d time.Duration) {
 	deadline := time.NewTimer(d)
 	defer deadline.Stop()
@@ -246,7 +260,7 @@ func (s *Server) Await(d time.Duration) {
 func (s *Server) busy() bool {
 	busy := false
 	s.each(func(c *conn) {
-		busy = busy || c.state.Load() != stateIdle && c.state.Load() != stateHTTP2
+		busy = busy || c.state.Load() != stateIdle
 	})
-	return busy || s.streams.Load() > 0
+	return busy
 }

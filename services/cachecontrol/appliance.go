@@ -132,12 +132,20 @@ func (a *appliance) origin(ref fileRef) (pb.Source, string) {
 // to one without routes, but the network to fill over is there.
 func fit(r *pb.Report) bool { return r.GetHealthy() || r.GetUnrouted() }
 
+// illness says why an appliance is not fit; "" if it is.
+func illness(r *pb.Report) string {
+	if fit(r) {
+		return ""
+	}
+	return cmp.Or(r.GetReason(), "it does not say why")
+}
+
 // info is the appliance as the planner wants it.
 func (a *appliance) info() nodeInfo {
 	return nodeInfo{
 		id: a.id, region: a.hello.GetRegion(), site: a.hello.GetSite(), kind: topology.SiteKind(a.hello.GetKind()),
 		capacity: a.hello.GetCapacityBytes(), bandwidth: a.hello.GetBandwidthBps(), fill: cmp.Or(a.hello.GetFillBps(), a.hello.GetBandwidthBps()), fillURL: a.hello.GetFillUrl(),
-		healthy: fit(a.report), connected: a.session != nil,
+		ill: illness(a.report), connected: a.session != nil,
 	}
 }
 

@@ -137,7 +137,7 @@ func (s *Server) apply(id string, se *session, msg *pb.ApplianceMessage, now tim
 		a.report = b.Report
 		a.pace.see(b.Report.GetFilled(), now)
 		a.hidden = s.shed(a)
-		s.planner.setHealth(id, fit(b.Report), progress, now)
+		s.planner.setHealth(id, illness(b.Report), progress, now)
 	case *pb.ApplianceMessage_Held:
 		s.applyHeld(a, b.Held)
 	case *pb.ApplianceMessage_Removed:

@@ -29,7 +29,7 @@ type node struct {
 	presence presence
 	declared bool
 	grace    time.Time // end of expected
-	healthy  bool      // to fill, see fit
+	ill      string    // why it may not fill, see fit; "" if it may
 	// connected to this cache control, which thus plans for it.
 	connected bool
 	capacity  uint64
@@ -113,7 +113,7 @@ type nodeInfo struct {
 	bandwidth        uint64
 	fill             uint64
 	fillURL          string
-	healthy          bool
+	ill              string
 	connected        bool
 }
 
@@ -146,14 +146,17 @@ func compareStrings(a, b string) int {
 
 // hopeful says whether the appliance may be counted on to fetch a file.
 func (n *node) hopeful() bool {
-	return !n.paused && (n.presence == expected || n.presence == present && n.healthy)
+	return !n.paused && (n.presence == expected || n.presence == present && n.well())
 }
 
+// well says whether it may fill, and be filled from.
+func (n *node) well() bool { return n.ill == "" }
+
 // serves says whether others may fill from the appliance.
-func (n *node) serves() bool { return n.presence == present && n.healthy && n.fillURL != "" }
+func (n *node) serves() bool { return n.presence == present && n.well() && n.fillURL != "" }
 
 // plans says whether the appliance may be given orders here.
-func (n *node) plans() bool { return n.presence == present && n.healthy && n.connected && !n.paused }
+func (n *node) plans() bool { return n.presence == present && n.well() && n.connected && !n.paused }
 
 func (n *node) setbackOf(f int32) *setback {
 	s := n.setback[f]

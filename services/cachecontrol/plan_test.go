@@ -117,7 +117,7 @@ func TestRetryWaits(t *testing.T) {
 func TestMasterThatGoesAwayIsReplaced(t *testing.T) {
 	for name, leave := range map[string]func(w *world, id string){
 		"gone":                func(w *world, id string) { w.gone(id) },
-		"unhealthy, no order": func(w *world, id string) { w.p.setHealth(id, false, false, w.now); w.fail(id, 0) },
+		"unhealthy, no order": func(w *world, id string) { w.p.setHealth(id, "disk: full", false, w.now); w.fail(id, 0) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := exchangeOnly(t, 3)
@@ -167,7 +167,7 @@ func TestUnansweredOrderIsRepeatedThenPassedOn(t *testing.T) {
 		w.p.tick(w.now)
 		return len(w.p.plan(w.now))
 	}
-	w.p.setHealth(first, true, true, w.now.Add(patience/2)) // progress
+	w.p.setHealth(first, "", true, w.now.Add(patience/2)) // progress
 	if got := repeated(); got != 0 {
 		t.Fatalf("%d orders though the fill makes progress", got)
 	}
@@ -333,7 +333,7 @@ func TestEveryMissingFileIsFoundAgain(t *testing.T) {
 					}
 				case 3:
 					if n != nil && n.presence == present {
-						w.p.setHealth(id, r.IntN(2) == 0, false, w.now)
+						w.p.setHealth(id, []string{"", "disk: full"}[r.IntN(2)], false, w.now)
 						w.plan()
 					}
 				case 4:

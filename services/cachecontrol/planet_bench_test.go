@@ -48,7 +48,7 @@ func bigPlanet(b *testing.B) (*planner, time.Time) {
 			for k := range perSite {
 				i := nodeInfo{
 					id: fmt.Sprintf("%s/%s/oca/%d", region, name, k+1), region: region, site: name, kind: kind, capacity: total / perSite / 2,
-					bandwidth: 10e9 + uint64(k%4)*30e9, fill: 10e9, fillURL: "http://x", healthy: true, connected: true,
+					bandwidth: 10e9 + uint64(k%4)*30e9, fill: 10e9, fillURL: "http://x", connected: true,
 				}
 				p.setNode(i, nil)
 			}

@@ -140,11 +140,11 @@ func (p *planner) setNode(i nodeInfo, held []heldFile) {
 	if n == nil {
 		n = p.addNode(i.id, i.region, i.site, i.kind)
 	}
-	changed := n.presence != present || n.healthy != i.healthy || n.connected != i.connected || n.fillURL != i.fillURL
+	changed := n.presence != present || n.well() != (i.ill == "") || n.connected != i.connected || n.fillURL != i.fillURL
 	if n.presence == absent || n.bandwidth != i.bandwidth || n.capacity != i.capacity {
 		n.site.unplaced = true
 	}
-	n.presence, n.healthy, n.connected = present, i.healthy, i.connected
+	n.presence, n.ill, n.connected = present, i.ill, i.connected
 	n.bandwidth, n.fill, n.fillURL = i.bandwidth, i.fill, i.fillURL
 	lost := p.replaceHoldings(n, held)
 	if !i.connected && len(n.flights) > 0 {
@@ -190,9 +190,10 @@ func (p *planner) replaceHoldings(n *node, held []heldFile) (lost bool) {
 	return lost
 }
 
-// setHealth notes a report of the appliance; progress says that its fills got
-// bytes since the report before, which extends their deadlines.
-func (p *planner) setHealth(id string, healthy, progress bool, now time.Time) {
+// setHealth notes a report of the appliance: why it is ill, "" if it is not;
+// progress says that its fills got bytes since the report before, which extends
+// their deadlines.
+func (p *planner) setHealth(id, ill string, progress bool, now time.Time) {
 	n := p.nodes[id]
 	if n == nil {
 		return
@@ -203,8 +204,8 @@ func (p *planner) setHealth(id string, healthy, progress bool, now time.Time) {
 			f.deadline = now.Add(p.patience(n, f.bytes))
 		}
 	}
-	if n.healthy != healthy {
-		n.healthy = healthy
+	was := n.well()
+	if n.ill = ill; n.well() != was {
 		p.wakeRegion(n.site)
 	}
 }

@@ -45,7 +45,7 @@ func newWorldOf(t testing.TB, topo topology.Topology, timing topology.Timing) *w
 		if i.Role == topology.RoleOCA {
 			w.info[i.ID] = nodeInfo{
 				id: i.ID, region: i.Region, site: i.Site.Name, kind: i.Site.Kind, capacity: uint64(i.Appliance.Capacity),
-				bandwidth: uint64(i.Appliance.Bandwidth), fillURL: "http://" + i.ID, healthy: true, connected: true,
+				bandwidth: uint64(i.Appliance.Bandwidth), fillURL: "http://" + i.ID, connected: true,
 			}
 			w.disk[i.ID] = map[fileRef]bool{}
 		}

@@ -44,8 +44,8 @@ func (p *planner) blocked(n *node, urgent bool, now time.Time) string {
 	case n.paused:
 		r := p.rules.find(rulePause, n, "")
 		return fmt.Sprintf("fills of %s are paused", scopeName(r.GetScope()))
-	case !n.healthy:
-		return "it is not healthy"
+	case !n.well():
+		return "it is not healthy: " + n.ill
 	case !urgent && !n.urgent && !n.site.open(p.timing, now):
 		return "the fill window is closed, " + n.site.localTime(now) + " there"
 	}

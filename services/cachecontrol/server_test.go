@@ -212,7 +212,11 @@ func TestOneWithoutRoutesIsFilled(t *testing.T) {
 		})
 	}
 	f.send(&pb.ApplianceMessage{Body: &pb.ApplianceMessage_Report{Report: &pb.Report{Reason: "disk: full"}}})
-	blocked("it is not healthy")
+	blocked("it is not healthy: disk: full")
+	f.send(&pb.ApplianceMessage{Body: &pb.ApplianceMessage_Report{Report: &pb.Report{Reason: "disk: slow"}}})
+	blocked("it is not healthy: disk: slow")
+	f.send(&pb.ApplianceMessage{Body: &pb.ApplianceMessage_Report{Report: &pb.Report{}}})
+	blocked("it is not healthy: it does not say why")
 	f.send(&pb.ApplianceMessage{Body: &pb.ApplianceMessage_Report{Report: &pb.Report{Reason: "bgp: no session with the router", Unrouted: true}}})
 	blocked("")
 }

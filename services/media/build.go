@@ -75,7 +75,7 @@ func buildTrack(fsys fs.FS, s Source) (Track, error) {
 	info := layout.Info
 	t := Track{
 		ID: s.ID, Kind: info.Kind, Path: s.Path, Codecs: info.Codecs,
-		Width: info.Width, Height: info.Height, Size: uint64(size), SSIM: s.SSIM,
+		Width: info.Width, Height: info.Height, Channels: info.Channels, Size: uint64(size), SSIM: s.SSIM,
 		Init: Segment{Size: uint64(layout.InitSize)},
 	}
 	if t.Init.SHA256, err = hashRange(r, 0, layout.InitSize); err != nil {
@@ -101,10 +101,19 @@ func buildTrack(fsys fs.FS, s Source) (Track, error) {
 		if seg.SHA256, err = hashRange(r, fr.Offset, fr.Size); err != nil {
 			return Track{}, err
 		}
+		if t.Kind == KindVideo {
+			seg.Key = uint64(fr.Lead)
+			t.FrameRate = max(t.FrameRate, frameRate(fr, info.Timescale))
+		}
 		t.Segments = append(t.Segments, seg)
 	}
 	t.Kbps = kbps(t.Size, t.DurationMS())
 	return t, nil
+}
+
+// frameRate is that of a fragment, to three decimals.
+func frameRate(fr Fragment, timescale uint32) float64 {
+	return math.Round(float64(fr.Samples)*float64(timescale)*1000/float64(fr.Duration)) / 1000
 }
 
 // kbps is the average rate of size bytes over a duration.

@@ -13,6 +13,12 @@ import (
 // maxDurationMS bounds a segment and a title: four days.
 const maxDurationMS = 4 * 24 * 3600 * 1000
 
+// Bounds of what a track may say that it has.
+const (
+	maxFrameRate = 1000
+	maxChannels  = 128
+)
+
 // Validate checks what every reader of an index relies on: names, contiguous
 // segments that end with the file, checksums of the right size, and video
 // rungs whose segments begin and end together.
@@ -58,6 +64,9 @@ func (t Track) validate() error {
 	if !(t.SSIM >= 0 && t.SSIM <= 1) {
 		return fmt.Errorf("a similarity of %v is outside 0 to 1", t.SSIM)
 	}
+	if !(t.FrameRate >= 0 && t.FrameRate <= maxFrameRate) || t.Channels < 0 || t.Channels > maxChannels {
+		return fmt.Errorf("%v frames per second or %d channels are outside 0 to %d and 0 to %d", t.FrameRate, t.Channels, maxFrameRate, maxChannels)
+	}
 	if t.Kind != KindVideo && t.Kind != KindAudio {
 		return fmt.Errorf("kind %q is neither %q nor %q", t.Kind, KindVideo, KindAudio)
 	}
@@ -80,6 +89,8 @@ func (t Track) validate() error {
 			return fmt.Errorf("segment %d begins at byte %d where %d is expected", i+1, s.Offset, at)
 		case s.Size == 0 || s.Size > t.Size || at+s.Size > t.Size:
 			return fmt.Errorf("segment %d of %d bytes passes the end of the file of %d", i+1, s.Size, t.Size)
+		case s.Key > s.Size:
+			return fmt.Errorf("segment %d of %d bytes begins with a picture of %d", i+1, s.Size, s.Key)
 		case len(s.SHA256) != sha256.Size:
 			return fmt.Errorf("segment %d has no SHA-256", i+1)
 		case s.DurationMS > maxDurationMS:

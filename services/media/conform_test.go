@@ -54,6 +54,9 @@ func manifests(x Index) map[string][]byte {
 	out := map[string][]byte{DASHPath: x.DASH(), HLSPath: x.HLSMaster()}
 	for _, t := range x.Tracks {
 		out[PlaylistPath(t)] = x.HLSMedia(t)
+		if t.hasIFrames() {
+			out[IFramesPath(t)] = x.HLSIFrames(t)
+		}
 	}
 	out["steered.mpd"], out["steered.m3u8"] = x.SteeredDASH(twoPathways()), x.SteeredHLS(twoPathways())
 	return out

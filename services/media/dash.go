@@ -9,8 +9,7 @@ import (
 // DASH writes the title's MPEG-DASH presentation (ISO/IEC 23009-1): one
 // adaptation set per kind. A track with a segment index box is one self-
 // contained representation that points at it; otherwise every segment is listed
-// as a byte range with an explicit timeline, and so it is in a presentation that
-// is steered. Equal indexes give equal bytes.
+// as a byte range, and so it is in a presentation that is steered. Equal indexes give equal bytes.
 func (x Index) DASH() []byte { return x.dash(Steering{}) }
 
 func (x Index) dash(st Steering) []byte {
@@ -34,7 +33,7 @@ func (x Index) dash(st Steering) []byte {
 		}
 		fmt.Fprintf(&b, "  <AdaptationSet id=\"%d\" contentType=\"%s\" mimeType=\"%s/mp4\" segmentAlignment=\"true\" startWithSAP=\"1\">\n", i, kind, kind)
 		for _, t := range tracks {
-			writeRepresentation(&b, t, listed(st, t))
+			x.writeRepresentation(&b, t, listed(st, t))
 		}
 		b.WriteString("  </AdaptationSet>\n")
 	}
@@ -48,7 +47,7 @@ func (x Index) dash(st Steering) []byte {
 // while it reads the index).
 func listed(st Steering, t Track) bool { return t.Sidx.Size == 0 || len(st.Pathways) > 0 }
 
-func writeRepresentation(b *bytes.Buffer, t Track, list bool) {
+func (x Index) writeRepresentation(b *bytes.Buffer, t Track, list bool) {
 	fmt.Fprintf(b, "   <Representation id=\"%s\" codecs=\"%s\" bandwidth=\"%d\"", escapeXML(t.ID), escapeXML(t.Codecs), t.peakBPS())
 	if t.Kind == KindVideo {
 		fmt.Fprintf(b, " width=\"%d\" height=\"%d\"", t.Width, t.Height)
@@ -59,13 +58,44 @@ func writeRepresentation(b *bytes.Buffer, t Track, list bool) {
 			t.Sidx.Offset, t.Sidx.Offset+t.Sidx.Size-1, t.Init.Size-1)
 		return
 	}
-	writeSegmentList(b, t)
+	writeSegmentList(b, t, x.DurationMS)
 	b.WriteString("   </Representation>\n")
 }
 
-func writeSegmentList(b *bytes.Buffer, t Track) {
-	b.WriteString("    <SegmentList timescale=\"1000\">\n")
-	fmt.Fprintf(b, "     <Initialization range=\"0-%d\"/>\n     <SegmentTimeline>\n", t.Init.Size-1)
+// onGrid says whether segment n of a track begins about where n times SegmentMS
+// is, as many of them as last for a duration: a nominal duration then says as
+// much as a timeline (ISO/IEC 23009-1, 5.3.9.2 and 7.2.1: by half a segment a
+// start may be off).
+func (t Track) onGrid(durationMS uint64) bool {
+	var at uint64
+	for i, s := range t.Segments {
+		grid := uint64(i) * SegmentMS
+		if max(at, grid)-min(at, grid) > SegmentMS/2 {
+			return false
+		}
+		at += s.DurationMS
+	}
+	return uint64(len(t.Segments)) == (durationMS+SegmentMS-1)/SegmentMS
+}
+
+// writeSegmentList lists byte ranges. Where it can it has a nominal duration and
+// no timeline, which dash.js, VLC and GStreamer do not read in a list: they play
+// the first seconds, or leave out the last.
+func writeSegmentList(b *bytes.Buffer, t Track, durationMS uint64) {
+	if t.onGrid(durationMS) {
+		fmt.Fprintf(b, "    <SegmentList timescale=\"1000\" duration=\"%d\">\n     <Initialization range=\"0-%d\"/>\n", SegmentMS, t.Init.Size-1)
+	} else {
+		fmt.Fprintf(b, "    <SegmentList timescale=\"1000\">\n     <Initialization range=\"0-%d\"/>\n", t.Init.Size-1)
+		writeTimeline(b, t)
+	}
+	for _, s := range t.Segments {
+		fmt.Fprintf(b, "     <SegmentURL media=\"%s\" mediaRange=\"%d-%d\"/>\n", escapeXML(t.Path), s.Offset, s.Offset+s.Size-1)
+	}
+	b.WriteString("    </SegmentList>\n")
+}
+
+func writeTimeline(b *bytes.Buffer, t Track) {
+	b.WriteString("     <SegmentTimeline>\n")
 	for i := 0; i < len(t.Segments); {
 		repeat := 1
 		for i+repeat < len(t.Segments) && t.Segments[i+repeat].DurationMS == t.Segments[i].DurationMS {
@@ -83,10 +113,6 @@ func writeSegmentList(b *bytes.Buffer, t Track) {
 		i += repeat
 	}
 	b.WriteString("     </SegmentTimeline>\n")
-	for _, s := range t.Segments {
-		fmt.Fprintf(b, "     <SegmentURL media=\"%s\" mediaRange=\"%d-%d\"/>\n", escapeXML(t.Path), s.Offset, s.Offset+s.Size-1)
-	}
-	b.WriteString("    </SegmentList>\n")
 }
 
 func xmlDuration(ms uint64) string {

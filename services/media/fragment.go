@@ -7,6 +7,8 @@ const (
 	tfhdBaseOffset  = 0x1
 	tfhdDescription = 0x2
 	tfhdDuration    = 0x8
+	tfhdSize        = 0x10
+	tfhdFlags       = 0x20
 
 	trunDataOffset  = 0x1
 	trunFirstFlags  = 0x4
@@ -15,6 +17,9 @@ const (
 	trunFlags       = 0x400
 	trunComposition = 0x800
 )
+
+// nonSync is the flag of a sample that is not decoded by itself (8.8.3.1).
+const nonSync = 0x10000
 
 const (
 	// maxSamples bounds a run that names a count but lists no sample.
@@ -25,7 +30,7 @@ const (
 )
 
 // ParseMoof reads the payload of a "moof" box of the given track. Offset and
-// Size of the result are not set.
+// Size of the result are not set, and Lead counts from the box.
 func ParseMoof(body []byte, track TrackInfo) (Fragment, error) {
 	var (
 		fr    Fragment
@@ -60,7 +65,7 @@ func ParseMoof(body []byte, track TrackInfo) (Fragment, error) {
 }
 
 func (fr *Fragment) readTraf(p *payload, track TrackInfo, timed *bool) error {
-	duration := track.SampleDuration
+	d := defaults{duration: track.SampleDuration, flags: track.SampleFlags}
 	return p.children(func(kind string, p *payload) error {
 		switch kind {
 		case "tfhd":
@@ -68,14 +73,20 @@ func (fr *Fragment) readTraf(p *payload, track TrackInfo, timed *bool) error {
 			if id := p.u32(); id != track.ID {
 				return badFormat(0, "track %d where %d is expected", id, track.ID)
 			}
-			if flags&tfhdBaseOffset != 0 {
+			if d.elsewhere = flags&tfhdBaseOffset != 0; d.elsewhere {
 				p.skip(8)
 			}
 			if flags&tfhdDescription != 0 {
 				p.skip(4)
 			}
 			if flags&tfhdDuration != 0 {
-				duration = p.u32()
+				d.duration = p.u32()
+			}
+			if flags&tfhdSize != 0 {
+				d.size = p.u32()
+			}
+			if flags&tfhdFlags != 0 {
+				d.flags = p.u32()
 			}
 		case "tfdt":
 			v, _ := p.full()
@@ -89,20 +100,31 @@ func (fr *Fragment) readTraf(p *payload, track TrackInfo, timed *bool) error {
 			}
 			*timed = true
 		case "trun":
-			return fr.readRun(p, duration)
+			return fr.readRun(p, d)
 		}
 		return p.check(kind)
 	})
 }
 
-func (fr *Fragment) readRun(p *payload, duration uint32) error {
+// defaults are what a sample is when its run does not say.
+type defaults struct {
+	duration, size, flags uint32
+	// elsewhere: offsets do not count from the fragment.
+	elsewhere bool
+}
+
+func (fr *Fragment) readRun(p *payload, d defaults) error {
 	_, flags := p.full()
 	count := p.u32()
+	offset := uint32(0)
 	if flags&trunDataOffset != 0 {
-		p.skip(4)
+		offset = p.u32()
 	}
 	if flags&trunFirstFlags != 0 {
-		p.skip(4)
+		d.flags = p.u32()
+	}
+	if fr.Samples == 0 && count > 0 && offset > 0 && !d.elsewhere {
+		fr.Lead = leadOf(*p, flags, offset, d)
 	}
 	rest := 0 // bytes of a sample's entry after its duration
 	for _, f := range []uint32{trunSize, trunFlags, trunComposition} {
@@ -121,7 +143,7 @@ func (fr *Fragment) readRun(p *payload, duration uint32) error {
 			return badFormat(int64(p.at), "a run of %d samples; at most %d are read", count, maxSamples)
 		}
 		fr.Samples += int(count)
-		fr.Duration += uint64(count) * uint64(duration)
+		fr.Duration += uint64(count) * uint64(d.duration)
 		return fr.inRange()
 	}
 	for range count {
@@ -133,6 +155,24 @@ func (fr *Fragment) readRun(p *payload, duration uint32) error {
 		fr.Samples++
 	}
 	return fr.inRange()
+}
+
+// leadOf is Fragment.Lead by the first entry of a run, which p is at. What is cut
+// off there is seen by whoever reads on.
+func leadOf(p payload, flags, offset uint32, d defaults) int64 {
+	if flags&trunDuration != 0 {
+		p.skip(4)
+	}
+	if flags&trunSize != 0 {
+		d.size = p.u32()
+	}
+	if flags&trunFlags != 0 && flags&trunFirstFlags == 0 {
+		d.flags = p.u32()
+	}
+	if d.size == 0 || d.flags&nonSync != 0 {
+		return 0
+	}
+	return int64(offset) + int64(d.size)
 }
 
 func (fr *Fragment) inRange() error {

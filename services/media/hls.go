@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -13,6 +14,17 @@ const audioGroup = "audio"
 // PlaylistPath is the name of the HLS media playlist of a track.
 func PlaylistPath(t Track) string {
 	return strings.TrimSuffix(t.Path, path.Ext(t.Path)) + ".m3u8"
+}
+
+// IFramesPath is the name of the HLS playlist of a track's pictures that are
+// decoded by themselves, for fast forward and previews.
+func IFramesPath(t Track) string {
+	return strings.TrimSuffix(t.Path, path.Ext(t.Path)) + ".iframes.m3u8"
+}
+
+// hasIFrames says whether the first picture of every segment is known.
+func (t Track) hasIFrames() bool {
+	return t.Kind == KindVideo && !slices.ContainsFunc(t.Segments, func(s Segment) bool { return s.Key == 0 })
 }
 
 // HLSMaster writes the title's HLS multivariant playlist (RFC 8216), lowest
@@ -38,6 +50,11 @@ func (x Index) hls(st Steering) []byte {
 		for _, t := range video {
 			writeVariant(&b, p, t, audio, extra)
 		}
+		for _, t := range video {
+			if t.hasIFrames() {
+				writeIFrames(&b, p, t)
+			}
+		}
 	}
 	return b.Bytes()
 }
@@ -58,7 +75,11 @@ func writeAudio(b *bytes.Buffer, p Pathway, t Track, first bool) {
 	if first {
 		isDefault = "YES"
 	}
-	fmt.Fprintf(b, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"%s\",NAME=\"%s\",DEFAULT=%s,AUTOSELECT=YES,URI=\"%s\"\n", groupOf(p), t.ID, isDefault, p.URL+PlaylistPath(t))
+	fmt.Fprintf(b, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"%s\",NAME=\"%s\",DEFAULT=%s,AUTOSELECT=YES", groupOf(p), t.ID, isDefault)
+	if t.Channels > 0 {
+		fmt.Fprintf(b, ",CHANNELS=\"%d\"", t.Channels)
+	}
+	fmt.Fprintf(b, ",URI=\"%s\"\n", p.URL+PlaylistPath(t))
 }
 
 func writeVariant(b *bytes.Buffer, p Pathway, t Track, audio []Track, extra audioRates) {
@@ -70,24 +91,57 @@ func writeVariant(b *bytes.Buffer, p Pathway, t Track, audio []Track, extra audi
 	if t.Kind == KindVideo {
 		fmt.Fprintf(b, ",RESOLUTION=%dx%d", t.Width, t.Height)
 	}
+	if t.FrameRate > 0 {
+		fmt.Fprintf(b, ",FRAME-RATE=%.3f", t.FrameRate)
+	}
 	if len(audio) > 0 {
 		fmt.Fprintf(b, ",AUDIO=\"%s\"", groupOf(p))
 	}
+	writePathway(b, p)
+	fmt.Fprintf(b, "\n%s\n", p.URL+PlaylistPath(t))
+}
+
+func writePathway(b *bytes.Buffer, p Pathway) {
 	if p.ID != "" {
 		fmt.Fprintf(b, ",PATHWAY-ID=\"%s\"", p.ID)
 	}
-	fmt.Fprintf(b, "\n%s\n", p.URL+PlaylistPath(t))
+}
+
+// writeIFrames names the playlist of a rung's first pictures (RFC 8216, 4.3.4.3).
+func writeIFrames(b *bytes.Buffer, p Pathway, t Track) {
+	var peak, size, ms uint64
+	for _, s := range t.Segments {
+		if s.DurationMS > 0 {
+			peak = max(peak, s.Key*8*1000/s.DurationMS)
+		}
+		size, ms = size+s.Key, ms+s.DurationMS
+	}
+	fmt.Fprintf(b, "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=\"%s\",RESOLUTION=%dx%d", max(1, peak), size*8*1000/max(1, ms), t.Codecs, t.Width, t.Height)
+	writePathway(b, p)
+	fmt.Fprintf(b, ",URI=\"%s\"\n", p.URL+IFramesPath(t))
 }
 
 // HLSMedia writes the media playlist of one track: byte ranges of its file.
 func (x Index) HLSMedia(t Track) []byte {
+	return t.playlist("#EXT-X-INDEPENDENT-SEGMENTS\n", func(s Segment) uint64 { return s.Size })
+}
+
+// HLSIFrames writes the playlist of the pictures that a track's segments begin
+// with: each stands for its whole segment (RFC 8216, 4.3.3.6). It is of use only
+// if all of them are known.
+func (x Index) HLSIFrames(t Track) []byte {
+	return t.playlist("#EXT-X-I-FRAMES-ONLY\n", func(s Segment) uint64 { return s.Key })
+}
+
+// playlist lists as many bytes of each segment as taken says.
+func (t Track) playlist(tag string, taken func(Segment) uint64) []byte {
 	var b bytes.Buffer
-	b.WriteString("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-INDEPENDENT-SEGMENTS\n")
+	b.WriteString("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-PLAYLIST-TYPE:VOD\n" + tag)
 	// The target is compared with rounded durations (RFC 8216, 4.3.3.1).
 	fmt.Fprintf(&b, "#EXT-X-TARGETDURATION:%d\n#EXT-X-MEDIA-SEQUENCE:0\n", max(1, (t.maxSegmentMS()+500)/1000))
 	fmt.Fprintf(&b, "#EXT-X-MAP:URI=\"%s\",BYTERANGE=\"%d@0\"\n", t.Path, t.Init.Size)
 	for _, s := range t.Segments {
-		fmt.Fprintf(&b, "#EXTINF:%d.%03d,\n#EXT-X-BYTERANGE:%d@%d\n%s\n", s.DurationMS/1000, s.DurationMS%1000, s.Size, s.Offset, t.Path)
+		fmt.Fprintf(&b, "#EXTINF:%d.%03d,\n#EXT-X-BYTERANGE:%d@%d\n%s\n", s.DurationMS/1000, s.DurationMS%1000, taken(s), s.Offset, t.Path)
 	}
 	b.WriteString("#EXT-X-ENDLIST\n")
 	return b.Bytes()

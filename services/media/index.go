@@ -24,7 +24,12 @@ type Track struct {
 	Kbps   int    `json:"kbps"` // average bit rate, kbit/s
 	Width  int    `json:"width,omitempty"`
 	Height int    `json:"height,omitempty"`
-	Size   uint64 `json:"size"` // of the whole file, bytes
+	// FrameRate of video, the highest of any segment, frames per second; 0 is not
+	// known.
+	FrameRate float64 `json:"frame_rate,omitempty"`
+	// Channels of audio; 0 is not known.
+	Channels int    `json:"channels,omitempty"`
+	Size     uint64 `json:"size"` // of the whole file, bytes
 	// SSIM is a rung's mean structural similarity to the original, 0 to 1, as
 	// Tools.Quality measures it; 0 is not known.
 	SSIM float64 `json:"ssim,omitempty"`
@@ -42,5 +47,8 @@ type Segment struct {
 	Offset     uint64 `json:"offset"`
 	Size       uint64 `json:"size"`
 	DurationMS uint64 `json:"duration_ms,omitempty"` // 0 for an init segment
-	SHA256     []byte `json:"sha256"`
+	// Key is how many of the first bytes hold the picture that a video segment
+	// begins with, which is decoded by itself; 0 is not known.
+	Key    uint64 `json:"key,omitempty"`
+	SHA256 []byte `json:"sha256"`
 }

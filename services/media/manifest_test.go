@@ -14,10 +14,10 @@ func TestHLS(t *testing.T) {
 	const master = `#EXTM3U
 #EXT-X-VERSION:7
 #EXT-X-INDEPENDENT-SEGMENTS
-#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="a1",DEFAULT=YES,AUTOSELECT=YES,URI="a1.m3u8"
-#EXT-X-STREAM-INF:BANDWIDTH=1305,AVERAGE-BANDWIDTH=4000,CODECS="avc1.64001f,mp4a.40.2",RESOLUTION=320x180,AUDIO="audio"
+#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="a1",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="a1.m3u8"
+#EXT-X-STREAM-INF:BANDWIDTH=1305,AVERAGE-BANDWIDTH=4000,CODECS="avc1.64001f,mp4a.40.2",RESOLUTION=320x180,FRAME-RATE=2.000,AUDIO="audio"
 v1.m3u8
-#EXT-X-STREAM-INF:BANDWIDTH=1305,AVERAGE-BANDWIDTH=4000,CODECS="avc1.64001f,mp4a.40.2",RESOLUTION=640x360,AUDIO="audio"
+#EXT-X-STREAM-INF:BANDWIDTH=1305,AVERAGE-BANDWIDTH=4000,CODECS="avc1.64001f,mp4a.40.2",RESOLUTION=640x360,FRAME-RATE=2.000,AUDIO="audio"
 v2.m3u8
 `
 	got := string(x.HLSMaster())
@@ -63,7 +63,8 @@ func TestDASH(t *testing.T) {
 					Range string `xml:"indexRange,attr"`
 				} `xml:"SegmentBase"`
 				List *struct {
-					S []struct {
+					Duration int `xml:"duration,attr"`
+					S        []struct {
 						D int `xml:"d,attr"`
 						R int `xml:"r,attr"`
 					} `xml:"SegmentTimeline>S"`
@@ -85,7 +86,7 @@ func TestDASH(t *testing.T) {
 	if m.Duration != "PT3.500S" || len(m.Sets) != 2 || len(m.Sets[0].Representations) != 2 || !strings.Contains(m.Profiles, "isoff-main") {
 		t.Fatalf("presentation %+v", m)
 	}
-	if r := m.Sets[1].Representations[0]; r.BaseURL != "a1.mp4" || r.List == nil || len(r.List.URLs) != 2 || len(r.List.S) != 2 || r.List.S[1].D != 1520 {
+	if r := m.Sets[1].Representations[0]; r.BaseURL != "a1.mp4" || r.List == nil || len(r.List.URLs) != 2 || r.List.Duration != SegmentMS || len(r.List.S) != 0 {
 		t.Errorf("audio %+v", r)
 	}
 	for i := range x.Tracks {

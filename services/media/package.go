@@ -16,6 +16,9 @@ func (x Index) Manifests() (map[string][]byte, error) {
 	files := map[string][]byte{IndexPath: index, DASHPath: x.DASH(), HLSPath: x.HLSMaster()}
 	for _, t := range x.Tracks {
 		files[PlaylistPath(t)] = x.HLSMedia(t)
+		if t.hasIFrames() {
+			files[IFramesPath(t)] = x.HLSIFrames(t)
+		}
 	}
 	return files, nil
 }
@@ -25,6 +28,9 @@ func (x Index) Files() []string {
 	names := []string{IndexPath, DASHPath, HLSPath}
 	for _, t := range x.Tracks {
 		names = append(names, t.Path, PlaylistPath(t))
+		if t.hasIFrames() {
+			names = append(names, IFramesPath(t))
+		}
 	}
 	slices.Sort(names)
 	return names

@@ -19,8 +19,12 @@ type TrackInfo struct {
 	Codecs    string // RFC 6381
 	// Width and Height of video, pixels.
 	Width, Height int
+	// Channels of audio; 0 is not known.
+	Channels int
 	// SampleDuration is the default in Timescale units; 0 if fragments say.
 	SampleDuration uint32
+	// SampleFlags are the default (ISO/IEC 14496-12, 8.8.3.1).
+	SampleFlags uint32
 }
 
 // Fragment is one movie fragment ("moof" with its "mdat").
@@ -32,6 +36,9 @@ type Fragment struct {
 	// DecodeTime of the first sample and Duration of all, in track units.
 	DecodeTime, Duration uint64
 	Samples              int
+	// Lead is how many bytes from Offset on hold the first sample, with all that
+	// comes before it, if that can be decoded by itself; 0 if not, or not known.
+	Lead int64
 }
 
 // TrackFile is the layout of a single-track CMAF file.
@@ -62,6 +69,7 @@ func readLayout(r io.ReaderAt, size int64) (TrackFile, SidxRefs, error) {
 		lead  = int64(-1) // start of the boxes that lead the next fragment
 		whole SidxRefs
 		moof  *Fragment
+		at    int64 // of moof
 	)
 	err := WalkBoxes(r, 0, size, func(b Box) error {
 		switch {
@@ -107,13 +115,19 @@ func readLayout(r io.ReaderAt, size int64) (TrackFile, SidxRefs, error) {
 				return err
 			}
 			fr, err := ParseMoof(body, f.Info)
-			moof = &fr
+			moof, at = &fr, b.Offset
 			return err
 		case "mdat":
 			if moof == nil {
 				return badFormat(b.Offset, "media data outside a fragment")
 			}
 			moof.Offset, moof.Size = lead, b.End()-lead
+			if moof.Lead > 0 {
+				moof.Lead += at - lead
+			}
+			if moof.Lead > moof.Size {
+				return badFormat(b.Offset, "a sample ends %d bytes behind its media data", moof.Lead-moof.Size)
+			}
 			f.Fragments = append(f.Fragments, *moof)
 			moof, lead = nil, -1
 		case "moov":
@@ -167,6 +181,8 @@ func ParseMoov(body []byte) (TrackInfo, error) {
 					p.full()
 					p.skip(8) // track id, sample description
 					t.SampleDuration = p.u32()
+					p.skip(4) // size
+					t.SampleFlags = p.u32()
 					return p.check(kind)
 				}
 				return nil
@@ -260,8 +276,8 @@ func (t *TrackInfo) readSampleEntry(kind string, p *payload) error {
 			if child != "esds" {
 				return nil
 			}
-			object, audio, err := readESDS(p)
-			t.Codecs = fmt.Sprintf("mp4a.%02x.%d", object, audio)
+			object, audio, channels, err := readESDS(p)
+			t.Codecs, t.Channels = fmt.Sprintf("mp4a.%02x.%d", object, audio), channels
 			return err
 		})
 	}
@@ -275,9 +291,10 @@ const (
 	tagDecoderInfo   = 5
 )
 
-// readESDS returns the object type indication and the audio object type of an
-// elementary stream descriptor.
-func readESDS(p *payload) (object, audio uint8, err error) {
+// readESDS returns the object type indication, the audio object type and the
+// number of channels of an elementary stream descriptor. A sample entry says two
+// channels whatever there are (ISO/IEC 14496-14, 5.6.1).
+func readESDS(p *payload) (object, audio uint8, channels int, err error) {
 	p.full()
 	es := p.descriptor(tagES)
 	es.skip(2)
@@ -299,11 +316,30 @@ func readESDS(p *payload) (object, audio uint8, err error) {
 	audio = first >> 3
 	if audio == 31 { // escape: 6 more bits
 		audio = 32 + (first&7)<<3 + info.u8()>>5
+	} else {
+		channels = channelsOf(first, *info)
 	}
 	if p.short || es.short || config.short || info.short {
-		return 0, 0, badFormat(0, "box \"esds\" is cut off or lacks a descriptor")
+		return 0, 0, 0, badFormat(0, "box \"esds\" is cut off or lacks a descriptor")
 	}
-	return object, audio, nil
+	return object, audio, channels, nil
+}
+
+// channelsOf is the number of channels in an AudioSpecificConfig of which the
+// first byte was read (ISO/IEC 14496-3, 1.6.2.1 and table 1.19); 0 if it does not
+// say.
+func channelsOf(first uint8, info payload) int {
+	second := info.u8()
+	configuration := second >> 3 & 0xf
+	switch {
+	case info.short, first&7<<1|second>>7 == 0xf: // a frequency that is written out
+		return 0
+	case configuration < 7:
+		return int(configuration)
+	case configuration == 7:
+		return 8
+	}
+	return 0
 }
 
 func (p *payload) descriptor(tag uint8) *payload {

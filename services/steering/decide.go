@@ -21,17 +21,20 @@ const (
 	transit               // at an exchange that does not: reached through others
 )
 
-// nearness orders appliances for a client; of equal ones none is preferred.
+// nearness orders appliances for a client; of equal ones none is preferred. The
+// longest prefix comes first, whoever announces it: who knows a network more
+// closely is nearer to it, and a site that announces too much draws nobody away
+// from those who announce exactly.
 type nearness struct {
+	bits  int // of the longest announced prefix that covers the client
 	class class
-	bits  int   // of the longest announced prefix that covers the client
 	path  uint8 // networks on the way
 	med   uint32
 	far   time.Duration // from the client's region
 }
 
 func (a nearness) compare(b nearness) int {
-	return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(b.bits, a.bits), cmp.Compare(a.path, b.path), cmp.Compare(a.med, b.med), cmp.Compare(a.far, b.far))
+	return cmp.Or(cmp.Compare(b.bits, a.bits), cmp.Compare(a.class, b.class), cmp.Compare(a.path, b.path), cmp.Compare(a.med, b.med), cmp.Compare(a.far, b.far))
 }
 
 // pick is an appliance of the answer. It is small: picks are moved about while

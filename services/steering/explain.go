@@ -57,6 +57,9 @@ func (e *explanation) decisions(t *table, q *query) []*pb.Decision {
 		if a.isp && !reached[a] {
 			add(a, "prefix", true, "inside an ISP that is not the client's")
 		}
+		for _, p := range a.wide {
+			add(a, "prefix", false, fmt.Sprintf("ALARM: announces %v, more than one network has: ignored", p))
+		}
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package steering
 import (
 	"net/netip"
 	"os"
+	"slices"
 
 	ccpb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 	"github.com/flix-lab/flix/topology"
@@ -35,10 +36,28 @@ func (m *model) learn(a *appliance, h *ccpb.Hello) {
 // better takes a route unless a shorter path, or a smaller discriminator of the
 // same, is known.
 func (a *appliance) better(p netip.Prefix, path, med uint32) {
+	if topology.CatchAll(p) {
+		a.tooWide(p)
+		return
+	}
 	fresh := route{slot: a.slot, path: uint8(min(path, 255)), med: med}
 	old, had := a.routes[p.Masked()]
 	if !had || fresh.path < old.path || fresh.path == old.path && fresh.med < old.med {
 		a.routes[p.Masked()] = fresh
+	}
+}
+
+// tooWide notes a prefix that is announced and not believed.
+func (a *appliance) tooWide(p netip.Prefix) {
+	if p = p.Masked(); !slices.Contains(a.wide, p) {
+		a.wide = append(a.wide, p)
+	}
+}
+
+// alarm says that an appliance announces prefixes that are not believed.
+func (m *model) alarm(a, old *appliance) {
+	if len(a.wide) > 0 && (old == nil || !slices.Equal(old.wide, a.wide)) {
+		m.srv.log.Warn("an appliance announces more than one network has, which is ignored", "appliance", a.id, "site", a.site, "prefixes", a.wide)
 	}
 }
 

@@ -72,7 +72,10 @@ func newMetrics(reg *prometheus.Registry, s *Server) *metrics {
 		}
 		return 0
 	})
-	reg.MustRegister(decisions, misses, age, connected, &s.tally)
+	wide := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "steering_ignored_prefixes", Help: "Prefixes that appliances announce and that are ignored: default routes, and others that cover more than one network has.",
+	}, s.ignored)
+	reg.MustRegister(decisions, misses, wide, age, connected, &s.tally)
 	m := &metrics{}
 	for k, name := range [kinds]string{"none", "isp", "exchange", "transit"} {
 		for r, result := range [results]string{"ok", "stale", "excluded", "no_replica", "not_live", "unhealthy", "not_ready"} {
@@ -99,6 +102,17 @@ func (t *table) kindOf(x *pick) kind {
 		return kindISP
 	}
 	return kindExchange
+}
+
+// ignored counts the prefixes that are announced and not believed.
+func (s *Server) ignored() float64 {
+	n := 0
+	for _, a := range s.table.Load().apps {
+		if a != nil {
+			n += len(a.wide)
+		}
+	}
+	return float64(n)
 }
 
 // oldest is the age of the oldest last report, in seconds.

@@ -194,10 +194,13 @@ func (m *model) appliance(h *ccpb.Hello, old *appliance) *appliance {
 			m.srv.log.Error("an appliance announces what is no prefix", "appliance", a.id, "prefix", text)
 			continue
 		}
-		if _, ok := a.routes[p.Masked()]; !ok {
+		if topology.CatchAll(p) {
+			a.tooWide(p)
+		} else if _, ok := a.routes[p.Masked()]; !ok {
 			a.routes[p.Masked()] = route{slot: slot}
 		}
 	}
+	m.alarm(a, old)
 	return a
 }
 

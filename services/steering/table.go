@@ -12,6 +12,7 @@ type appliance struct {
 	id, site, region, kind, url, plainURL, fillURL string
 	isp                                            bool
 	routes                                         map[netip.Prefix]route
+	wide                                           []netip.Prefix // announced, and ignored: see topology.CatchAll
 	slot                                           int
 	lot                                            lot // its weight is the bandwidth, in bits per second
 	health                                         *atomic.Pointer[health]

@@ -335,7 +335,7 @@ func checkPublished(t *testing.T, r *region) {
 			}
 		}
 	}
-	if kinds["video"] != 3 || kinds["audio"] != 1 || kinds["index"] != 1 || kinds["manifest"] != 1 || kinds["hls"] != 1 || kinds["playlist"] != 4 {
+	if kinds["video"] != 3 || kinds["audio"] != 1 || kinds["index"] != 1 || kinds["manifest"] != 1 || kinds["hls"] != 1 || kinds["playlist"] != 7 {
 		t.Errorf("files %v", kinds)
 	}
 	row := r.title
