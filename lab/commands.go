@@ -36,7 +36,7 @@ func (l *Lab) Commands(ctx context.Context, r control.CommandQuery) (control.Com
 		return control.Commands{}, err
 	}
 	if _, ok := i.Topology.Region(r.Region); r.Region != "" && !ok {
-		return control.Commands{}, services.Errorf(services.NotFound, "there is no region %q", r.Region).WithRemedy("the lab has %v", i.Topology.RegionNames())
+		return control.Commands{}, services.Errorf(services.NotFound, "there is no region %q", r.Region).WithRemedy("the lab has %s", services.List(i.Topology.RegionNames()))
 	}
 	if r.Role != "" && !slices.Contains(commandRoles, topology.Role(r.Role)) {
 		return control.Commands{}, services.Errorf(services.NotFound, "the role %q has no commands", r.Role).WithRemedy("these have: %v", commandRoles)

@@ -153,7 +153,7 @@ func (l *Lab) changed(i *intent, r control.RouteChange) (routeTable, error) {
 	for _, x := range next.Routes {
 		for _, name := range append(slices.Clone(x.In), x.Region) {
 			if _, ok := i.Topology.Region(name); name != "" && !ok {
-				return routeTable{}, services.Errorf(services.NotFound, "route %s: there is no region %q", x.Name, name).WithRemedy("the lab has %v", i.Topology.RegionNames())
+				return routeTable{}, services.Errorf(services.NotFound, "route %s: there is no region %q", x.Name, name).WithRemedy("the lab has %s", services.List(i.Topology.RegionNames()))
 			}
 		}
 	}
@@ -289,7 +289,7 @@ func (l *Lab) gateways(region string) ([]runtime.Spec, error) {
 		return nil, err
 	}
 	if _, ok := i.Topology.Region(region); region != "" && !ok {
-		return nil, services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab has %v", i.Topology.RegionNames())
+		return nil, services.Errorf(services.NotFound, "there is no region %q", region).WithRemedy("the lab has %s", services.List(i.Topology.RegionNames()))
 	}
 	var out []runtime.Spec
 	for _, inst := range i.instances() {

@@ -37,7 +37,7 @@ func (l *Lab) Cut(ctx context.Context, r control.CutRequest) (control.WAN, error
 		}
 		for _, name := range r.Between {
 			if _, ok := i.Topology.Region(name); !ok {
-				return control.WAN{}, services.Errorf(services.NotFound, "there is no region %q", name).WithRemedy("the lab has %v", i.Topology.RegionNames())
+				return control.WAN{}, services.Errorf(services.NotFound, "there is no region %q", name).WithRemedy("the lab has %s", services.List(i.Topology.RegionNames()))
 			}
 		}
 		for _, c := range i.Cuts {

@@ -17,13 +17,13 @@ func newFailoverWatchCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "watch", Short: "Evacuate a region by itself when it is sick", Args: cobra.NoArgs,
 		Long: `Watches every region for the symptoms of a sick one: fewer plays begin than were
-to be expected, requests fail, or gateways and services are gone. A symptom has to
-stay for five seconds, and ends only well on the other side of its threshold; after
-an evacuation the watch rests for five minutes. It never evacuates the last region
-that is well, and returns no traffic by itself.
+to be expected, requests fail, or gateways and services are gone. A symptom has
+to stay for five seconds, and ends only well on the other side of its threshold;
+after an evacuation the watch rests for five minutes. It never evacuates the
+last region that is well, and returns no traffic by itself.
 
-Without a word more it watches in the foreground until Ctrl-C. "on" leaves that to
-the lab's daemon, "off" ends it; it is off unless switched on.`,
+Without a word more it watches in the foreground until Ctrl-C. "on" leaves that
+to the lab's daemon, "off" ends it; it is off unless switched on.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runFailoverWatch(cmd.Context(), a) },
 	}
 	for _, v := range []struct {

@@ -20,8 +20,8 @@ func newTopCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "top", Short: "A live dashboard of the lab", Args: cobra.NoArgs,
 		Long: `Shows regions, instances, plays, fill, events and resilience commands of a
-running lab, live. It only reads: no key of it changes the lab. ? lists the keys,
-y shows the command that prints the same for a script, q quits.`,
+running lab, live. It only reads: no key of it changes the lab. ? lists the
+keys, y shows the command that prints the same for a script, q quits.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runTop(cmd.Context(), a) },
 	}
 }

@@ -141,7 +141,7 @@ func (s *Server) whatIf(lose []string) (WhatIf, error) {
 	}
 	for _, site := range lose {
 		if !known[site] {
-			return out, services.Errorf(services.NotFound, "there is no site %q", site).WithRemedy("the sites are: %v", slices.Sorted(maps.Keys(known)))
+			return out, services.Errorf(services.NotFound, "there is no site %q", site).WithRemedy("the sites are %s", services.List(slices.Sorted(maps.Keys(known))))
 		}
 	}
 	without := *t
