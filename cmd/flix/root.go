@@ -130,6 +130,9 @@ func report(env Env, command string, err error) int {
 // usageError marks a wrong command line.
 type usageError struct{ error }
 
+// Unwrap lets what says more than that be found.
+func (u usageError) Unwrap() error { return u.error }
+
 func isUsage(err error) bool {
 	var u usageError
 	if errors.As(err, &u) {
