@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -13,9 +12,6 @@ import (
 	"github.com/flix-lab/flix/lab/player/abr"
 	"github.com/flix-lab/flix/topology"
 )
-
-// completionTime bounds how long the shell waits for the lab's names.
-const completionTime = 2 * time.Second
 
 // names lists what a word may be; a tab may part a name from what it means.
 type names func(context.Context, *app) ([]string, error)
@@ -80,9 +76,7 @@ func offer(a *app, root *cobra.Command) {
 
 func (n names) complete(a *app) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
-		ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
-		defer cancel()
-		all, err := n(ctx, a)
+		all, err := n(cmd.Context(), a)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}
@@ -112,16 +106,12 @@ func titleNames(ctx context.Context, a *app) ([]string, error) {
 	return out, nil
 }
 
-func regionNames(ctx context.Context, a *app) ([]string, error) {
-	st, err := labStatus(ctx, a)
-	if err != nil {
+func regionNames(_ context.Context, a *app) ([]string, error) {
+	t, err := a.declared()
+	if t == nil || err != nil {
 		return nil, err
 	}
-	var out []string
-	for _, r := range st.Regions {
-		out = append(out, r.Name)
-	}
-	return out, nil
+	return t.RegionNames(), nil
 }
 
 func instanceNames(ctx context.Context, a *app) ([]string, error) {
