@@ -78,7 +78,7 @@ func readIntent(dir string) (*intent, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("intent: %w", err)
+		return nil, unreadable(err)
 	}
 	var i intent
 	if err := json.Unmarshal(b, &i); err != nil {

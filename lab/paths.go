@@ -43,6 +43,21 @@ type Paths struct {
 	Sockets string
 }
 
+// labs is the folder of every lab's folder.
+func (e Env) labs() (string, error) {
+	if !filepath.IsAbs(e.StateHome) {
+		return "", services.Errorf(services.Invalid, "there is no home for a lab's state: neither HOME nor XDG_STATE_HOME is set").WithRemedy("set XDG_STATE_HOME to a folder that can be written")
+	}
+	return filepath.Join(e.StateHome, "flix", "labs"), nil
+}
+
+// unreadable says that the state of labs is not where it belongs, or not this
+// user's.
+func unreadable(err error) error {
+	return services.Errorf(services.Unavailable, "the state of labs cannot be read: %v", err).
+		WithRemedy("set XDG_STATE_HOME to a folder that can be read and written; flix lab doctor checks it")
+}
+
 var nameRule = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
 // PathsOf returns the paths of a lab; the name must be a DNS label of at most
@@ -51,7 +66,10 @@ func PathsOf(e Env, name string) (Paths, error) {
 	if !nameRule.MatchString(name) {
 		return Paths{}, services.Errorf(services.Invalid, "--name: %q is not a lab's name", name).WithRemedy("use up to 32 lower-case letters, digits and dashes, e.g. planet-1")
 	}
-	home := filepath.Join(e.StateHome, "flix", "labs")
+	home, err := e.labs()
+	if err != nil {
+		return Paths{}, err
+	}
 	dir := filepath.Join(home, name)
 	sum := sha256.Sum256([]byte(dir))
 	id := hex.EncodeToString(sum[:6])
@@ -144,12 +162,16 @@ func (p Paths) noteSockets() error {
 
 // Names lists the labs that have a folder.
 func Names(e Env) ([]string, error) {
-	ds, err := os.ReadDir(filepath.Join(e.StateHome, "flix", "labs"))
+	home, err := e.labs()
+	if err != nil {
+		return nil, err
+	}
+	ds, err := os.ReadDir(home)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("labs: %w", err)
+		return nil, unreadable(err)
 	}
 	var out []string
 	for _, d := range ds {

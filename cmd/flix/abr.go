@@ -57,16 +57,16 @@ func newSimulateCmd(a *app) *cobra.Command {
 		Long: `Plays a movie over network traces in virtual time, with the adaptation that the
 player itself runs, and scores it. No lab is needed.
 
-The formats are those of the public simulator Sabre. A network is a JSON array of
-{duration_ms, bandwidth_kbps, latency_ms}, and loops; a directory stands for every
-.json file in it. A movie is {segment_duration_ms, bitrates_kbps[],
+The formats are those of the public simulator Sabre. A network is a JSON array
+of {duration_ms, bandwidth_kbps, latency_ms}, and loops; a directory stands for
+every .json file in it. A movie is {segment_duration_ms, bitrates_kbps[],
 segment_sizes_bits[segment][rung]}.
 
-Per trace and as their mean: utility is the average of ln(bit rate / lowest) played;
-rebuffer_ratio is stalled time / session; rebuffer_events counts stalls; bitrate_kbps
-and change_kbps are averages of what was played and of its changes; and
-score = (sum of utilities - 5 * stall / segment) * segment / session.`,
-		Example: "  flix abr simulate --network 3g.json --network 4g.json --movie movie.json\n  flix abr simulate --network traces/ --movie movie.json --algorithm bolae --buffer 10 -o json",
+Per trace and as their mean: utility is the average of ln(bit rate / lowest)
+played; rebuffer_ratio is stalled time / session; rebuffer_events counts stalls;
+bitrate_kbps and change_kbps are averages of what was played and of its changes;
+and score = (sum of utilities - 5 * stall / segment) * segment / session.`,
+		Example: "  flix abr simulate --network 3g.json --network 4g.json --movie movie.json\n  flix abr simulate --network traces/ --movie movie.json --algorithm bolae",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(); err != nil {
 				return err

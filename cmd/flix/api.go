@@ -41,12 +41,12 @@ func newAPICmd(a *app) *cobra.Command {
 		Use: "api [METHOD] PATH", Short: "Call the lab's public HTTP API as a client would", Args: cobra.MaximumNArgs(2),
 		Long: `Makes one request to the public API: DNS, WAN, balancer and gateway included, as
 the demo member or another. The method is GET, or POST where there are data. The
-answer's body goes to standard output; a refusal's too, with the exit code of its
-kind.
+answer's body goes to standard output; a refusal's too, with the exit code of
+its kind.
 
 --proxy listens on an address of this machine and passes plain HTTP on to the
-API, so that curl, a browser or a test tool can use it. --openapi prints the API's
-description.`,
+API, so that curl, a browser or a test tool can use it. --openapi prints the
+API's description.`,
 		Example: "  flix api /discovery/rows\n  flix api /play/start --data '{\"session_id\":\"s1\",\"title_id\":\"harbor-lights\"}'\n  flix api --proxy 127.0.0.1:8080 --region eu-west\n  flix api --openapi > openapi.json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runAPI(cmd.Context(), a, o, args)

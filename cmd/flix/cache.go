@@ -171,9 +171,9 @@ func newCacheSetCmd(a *app) *cobra.Command {
 	var o cacheSetOptions
 	c := &cobra.Command{
 		Use: "set KEY [VALUE]", Short: "Store an item in every zone", Args: cobra.RangeArgs(1, 2),
-		Long: `Stores a text, or with --file what is in a file (- for standard input), as bytes.
-It returns when as many zones have it as --policy says, and the other regions
-follow through Kafka.`,
+		Long: `Stores a text, or with --file what is in a file (- for standard input), as
+bytes. It returns when as many zones have it as --policy says, and the other
+regions follow through Kafka.`,
 		Example: "  flix cache set greeting hello --ttl 1m\n  flix cache set poster --file poster.jpg",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := cacheClient(cmd.Context(), a, o.out)
@@ -448,7 +448,7 @@ func newCacheReplicationCmd(a *app) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use: "replication none|deletes|invalidate|values", Short: "Switch what the services tell other regions of their writes", Args: cobra.ExactArgs(1),
-		Long: "deletes (the default) has other regions drop what is deleted here; invalidate has\nthem drop what is written here, too; values has them store it: a relay reads the\nvalue from the region's own cache and sets it in the others.",
+		Long: "deletes (the default) has other regions drop what is deleted here; invalidate\nhas them drop what is written here, too; values has them store it: a relay reads\nthe value from the region's own cache and sets it in the others.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := cacheClient(cmd.Context(), a, out)
 			if err != nil {

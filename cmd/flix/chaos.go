@@ -19,10 +19,10 @@ import (
 func newChaosCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "chaos", Short: "Break things on purpose: faults, experiments, a monkey",
-		Long: `Faults are values: what kind, on what, how strong, and a time to live after which
-they revert by themselves, where they act, even if this command and the lab's
-daemon are gone. Before one acts its blast radius is shown; one that would leave no
-region, or break a quorum, is refused with the arithmetic.`,
+		Long: `Faults are values: what kind, on what, how strong, and a time to live after
+which they revert by themselves, where they act, even if this command and the
+lab's daemon are gone. Before one acts its blast radius is shown; one that would
+leave no region, or break a quorum, is refused with the arithmetic.`,
 		Example: `  flix chaos ls
   flix chaos run kill --target us-east/a/license/1 --ttl 20s
   flix chaos run latency --target us-east --to eu-west delay=300ms
@@ -134,12 +134,12 @@ func newChaosRunCmd(a *app) *cobra.Command {
 	var o chaosRunOptions
 	c := &cobra.Command{
 		Use: "run KIND --target T [name=value…]", Short: "Begin a fault that reverts by itself", Args: cobra.MinimumNArgs(1),
-		Long: `Begins a fault. A target is an instance (us-east/a/play/1), a zone (us-east/a), a
-region, a service everywhere or in a region (play, play@us-east), an ISP or an
-exchange by its name, an appliance (us-east-isp-1/oca/1, with or without its region
-in front); for calls a service (license), a method of it (license/Issue) or a path at
-the gateway (/play/start). Faults of the network lie between --target and --to, or
-between the target and everything else.`,
+		Long: `Begins a fault. A target is an instance (us-east/a/play/1), a zone (us-east/a),
+a region, a service everywhere or in a region (play, play@us-east), an ISP or an
+exchange by its name, an appliance (us-east-isp-1/oca/1, with or without its
+region in front); for calls a service (license), a method of it (license/Issue)
+or a path at the gateway (/play/start). Faults of the network lie between
+--target and --to, or between the target and everything else.`,
 		Example: `  flix chaos run kill --target us-east/b/play/2 --ttl 20s --dry-run
   flix chaos run partition --target us-east --to eu-west one_way=true
   flix chaos run slow-call --target license/Issue delay=2s viewers=10

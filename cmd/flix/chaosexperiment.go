@@ -23,9 +23,9 @@ func newExperimentCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "experiment", Short: "Try a hypothesis: two groups, a fault, a verdict", Aliases: []string{"experiments"},
 		Long: `An experiment states what viewers feel while something is broken, and tries it:
-two groups of equal traffic, a baseline, faults, an end at once when viewers suffer
-more than was agreed, and a verdict with how sure it is. Shipped ones each stand for
-a claim about the system; a file of your own works alike.`,
+two groups of equal traffic, a baseline, faults, an end at once when viewers
+suffer more than was agreed, and a verdict with how sure it is. Shipped ones
+each stand for a claim about the system; a file of your own works alike.`,
 		Example: `  flix chaos experiment ls
   flix chaos experiment run license-slow --html report.html
   flix chaos experiment run my.yaml --seed 7 -o json`,
@@ -194,10 +194,11 @@ func newExperimentRunCmd(a *app) *cobra.Command {
 	o := experimentOptions{seed: -1}
 	c := &cobra.Command{
 		Use: "run FILE|NAME", Short: "Run an experiment", Args: cobra.ExactArgs(1),
-		Long: `Runs an experiment on the lab. The command ends with 0 when the hypothesis holds, 40
-when it fails, 41 when it was aborted, 42 when there is no verdict: there were too few
-plays, or the control group, which has no faults, misses a bound as well.
-What -o json printed can be run again: the same experiment with the same seed.`,
+		Long: `Runs an experiment on the lab. The command ends with 0 when the hypothesis
+holds, 40 when it fails, 41 when it was aborted, 42 when there is no verdict:
+there were too few plays, or the control group, which has no faults, misses a
+bound as well. What -o json printed can be run again: the same experiment with
+the same seed.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.out.check(); err != nil {
 				return err

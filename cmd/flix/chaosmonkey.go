@@ -22,14 +22,14 @@ type monkeyOptions struct {
 func newMonkeyCmd(a *app) *cobra.Command {
 	var o monkeyOptions
 	c := &cobra.Command{
-		Use: "monkey", Short: "Kill instances at random, as Chaos Monkey does; on a leash unless told", Args: cobra.NoArgs,
-		Long: `Visits each group (a service in a region, a site's appliances) and kills one of its
-instances at random, with a mean time in between, within hours, and not what is
-excepted. On its leash, which is the default, it only says what it would do. The
-same seed and lab give the same schedule. What would leave no region or break a
-quorum is spared.`,
+		Use: "monkey", Short: "Kill instances at random, as Chaos Monkey does; leashed at first", Args: cobra.NoArgs,
+		Long: `Visits each group (a service in a region, a site's appliances) and kills one of
+its instances at random, with a mean time in between, within hours, and not what
+is excepted. On its leash, which is the default, it only says what it would do.
+The same seed and lab give the same schedule. What would leave no region or
+break a quorum is spared.`,
 		Example: `  flix chaos monkey --mean 5m --for 1h
-  flix chaos monkey --unleash --only play,gateway,license --except us-east --mean 30s --for 10m --seed 7`,
+  flix chaos monkey --unleash --only play,gateway --except us-east --for 10m`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.out.check(); err != nil {
 				return err

@@ -29,10 +29,10 @@ func newChaosRegionCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "region REGION --down", Short: "Lose a region without a warning, and tell what viewers felt", Args: cobra.ExactArgs(1),
 		Long: `Kills every process of a region at once (SIGKILL, or its containers), without a
-word to the lab. Sessions are in flight near every region meanwhile, and canaries
-play anew until they succeed from everywhere: how long that took, and whether a
-session was lost, is the answer. The region comes back at its time to live, by
-"flix chaos region REGION --up", or by "flix lab up".`,
+word to the lab. Sessions are in flight near every region meanwhile, and
+canaries play anew until they succeed from everywhere: how long that took, and
+whether a session was lost, is the answer. The region comes back at its time to
+live, by "flix chaos region REGION --up", or by "flix lab up".`,
 		Example: "  flix chaos region us-east --down --yes -o json\n  flix chaos region us-east --up",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.out.check(); err != nil {

@@ -15,8 +15,8 @@ import (
 
 const commandHelp = `Every call of an API or a microservice to something it depends on goes through a
 command: a timeout, a bulkhead, a circuit breaker and, where there is a second
-answer, a fallback. Each instance has its own; a property set here holds in every
-instance of the roles that have the command, those to come too.
+answer, a fallback. Each instance has its own; a property set here holds in
+every instance of the roles that have the command, those to come too.
 
 Properties, by their names in Hystrix or the short ones:
   execution.isolation.thread.timeoutInMilliseconds     timeout
@@ -35,8 +35,8 @@ Properties, by their names in Hystrix or the short ones:
   hedge.enabled, hedge.delayInMilliseconds             hedge, hedge_delay
   limit.algorithm (none, vegas, gradient2, aimd)       limit
   limit.initial, limit.min, limit.max                  limit_initial, …
-Times are milliseconds or durations; PROPERTY= takes one back. The name "default"
-sets a property for every command that has none of its own.
+Times are milliseconds or durations; PROPERTY= takes one back. The name
+"default" sets a property for every command that has none of its own.
 
 The admin port of each instance streams the same to Hystrix's dashboard and
 Turbine: http://HOST:ADMIN/hystrix.stream (flix lab ports).`

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
 
 	"golang.org/x/term"
@@ -21,8 +22,9 @@ type Env struct {
 	Err     io.Writer
 	// OutTTY and ErrTTY say whether those are terminals.
 	OutTTY, ErrTTY bool
-	// Width of the terminal in columns; 0 when it is none.
-	Width int
+	// OutWidth and ErrWidth are the columns that those have now, 0 where they are
+	// no terminals; nil is unknown, too.
+	OutWidth, ErrWidth func() int
 	// Exe is this executable.
 	Exe     string
 	HomeDir string
@@ -34,24 +36,41 @@ func osEnv() Env {
 	if err != nil {
 		exe = os.Args[0]
 	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		home = os.TempDir()
-	}
 	e := Env{
 		Args: os.Args[1:], Getenv: os.Getenv, Environ: os.Environ(),
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		OutTTY: term.IsTerminal(int(os.Stdout.Fd())), ErrTTY: term.IsTerminal(int(os.Stderr.Fd())),
-		Exe: exe, HomeDir: home, TempDir: os.TempDir(),
-	}
-	if w, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
-		e.Width = w
+		OutWidth: columns(os.Stdout), ErrWidth: columns(os.Stderr),
+		Exe: exe, HomeDir: homeDir(), TempDir: os.TempDir(),
 	}
 	// Any non-empty value turns colour off; some libraries read it as a bool.
 	if os.Getenv("NO_COLOR") != "" {
 		_ = os.Setenv("NO_COLOR", "1") // cannot fail for a constant name
 	}
 	return e
+}
+
+// homeDir is $HOME, or what the system's users have where a service manager or
+// cron sets none: never a folder that others share.
+func homeDir() string {
+	if home, err := os.UserHomeDir(); err == nil {
+		return home
+	}
+	if u, err := user.Current(); err == nil {
+		return u.HomeDir
+	}
+	return "" // lab refuses to keep a state there
+}
+
+// columns tells the width of a terminal, which may change at any time.
+func columns(f *os.File) func() int {
+	return func() int {
+		w, _, err := term.GetSize(int(f.Fd()))
+		if err != nil {
+			return 0
+		}
+		return w
+	}
 }
 
 // lab is what package lab needs of the process world.
@@ -68,9 +87,9 @@ func (e Env) lab() lab.Env {
 
 // out renders data to stdout; errOut messages to stderr.
 func (e Env) out() render.Screen {
-	return render.Screen{W: e.Out, TTY: e.OutTTY, Color: e.OutTTY && e.Getenv("NO_COLOR") == "" && e.Getenv("TERM") != "dumb", Width: e.Width}
+	return render.Screen{W: e.Out, TTY: e.OutTTY, Color: e.OutTTY && e.Getenv("NO_COLOR") == "" && e.Getenv("TERM") != "dumb", Width: e.OutWidth}
 }
 
 func (e Env) errOut() render.Screen {
-	return render.Screen{W: e.Err, TTY: e.ErrTTY, Color: e.ErrTTY && e.Getenv("NO_COLOR") == "" && e.Getenv("TERM") != "dumb", Width: e.Width}
+	return render.Screen{W: e.Err, TTY: e.ErrTTY, Color: e.ErrTTY && e.Getenv("NO_COLOR") == "" && e.Getenv("TERM") != "dumb", Width: e.ErrWidth}
 }

@@ -34,7 +34,6 @@ nothing but flix itself.`,
 			}
 			return runExec(cmd.Context(), a, execOptions{args[0], args[1:]})
 		},
-		ValidArgsFunction: completeInstance(a),
 	}
 	return c
 }

@@ -33,14 +33,14 @@ run all the while; when one fails the traffic moves back and the command fails.
 A region near which plays fail already is evacuated at once instead. Appliances
 keep serving: the video does not move.
 
-From the start DNS answers that lead to the region are kept for a quarter of their
-time to live (timing.dns_ttl), and its gateways keep no connections, so that viewers
-follow DNS at once when it moves.
+From the start DNS answers that lead to the region are kept for a quarter of
+their time to live (timing.dns_ttl), and its gateways keep no connections, so
+that viewers follow DNS at once when it moves.
 
-Ctrl-C moves everything back. A command that is killed takes nothing with it: the
-evacuation goes on, and the same command goes along with it to its end. After a
-crash of the daemon the same command takes it up where it was; flix failback
-REGION undoes it instead.`
+Ctrl-C moves everything back. A command that is killed takes nothing with it:
+the evacuation goes on, and the same command goes along with it to its end.
+After a crash of the daemon the same command takes it up where it was; flix
+failback REGION undoes it instead.`
 	var out output
 	status := &cobra.Command{
 		Use: "status", Short: "Evacuations so far, and the one that runs", Args: cobra.NoArgs,
@@ -86,17 +86,6 @@ func newMoveCmd(a *app, verb, short string) *cobra.Command {
 				return err
 			}
 			return runMove(cmd.Context(), a, o, args[0])
-		},
-		ValidArgsFunction: func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-			st, err := labStatus(cmd.Context(), a)
-			if err != nil {
-				return nil, cobra.ShellCompDirectiveError
-			}
-			var out []string
-			for _, r := range st.Regions {
-				out = append(out, r.Name)
-			}
-			return out, cobra.ShellCompDirectiveNoFileComp
 		},
 	}
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "print the plan and the capacity check, change nothing")

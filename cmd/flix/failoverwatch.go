@@ -20,14 +20,14 @@ func newFailoverWatchCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "watch", Short: "Evacuate a region by itself when it is sick", Args: cobra.NoArgs,
 		Long: `Watches every region for the symptoms of a sick one: fewer plays begin than were
-to be expected, requests fail, or gateways and services are gone. A symptom has to
-stay for five seconds, and ends only well on the other side of its threshold; after
-an evacuation the watch rests for five minutes. It never evacuates the last region
-that is well, and returns no traffic by itself.
+to be expected, requests fail, or gateways and services are gone. A symptom has
+to stay for five seconds, and ends only well on the other side of its threshold;
+after an evacuation the watch rests for five minutes. It never evacuates the
+last region that is well, and returns no traffic by itself.
 
-Without a word more it watches in the foreground until Ctrl-C; -o json has a line
-for each region that turns sick or well, is evacuated or cannot be. "on" leaves that to
-the lab's daemon, "off" ends it; it is off unless switched on.`,
+Without a word more it watches in the foreground until Ctrl-C; -o json has a
+line for each region that turns sick or well, is evacuated or cannot be. "on"
+leaves that to the lab's daemon, "off" ends it; it is off unless switched on.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runFailoverWatch(cmd.Context(), a, out) },
 	}
 	out.flag(c, "text", "json", "yaml")

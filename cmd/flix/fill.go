@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,23 +28,17 @@ func newFillCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for {
-				st, err := client.FillStatus(cmd.Context())
+			once := func(ctx context.Context, a *app) error {
+				st, err := client.FillStatus(ctx)
 				if err != nil {
 					return err
 				}
-				if watch && a.env.OutTTY && !out.machine() {
-					a.env.out().Printf("\x1b[H\x1b[2J")
-				}
-				if err := printFill(a, out, st); err != nil || !watch {
-					return err
-				}
-				select {
-				case <-cmd.Context().Done():
-					return nil
-				case <-time.After(time.Second):
-				}
+				return printFill(a, out, st)
 			}
+			if watch {
+				return watched(cmd.Context(), a, out, once)
+			}
+			return once(cmd.Context(), a)
 		},
 	}
 	status.Flags().BoolVarP(&watch, "watch", "w", false, "print it again every second")

@@ -18,18 +18,21 @@ func newFillPlanCmd(a *app) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use: "plan [TITLE [SCOPE]]", Short: "What would move, from where, and how long it takes", Args: cobra.MaximumNArgs(2),
-		Long: `Lists the files that appliances are assigned and do not hold, in the order of fill:
-those under way, those that are ready, those that wait for somebody else, and those
-that are blocked, and why. Beside the ETA stands the lower bound computed from the
-lines' speed; no plan is faster.
+		Long: `Lists the files that appliances are assigned and do not hold, in the order of
+fill: those under way, those that are ready, those that wait for somebody else,
+and those that are blocked, and why. Beside the ETA stands the lower bound
+computed from the lines' speed; no plan is faster.
 
 Also shows how the titles lie at each site: the most popular are spread by the
-appliances' bandwidth, the others by their storage, with the cut-off between them.
+appliances' bandwidth, the others by their storage, with the cut-off between
+them.
 
-SCOPE is an appliance, a site or a region; the end of an appliance's name will do.
+SCOPE is an appliance, a site or a region; the end of an appliance's name will
+do.
 
 JSON: appliances[], moves[], left_off, sites[], and missing_bytes, origin_bytes,
-rate_bps, eta_ms (-1: part of it does not come as things are), bound_ms, bound_by.`,
+rate_bps, eta_ms (-1: part of it does not come as things are), bound_ms,
+bound_by.`,
 		Example: "  flix fill plan\n  flix fill plan harbor-lights us-east-isp-1\n  flix fill plan --scope us-east -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
@@ -110,13 +113,14 @@ func newFillExplainCmd(a *app) *cobra.Command {
 		out output
 	)
 	c := &cobra.Command{
-		Use: "explain TITLE APPLIANCE", Short: "Why a title is or is not on an appliance, and where its files come from", Args: cobra.ExactArgs(2),
+		Use: "explain TITLE APPLIANCE", Short: "Why a title is or is not on an appliance, and where from", Args: cobra.ExactArgs(2),
 		Long: `Says what speaks for and against the title being there: its popularity and rank,
 the cut-off, capacity, placement, pins, the fill window, pauses, liveness, the
 appliance; and for each file where it came from or would come from.
 
-JSON: state (held, filling, waiting, blocked, not_assigned), why, checks[] {check,
-ok, text}, files[] {path, bytes, state, source, from, why}, placement, planner, own.`,
+JSON: state (held, filling, waiting, blocked, not_assigned), why, checks[]
+{check, ok, text}, files[] {path, bytes, state, source, from, why}, placement,
+planner, own.`,
 		Example: "  flix fill explain harbor-lights us-east-isp-1/oca/1",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {

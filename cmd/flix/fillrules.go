@@ -57,12 +57,13 @@ func newFillPauseCmd(a *app) *cobra.Command {
 	o := &fillRuleOptions{rule: control.FillRule{Kind: "pause", Active: true}}
 	c := &cobra.Command{
 		Use: "pause [SCOPE]", Short: "Give an appliance, a site, a region or the lab no new orders", Args: cobra.MaximumNArgs(1),
-		Long: `Gives the appliances of SCOPE no new orders; without one, or with "lab", those of
-the whole lab. Files under way are finished, and what is stored is served. It lasts
-until "flix fill resume", whatever is restarted meanwhile.
+		Long: `Gives the appliances of SCOPE no new orders; without one, or with "lab", those
+of the whole lab. Files under way are finished, and what is stored is served. It
+lasts until "flix fill resume", whatever is restarted meanwhile.
 
-While an exchange is paused, the ISP sites that depend on it wait for fill_escalation
-and then fill from another region's exchange, or the object stores.`,
+While an exchange is paused, the ISP sites that depend on it wait for
+fill_escalation and then fill from another region's exchange, or the object
+stores.`,
 		Example: "  flix fill pause us-east-isp-1/oca/1\n  flix fill pause us-east-ix\n  flix fill pause",
 	}
 	return ruleCmd(a, c, o)
@@ -72,8 +73,8 @@ func newFillResumeCmd(a *app) *cobra.Command {
 	o := &fillRuleOptions{rule: control.FillRule{Kind: "pause"}}
 	c := &cobra.Command{
 		Use: "resume [SCOPE]", Short: "End a pause", Args: cobra.MaximumNArgs(1),
-		Long: `Ends the pause of SCOPE, as it was paused: a site's pause does not end with that of
-one of its appliances. Prints the rules that are left.`,
+		Long: `Ends the pause of SCOPE, as it was paused: a site's pause does not end with that
+of one of its appliances. Prints the rules that are left.`,
 		Example: "  flix fill resume us-east-ix\n  flix fill resume",
 	}
 	return ruleCmd(a, c, o)
@@ -95,8 +96,9 @@ func newFillPinCmd(a *app) *cobra.Command {
 	o := &fillRuleOptions{rule: control.FillRule{Kind: "pin", Active: true}}
 	c := &cobra.Command{
 		Use: "pin TITLE [SCOPE]", Short: "Keep a title on an appliance, a site, a region or everywhere", Args: cobra.RangeArgs(1, 2),
-		Long: `Assigns a title to the appliances of SCOPE (default the whole lab) before anything
-that is there by its popularity, as far as it fits. It lasts until "flix fill unpin".`,
+		Long: `Assigns a title to the appliances of SCOPE (default the whole lab) before
+anything that is there by its popularity, as far as it fits. It lasts until
+"flix fill unpin".`,
 		Example: "  flix fill pin harbor-lights us-east-isp-1/oca/1\n  flix fill pin harbor-lights us-east",
 	}
 	return titleRuleCmd(a, c, o)
@@ -106,7 +108,7 @@ func newFillUnpinCmd(a *app) *cobra.Command {
 	o := &fillRuleOptions{rule: control.FillRule{Kind: "pin"}}
 	c := &cobra.Command{
 		Use: "unpin TITLE [SCOPE]", Short: "End a pin", Args: cobra.RangeArgs(1, 2),
-		Long:    "Ends the pin of a title to SCOPE, as it was pinned. Prints the rules that are left.",
+		Long:    "Ends the pin of a title to SCOPE, as it was pinned. Prints the rules that are\nleft.",
 		Example: "  flix fill unpin harbor-lights us-east-isp-1/oca/1",
 	}
 	return titleRuleCmd(a, c, o)

@@ -31,9 +31,10 @@ func newFillRunCmd(a *app) *cobra.Command {
 	var o fillRunOptions
 	run := &cobra.Command{
 		Use: "run", Short: "Compare disks with plans and fill what is missing", Args: cobra.NoArgs,
-		Long: `Asks every appliance to compare its disk with what it is assigned, and fills what
-is missing. With --watch it follows the fill to its end and shows the ETA beside the
-lower bound computed from the lines' speed; Ctrl-C leaves the fill going on.
+		Long: `Asks every appliance to compare its disk with what it is assigned, and fills
+what is missing. With --watch it follows the fill to its end and shows the ETA
+beside the lower bound computed from the lines' speed; Ctrl-C leaves the fill
+going on.
 
 JSON: appliances, orders; followed to the end also filled_bytes, ms, bound_ms,
 bound_by and ratio (ms ÷ bound_ms).`,

@@ -65,7 +65,7 @@ func newDebugCmd(a *app) *cobra.Command {
 what became of the request: its passport, the attempts, the time in each filter,
 the route and the status category. --instance and --vip send such a request to
 one instance, or to another VIP; what its route asks of a client stays.`,
-		Example: "  curl -si -H \"X-Flix-Debug: $(flix gateway debug)\" http://127.0.0.1:PORT/signup/plans",
+		Example: "  curl -si -H \"X-Flix-Debug: $(flix gateway debug)\" \\\n    http://127.0.0.1:PORT/signup/plans",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := out.check(); err != nil {
 				return err

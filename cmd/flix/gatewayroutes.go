@@ -30,7 +30,7 @@ func newRoutesCmd(a *app) *cobra.Command {
 func newRoutesLsCmd(a *app) *cobra.Command {
 	var out output
 	c := &cobra.Command{
-		Use: "ls", Short: "List the routes in the order they are tried, and which gateways follow them", Args: cobra.NoArgs,
+		Use: "ls", Short: "List the routes as they are tried, and who follows them", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runRoutes(cmd.Context(), a, out, false, func(ctx context.Context, c *control.Client) (control.Routes, error) { return c.Routes(ctx) })
 		},
@@ -74,12 +74,12 @@ that its path leads to so far does.
   query(debug) =~ "^(yes|no)$"
 
 Its fields are client, country, device, host, isp, member, method, path, plan,
-region, zone, header(NAME) and query(NAME); == != ^= (begins with) $= (ends with)
-*= (contains) =~ (RE2) in (…); and or not, && || !.
+region, zone, header(NAME) and query(NAME); == != ^= (begins with) $= (ends
+with) *= (contains) =~ (RE2) in (…); and or not, && || !.
 
-With --file the whole table is replaced by that of a file ("-" is stdin): JSON or
-YAML, an array of routes or {"routes": […]}, as flix gateway routes ls -o json
-prints them.`
+With --file the whole table is replaced by that of a file ("-" is stdin): JSON
+or YAML, an array of routes or {"routes": […]}, as flix gateway routes ls -o
+json prints them.`
 
 func newRoutesSetCmd(a *app) *cobra.Command {
 	var f routeFlags
@@ -87,9 +87,9 @@ func newRoutesSetCmd(a *app) *cobra.Command {
 		Use: "set NAME [flags]", Short: "Add or replace a route, or the whole table", Args: cobra.MaximumNArgs(1), Long: setHelp,
 		Example: `  flix gateway routes set rows --path /rows --vip discovery --member
   flix gateway routes set canary --path /play --percent 5 --vip play-canary
-  flix gateway routes set tv-us --path /play --device tv --country US --region us-west
-  flix gateway routes set pin --members m-1 --instance us-east/a/play/2 --for 30m
-  flix gateway routes set mock --path /mock --origin http://127.0.0.1:9000 --open
+  flix gateway routes set tv-us --path /play --device tv --region us-west
+  flix gateway routes set pin --members m-1 --instance us-east/a/play/1
+  flix gateway routes set mock --path /m --origin http://127.0.0.1:9000 --open
   flix gateway routes set --file table.json --note "before the launch"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.percentSet = cmd.Flags().Changed("percent")
@@ -275,7 +275,7 @@ func newRoutesRmCmd(a *app) *cobra.Command {
 func newRoutesRollbackCmd(a *app) *cobra.Command {
 	var f routeFlags
 	c := &cobra.Command{
-		Use: "rollback [VERSION]", Short: "Make an earlier version the table again; without one, the version before", Args: cobra.MaximumNArgs(1),
+		Use: "rollback [VERSION]", Short: "Make an earlier version the table again, or the one before", Args: cobra.MaximumNArgs(1),
 		Long: `Makes an earlier version the table again, as a new version: the history only
 grows. Version 0 is the built-in table.`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -15,7 +15,7 @@ import (
 
 func newImagesCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
-		Use: "images", Short: "Images of the containers runtime: list, pull, build, save, load, verify",
+		Use: "images", Short: "The containers runtime's images: list, pull, build, save, load",
 		Long: `The containers runtime runs Cassandra, Kafka, memcached, MariaDB, OpenSearch and
 an S3 server from images: official ones, at fixed versions, or ones that flix
 makes from Debian and Maven packages where no registry can be reached. Both
@@ -136,9 +136,9 @@ func newImagesBuildCmd(a *app) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use: "build", Short: "Make the images from Debian and Maven packages", Args: cobra.NoArgs,
-		Long: `Makes the images, tagged flix/…, out of packages of Debian, Maven Central and the
-Go module proxy: for machines that reach those and no image registry. What has
-not changed since the last build is left alone.
+		Long: `Makes the images, tagged flix/…, out of packages of Debian, Maven Central and
+the Go module proxy: for machines that reach those and no image registry. What
+has not changed since the last build is left alone.
 
 It runs debootstrap, which needs root, mvn and go. It takes some minutes, and
 some 3 GB of disk.`,
@@ -225,7 +225,7 @@ func newImagesLoadCmd(a *app) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use: "load FILE", Short: "Load images from a file that flix images save wrote", Args: cobra.ExactArgs(1),
-		Long: "Checks a file that flix images save wrote, in full, and loads its images. Nothing\nis loaded under a name that is not one of the set's.",
+		Long: "Checks a file that flix images save wrote, in full, and loads its images.\nNothing is loaded under a name that is not one of the set's.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
@@ -258,7 +258,7 @@ func newImagesVerifyCmd(a *app) *cobra.Command {
 	)
 	c := components(&cobra.Command{
 		Use: "verify", Short: "Check that the images are here, of the right version, and start",
-		Long: "Checks the images of the components named, or of all: whether they are here, made\nfor this machine, and of the version the lab is made for. With --start it also\nruns a container of each until it answers on its port, and removes it.",
+		Long: "Checks the images of the components named, or of all: whether they are here,\nmade for this machine, and of the version the lab is made for. With --start it\nalso runs a container of each until it answers on its port, and removes it.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err

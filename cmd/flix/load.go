@@ -40,14 +40,14 @@ session over sockets of its own: it resolves names, signs in, looks at the home
 page, searches, plays, perhaps jumps or walks away, and reports. With a duration
 each player watches title after title; without one each watches once.
 
-Modes: full checks every segment as flix play does; light receives every byte and
-keeps none, adapts by throughput alone, and needs the least memory; head makes
-every call to the control plane and asks an appliance for one head: no media. The
-report says which it was.
+Modes: full checks every segment as flix play does; light receives every byte
+and keeps none, adapts by throughput alone, and needs the least memory; head
+makes every call to the control plane and asks an appliance for one head: no
+media. The report says which it was.
 
-It ends with 0 only when the verdict holds: no more plays failed than --max-failed
-and a rebuffer ratio of at most --max-rebuffer. Ctrl-C lets the viewers walk away
-and reports what there is.`,
+It ends with 0 only when the verdict holds: no more plays failed than
+--max-failed and a rebuffer ratio of at most --max-rebuffer. Ctrl-C lets the
+viewers walk away and reports what there is.`,
 		Example: "  flix load --players 50 --ramp 10s --duration 1m\n  flix load --players 1000 --mode light --speed 1x --duration 2m -o json\n  flix load --players 200 --shape flashcrowd --duration 3m --traces mobile,cell",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.parse(cmd.Flags().Changed("seed")); err != nil {

@@ -18,8 +18,8 @@ func newLogsCmd(a *app) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use: "logs [INSTANCE]", Short: "Logs of the instances and events of the lab", Args: cobra.MaximumNArgs(1),
-		Long: `Prints what instances logged and what happened in the lab, oldest first. INSTANCE
-may be a whole name, or the beginning of one: us-east, us-east/a,
+		Long: `Prints what instances logged and what happened in the lab, oldest first.
+INSTANCE may be a whole name, or the beginning of one: us-east, us-east/a,
 us-east/a/gateway/1; lab is the lab's own events.`,
 		Example: "  flix lab logs us-east/a/gateway/1 -f\n  flix lab logs us-west --since 1m\n  flix lab logs lab",
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"strconv"
@@ -32,9 +33,9 @@ func newPlayCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "play", Short: "Watch a title as a viewer would", Args: cobra.NoArgs,
 		Long: `Plays a title through the whole path: DNS, balancer, gateway, sign-in, search,
-licence, steering, and CMAF segments from an Open Connect appliance. It adapts to
-throughput, changes appliance on failure, and checks every segment.`,
-		Example: "  flix play --title \"Harbor Lights\"\n  flix play --title harbor-lights --region eu-west --bandwidth 300k --speed 10x -o json\n  flix play --title harbor-lights --save out.mp4 --speed 20x",
+licence, steering, and CMAF segments from an Open Connect appliance. It adapts
+to throughput, changes appliance on failure, and checks every segment.`,
+		Example: "  flix play --title \"Harbor Lights\"\n  flix play --title harbor-lights --region eu-west --bandwidth 300k -o json\n  flix play --title harbor-lights --save out.mp4 --speed 20x",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.out.check(); err != nil {
 				return err
@@ -91,8 +92,14 @@ func (o *playOptions) parse() error {
 	if !abr.Known(o.o.ABR) {
 		return services.Errorf(services.Invalid, "--abr: there is no algorithm %q", o.o.ABR).WithRemedy("use one of %s", strings.Join(abr.Names(), ", "))
 	}
-	if o.o.Seconds < 0 {
-		return services.Errorf(services.Invalid, "--seconds: %g is negative", o.o.Seconds).WithRemedy("use 0 for the whole title")
+	if !(o.o.Seconds >= 0) || math.IsInf(o.o.Seconds, 0) {
+		return services.Errorf(services.Invalid, "--seconds: %g is not 0 or more", o.o.Seconds).WithRemedy("use 0 for the whole title")
+	}
+	if o.o.Height < 0 || o.o.Height > maxHeight {
+		return services.Errorf(services.Invalid, "--height: %d is not within 0 to %d lines", o.o.Height, maxHeight).WithRemedy("use 0 for what the plan allows, or write it like 720")
+	}
+	if strings.TrimSpace(o.o.Title) == "" {
+		return services.Errorf(services.Invalid, "--title: %q names no title", o.o.Title).WithRemedy("flix title ls lists them")
 	}
 	switch o.o.Device {
 	case "web", "phone", "tv":
@@ -101,6 +108,9 @@ func (o *playOptions) parse() error {
 	}
 	return nil
 }
+
+// maxHeight is the most lines that the API takes.
+const maxHeight = 1 << 16
 
 // parseSpeed reads the speed of a playback clock, like 1x.
 func parseSpeed(s string) (float64, error) {

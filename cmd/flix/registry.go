@@ -142,9 +142,9 @@ func newRegistryWhyCmd(a *app) *cobra.Command {
 	var out output
 	c := &cobra.Command{
 		Use: "why INSTANCE", Short: "Why an instance is or is not given work", Args: cobra.ExactArgs(1),
-		Long: `Says why an instance is or is not UP: what it says of itself, what an operator or
-a scaling group says, when it was last heard of, whether self-preservation keeps
-it, and if it is not listed, how it left.`,
+		Long: `Says why an instance is or is not UP: what it says of itself, what an operator
+or a scaling group says, when it was last heard of, whether self-preservation
+keeps it, and if it is not listed, how it left.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return asked(cmd, a, out, func(c *control.Client) (control.RegistryWhy, error) { return c.RegistryWhy(cmd.Context(), args[0]) }, printWhy)
 		},
@@ -169,15 +169,21 @@ func printWhy(a *app, _ output, w control.RegistryWhy) error {
 	return nil
 }
 
+// registryStatuses are what an operator may set.
+func registryStatuses() []string {
+	return []string{"UP", "OUT_OF_SERVICE", "DOWN", "STARTING", "clear"}
+}
+
 func newRegistryStatusCmd(a *app) *cobra.Command {
 	var out output
-	statuses := []string{"UP", "OUT_OF_SERVICE", "DOWN", "STARTING", "clear"} // what an operator may set
+	statuses := registryStatuses()
 	c := &cobra.Command{
 		Use: "status INSTANCE " + strings.Join(statuses, "|"), Short: "Set an instance's status, or clear what was set", Args: cobra.ExactArgs(2),
 		Long: `Overrides what an instance says of itself: OUT_OF_SERVICE takes it out of the
 work without touching it. The override stays through renewals and new
-registrations, and every registry of the region hears of it, until it is cleared.
-An instance that says DOWN or STARTING when it registers is believed all the same.`,
+registrations, and every registry of the region hears of it, until it is
+cleared. An instance that says DOWN or STARTING when it registers is believed
+all the same.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if strings.EqualFold(args[1], "evict") {
 				return services.Errorf(services.Invalid, "%q is no status", args[1]).WithRemedy("use one of %s", strings.Join(statuses, ", "))
@@ -185,12 +191,6 @@ An instance that says DOWN or STARTING when it registers is believed all the sam
 			return asked(cmd, a, out, func(c *control.Client) (control.RegistryWhy, error) {
 				return c.RegistryChange(cmd.Context(), control.RegistryChange{Instance: args[0], Status: args[1]})
 			}, printWhy)
-		},
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) == 1 {
-				return statuses, cobra.ShellCompDirectiveNoFileComp
-			}
-			return nil, cobra.ShellCompDirectiveNoFileComp
 		},
 	}
 	out.flag(c, "text", "json", "yaml")
@@ -220,9 +220,9 @@ func newRegistryPreserveCmd(a *app) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use: "preserve on|off|auto", Short: "Set self-preservation, of all or of one application", Args: cobra.ExactArgs(1),
-		Long: `Self-preservation keeps leases that ran out when more than 15 % did at once: then
-the network is likelier to be at fault than the instances. auto applies it from
-100 leases on. With --app it is set for one application's leases only.`,
+		Long: `Self-preservation keeps leases that ran out when more than 15 % did at once:
+then the network is likelier to be at fault than the instances. auto applies it
+from 100 leases on. With --app it is set for one application's leases only.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.Mode = strings.ToLower(args[0])
 			return asked(cmd, a, out, func(c *control.Client) (control.RegistryList, error) { return c.RegistryPreserve(cmd.Context(), r) }, func(a *app, _ output, l control.RegistryList) error {

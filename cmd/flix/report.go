@@ -20,10 +20,10 @@ func newReportCmd(a *app) *cobra.Command {
 	o := reportOptions{}
 	c := &cobra.Command{
 		Use: "report [ID]", Short: "What evacuations and loads were like", Args: cobra.MaximumNArgs(1),
-		Long: `Shows what an evacuation, a return or a load left in the lab's state: its timeline
-and its figures, beside those of an earlier one with --compare. Without an id it
-shows the newest; the first characters of an id are enough.
--o html makes one page with a picture that needs nothing else.`,
+		Long: `Shows what an evacuation, a return or a load left in the lab's state: its
+timeline and its figures, beside those of an earlier one with --compare. Without
+an id it shows the newest; the first characters of an id are enough. -o html
+makes one page with a picture that needs nothing else.`,
 		Example: "  flix report ls\n  flix report\n  flix report 3f2a --compare 91bc -o md\n  flix report -o html > report.html",
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := o.out.check(); err != nil {

@@ -85,12 +85,17 @@ func run(parent context.Context, env Env) int {
 	// The second signal ends the program at once: stop() restores the default.
 	context.AfterFunc(ctx, stop)
 
+	out := &sink{w: env.Out}
+	if !env.OutTTY { // a terminal is written to as it is: the dashboard asks what it can
+		env.Out = out
+	}
 	root := newRoot(env)
 	root.SetArgs(env.Args)
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
 	cmd, err := root.ExecuteContextC(ctx)
+	err = out.failure(err)
 	if err == nil {
 		return exitOK
 	}
@@ -125,6 +130,9 @@ func report(env Env, command string, err error) int {
 // usageError marks a wrong command line.
 type usageError struct{ error }
 
+// Unwrap lets what says more than that be found.
+func (u usageError) Unwrap() error { return u.error }
+
 func isUsage(err error) bool {
 	var u usageError
 	if errors.As(err, &u) {
@@ -154,15 +162,10 @@ breaks it on purpose to measure what viewers feel.`,
   flix failover us-east
   flix lab down`,
 		SilenceUsage: true, SilenceErrors: true,
-		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{errors.New("unknown command " + args[0])}
-			}
-			return cmd.Help()
-		},
+		Args: noSuchVerb,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{flagError(err)} })
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError{flagError(c, err)} })
 	root.PersistentFlags().StringVar(&a.name, "name", lab.DefaultName, "name of the lab; several labs run side by side")
 	root.PersistentFlags().StringVar(&a.name, "lab", lab.DefaultName, "the same as --name")
 	root.AddGroup(&cobra.Group{ID: "lab", Title: "Lab:"}, &cobra.Group{ID: "watch", Title: "Watch:"}, &cobra.Group{ID: "operate", Title: "Operate:"})
@@ -177,20 +180,10 @@ breaks it on purpose to measure what viewers feel.`,
 	add("operate", newFillCmd(a), newTranscodeCmd(a), newFailoverCmd(a), newFailbackCmd(a), newImagesCmd(a), newABRCmd(a), newCacheCmd(a), newRegistryCmd(a), newGatewayCmd(a), newCommandCmd(a), newChaosCmd(a), newReportCmd(a), newScaleCmd(a))
 	root.AddCommand(newVersionCmd(a), newDaemonCmd(a), newHostCmd(a), newKeeperCmd(a), newServeCmd(a), newVolumeCmd(a), newManCmd(a), &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitHelp})
 	knowVerbs(root)
+	knowTopics(root)
+	offer(a, root)
+	root.SetUsageFunc(usage)
 	return root
-}
-
-// knowVerbs has every command that is only the parent of others show its help, and
-// refuse a verb that is none of them: left to itself it would show help for that,
-// too, and succeed.
-func knowVerbs(c *cobra.Command) {
-	for _, sub := range c.Commands() {
-		knowVerbs(sub)
-	}
-	if c.HasSubCommands() && !c.Runnable() {
-		c.Args = cobra.NoArgs
-		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	}
 }
 
 // version of the build, from the module or the commit it was built from.

@@ -19,8 +19,9 @@ import (
 
 const scaleHelp = `A policy keeps a service at a target: what each of its instances has to do, as
 measured by the instances themselves. It may have a timetable with minimums, and
-scale up ahead of a trend. An instance that is added registers and takes load; one
-that is taken away is drained first. What the topology declares always stays.`
+scale up ahead of a trend. An instance that is added registers and takes load;
+one that is taken away is drained first. What the topology declares always
+stays.`
 
 func newScaleCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
@@ -37,7 +38,7 @@ func newScaleLsCmd(a *app) *cobra.Command {
 	var out output
 	c := &cobra.Command{
 		Use: "ls", Short: "Services with their policies and loads", Args: cobra.NoArgs,
-		Long: "Lists every service that can be scaled. Rate, concurrency and utilisation are of an\ninstance, on average: since the last look for one without a policy.",
+		Long: "Lists every service that can be scaled. Rate, concurrency and utilisation are of\nan instance, on average: since the last look for one without a policy.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runScale(cmd.Context(), a, out, func(ctx context.Context, c *control.Client) (control.Scale, error) { return c.Scale(ctx) })
 		},
@@ -59,7 +60,7 @@ func newScaleSetCmd(a *app) *cobra.Command {
 	o := scaleSetOptions{}
 	c := &cobra.Command{
 		Use: "set ROLE", Short: "Set a policy, or a part of one", Args: cobra.ExactArgs(1), Long: scaleHelp,
-		Example: "  flix scale set play --target 2 --max 6\n  flix scale set play --region us-east --min 3 --schedule 08:00-20:00=4,20:00-23:00=6",
+		Example: "  flix scale set play --target 2 --max 6\n  flix scale set play --min 3 --schedule 08:00-20:00=4,20:00-23:00=6",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ch, err := o.change(cmd)
 			if err != nil {

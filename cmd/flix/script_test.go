@@ -95,7 +95,8 @@ func (s *scripts) env(ts *testscript.TestScript, args []string) Env {
 		}
 	}
 	if ts.Getenv("TTY") != "" {
-		e.OutTTY, e.ErrTTY, e.Width = true, true, 120
+		wide := func() int { return 120 }
+		e.OutTTY, e.ErrTTY, e.OutWidth, e.ErrWidth = true, true, wide, wide
 	}
 	if in := ts.Getenv("STDIN"); in != "" {
 		e.In = strings.NewReader(ts.ReadFile(in))

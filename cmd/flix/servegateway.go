@@ -12,19 +12,20 @@ func newServeGatewayCmd(a *app) *cobra.Command {
 	var o lab.GatewayOptions
 	c := &cobra.Command{
 		Use: "gateway", Short: "Serve a gateway that stands alone, in front of declared upstreams", Args: cobra.NoArgs,
-		Long: `Serves the lab's edge gateway by itself: every filter, no registry. A request goes
-to the upstream of the longest path that matches it; several upstreams of one
-path share its requests. Neither the Host header nor a target in absolute form
-ever chooses an upstream, and upstreams outside the declared networks are
+		Long: `Serves the lab's edge gateway by itself: every filter, no registry. A request
+goes to the upstream of the longest path that matches it; several upstreams of
+one path share its requests. Neither the Host header nor a target in absolute
+form ever chooses an upstream, and upstreams outside the declared networks are
 refused.
 
-A URL is SCHEME://HOST[:PORT][/PATH]. http is HTTP/1.1, h2c HTTP/2 without TLS, https
-either over TLS: the upstream must prove the URL's host, by the system's
+A URL is SCHEME://HOST[:PORT][/PATH]. http is HTTP/1.1, h2c HTTP/2 without TLS,
+https either over TLS: the upstream must prove the URL's host, by the system's
 authorities or those of --upstream-ca, and gets it as Host; other upstreams get
 the Host that the client named. With a path, if only /, the URL's path takes the
-place of the route's, as with nginx's proxy_pass: with /api=http://127.0.0.1:9000/v1
-a request for /api/x asks for /v1/x, with /api=http://127.0.0.1:9000/ for /x, and with
-/api=http://127.0.0.1:9000 for /api/x.
+place of the route's, as with nginx's proxy_pass: with
+/api=http://127.0.0.1:9000/v1 a request for /api/x asks for /v1/x, with
+/api=http://127.0.0.1:9000/ for /x, and with /api=http://127.0.0.1:9000 for
+/api/x.
 
 A request's body may have 16 MiB, and is streamed; more with --property
 gateway.max_body=BYTES.
@@ -37,8 +38,9 @@ it; with one, TLS 1.3 with HTTP/2 or HTTP/1.1.
 SIGINT or SIGTERM ends it: it takes no connections any more, and requests under
 way have the time of --drain; a second signal ends it at once.`,
 		Example: `  flix serve gateway --listen 127.0.0.1:8080 --route /api=http://127.0.0.1:9000
-  flix serve gateway --listen 127.0.0.1:8443 --tls-cert cert.pem --tls-key key.pem \
-    --route /=http://127.0.0.1:9000,http://127.0.0.1:9001 --route /static=http://10.0.0.7 --origin-cidr 10.0.0.0/24
+  flix serve gateway --listen 127.0.0.1:8443 --tls-cert c.pem --tls-key k.pem \
+    --route /=http://127.0.0.1:9000,http://127.0.0.1:9001 \
+    --route /static=http://10.0.0.7 --origin-cidr 10.0.0.0/24
   flix serve gateway --route /web=https://example.org/ --origin-cidr 0.0.0.0/0`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return lab.RunGateway(cmd.Context(), a.env.lab(), o, a.env.Err)

@@ -20,9 +20,9 @@ func newServeOCACmd(a *app) *cobra.Command {
 and HTTP/2 too: ranges of every form, strong entity tags, conditional requests,
 CORS, CMCD. Without TLS the kernel sends the bytes from the file to the socket.
 
-Each URL begins with a signed, expiring token, so that relative URLs in manifests
-work; "flix serve oca sign" makes one. With --no-auth everybody on this machine
-is served without.
+Each URL begins with a signed, expiring token, so that relative URLs in
+manifests work; "flix serve oca sign" makes one. With --no-auth everybody on
+this machine is served without.
 
 Nothing outside the folder is served, neither by dots nor by links. Files may be
 added, replaced and removed while it runs, and so may the certificate and its key:
@@ -30,7 +30,8 @@ they are looked at with every handshake, and read again on a hangup (SIGHUP); a 
 that cannot be used leaves the one before in force. It stops on an interrupt, after
 telling HTTP/2 clients to go (GOAWAY) and giving answers under way 3 s.`,
 		Example: `  flix serve oca --root media --listen 127.0.0.1:8080 --no-auth
-  flix serve oca --root media --listen 127.0.0.1:8443 --tls-cert cert.pem --tls-key key.pem --key sign.key
+  flix serve oca --root media --listen 127.0.0.1:8443 \
+    --tls-cert cert.pem --tls-key key.pem --key sign.key
   flix serve oca sign --key sign.key --base https://127.0.0.1:8443 --path movie`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Out, o.Err = a.env.Out, a.env.Err

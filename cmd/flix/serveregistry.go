@@ -11,8 +11,8 @@ func newServeRegistryCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "registry", Short: "Run a service registry that Eureka's clients and servers speak to", Args: cobra.NoArgs,
 		Long: `Runs a service registry on its own, without a lab, until it is interrupted. Its
-API is Eureka's REST API, complete, in JSON and XML, under /eureka/v2, /eureka or
-any other context. Peers of the region are told what happens, in batches, and
+API is Eureka's REST API, complete, in JSON and XML, under /eureka/v2, /eureka
+or any other context. Peers of the region are told what happens, in batches, and
 may be the original's servers; other regions' registries are read when a client
 asks for ?regions=NAME.
 
@@ -20,8 +20,10 @@ FLIX_ADMIN_KEY is the bearer key of the admin paths (--admin): GET
 /registry/leases, GET /registry/why?id=ID, POST /registry/evict. Metrics are for
 everybody.`,
 		Example: `  flix serve registry --listen 127.0.0.1:8761
-  flix serve registry --listen 127.0.0.1:8762 --peer http://127.0.0.1:8761/eureka/v2
-  flix serve registry --listen 127.0.0.1:8763 --region eu-west --remote-region us-east=http://127.0.0.1:8761`,
+  flix serve registry --listen 127.0.0.1:8762 \
+    --peer http://127.0.0.1:8761/eureka/v2
+  flix serve registry --listen 127.0.0.1:8763 \
+    --region eu-west --remote-region us-east=http://127.0.0.1:8761`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Ready = func(addr, admin string) {
 				if admin != "" {

@@ -36,10 +36,11 @@ many requests per second the instance answers within the limits. The shares are
 as before afterwards: at the end, on Ctrl-C, and by themselves within seconds
 when the lab's daemon dies.
 
-The traffic is what viewers ask for. Where there is none, --drive asks for a path
-by itself, from this process, at the gateways of the instance's region.`,
-		Example: `  flix gateway squeeze discovery --instance us-east/a/discovery/1 --until p99=50ms
-  flix gateway squeeze signup --instance us-east/a/signup/1 --until p99=20ms,errors=1% --drive /signup/plans -o json`,
+The traffic is what viewers ask for. Where there is none, --drive asks for a
+path by itself, from this process, at the gateways of the instance's region.`,
+		Example: `  flix gateway squeeze play --instance us-east/a/play/1 --until p99=50ms
+  flix gateway squeeze signup --instance us-east/a/signup/1 \
+    --until p99=20ms,errors=1% --drive /signup/plans`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.out.check(); err != nil {
 				return err

@@ -41,23 +41,17 @@ func newStatusCmd(a *app) *cobra.Command {
 			if err := out.check(); err != nil {
 				return err
 			}
-			for {
-				st, err := labStatus(cmd.Context(), a)
+			once := func(ctx context.Context, a *app) error {
+				st, err := labStatus(ctx, a)
 				if err != nil {
 					return err
 				}
-				if watch && a.env.OutTTY && !out.machine() {
-					a.env.out().Printf("\x1b[H\x1b[2J")
-				}
-				if err := printStatus(a, out, st); err != nil || !watch {
-					return err
-				}
-				select {
-				case <-cmd.Context().Done():
-					return nil
-				case <-time.After(time.Second):
-				}
+				return printStatus(a, out, st)
 			}
+			if watch {
+				return watched(cmd.Context(), a, out, once)
+			}
+			return once(cmd.Context(), a)
 		},
 	}
 	c.Flags().BoolVarP(&watch, "watch", "w", false, "print it again every second")
@@ -243,7 +237,6 @@ func newInstanceCmd(a *app, verb, short string) *cobra.Command {
 			}
 			return switchInstance(cmd.Context(), a, out, verb, args[0], client)
 		},
-		ValidArgsFunction: completeInstance(a),
 	}
 	if whole {
 		c.Use, c.Args = verb+" [INSTANCE]", cobra.MaximumNArgs(1)
@@ -300,26 +293,4 @@ func switchLab(ctx context.Context, a *app, out output, verb string, client *con
 	s.Printf("lab %s %s: %s in %s\n", s.Bold(res.Lab), pastVerb[verb], services.Count(len(res.Instances), "instance"), render.MS(res.MS))
 	s.Printf("%s\n", s.Dim(next))
 	return nil
-}
-
-// completeInstance offers the names of the lab's instances.
-func completeInstance(a *app) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-		if len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		st, err := labStatus(cmd.Context(), a)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		var out []string
-		for _, r := range st.Regions {
-			for _, i := range r.Instances {
-				if strings.HasPrefix(i.Name, prefix) {
-					out = append(out, i.Name)
-				}
-			}
-		}
-		return out, cobra.ShellCompDirectiveNoFileComp
-	}
 }

@@ -25,9 +25,10 @@ func newSteerExplainCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "explain --ip ADDRESS --title TITLE", Short: "Who was considered for a client, who was struck out and why", Args: cobra.NoArgs,
 		Long: `Makes one steering decision, as the play API would, and prints the answer, best
-first, and what each filter said of every appliance: prefix (how the client reaches
-it), healthy, fresh (its last report), content (all files of the title), exclude.`,
-		Example: "  flix steer explain --ip 198.18.0.7 --title harbor-lights\n  flix steer explain --ip 2001:db8::7 --title harbor-lights --region eu-west -o json",
+first, and what each filter said of every appliance: prefix (how the client
+reaches it), healthy, fresh (its last report), content (all files of the title),
+exclude.`,
+		Example: "  flix steer explain --ip 198.18.0.7 --title harbor-lights\n  flix steer explain --ip 2001:db8::7 --title harbor-lights -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := out.check(); err != nil {
 				return err
@@ -99,9 +100,9 @@ func newSteerWhatIfCmd(a *app) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use: "whatif --lose SITE", Short: "Where the latest clients would go without a site", Args: cobra.NoArgs,
-		Long: `Makes the latest decisions of a region again, as things are and without some sites,
-and compares who is named first: how many move, how many of them farther away, and
-which sites would take them.`,
+		Long: `Makes the latest decisions of a region again, as things are and without some
+sites, and compares who is named first: how many move, how many of them farther
+away, and which sites would take them.`,
 		Example: "  flix steer whatif --lose us-east-isp-1\n  flix steer whatif --lose us-east-ix --lose us-west-ix --region us-east -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := out.check(); err != nil {

@@ -25,13 +25,14 @@ line is
 
   PREFIX PLACE [AS_PATH [MED]]
 
-with white space between: an IPv4 or IPv6 prefix, the site or appliance that learned
-it, the number of networks on the way (0 to 255, default 0) and the multi-exit
-discriminator (default 0). Empty lines, and what follows a #, are skipped. Of routes
-of one length the shorter path wins, then the smaller discriminator.
+with white space between: an IPv4 or IPv6 prefix, the site or appliance that
+learned it, the number of networks on the way (0 to 255, default 0) and the
+multi-exit discriminator (default 0). Empty lines, and what follows a #, are
+skipped. Of routes of one length the shorter path wins, then the smaller
+discriminator.
 
-With bgp: true in the topology it is the sites' routers that announce the table, over
-BGP; a site with a router that is not of the lab cannot be in it.
+With bgp: true in the topology it is the sites' routers that announce the table,
+over BGP; a site with a router that is not of the lab cannot be in it.
 
 The lab keeps a copy; it lasts until --clear.`,
 		Example: "  flix steer routes table.txt\n  flix steer routes --clear",
@@ -85,12 +86,14 @@ func newSteerMissesCmd(a *app) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use: "misses", Short: "Viewers not served by their nearest appliances, and why", Args: cobra.NoArgs,
-		Long: `Sums what the steering instances counted since they started: decisions in which no
-nearest appliance could serve, because those that had the title were not well (H) or
-none had it (C), and those of clients in no announced prefix, served by transit (T);
-by appliance, title and country. Bytes are the size of what was asked for.
+		Long: `Sums what the steering instances counted since they started: decisions in which
+no nearest appliance could serve, because those that had the title were not well
+(H) or none had it (C), and those of clients in no announced prefix, served by
+transit (T); by appliance, title and country. Bytes are the size of what was
+asked for.
 
-JSON: misses[] {cause, by, name, decisions, bytes}, decisions and bytes by cause.`,
+JSON: misses[] {cause, by, name, decisions, bytes}, decisions and bytes by
+cause.`,
 		Example: "  flix steer misses\n  flix steer misses --region us-east -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := out.check(); err != nil {

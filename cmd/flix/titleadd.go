@@ -24,11 +24,12 @@ func newTitleAddCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "add FILE", Short: "Transcode a video, fill it to the appliances, publish it", Args: cobra.ExactArgs(1),
 		Long: `Transcodes FILE, fills it to the appliances and plays it. With --available it is
-filled at once and played by nobody before that date; with --min-sites not before
-so many sites hold all of it. "flix title ls" and "flix fill status" say what a title
-waits for. Added again after it was cut short, it keeps the date it was given first.`,
+filled at once and played by nobody before that date; with --min-sites not
+before so many sites hold all of it. "flix title ls" and "flix fill status" say
+what a title waits for. Added again after it was cut short, it keeps the date it
+was given first.`,
 		Example: "  flix title add holiday.mp4 --name \"My Holiday\" --countries US,GB\n" +
-			"  flix title add premiere.mkv --name Premiere --available 2030-12-24T18:00:00Z --min-sites 4",
+			"  flix title add premiere.mkv --name Premiere --available 2030-12-24T18:00:00Z",
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, a, args[0]) },
 	}
 	// It hides the lab's --name here; --lab names the lab everywhere.

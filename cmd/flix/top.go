@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/signal"
 	"syscall"
 	"time"
 
@@ -20,18 +21,18 @@ func newTopCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "top", Short: "A live dashboard of the lab", Args: cobra.NoArgs,
 		Long: `Shows regions, instances, plays, fill, events and resilience commands of a
-running lab, live. It only reads: no key of it changes the lab. ? lists the keys,
-y shows the command that prints the same for a script, q quits.`,
+running lab, live. It only reads: no key of it changes the lab. ? lists the
+keys, y shows the command that prints the same for a script, q quits.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runTop(cmd.Context(), a) },
 	}
 }
 
-func runTop(ctx context.Context, a *app) error {
+func runTop(parent context.Context, a *app) error {
 	// Before anything of the dashboard runs: it would open the terminal itself.
 	if !a.env.OutTTY {
 		return needsTerminal(nil)
 	}
-	client, _, err := lab.Connect(ctx, a.env.lab(), a.name)
+	client, _, err := lab.Connect(parent, a.env.lab(), a.name)
 	if err != nil {
 		return err
 	}
@@ -39,11 +40,25 @@ func runTop(ctx context.Context, a *app) error {
 	if a.name != lab.DefaultName {
 		o.Flags = "--name " + a.name
 	}
+	ctx, stop := hangUp(parent)
+	defer stop()
 	err = tui.Run(ctx, client, o)
+	if ctx.Err() != nil && parent.Err() == nil {
+		return exitStatus(exitInterrupted)
+	}
 	if errors.Is(err, syscall.ENXIO) || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 		return needsTerminal(err) // stdin is no terminal and the process has no other
 	}
 	return err
+}
+
+// hangUp ends with SIGHUP, too, so that the terminal is restored before the program
+// ends; not where whoever started it (nohup) wants that signal ignored.
+func hangUp(ctx context.Context) (context.Context, context.CancelFunc) {
+	if signal.Ignored(syscall.SIGHUP) {
+		return context.WithCancel(ctx)
+	}
+	return signal.NotifyContext(ctx, syscall.SIGHUP)
 }
 
 // keyboard is the input if that is a terminal; nil lets the dashboard open the

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/flix-lab/flix/services"
@@ -51,5 +53,23 @@ func TestKeyboardOfAPipe(t *testing.T) {
 	defer w.Close()
 	if keyboard(r) != nil {
 		t.Error("a pipe was taken for a keyboard")
+	}
+}
+
+// TestHangUp ends what a signal of the terminal's end reaches: the dashboard left
+// the terminal as it drew on it.
+func TestHangUp(t *testing.T) {
+	ctx, stop := hangUp(t.Context())
+	defer stop()
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	<-ctx.Done()
+	signal.Ignore(syscall.SIGHUP)
+	defer signal.Reset(syscall.SIGHUP)
+	ignored, end := hangUp(t.Context())
+	defer end()
+	if !signal.Ignored(syscall.SIGHUP) || ignored.Err() != nil {
+		t.Error("a signal that is to be ignored no longer is")
 	}
 }

@@ -17,7 +17,7 @@ func newTraceCmd(a *app) *cobra.Command {
 	var out output
 	c := &cobra.Command{
 		Use: "trace ID", Short: "The spans of one play as a waterfall", Args: cobra.ExactArgs(1),
-		Long: "Collects the spans of one play, from the player over gateway, APIs and stores to\nthe appliance, and draws them over time. The id is trace_id of flix play -o json.",
+		Long: "Collects the spans of one play, from the player over gateway, APIs and stores to\nthe appliance, and draws them over time. The id is trace_id of flix play -o\njson.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
@@ -57,7 +57,7 @@ func printTrace(s render.Screen, t control.Trace) {
 		children[parent] = append(children[parent], x)
 		first, last = min(first, x.StartUnixNano), max(last, x.EndUnixNano)
 	}
-	width := s.Width
+	width := s.Columns()
 	if width < 80 {
 		width = 110
 	}

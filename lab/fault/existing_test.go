@@ -60,3 +60,12 @@ func TestDistance(t *testing.T) {
 		}
 	}
 }
+
+// TestKindsHaveLists looks for what a program would read as null.
+func TestKindsHaveLists(t *testing.T) {
+	for _, k := range Kinds() {
+		if k.Params == nil || k.Targets == nil || k.Runtimes == nil {
+			t.Errorf("%s: %+v", k.Name, k)
+		}
+	}
+}

@@ -73,7 +73,7 @@ const storesOnly = "on containers not of real stores: freeze is of flix's own so
 
 // Kinds lists every kind, in the order in which they are shown.
 func Kinds() []Kind {
-	return []Kind{
+	all := []Kind{
 		{Name: "kill", Group: "life", Summary: "end at once: sockets are reset, memory is lost, the disk stays", Targets: lives, Reverts: true, Runtimes: both, plan: planKill},
 		{Name: "stop", Group: "life", Summary: "end in order: deregistered, drained, closed", Targets: lives, Reverts: true, Runtimes: both, plan: planStop},
 		{Name: "pause", Group: "life", Summary: "freeze: sockets neither take nor give a byte, and nothing is closed", Targets: lives, Reverts: true, Runtimes: both, Limits: storesOnly, plan: planPause},
@@ -100,6 +100,12 @@ func Kinds() []Kind {
 		{Name: "dns-fail", Group: "resource", Summary: "a DNS server answers wrongly", Targets: []string{sortRegion, sortInstance}, Params: []Param{{"mode", "servfail", "servfail, refuse or drop"}}, Reverts: true, Runtimes: both, plan: planDNS},
 		{Name: "cert-expired", Group: "resource", Summary: "a gateway or an appliance shows an expired certificate", Targets: lives, Reverts: true, Runtimes: both, plan: planCertificate},
 	}
+	for i := range all {
+		if all[i].Params == nil {
+			all[i].Params = []Param{} // an empty list to a program, never null
+		}
+	}
+	return all
 }
 
 // KindOf finds a kind by its name.

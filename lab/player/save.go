@@ -26,6 +26,10 @@ func newSaver(o Options) (*saver, error) {
 	case o.Save == "":
 		return nil, nil
 	}
+	// The rename would find it out, when all has been played.
+	if st, err := os.Stat(o.Save); err == nil && st.IsDir() {
+		return nil, services.Errorf(services.Invalid, "save %s: that is a directory", o.Save).WithRemedy("name the file to write, e.g. %s", filepath.Join(o.Save, "play.mp4"))
+	}
 	f, err := os.CreateTemp(filepath.Dir(o.Save), "."+filepath.Base(o.Save)+".*")
 	if err != nil {
 		return nil, &services.Error{Op: "save " + o.Save, Kind: services.Invalid, Msg: "the file cannot be made", Remedy: "name a file in a directory that can be written", Err: err}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/media"
 )
 
@@ -76,4 +77,16 @@ func TestSavedFilePlays(t *testing.T) {
 			t.Errorf("%v beside the file", left)
 		}
 	})
+}
+
+// TestSaveNamesADirectory found it out at the rename, when all had been played.
+func TestSaveNamesADirectory(t *testing.T) {
+	dir := t.TempDir()
+	s, err := newSaver(Options{Save: dir})
+	if s != nil || services.KindOf(err) != services.Invalid {
+		t.Errorf("saver %v, error %v", s, err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("%v is left", left)
+	}
 }

@@ -3,13 +3,15 @@ package render
 import (
 	"strings"
 	"sync"
+
+	"github.com/charmbracelet/lipgloss"
 )
 
 // Panel redraws some lines in place on a terminal; off it, it draws nothing.
 type Panel struct {
 	s     Screen
 	mu    sync.Mutex
-	lines int
+	drawn []int // columns of each line
 }
 
 // NewPanel begins below what was printed so far.
@@ -24,18 +26,26 @@ func (p *Panel) Show(lines ...string) {
 	}
 	p.clear()
 	for _, l := range lines {
+		l = p.s.clip(l)
 		p.s.Printf("%s\n", l)
+		p.drawn = append(p.drawn, lipgloss.Width(l))
 	}
-	p.lines = len(lines)
 }
 
-// clear takes away what was drawn. A line longer than the terminal is wide
-// would leave a rest: callers keep them short.
+// clear takes away what was drawn. A terminal that became narrower meanwhile has
+// broken the lines that no longer fit.
 func (p *Panel) clear() {
-	if p.lines > 0 {
-		p.s.Printf("\x1b[%dA\x1b[J", p.lines)
+	rows, w := 0, p.s.Columns()
+	for _, drawn := range p.drawn {
+		rows++
+		if w > 0 {
+			rows += max(0, drawn-1) / w
+		}
 	}
-	p.lines = 0
+	if rows > 0 {
+		p.s.Printf("\x1b[%dA\r\x1b[J", rows)
+	}
+	p.drawn = nil
 }
 
 // Close takes the panel away.

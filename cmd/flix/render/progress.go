@@ -41,7 +41,7 @@ func (p *Steps) animate() {
 		}
 		p.mu.Lock()
 		if p.now != "" {
-			p.s.Printf("\r\x1b[K%s %s %s", p.s.Warn(p.spin.Frames[n%len(p.spin.Frames)]), p.now, p.s.Dim(MS(float64(time.Since(p.at).Milliseconds()))))
+			p.s.Printf("\r\x1b[K%s", p.s.clip(p.s.Warn(p.spin.Frames[n%len(p.spin.Frames)])+" "+p.now+" "+p.s.Dim(MS(float64(time.Since(p.at).Milliseconds())))))
 		}
 		p.mu.Unlock()
 	}
@@ -77,11 +77,7 @@ func (p *Steps) Live(format string, args ...any) {
 	defer p.mu.Unlock()
 	p.now = ""
 	if p.s.TTY {
-		line := fmt.Sprintf(format, args...)
-		if p.s.Width > 0 && len([]rune(line)) > p.s.Width {
-			line = string([]rune(line)[:p.s.Width])
-		}
-		p.s.Printf("\r\x1b[K%s", line)
+		p.s.Printf("\r\x1b[K%s", p.s.clip(fmt.Sprintf(format, args...)))
 	}
 }
 

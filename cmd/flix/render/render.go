@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/charmbracelet/lipgloss"
 	"github.com/fatih/color"
 	"github.com/olekukonko/tablewriter"
 	"github.com/olekukonko/tablewriter/renderer"
@@ -21,8 +22,38 @@ type Screen struct {
 	W     io.Writer
 	TTY   bool
 	Color bool
-	// Width in columns; 0 is unknown.
-	Width int
+	// Width tells the columns that there are now; 0 is unknown, as is nil.
+	Width func() int
+}
+
+// Columns is the width of the screen as it is now, 0 where nobody knows it.
+func (s Screen) Columns() int {
+	if s.Width == nil {
+		return 0
+	}
+	return s.Width()
+}
+
+// clip cuts a line, coloured or not, to the screen's width: a longer one would go
+// on in the next row, and redrawing would leave a rest.
+func (s Screen) clip(line string) string {
+	w := s.Columns()
+	if w <= 0 || lipgloss.Width(line) <= w {
+		return line
+	}
+	return lipgloss.NewStyle().MaxWidth(w).Render(line)
+}
+
+// Page draws a text over the whole screen at once: what was there is overwritten
+// line by line, so that nothing flickers.
+func (s Screen) Page(text string) {
+	var b strings.Builder
+	b.WriteString("\x1b[H")
+	for line := range strings.Lines(text) {
+		b.WriteString(s.clip(strings.TrimSuffix(line, "\n")) + "\x1b[K\n")
+	}
+	b.WriteString("\x1b[J")
+	s.Printf("%s", b.String())
 }
 
 func (s Screen) paint(attrs ...color.Attribute) func(a ...any) string {

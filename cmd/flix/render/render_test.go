@@ -94,9 +94,38 @@ func TestStepsOffTerminal(t *testing.T) {
 	}
 }
 
+// TestPanelFitsTheTerminal draws lines that are wider than the terminal, which
+// broke them and left a rest of each when it drew again.
+func TestPanelFitsTheTerminal(t *testing.T) {
+	var b bytes.Buffer
+	width := 10
+	p := NewPanel(Screen{W: &b, TTY: true, Width: func() int { return width }})
+	p.Show(strings.Repeat("a", 30), "日本語日本語日本語", "short")
+	want := strings.Repeat("a", 10) + "\n日本語日本\nshort\n"
+	if got := b.String(); got != want {
+		t.Errorf("drew %q, want %q", got, want)
+	}
+	b.Reset()
+	width = 4 // three rows of each of the two that are ten columns wide, two of the last
+	p.Close()
+	if got, want := b.String(), "\x1b[8A\r\x1b[J"; got != want {
+		t.Errorf("cleared by %q, want %q", got, want)
+	}
+}
+
+// TestPageOverwrites draws a page line by line: a screen that is cleared first
+// flickers.
+func TestPageOverwrites(t *testing.T) {
+	var b bytes.Buffer
+	Screen{W: &b, TTY: true, Width: func() int { return 5 }}.Page("one\na longer line\n")
+	if got, want := b.String(), "\x1b[Hone\x1b[K\na lon\x1b[K\n\x1b[J"; got != want {
+		t.Errorf("drew %q, want %q", got, want)
+	}
+}
+
 func TestLiveLineFitsTheTerminal(t *testing.T) {
 	var b bytes.Buffer
-	s := NewSteps(Screen{W: &b, TTY: true, Width: 10})
+	s := NewSteps(Screen{W: &b, TTY: true, Width: func() int { return 10 }})
 	s.Live("%s", strings.Repeat("é", 30))
 	s.Close()
 	if n := strings.Count(b.String(), "é"); n != 10 {
