@@ -207,8 +207,9 @@ func (o Options) validate() error {
 // Player plays titles of one lab. It is safe for concurrent use: every play
 // has its own connections, cache and clock.
 type Player struct {
-	cfg  Config
-	bufs *buffers
+	cfg   Config
+	bufs  *buffers
+	trust *trust
 
 	mu sync.Mutex
 	// indexes are what the titles' indexes say, by checksum: nobody changes them.
@@ -233,5 +234,5 @@ func New(c Config) (*Player, error) {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
-	return &Player{cfg: c, bufs: newBuffers(), indexes: make(map[string]media.Index)}, nil
+	return &Player{cfg: c, bufs: newBuffers(), trust: newTrust(c.RootCAs, c.Clock), indexes: make(map[string]media.Index)}, nil
 }

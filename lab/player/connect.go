@@ -3,7 +3,6 @@ package player
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"net"
 	"net/netip"
 	"sync"
@@ -20,7 +19,7 @@ type connector struct {
 	dial    services.DialFunc
 	client  netip.Addr
 	link    *link // nil without a cap
-	roots   *x509.CertPool
+	trust   *trust
 	tickets tls.ClientSessionCache
 	// lean connections cost little memory, and agree on keys by leanCurves.
 	lean bool
@@ -106,7 +105,8 @@ func leanCurves() []tls.CurveID { return []tls.CurveID{tls.X25519} }
 
 // tls secures a connection. It closes it on failure.
 func (c *connector) tls(ctx context.Context, conn net.Conn, host string, protocols ...string) (*tls.Conn, error) {
-	config := &tls.Config{ServerName: host, RootCAs: c.roots, MinVersion: tls.VersionTLS13, NextProtos: protocols, ClientSessionCache: c.tickets}
+	config := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS13, NextProtos: protocols, ClientSessionCache: c.tickets}
+	c.trust.guard(config)
 	if c.lean {
 		config.CurvePreferences = leanCurves()
 		conn = &records{Conn: conn, bufs: c.bufs}
