@@ -130,8 +130,8 @@ const (
 	// checksums are not, and one connection to the API and one to an appliance
 	// are kept over HTTP/1.1, which needs the least memory. Appliances are probed
 	// one rank after the other, the next only when nobody of those before can be
-	// reached, and keys are agreed on by X25519 alone, as by devices older than
-	// its hybrid with ML-KEM.
+	// reached, and keys are agreed on by P-256 alone, as by devices older than
+	// X25519 and its hybrid with ML-KEM.
 	Light Mode = "light"
 	// Head makes every call to the API and asks an appliance for the head of
 	// the title's index only: load on the control plane. It connects as Light.
