@@ -163,11 +163,16 @@ func (u *unit) certificate() func(*tls.ClientHelloInfo) (*tls.Certificate, error
 	own := &u.world.cert
 	expired := sync.OnceValues(expiredCertificate)
 	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if u.w.suffers(func(f fault.Fault) bool { return slices.Contains(f.Effect.Expired, u.spec.ID) }) == nil {
-			return own, nil
+		if u.hasExpired() {
+			return expired()
 		}
-		return expired()
+		return own, nil
 	}
+}
+
+// hasExpired says that a fault has the unit show an expired certificate.
+func (u *unit) hasExpired() bool {
+	return u.w.suffers(func(f fault.Fault) bool { return slices.Contains(f.Effect.Expired, u.spec.ID) }) != nil
 }
 
 // expiredCertificate makes a certificate that was good until yesterday. A

@@ -425,7 +425,17 @@ func (u *unit) addresses(role topology.Role, port string) func(context.Context) 
 	}
 }
 
-// tlsConfig is the configuration of the lab's edges.
-func (u *unit) tlsConfig(protocols ...string) *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: u.certificate(), NextProtos: protocols}
+// tlsConfig is the configuration of the lab's edges. Those of a scope resume each
+// other's sessions.
+func (u *unit) tlsConfig(scope string, protocols ...string) *tls.Config {
+	tickets := newTickets(u.world.key, scope, time.Now)
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, GetCertificate: u.certificate(), NextProtos: protocols, WrapSession: tickets.wrap,
+		UnwrapSession: func(ticket []byte, s tls.ConnectionState) (*tls.SessionState, error) {
+			if u.hasExpired() {
+				return nil, nil // whoever comes back shall see the certificate, too
+			}
+			return tickets.unwrap(ticket, s)
+		},
+	}
 }

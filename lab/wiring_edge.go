@@ -17,7 +17,7 @@ import (
 func buildGateway(u *unit) (services.Unit, error) {
 	u.knowAll() // it may have to pass requests on to any
 	return gateway.New(gateway.Deps{
-		TLS: u.ls.TCP[topology.PortTLS], TLSConfig: u.tlsConfig("h2", "http/1.1"), HTTP: u.ls.TCP[topology.PortHTTP],
+		TLS: u.ls.TCP[topology.PortTLS], TLSConfig: u.tlsConfig("gateways of "+u.spec.Region, "h2", "http/1.1"), HTTP: u.ls.TCP[topology.PortHTTP],
 		Instance: u.spec.ID, Region: u.spec.Region, Zone: u.spec.Zone, Lookup: u.local(),
 		Remote: func(region string) []gateway.RemoteGateway {
 			var out []gateway.RemoteGateway

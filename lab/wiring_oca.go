@@ -24,7 +24,7 @@ func buildOCA(u *unit) (services.Unit, error) {
 		listen = u.spec.Addr(topology.PortBGP)
 	}
 	s, err := oca.New(oca.Deps{
-		Client: u.ls.TCP[topology.PortClient], TLS: u.tlsConfig("http/1.1"), Fill: u.ls.TCP[topology.PortFill],
+		Client: u.ls.TCP[topology.PortClient], TLS: u.tlsConfig("appliances of "+u.spec.Site.Name, "http/1.1"), Fill: u.ls.TCP[topology.PortFill],
 		Dir: u.spec.Dir, ID: services.ApplianceID(u.spec.ID), Site: *u.spec.Site, Region: u.spec.Region, Appliance: *u.spec.Appliance,
 		ClientURL: "https://" + hostPort(applianceHost(u.spec.Instance), u.spec.PortNumbers[topology.PortClient]),
 		FillURL:   "http://" + u.spec.Addr(topology.PortFill),

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -107,7 +109,17 @@ func (o *loadOptions) parse(seeded bool) error {
 }
 
 // lightGC is how much garbage a light load lets grow, in percent of what lives.
-const lightGC = 40
+const lightGC = 50
+
+// lightPlayers at 1x are what one processor bears, three times over.
+const lightPlayers = 1000
+
+// lightProcessors is how many processors a light load runs on, of those there
+// are. It sleeps most of the time: with more than it needs, each wakes the others
+// to look for work, and finds none for them.
+func lightProcessors(players int, speed float64, have int) int {
+	return min(have, int(math.Ceil(float64(players)*max(speed, 1)/lightPlayers)))
+}
 
 func runLoad(ctx context.Context, a *app, o loadOptions) error {
 	client, paths, err := lab.Connect(ctx, a.env.lab(), a.name)
@@ -117,6 +129,8 @@ func runLoad(ctx context.Context, a *app, o loadOptions) error {
 	if o.c.Mode == player.Light {
 		// Memory before processor time: that is what the mode is for.
 		defer debug.SetGCPercent(debug.SetGCPercent(lightGC))
+		have := runtime.GOMAXPROCS(0)
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(lightProcessors(o.c.Players, o.c.Speed, have)))
 	}
 	msg := a.env.errOut()
 	view := newLoadView(msg, o.c)

@@ -130,8 +130,8 @@ const (
 	// checksums are not, and one connection to the API and one to an appliance
 	// are kept over HTTP/1.1, which needs the least memory. Appliances are probed
 	// one rank after the other, the next only when nobody of those before can be
-	// reached, and keys are agreed on by X25519 alone, as by devices older than
-	// its hybrid with ML-KEM.
+	// reached, and keys are agreed on by P-256 alone, as by devices older than
+	// X25519 and its hybrid with ML-KEM.
 	Light Mode = "light"
 	// Head makes every call to the API and asks an appliance for the head of
 	// the title's index only: load on the control plane. It connects as Light.
@@ -207,8 +207,9 @@ func (o Options) validate() error {
 // Player plays titles of one lab. It is safe for concurrent use: every play
 // has its own connections, cache and clock.
 type Player struct {
-	cfg  Config
-	bufs *buffers
+	cfg   Config
+	bufs  *buffers
+	trust *trust
 
 	mu sync.Mutex
 	// indexes are what the titles' indexes say, by checksum: nobody changes them.
@@ -233,5 +234,5 @@ func New(c Config) (*Player, error) {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
-	return &Player{cfg: c, bufs: newBuffers(), indexes: make(map[string]media.Index)}, nil
+	return &Player{cfg: c, bufs: newBuffers(), trust: newTrust(c.RootCAs, c.Clock), indexes: make(map[string]media.Index)}, nil
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -165,7 +164,7 @@ func (c *control) once(ctx context.Context, method, path, key string, body []byt
 		return nil, true, unreachable(method+" "+path, err)
 	}
 	defer resp.Body.Close()
-	reply, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
+	reply, err := whole(resp.Body, resp.ContentLength, maxReply)
 	if err != nil {
 		return nil, true, unreachable(method+" "+path, err)
 	}

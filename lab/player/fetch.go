@@ -120,11 +120,7 @@ func (s *session) request(ctx context.Context, src *source, o object, m *meter) 
 		return nil, services.Errorf(services.KindFromHTTP(resp.StatusCode), "it answers %s", resp.Status)
 	}
 	if o.size == 0 {
-		b, err := io.ReadAll(io.LimitReader(m, maxWhole+1))
-		if err == nil && len(b) > maxWhole {
-			err = services.Errorf(services.Exhausted, "more than %d bytes", maxWhole)
-		}
-		return b, err
+		return whole(m, resp.ContentLength, maxWhole)
 	}
 	if resp.ContentLength != int64(o.size) {
 		return nil, services.Errorf(services.Internal, "it sends %d bytes where %d were asked for", resp.ContentLength, o.size)
@@ -139,6 +135,20 @@ func (s *session) request(ctx context.Context, src *source, o object, m *meter) 
 	// The end of the body has to be read for the connection to be kept.
 	_, err = io.Copy(io.Discard, resp.Body)
 	return b, err
+}
+
+// whole reads a body to its end: in one piece if its length is known, below 0 it
+// is not. It refuses one that is longer than most.
+func whole(r io.Reader, length, most int64) ([]byte, error) {
+	var b bytes.Buffer
+	if length >= 0 && length <= most {
+		b.Grow(int(length) + bytes.MinRead) // ReadFrom wants that much to find the end
+	}
+	_, err := b.ReadFrom(io.LimitReader(r, most+1))
+	if err == nil && int64(b.Len()) > most {
+		err = services.Errorf(services.Exhausted, "more than %d bytes", most)
+	}
+	return b.Bytes(), err
 }
 
 // watcher cancels a transfer that stalls or crawls through no fault of the

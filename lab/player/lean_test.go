@@ -2,13 +2,16 @@ package player
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"reflect"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 
 	"github.com/flix-lab/flix/services"
@@ -17,7 +20,7 @@ import (
 
 type netConn = net.Conn
 
-func listen(t *testing.T) net.Listener {
+func listen(t testing.TB) net.Listener {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -40,6 +43,51 @@ func TestDropCountsBytes(t *testing.T) {
 	}
 	if err := b.drop(strings.NewReader("123456"), 5); err == nil {
 		t.Error("too many bytes pass")
+	}
+}
+
+// Spares outlast a collection of garbage, and no more of them are kept than that.
+func TestSparesAreLentAgain(t *testing.T) {
+	made := 0
+	s := newSpares(func() *int { made++; return new(int) })
+	var lent []*int
+	for range maxSpares + 1 {
+		lent = append(lent, s.get())
+	}
+	for _, x := range lent {
+		s.put(x)
+	}
+	runtime.GC()
+	runtime.GC()
+	for range maxSpares {
+		s.get()
+	}
+	if made != maxSpares+1 {
+		t.Errorf("%d made, want %d", made, maxSpares+1)
+	}
+	if s.get(); made != maxSpares+2 {
+		t.Errorf("%d made once more are lent than kept, want %d", made, maxSpares+2)
+	}
+}
+
+func TestWholeBodies(t *testing.T) {
+	const body = "12345"
+	for _, length := range []int64{-1, 5, 9} {
+		if b, err := whole(strings.NewReader(body), length, 5); string(b) != body || err != nil {
+			t.Errorf("length %d: %q, %v", length, b, err)
+		}
+	}
+	if b, err := whole(strings.NewReader(""), 0, 5); len(b) > 0 || err != nil {
+		t.Errorf("nothing: %q, %v", b, err)
+	}
+	for _, length := range []int64{-1, 5} {
+		if _, err := whole(strings.NewReader(body), length, 4); services.KindOf(err) != services.Exhausted {
+			t.Errorf("length %d, more than is taken: %v", length, err)
+		}
+	}
+	broken := errors.New("broken")
+	if _, err := whole(iotest.ErrReader(broken), 5, 5); !errors.Is(err, broken) {
+		t.Errorf("a body that breaks off: %v", err)
 	}
 }
 

@@ -121,7 +121,7 @@ func (p *Player) session(o Options, where place) *session {
 		dial = c.DialISP(where.home, where.isp.Name)
 	}
 	s.conn = &connector{
-		dial: dial, client: where.ip, link: linkOf(o), roots: c.RootCAs,
+		dial: dial, client: where.ip, link: linkOf(o), trust: p.trust,
 		tickets: o.Tickets, lean: o.lean(), bufs: p.bufs, open: make(map[*tracked]struct{}),
 	}
 	if s.conn.tickets == nil {

@@ -40,7 +40,7 @@ func (r *records) Read(p []byte) (int, error) {
 	n = copy(p, r.room[r.from:min(r.to, r.from+n)])
 	r.from += n
 	if r.from == r.to {
-		r.bufs.rooms.Put(r.room)
+		r.bufs.rooms.put(r.room)
 		r.room = nil
 	}
 	r.follow(p[:n])
@@ -49,10 +49,10 @@ func (r *records) Read(p []byte) (int, error) {
 
 // fill receives what there is, up to a room full.
 func (r *records) fill() error {
-	room := r.bufs.rooms.Get().(*[roomSize]byte)
+	room := r.bufs.rooms.get()
 	n, err := r.Conn.Read(room[:])
 	if n == 0 {
-		r.bufs.rooms.Put(room)
+		r.bufs.rooms.put(room)
 		return err
 	}
 	// An error beside the bytes comes again with the next read.

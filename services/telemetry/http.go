@@ -72,8 +72,10 @@ func (s *statusWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 func (t *Telemetry) Transport(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		ctx, span := t.Tracer.Start(r.Context(), r.Method+" "+r.URL.Host, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("url.path", r.URL.Path)))
-		r = r.Clone(ctx)
-		Propagator.Inject(ctx, propagation.HeaderCarrier(r.Header))
+		if span.SpanContext().IsValid() { // otherwise there is nothing to tell
+			r = r.Clone(ctx)
+			Propagator.Inject(ctx, propagation.HeaderCarrier(r.Header))
+		}
 		resp, err := next.RoundTrip(r)
 		if resp != nil {
 			span.SetAttributes(attribute.Int("http.response.status_code", resp.StatusCode))
