@@ -311,15 +311,19 @@ func (w *moveWatch) end(ctx context.Context, rep control.Failover) record.Record
 // fill completes the record with figures and series.
 func (w *moveWatch) fill(rec *record.Record, rep control.Failover, during, after felt, writes *checked) {
 	rec.Phases, rec.Marks, rec.Notes = w.phases, w.marks, w.notes
-	rec.Figures = []record.Figure{
-		{Name: "RTO", Value: rep.RTOMS, Unit: "ms", Better: "less"},
+	if rep.Verb == evacuate.Leave { // of a region that gets its viewers back there is none
+		rec.Figures = append(rec.Figures, record.Figure{Name: "RTO", Value: rep.RTOMS, Unit: "ms", Better: "less"})
+	}
+	rec.Figures = append(rec.Figures, []record.Figure{
 		{Name: "plays in flight", Value: float64(w.inFlight)},
 		{Name: "new plays tried", Value: float64(rep.PlaysDuring)},
 		{Name: "new plays failed", Value: float64(rep.PlaysFailed), Better: "less"},
 		{Name: "rebuffer ratio before", Value: w.before.ratio(), Better: "less"},
 		{Name: "rebuffer ratio during", Value: during.ratio(), Better: "less"},
 		{Name: "rebuffer ratio after", Value: after.ratio(), Better: "less"},
-		{Name: "requests in the region after", Value: float64(rep.RequestsInRegionAfter), Better: "less"},
+	}...)
+	if rep.Verb == evacuate.Leave {
+		rec.Figures = append(rec.Figures, record.Figure{Name: "requests in the region after", Value: float64(rep.RequestsInRegionAfter), Better: "less"})
 	}
 	if w.inFlight == 0 {
 		rec.Notes = append(rec.Notes, "no viewer was playing when it began: the rebuffer ratios are of those that came, if any did")

@@ -34,12 +34,19 @@ const (
 	widest6 = 12
 )
 
+// private6 are the unique local addresses, of which anybody may take what he likes
+// (RFC 4193).
+var private6 = netip.MustParsePrefix("fc00::/7")
+
 // CatchAll says whether a prefix is no network's own: a default route, or one cut
 // into a few parts. Who announces it says where its own packets go, not whose it
 // can deliver.
 func CatchAll(p netip.Prefix) bool {
-	if p.Addr().Is4() {
+	switch {
+	case p.Addr().Is4():
 		return p.Bits() < widest4
+	case p.Bits() >= private6.Bits() && private6.Contains(p.Addr()):
+		return false
 	}
 	return p.Bits() < widest6
 }

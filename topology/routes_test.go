@@ -63,7 +63,7 @@ func FuzzParseRoutes(f *testing.F) {
 func TestCatchAll(t *testing.T) {
 	for text, want := range map[string]bool{
 		"0.0.0.0/0": true, "128.0.0.0/1": true, "10.0.0.0/7": true, "10.0.0.0/8": false, "198.18.0.0/15": false,
-		"::/0": true, "2000::/3": true, "2001::/11": true, "2600::/12": false, "2001:db8::/32": false,
+		"::/0": true, "2000::/3": true, "2001::/11": true, "2600::/12": false, "2001:db8::/32": false, "fc00::/7": false, "fd00::/8": false, "fe00::/7": true,
 	} {
 		if got := CatchAll(netip.MustParsePrefix(text)); got != want {
 			t.Errorf("%s: %v", text, got)

@@ -217,6 +217,15 @@ func (o apiOptions) show(a *app, resp *http.Response) error {
 	return &services.Error{Kind: p.Kind, Reason: p.Reason, Msg: p.Error, Remedy: p.Remedy}
 }
 
+// sayBase tells the API how a page reaches it when it asks for a manifest: the
+// gateway only sees the proxy's own connection.
+func sayBase(r *httputil.ProxyRequest) {
+	if q := r.Out.URL.Query(); strings.HasSuffix(r.Out.URL.Path, "/manifest.mpd") && !q.Has("base") {
+		q.Set("base", "http://"+r.In.Host)
+		r.Out.URL.RawQuery = q.Encode()
+	}
+}
+
 // proxyAPI passes plain HTTP from this machine's loopback on to the API until
 // ctx ends.
 func proxyAPI(ctx context.Context, a *app, address string, edge *lab.Edge) error {
@@ -229,7 +238,7 @@ func proxyAPI(ctx context.Context, a *app, address string, edge *lab.Edge) error
 		return services.Errorf(services.Conflict, "--proxy: %v", err).WithRemedy("choose another port")
 	}
 	p := &httputil.ReverseProxy{
-		Rewrite:   func(r *httputil.ProxyRequest) {},
+		Rewrite:   sayBase,
 		Transport: edge,
 		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {

@@ -48,12 +48,17 @@ const (
 	// startsSick and startsWell of the forecast: below the first a region is
 	// sick, above the second well again.
 	startsSick, startsWell = 0.5, 0.8
+	// startsChance standard deviations from the forecast are no chance.
+	startsChance = 4
+	// The rate of starts is that of windowStarts of them, within bounds in seconds.
+	windowStarts, shortWindow, longWindow = 20.0, 5.0, 120.0
 	// errorsSick and errorsWell are shares of the answers. Fewer answers than
 	// leastAnswers are looked at together with the next; when so few come for
 	// longestWait looks, they say nothing any more.
 	errorsSick, errorsWell, leastAnswers, longestWait = 0.1, 0.02, 5, 3
-	// forecastTime is how long the past counts for a forecast.
-	forecastTime = 60.0
+	// forecastWindows of the rate are how long the past counts for a forecast: it
+	// must not follow starts that cease.
+	forecastWindows = 12
 	// learning is how many looks it takes until there is a forecast.
 	learning = 15
 )
@@ -120,11 +125,13 @@ func (g *vigil) look(now time.Time, v Vitals) {
 	if v.Gateways != before.Gateways || answered < 0 || failed < 0 {
 		answered, failed = 0, 0
 	}
-	if v.PlayAPIs == before.PlayAPIs && starts >= 0 {
-		// Starts come in lumps: the rate is a mean of some seconds.
-		g.starts += min(took/5, 1) * (starts/took - g.starts)
-	}
 	g.looks++
+	plain := 1 / float64(g.looks) // both rates begin as plain means
+	rate := g.starts
+	if v.PlayAPIs == before.PlayAPIs && starts >= 0 {
+		rate = starts / took
+		g.starts += min(max(took/g.window(), plain), 1) * (rate - g.starts)
+	}
 	g.judge(answered, failed)
 	g.count()
 	text := g.see(v)
@@ -132,11 +139,7 @@ func (g *vigil) look(now time.Time, v Vitals) {
 	case text == "":
 		g.since, g.symptom = time.Time{}, ""
 		// Only well times teach what is to be expected.
-		weight := min(took/forecastTime, 1)
-		if g.looks < learning {
-			weight = 1 / float64(g.looks)
-		}
-		g.forecast += weight * (g.starts - g.forecast)
+		g.forecast += min(max(took/(forecastWindows*g.window()), plain), 1) * (rate - g.forecast)
 	case g.since.IsZero():
 		g.since, g.symptom = now, text
 	default:
@@ -163,10 +166,18 @@ func (g *vigil) judge(answered, failed float64) {
 	g.answered, g.failed, g.waiting = 0, 0, 0
 }
 
+// window is how long starts count for their rate, in seconds: they come in lumps,
+// and where few begin it takes long to tell none from a pause.
+func (g *vigil) window() float64 {
+	if g.forecast <= 0 {
+		return shortWindow
+	}
+	return min(max(shortWindow, windowStarts/g.forecast), longWindow)
+}
+
 // count concludes from the rate of starts whether fewer plays begin than were to
-// be expected, by more than comes of chance: of starts that come independently, a
-// mean over five looks differs from the forecast by three standard deviations,
-// √forecast, once in a thousand times.
+// be expected, by more than comes of chance: of starts that come independently at
+// a rate r, a mean that forgets in w seconds has the variance r/(2w).
 func (g *vigil) count() {
 	switch {
 	case g.looks < learning:
@@ -174,7 +185,8 @@ func (g *vigil) count() {
 	case g.few:
 		g.few = g.starts < startsWell*g.forecast
 	default:
-		g.few = g.starts < startsSick*g.forecast && g.forecast-g.starts > math.Sqrt(g.forecast)
+		chance := startsChance * math.Sqrt(g.forecast/(2*g.window()))
+		g.few = g.starts < startsSick*g.forecast && g.forecast-g.starts > chance
 	}
 }
 

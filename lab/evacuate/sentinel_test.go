@@ -34,6 +34,19 @@ func TestSentinelKnowsChance(t *testing.T) {
 	}
 }
 
+// Where plays begin rarely it takes longer to see that none do any more.
+func TestSentinelSeesFewStartsEnd(t *testing.T) {
+	for rate, want := range map[float64]int{2: 20, 0.5: 60, 0.25: 120} {
+		got := watchFor(NewSentinel(), 0, 601+want, func(i int) []Vitals {
+			v := Vitals{Region: "us-east", Gateways: 2, PlayAPIs: 2, Starts: float64(int(rate * float64(min(i, 600))))}
+			return []Vitals{v, {Region: "us-west", Gateways: 2, PlayAPIs: 2, Starts: float64(int(rate * float64(i)))}}
+		})
+		if at, ok := got["us-east"]; !ok || at <= 600 || at > 600+want || len(got) != 1 {
+			t.Errorf("at %g starts per second: evacuated %v, want us-east in %d s of second 600", rate, got, want)
+		}
+	}
+}
+
 // Too few requests in a second to conclude anything are looked at together; once
 // too many fail, a second without enough is no sign of health, and a lull of some
 // seconds is one.

@@ -21,7 +21,7 @@ type Pathway struct {
 type Steering struct {
 	// Pathways, the one to begin with first.
 	Pathways []Pathway
-	// Server is the steering server's URL, relative to the manifest's.
+	// Server is the steering server's URL; a relative one is so to the manifest's.
 	Server string
 }
 

@@ -3,6 +3,7 @@ package play
 import (
 	"net/http"
 	"net/url"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -74,6 +75,26 @@ func stockOperation(file, id, summary, produces string, params ...edge.Param) ed
 
 func hostsParam() edge.Param {
 	return edge.Param{Name: "hosts", In: "query", Doc: "how appliances are named; by name for browsers, which resolve names under localhost by themselves, else by address", Schema: edge.Schema{Type: "string", Enum: []string{hostsName, hostsAddress}}}
+}
+
+func baseParam() edge.Param {
+	return edge.Param{Name: "base", In: "query", Doc: "how the client reaches this API, such as https://api.example:8443, for players that take the steering server's address to be relative to their page, as dash.js does, and not to the manifest; a page of another origin is given what it came by without it", Schema: edge.Schema{Type: "string", Pattern: `^https?://[A-Za-z0-9.:\[\]_-]+$`}}
+}
+
+// steeringServer is where a DASH player asks for its order: beside the manifest,
+// or in full for pages that are of another origin than the API.
+func steeringServer(r *http.Request, file string) string {
+	base := r.URL.Query().Get("base")
+	if base == "" {
+		host, origin := r.Header.Get("X-Forwarded-Host"), r.Header.Get("Origin")
+		if origin == "" || host == "" {
+			return file
+		}
+		if base = r.Header.Get("X-Forwarded-Proto") + "://" + host; base == origin {
+			return file
+		}
+	}
+	return base + path.Dir(r.URL.Path) + "/" + file
 }
 
 // pathway is an appliance's name in manifests.
@@ -181,7 +202,7 @@ func (s *Server) dash(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.steering.Server = steeringFile(formatDASH, t)
+	t.steering.Server = steeringServer(r, steeringFile(formatDASH, t))
 	s.stock.served.WithLabelValues(fileDASH, "").Inc()
 	return edge.Content{Type: typeDASH, Body: t.index.SteeredDASH(t.steering), Any: true}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -128,6 +129,35 @@ func TestStockManifests(t *testing.T) {
 	}
 	if *reads != 1 {
 		t.Errorf("the index was read %d times", *reads)
+	}
+}
+
+// TestSteeringServerForPages gives a page of another origin the whole address: dash.js
+// takes a relative one to be relative to the page.
+func TestSteeringServerForPages(t *testing.T) {
+	r, stock, _ := titled(t)
+	folder := strings.TrimSuffix(stock.DASH, fileDASH)
+	direct := []string{"X-Forwarded-Proto", "https", "X-Forwarded-Host", "api.example:8443"}
+	for name, c := range map[string]struct {
+		query  string
+		header []string
+		want   string
+	}{
+		"a player":             {"", direct, ">steering.json?"},
+		"a page of its own":    {"", append(direct, "Origin", "https://api.example:8443"), ">steering.json?"},
+		"another page":         {"", append(direct, "Origin", "http://127.0.0.1:9000"), ">https://api.example:8443" + folder + "steering.json?"},
+		"another, by a proxy":  {"?base=http://127.0.0.1:8080", append(direct, "Origin", "http://127.0.0.1:9000"), ">http://127.0.0.1:8080" + folder + "steering.json?"},
+		"one without a gate":   {"", []string{"Origin", "http://127.0.0.1:9000"}, ">steering.json?"},
+		"by address, asked so": {"?base=https://[::1]:8443", nil, ">https://[::1]:8443" + folder + "steering.json?"},
+	} {
+		if resp, body := r.fetch(stock.DASH+c.query, c.header...); !strings.Contains(body, c.want) {
+			t.Errorf("%s: %s has no %q:\n%s", name, resp.Status, c.want, body)
+		}
+	}
+	for _, bad := range []string{"javascript:alert(1)", "http://x/path", "http://x?y", "//x"} {
+		if resp, _ := r.fetch(stock.DASH + "?base=" + url.QueryEscape(bad)); resp.StatusCode != 400 {
+			t.Errorf("base=%s: %s", bad, resp.Status)
+		}
 	}
 }
 

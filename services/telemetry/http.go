@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
@@ -72,7 +73,7 @@ func (s *statusWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 func (t *Telemetry) Transport(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		ctx, span := t.Tracer.Start(r.Context(), r.Method+" "+r.URL.Host, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("url.path", r.URL.Path)))
-		if span.SpanContext().IsValid() { // otherwise there is nothing to tell
+		if span.SpanContext().IsValid() || baggage.FromContext(ctx).Len() > 0 { // otherwise there is nothing to tell
 			r = r.Clone(ctx)
 			Propagator.Inject(ctx, propagation.HeaderCarrier(r.Header))
 		}

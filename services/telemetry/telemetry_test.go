@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,8 +16,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/flix-lab/flix/services"
 )
@@ -354,5 +357,34 @@ func TestTransportError(t *testing.T) {
 	root.End()
 	if s := tel.Spans(TraceID(ctx)); len(s) != 2 || s[0].Error != "refused" {
 		t.Errorf("spans %+v", s)
+	}
+}
+
+// TestBaggageNeedsNoSpan has what travels with a request reach a server without a
+// trace too; a request that has nothing to tell is sent as it is.
+func TestBaggageNeedsNoSpan(t *testing.T) {
+	tel := &Telemetry{Tracer: noop.NewTracerProvider().Tracer("")}
+	member, err := baggage.NewMember("scope", "tv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	carried, err := baggage.New(member)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, ctx := range map[string]context.Context{"scope=tv": baggage.ContextWithBaggage(t.Context(), carried), "": t.Context()} {
+		req := httptest.NewRequest(http.MethodGet, "http://nowhere/", nil).WithContext(ctx)
+		_, err := tel.Transport(roundTripper(func(r *http.Request) (*http.Response, error) {
+			if got := r.Header.Get("baggage"); got != want {
+				t.Errorf("baggage %q, want %q", got, want)
+			}
+			if want == "" && r != req {
+				t.Error("a request that tells nothing was copied")
+			}
+			return &http.Response{StatusCode: http.StatusOK}, nil
+		})).RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
