@@ -116,9 +116,9 @@ func newExperimentValidateCmd(a *app) *cobra.Command {
 	var out output
 	c := &cobra.Command{
 		Use: "validate FILE…", Short: "Check experiments without running them", Args: cobra.MinimumNArgs(1),
-		Long: `Checks what experiments say and, where a lab is up, that it has the targets, places
-and commands that they name, takes the parameters, and keeps a region and its quorums.
-Without a lab only what they say is checked, and that is told.`,
+		Long: `Checks what experiments say and, where a lab is up, that it has the targets,
+places and commands that they name, takes the parameters, and keeps a region and
+its quorums. Without a lab only what they say is checked, and that is told.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err

@@ -60,8 +60,9 @@ wins, then an exact path, then the longest, then the one with the most
 conditions; overlays change the target of the winner.
 
 A target is one of: a VIP of the registry, another region (with --vip: which API
-answers there), an instance, a fixed origin inside the lab's networks. Of a VIP's
-instances gRPC calls reach the port rpc, else http; other requests reach http alone.
+answers there), an instance, a fixed origin inside the lab's networks. Of a
+VIP's instances gRPC calls reach the port rpc, else http; other requests reach
+http alone.
 
 Without --member or --open a new route asks for a member's token where the route
 that its path leads to so far does.

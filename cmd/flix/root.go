@@ -68,7 +68,8 @@ const exitHelp = `Every command ends with one of these codes:
   34   the verdict of a load does not hold
   40   an experiment's hypothesis fails
   41   an experiment was aborted: viewers suffered too much
-  42   an experiment came to no verdict: too few plays, or the control group misses a bound, too
+  42   an experiment came to no verdict: too few plays, or its control group
+       misses a bound, too
   130  interrupted
 
 flix lab exec ends with the code of the command it ran.`

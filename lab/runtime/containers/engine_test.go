@@ -328,7 +328,7 @@ func TestNotStarted(t *testing.T) {
 		"driver failed programming external connectivity on endpoint x: Error starting userland proxy: listen tcp4 127.0.0.1:20003: bind: address already in use":                    "port 20003 of 127.0.0.1, which is north/a/elb/1's, is taken",
 		"driver failed programming external connectivity on endpoint x: Bind for 127.0.0.1:20003 failed: port is already allocated":                                                  "port 20003 of 127.0.0.1, which is north/a/elb/1's, is taken",
 		"failed to set up container networking: driver failed programming external connectivity on endpoint x: failed to bind host port 127.0.0.1:20003/tcp: address already in use": "port 20003 of 127.0.0.1, which is north/a/elb/1's, is taken",
-		"driver failed programming external connectivity on endpoint x: address already in use":                                                                                      "one of the ports [20003/tcp] of 127.0.0.1",
+		"driver failed programming external connectivity on endpoint x: address already in use":                                                                                      "one of the ports 20003/tcp of 127.0.0.1",
 		"Address already in use": "its address 10.1.1.7 is taken",
 	} {
 		err := r.notStarted(d, errors.New("Error response from daemon: "+text))
