@@ -68,6 +68,16 @@ type Info struct {
 	Title, Version, Summary string
 }
 
+// produced describes a body that is not JSON. What a schema would be about where
+// the body is a stream of events, OpenAPI before 3.2 does not say: readers take it
+// to be about each of them, or about the text.
+func produced(mediaType string) map[string]any {
+	if mediaType == "text/event-stream" {
+		return map[string]any{}
+	}
+	return map[string]any{"schema": &Schema{Type: "string"}}
+}
+
 // Document is the OpenAPI 3.1 description of operations, as JSON. It panics on
 // two types of one name that differ: they are the program's own.
 func Document(info Info, ops ...Operation) []byte {
@@ -80,7 +90,7 @@ func Document(info Info, ops ...Operation) []byte {
 		}
 		switch {
 		case o.Produces != "":
-			responses["200"] = map[string]any{"description": "the answer", "content": map[string]any{o.Produces: map[string]any{"schema": &Schema{Type: "string"}}}}
+			responses["200"] = map[string]any{"description": "the answer", "content": map[string]any{o.Produces: produced(o.Produces)}}
 		case o.Reply == nil:
 			responses["204"] = map[string]any{"description": "done"}
 		default:

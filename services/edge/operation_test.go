@@ -144,6 +144,34 @@ func TestDocument(t *testing.T) {
 	}
 }
 
+// TestDocumentOfWhatIsNoJSON has a schema for a text, and none for a stream of
+// events, which test tools would compare with each event.
+func TestDocumentOfWhatIsNoJSON(t *testing.T) {
+	var d struct {
+		Paths map[string]map[string]struct {
+			Responses map[string]struct {
+				Content map[string]struct {
+					Schema *Schema `json:"schema"`
+				} `json:"content"`
+			} `json:"responses"`
+		} `json:"paths"`
+	}
+	if err := json.Unmarshal(Document(Info{"X", "1", "an API"},
+		Operation{Pattern: "GET /list", ID: "list", Produces: "application/vnd.apple.mpegurl"},
+		Operation{Pattern: "GET /events", ID: "events", Produces: "text/event-stream"},
+	), &d); err != nil {
+		t.Fatal(err)
+	}
+	list, ok := d.Paths["/list"]["get"].Responses["200"].Content["application/vnd.apple.mpegurl"]
+	if !ok || list.Schema == nil || list.Schema.Type != "string" {
+		t.Errorf("the list: %+v", d.Paths["/list"])
+	}
+	events, ok := d.Paths["/events"]["get"].Responses["200"].Content["text/event-stream"]
+	if !ok || events.Schema != nil {
+		t.Errorf("the events: %+v", d.Paths["/events"])
+	}
+}
+
 func FuzzCheck(f *testing.F) {
 	for _, s := range []string{`{"name":"abc","kind":"a"}`, `{"name":1}`, `[]`, `{"tags":[[]],"count":1e400}`, `nul`, `{"sub":{"name":{}}}`} {
 		f.Add(s)
