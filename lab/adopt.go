@@ -20,6 +20,9 @@ const (
 	// settleTime bounds the wait for a pipeline that is to stand still: a member
 	// of a group that was killed is missed after 6 s.
 	settleTime = 8 * time.Second
+	// silentTime bounds the wait for Kafkas that run and do not answer: on
+	// processors that are full that passes, and giving up moves viewers back.
+	silentTime = 24 * time.Second
 	// settleLook is the pause between two looks.
 	settleLook = 100 * time.Millisecond
 	// kafkaTime bounds one question to a region's Kafka.
@@ -190,7 +193,7 @@ func waitingOf(positions []events.Position) int64 {
 // more.
 func (h handover) checkpointed(ctx context.Context, region, saver string, left int64, reached bool) (int64, error) {
 	c := events.HandoverConfig{Region: region, Group: pipelineGroup, From: h.kafka(region), To: h.kafka(saver), Tel: h.tel}
-	deadline := time.Now().Add(settleTime)
+	began := time.Now()
 	for {
 		current, gone := false, error(nil)
 		if reached { // before the count: what it counts is from the checkpoint on
@@ -210,7 +213,7 @@ func (h handover) checkpointed(ctx context.Context, region, saver string, left i
 			return 0, ctx.Err()
 		case err == nil && (!reached || current && waiting >= left):
 			return waiting, nil
-		case time.Now().After(deadline):
+		case err == nil && time.Since(began) > settleTime, time.Since(began) > silentTime:
 			switch {
 			case err == nil && waiting > left:
 				h.note(region, fmt.Sprintf("%s adopts the events of %s at an old checkpoint: up to %d come again", saver, region, waiting-left))

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -221,6 +222,28 @@ func TestHandoverAndBack(t *testing.T) {
 		if times != 1 {
 			t.Errorf("event %d was handled %d times", n, times)
 		}
+	}
+}
+
+// TestHandoverWaitsForAKafka has the saver's Kafka out of reach for longer than a
+// pipeline may take to stand still, as on processors that are full.
+func TestHandoverWaitsForAKafka(t *testing.T) {
+	t.Parallel()
+	all := streams(t, "north", "south")
+	all["north"].send(0, 20)
+	wantHandled(t, 0, 20, all["north"])
+	h := handoverOf(all)
+	reach, began := h.kafka, time.Now()
+	h.kafka = func(region string) func(context.Context) ([]string, error) {
+		return func(ctx context.Context) ([]string, error) {
+			if region == "south" && time.Since(began) < settleTime+time.Second {
+				return nil, errors.New("it does not answer")
+			}
+			return reach(region)(ctx)
+		}
+	}
+	if n, err := h.checkpointed(t.Context(), "north", "south", 0, true); err != nil || n != 0 {
+		t.Errorf("%d left to handle, error %v", n, err)
 	}
 }
 
