@@ -40,7 +40,7 @@ func (p planet) Scale(ctx context.Context, add map[string]map[topology.Role]int)
 	for k, n := range missing {
 		r, ok := i.Topology.Region(k.region)
 		if !ok {
-			return nil, services.Errorf(services.NotFound, "there is no region %q", k.region)
+			return nil, noRegion(k.region, i.Topology)
 		}
 		fresh = append(fresh, i.next(r, k.role, n)...)
 	}

@@ -21,8 +21,8 @@ func (r *Run) evacuate(ctx context.Context, region string, savers []string) erro
 	checked, stop := r.checking(ctx, savers)
 	defer stop()
 	// Neither do caches: they are looked at, and filled, while instances start.
-	warmed, still := beside(ctx, func(ctx context.Context) (string, error) { return r.warm(ctx, savers) })
-	defer still()
+	warmed, cool := r.warming(ctx, savers)
+	defer cool()
 	growing := r.shares()
 	growing = growing[:len(growing)-1] // the last one goes with DNS
 	if err := r.loosen(ctx, region); err != nil {
@@ -80,38 +80,44 @@ func (r *Run) flip(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%d of them were dark; they answer and are UP", n), err
 }
 
-// beside begins what need not be waited for yet. The first function waits for it,
-// the second ends it; that has to be called.
-func beside(ctx context.Context, f func(context.Context) (string, error)) (wait func() (string, error), stop func()) {
+// beside runs something while other steps are taken. The first function waits for
+// it, the second ends what is under way; that has to be called.
+func beside(ctx context.Context, all ...func(context.Context)) (wait, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	var (
-		wg   sync.WaitGroup
-		text string
-		err  error
-	)
-	wg.Go(func() { text, err = f(ctx) })
-	wait = func() (string, error) {
-		wg.Wait()
-		return text, err
+	var wg sync.WaitGroup
+	for _, f := range all {
+		wg.Go(func() { f(ctx) })
 	}
-	return wait, func() {
+	return wg.Wait, func() {
 		cancel()
 		wg.Wait()
 	}
 }
 
+// warming looks at the savers' caches, and fills them.
+func (r *Run) warming(ctx context.Context, savers []string) (wait func() (string, error), stop func()) {
+	var (
+		text string
+		err  error
+	)
+	done, stop := beside(ctx, func(ctx context.Context) { text, err = r.warm(ctx, savers) })
+	return func() (string, error) {
+		done()
+		return text, err
+	}, stop
+}
+
 // checking begins a play near every saver: one that cannot serve its own viewers
-// shall not get more. The first function waits for the plays and counts them, the
-// second ends those under way; that has to be called.
+// shall not get more. The first function waits for the plays and counts them.
 func (r *Run) checking(ctx context.Context, savers []string) (wait func() error, stop func()) {
-	plays, cancel := context.WithCancel(ctx)
 	errs := make([]error, len(savers))
-	var wg sync.WaitGroup
+	var plays []func(context.Context)
 	for k, s := range savers {
-		wg.Go(func() { errs[k] = r.Planet.PlayIn(plays, s) })
+		plays = append(plays, func(ctx context.Context) { errs[k] = r.Planet.PlayIn(ctx, s) })
 	}
-	wait = func() error {
-		wg.Wait()
+	done, stop := beside(ctx, plays...)
+	return func() error {
+		done()
 		var first error
 		for k, s := range savers {
 			if err := r.played(ctx, s, errs[k]); err != nil && first == nil {
@@ -120,11 +126,7 @@ func (r *Run) checking(ctx context.Context, savers []string) (wait func() error,
 			}
 		}
 		return first
-	}
-	return wait, func() {
-		cancel()
-		wg.Wait()
-	}
+	}, stop
 }
 
 func (r *Run) proxy(ctx context.Context, region string, savers []string, steps []float64) (string, error) {

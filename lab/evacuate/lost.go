@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 )
 
 // A region that is lost serves nobody, and plays near one that is sick fail:
@@ -18,25 +17,21 @@ const trials = 2
 
 // probing plays near the region before anything is moved, while the plan is made:
 // when that fails it is no failure of the move, and the reason for haste. The
-// first function waits for the plays, the second ends those under way.
+// first function waits for the plays.
 func (r *Run) probing(ctx context.Context, region string) (wait, stop func()) {
-	plays, cancel := context.WithCancel(ctx)
 	errs := make([]error, trials)
-	var wg sync.WaitGroup
+	var plays []func(context.Context)
 	for k := range errs {
-		wg.Go(func() { errs[k] = r.Planet.Play(plays, region) })
+		plays = append(plays, func(ctx context.Context) { errs[k] = r.Planet.Play(ctx, region) })
 	}
-	wait = func() {
-		wg.Wait()
+	done, stop := beside(ctx, plays...)
+	return func() {
+		done()
 		if err := errors.Join(errs...); err != nil && ctx.Err() == nil {
 			r.sick = true
 			r.tell(r.report.Verb+".note", fmt.Sprintf("plays near %s fail already: everything is moved at once (%v)", region, cmp.Or(errs...)), nil)
 		}
-	}
-	return wait, func() {
-		cancel()
-		wg.Wait()
-	}
+	}, stop
 }
 
 // replace has the savers take over from a region that serves its viewers no

@@ -69,7 +69,6 @@ func readLayout(r io.ReaderAt, size int64) (TrackFile, SidxRefs, error) {
 		lead  = int64(-1) // start of the boxes that lead the next fragment
 		whole SidxRefs
 		moof  *Fragment
-		at    int64 // of moof
 	)
 	err := WalkBoxes(r, 0, size, func(b Box) error {
 		switch {
@@ -115,16 +114,16 @@ func readLayout(r io.ReaderAt, size int64) (TrackFile, SidxRefs, error) {
 				return err
 			}
 			fr, err := ParseMoof(body, f.Info)
-			moof, at = &fr, b.Offset
+			if fr.Lead > 0 {
+				fr.Lead += b.Offset - lead
+			}
+			moof = &fr
 			return err
 		case "mdat":
 			if moof == nil {
 				return badFormat(b.Offset, "media data outside a fragment")
 			}
 			moof.Offset, moof.Size = lead, b.End()-lead
-			if moof.Lead > 0 {
-				moof.Lead += at - lead
-			}
 			if moof.Lead > moof.Size {
 				return badFormat(b.Offset, "a sample ends %d bytes behind its media data", moof.Lead-moof.Size)
 			}
