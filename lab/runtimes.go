@@ -152,9 +152,7 @@ func (l *Lab) awaitStores(ctx context.Context, st *steps, specs []runtime.Spec, 
 	return st.do(ctx, "stores", func(ctx context.Context) (string, error) {
 		ctx, cancel := context.WithTimeout(ctx, storesTime)
 		defer cancel()
-		if err := l.storesAnswer(ctx, stores, func(s runtime.Spec, after time.Duration) {
-			st.tell("up.note", s.ID, fmt.Sprintf("%s answers after %.1f s", s.ID, after.Seconds()))
-		}); err != nil {
+		if err := l.storesAnswer(ctx, stores, st.answering); err != nil {
 			return "", err
 		}
 		if err := l.migrate(ctx, stores, have); err != nil {

@@ -15,12 +15,14 @@ import (
 
 	"github.com/flix-lab/flix/fixtures"
 	"github.com/flix-lab/flix/lab/journal"
+	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 	"github.com/flix-lab/flix/services/media"
 	"github.com/flix-lab/flix/services/search"
 	"github.com/flix-lab/flix/services/signup"
 	"github.com/flix-lab/flix/services/sqldb"
+	"github.com/flix-lab/flix/topology"
 )
 
 // labIterations of PBKDF2 for the lab's passwords: they protect nothing, and
@@ -45,10 +47,11 @@ func (l *Lab) unseeded() []string {
 }
 
 // seed fills the stores of a new lab, or of a region that was added, as far as
-// the first play needs: plans, members and titles in SQL, search documents,
-// and the most popular title; catalogue does the rest. Each write is
-// idempotent, so a seed that was cut short is simply done again.
-func (l *Lab) seed(ctx context.Context) (string, error) {
+// the first play needs: plans, members and titles in SQL, search documents
+// unless the search comes later, and the most popular title; catalogue does the
+// rest. Each write is idempotent, so a seed that was cut short is simply done
+// again.
+func (l *Lab) seed(ctx context.Context, later []runtime.Spec) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*seedTime)
 	defer cancel()
 	cat, err := fixtures.Catalogue()
@@ -61,7 +64,9 @@ func (l *Lab) seed(ctx context.Context) (string, error) {
 		g.Go(func() error { return l.seedSQL(gctx, regions[0], cat) })
 	}
 	for _, r := range regions {
-		g.Go(func() error { return l.seedSearch(gctx, r, cat) })
+		if !slices.ContainsFunc(later, func(s runtime.Spec) bool { return s.Role == topology.RoleSearch && s.Region == r }) {
+			g.Go(func() error { return l.seedSearch(gctx, r, cat) })
+		}
 	}
 	if len(fresh) > 0 {
 		g.Go(func() error { return l.seedMedia(gctx, fresh, regions, liveTitles(cat)[:1], len(cat.Titles)) })

@@ -123,9 +123,10 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 	}); err != nil {
 		return res, err
 	}
-	if len(todo.start) > 0 {
+	first, later := byNeed(todo.start, specs, l.containers().Pack)
+	if len(first) > 0 {
 		if err := st.do(ctx, "start", func(ctx context.Context) (string, error) {
-			return fmt.Sprintf("%s started", services.Count(len(todo.start), "instance")), l.rt.Start(ctx, todo.start)
+			return fmt.Sprintf("%s started", services.Count(len(first), "instance")), l.rt.Start(ctx, first)
 		}); err != nil {
 			return res, err
 		}
@@ -133,10 +134,10 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 	res.Changes = control.Changes{Added: len(todo.start), Removed: len(todo.stop)}
 	guarded, unguard := l.guardHosts(ctx)
 	defer unguard()
-	if err := l.awaitStores(guarded, st, specs, todo); err != nil {
+	if err := l.awaitStores(guarded, st, except(specs, later), todo); err != nil {
 		return res, lostCause(guarded, err)
 	}
-	if res.ReadyMS, err = l.settle(guarded, st, todo); err != nil {
+	if res.ReadyMS, err = l.settle(guarded, st, todo, later); err != nil {
 		return res, lostCause(guarded, err)
 	}
 	status, err := l.Status(ctx)
@@ -238,11 +239,12 @@ func (l *Lab) compare(ctx context.Context, specs []runtime.Spec) (diff, error) {
 // stopGrace bounds the orderly end of an instance.
 const stopGrace = 3 * time.Second
 
-// settle takes the lab from running instances to one that is seeded, ready and
-// filled. It returns the time at which a title had played from every region.
-func (l *Lab) settle(ctx context.Context, st *steps, d diff) (readyMS float64, err error) {
+// settle takes the lab from running instances to one that is seeded, ready,
+// whole and filled. It returns the time at which a title had played from every
+// region; what comes later starts then.
+func (l *Lab) settle(ctx context.Context, st *steps, d diff, later []runtime.Spec) (readyMS float64, err error) {
 	if _, seeded := l.journal.Get(journal.Seed, sqlSeed); !seeded || len(l.unseeded()) > 0 || len(d.start) > 0 {
-		if err := st.do(ctx, "seed", l.seed); err != nil {
+		if err := st.do(ctx, "seed", func(ctx context.Context) (string, error) { return l.seed(ctx, later) }); err != nil {
 			return 0, err
 		}
 	}
@@ -257,10 +259,17 @@ func (l *Lab) settle(ctx context.Context, st *steps, d diff) (readyMS float64, e
 		return 0, err
 	}
 	readyMS = st.elapsed()
+	g, gctx := errgroup.WithContext(ctx)
+	if len(later) > 0 {
+		g.Go(func() error {
+			return st.do(gctx, "rest", func(ctx context.Context) (string, error) { return l.complete(ctx, st, later) })
+		})
+	}
 	if len(l.unseeded()) > 0 {
-		if err := st.do(ctx, "catalogue", l.catalogue); err != nil {
-			return readyMS, err
-		}
+		g.Go(func() error { return st.do(gctx, "catalogue", l.catalogue) })
+	}
+	if err := g.Wait(); err != nil {
+		return readyMS, err
 	}
 	return readyMS, st.do(ctx, "fill", l.awaitFill)
 }

@@ -101,7 +101,7 @@ func hasData(r topology.Role) bool { return r == topology.RoleOCA || r == topolo
 // serve declares a container of flix's own with the given instances.
 func (r *Runtime) serve(id, region, host, role, address string, specs []runtime.Spec) declaration {
 	d := declaration{
-		ID: id, Region: region, Host: host, Role: role, Address: address, Image: r.image, Specs: specs, Serves: true,
+		ID: id, Region: region, Host: host, Role: role, Address: address, Image: r.image.tag, Specs: specs, Serves: true,
 		Cmd: []string{ServeVerb, id, "--state", serveDir, "--control", controlAddr(address)},
 		Env: map[string]string{"GOMEMLIMIT": "96MiB"}, Grace: 4, Memory: serviceMemory,
 	}
@@ -123,7 +123,7 @@ func (r *Runtime) serve(id, region, host, role, address string, specs []runtime.
 		}
 		if s.Role == topology.RoleTranscode {
 			// An encoder takes what its pictures need.
-			d.Image, d.Memory = r.codecImage, 0
+			d.Image, d.Memory = r.codecImage.tag, 0
 		}
 	}
 	return d

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/flix-lab/flix/lab/runtime"
-	"github.com/flix-lab/flix/lab/runtime/containers/images"
 )
 
 // Difference is how something on the engine is not as the lab declares it.
@@ -75,24 +73,6 @@ func (r *Runtime) Learn(w runtime.World) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.world = w
-}
-
-// nameImages settles which images flix's own containers would be made of,
-// without making them.
-func (r *Runtime) nameImages(ctx context.Context) error {
-	binary, err := os.ReadFile(r.c.Exe)
-	if err != nil {
-		return fmt.Errorf("the image of flix: %w", err)
-	}
-	base, err := r.component(ctx, images.FFmpeg)
-	if err != nil {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	_, r.image = imageOf("scratch", binary)
-	_, r.codecImage = imageOf(base, binary)
-	return nil
 }
 
 func (r *Runtime) diffContainer(ctx context.Context, d declaration, have map[string]found, halted bool) ([]Difference, error) {

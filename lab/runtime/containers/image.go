@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
@@ -45,9 +46,43 @@ func imageSet(getenv func(string) string, declared topology.Containers) images.S
 	return set
 }
 
-// ensureImages makes the image of this very binary, unless the engine has it,
-// and the transcoder's, which is the same on top of one that brings ffmpeg.
-func (r *Runtime) ensureImages(ctx context.Context) error {
+// ownImage is an image of flix's own: its binary on top of another image.
+type ownImage struct {
+	tag, base string
+
+	mu    sync.Mutex // held while it is made
+	there bool
+}
+
+// nameImages settles what flix's own containers are made of, without making it:
+// an image of this very binary, and the transcoder's, which is the same on top
+// of one that brings ffmpeg.
+func (r *Runtime) nameImages(ctx context.Context) error {
+	binary, err := os.ReadFile(r.c.Exe)
+	if err != nil {
+		return fmt.Errorf("the image of flix: %w", err)
+	}
+	base, err := r.component(ctx, images.FFmpeg)
+	if err != nil {
+		return err
+	}
+	_, own := imageOf(scratch, binary)
+	_, codec := imageOf(base, binary)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.image, r.codecImage = &ownImage{tag: own, base: scratch}, &ownImage{tag: codec, base: base}
+	return nil
+}
+
+// settleImages is nameImages, once, for one who makes containers of them: the
+// binary must be able to run there.
+func (r *Runtime) settleImages(ctx context.Context) error {
+	r.mu.Lock()
+	settled := r.image != nil
+	r.mu.Unlock()
+	if settled {
+		return nil
+	}
 	binary, err := os.ReadFile(r.c.Exe)
 	if err != nil {
 		return fmt.Errorf("the image of flix: %w", err)
@@ -55,22 +90,73 @@ func (r *Runtime) ensureImages(ctx context.Context) error {
 	if err := static(binary); err != nil {
 		return err
 	}
-	own, err := r.ensureImage(ctx, "scratch", binary)
+	return r.nameImages(ctx)
+}
+
+// imageFor sees to it that the engine has the image of a declaration, if that
+// is one of flix's own. The stores' start does not wait for it.
+func (r *Runtime) imageFor(ctx context.Context, d declaration) error {
+	r.mu.Lock()
+	all := []*ownImage{r.image, r.codecImage}
+	r.mu.Unlock()
+	for _, i := range all {
+		if d.Serves && i != nil && i.tag == d.Image {
+			return r.ensure(ctx, i)
+		}
+	}
+	return nil
+}
+
+// ensure makes an image of flix's own, unless the engine has it.
+func (r *Runtime) ensure(ctx context.Context, i *ownImage) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.there {
+		return nil
+	}
+	_, err := r.docker.ImageInspect(ctx, i.tag)
+	switch {
+	case errdefs.IsNotFound(err):
+		err = r.makeImage(ctx, i)
+	case err == nil:
+		err = r.c.Journal.Put(journal.Image, i.tag, struct{}{})
+	default:
+		err = fmt.Errorf("image %s: %w", i.tag, r.broken(err))
+	}
+	i.there = err == nil
+	return err
+}
+
+// makeImage makes an image of the binary as it is now.
+func (r *Runtime) makeImage(ctx context.Context, i *ownImage) error {
+	binary, err := os.ReadFile(r.c.Exe)
 	if err != nil {
+		return fmt.Errorf("the image of flix: %w", err)
+	}
+	dockerfile, tag := imageOf(i.base, binary)
+	if tag != i.tag {
+		r.forgetImages()
+		return services.Errorf(services.Conflict, "%s has changed while containers of it were made", r.c.Exe).WithRemedy("run the command again")
+	}
+	if err := r.c.Journal.Put(journal.Image, tag, struct{}{}); err != nil {
 		return err
 	}
-	base, err := r.component(ctx, images.FFmpeg)
-	if err != nil {
-		return err
+	if i.base == scratch {
+		err = r.importImage(ctx, tag, binary)
+	} else {
+		err = r.buildImage(ctx, tag, dockerfile, binary)
 	}
-	codec, err := r.ensureImage(ctx, base, binary)
 	if err != nil {
-		return err
+		return fmt.Errorf("image %s: %w", tag, r.broken(err))
 	}
+	return nil
+}
+
+// forgetImages has the images named anew: they are gone, or would be others.
+func (r *Runtime) forgetImages() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.image, r.codecImage = own, codec
-	return nil
+	r.image, r.codecImage = nil, nil
 }
 
 // static refuses a binary that needs a dynamic linker: the image has none.
@@ -99,6 +185,9 @@ func dynamic(f *elf.File) bool {
 // binaryPath is where flix lies in its images.
 const binaryPath = "usr/local/bin/flix"
 
+// scratch is the base that is nothing.
+const scratch = "scratch"
+
 // labelImage marks the images of flix's own, the unfinished ones too.
 const labelImage = "lab.flix.image"
 
@@ -112,29 +201,6 @@ func imageOf(base string, binary []byte) (dockerfile, tag string) {
 	h.Write([]byte(dockerfile))
 	h.Write(binary)
 	return dockerfile, imageName + ":" + hex.EncodeToString(h.Sum(nil)[:6])
-}
-
-func (r *Runtime) ensureImage(ctx context.Context, base string, binary []byte) (string, error) {
-	dockerfile, tag := imageOf(base, binary)
-	_, err := r.docker.ImageInspect(ctx, tag)
-	switch {
-	case err == nil:
-		return tag, r.c.Journal.Put(journal.Image, tag, struct{}{})
-	case !errdefs.IsNotFound(err):
-		return "", fmt.Errorf("image %s: %w", tag, r.broken(err))
-	}
-	if err := r.c.Journal.Put(journal.Image, tag, struct{}{}); err != nil {
-		return "", err
-	}
-	if base == "scratch" {
-		err = r.importImage(ctx, tag, binary)
-	} else {
-		err = r.buildImage(ctx, tag, dockerfile, binary)
-	}
-	if err != nil {
-		return "", fmt.Errorf("image %s: %w", tag, r.broken(err))
-	}
-	return tag, nil
 }
 
 // importImage makes an image of nothing but flix: one request, one layer, and

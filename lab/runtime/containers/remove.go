@@ -209,9 +209,7 @@ func (r *Runtime) removeImages(ctx context.Context, tags []string) error {
 			return err
 		}
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.image, r.codecImage = "", ""
+	r.forgetImages()
 	return nil
 }
 

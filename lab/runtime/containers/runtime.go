@@ -49,8 +49,8 @@ type Runtime struct {
 	mu     sync.Mutex
 	world  runtime.World
 	places *addresses
-	// Images of flix's own containers; "" until they are there.
-	image, codecImage string
+	// Images of flix's own containers; nil until they are named.
+	image, codecImage *ownImage
 
 	// files is held while what a container is to run is changed.
 	files sync.Mutex
@@ -204,7 +204,7 @@ func (r *Runtime) makeAll(ctx context.Context, specs []runtime.Spec) (own []decl
 			return nil, err
 		}
 	}
-	if err := r.EnsureImage(ctx); err != nil {
+	if err := r.settleImages(ctx); err != nil {
 		return nil, err
 	}
 	stores, agents, rest, err := r.declare(ctx, specs)
@@ -225,7 +225,12 @@ func (r *Runtime) makeAll(ctx context.Context, specs []runtime.Spec) (own []decl
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for _, d := range slices.Concat(stores, own) {
-		g.Go(func() error { return r.up(gctx, d, there) })
+		g.Go(func() error {
+			if err := r.imageFor(gctx, d); err != nil {
+				return err
+			}
+			return r.up(gctx, d, there)
+		})
 	}
 	return own, g.Wait()
 }
@@ -319,8 +324,8 @@ func (r *Runtime) tellOne(ctx context.Context, h *host.Client, d declaration) er
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, context.DeadlineExceeded):
-			return r.silent(d)
+		case ctx.Err() != nil: // not the time-out of a dial, which looks the same
+			return r.late(ctx, d)
 		case !errors.Is(err, host.ErrGone):
 			return fmt.Errorf("%s: %w", d.ID, err)
 		}
@@ -329,10 +334,18 @@ func (r *Runtime) tellOne(ctx context.Context, h *host.Client, d declaration) er
 		}
 		select {
 		case <-ctx.Done():
-			return r.silent(d)
+			return r.late(ctx, d)
 		case <-time.After(wait):
 		}
 	}
+}
+
+// late is why nobody waits for a container any more.
+func (r *Runtime) late(ctx context.Context, d declaration) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return r.silent(d)
+	}
+	return fmt.Errorf("%s: %w", d.ID, ctx.Err())
 }
 
 // silent is the error of a container that did not say in time that it runs what

@@ -50,23 +50,26 @@ func (r *Runtime) Volumes(ctx context.Context) ([]Volume, error) {
 	return out, nil
 }
 
-// EnsureImage makes the images of flix's own containers, unless they are there.
-// The one of services packs and unpacks volumes: it comes before both.
+// EnsureImage makes the image of flix's own containers, unless it is there: it
+// packs and unpacks volumes.
 func (r *Runtime) EnsureImage(ctx context.Context) error {
-	r.mu.Lock()
-	there := r.image != ""
-	r.mu.Unlock()
-	if there {
-		return nil
+	if err := r.settleImages(ctx); err != nil {
+		return err
 	}
-	return r.ensureImages(ctx)
+	r.mu.Lock()
+	own := r.image
+	r.mu.Unlock()
+	return r.ensure(ctx, own)
 }
 
-// ownImage is the image of services; "" until it is there.
+// ownImage is the tag of the image of services.
 func (r *Runtime) ownImage() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.image
+	if r.image == nil {
+		return ""
+	}
+	return r.image.tag
 }
 
 func (r *Runtime) volume(v Volume) string { return volumeName(r.containerName(v.Key)) }
