@@ -146,7 +146,7 @@ func (l *Lab) awaitStores(ctx context.Context, st *steps, specs []runtime.Spec, 
 	}
 	regions := l.current().Topology.RegionNames()
 	have := l.migrated()
-	if len(stores) == 0 || len(d.start) == 0 && slices.Equal(have, regions) {
+	if len(stores) == 0 || len(d.start) == 0 && len(l.unseeded()) == 0 && slices.Equal(have, regions) {
 		return nil
 	}
 	return st.do(ctx, "stores", func(ctx context.Context) (string, error) {

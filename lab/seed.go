@@ -80,6 +80,18 @@ func (l *Lab) seed(ctx context.Context, later []runtime.Spec) (string, error) {
 	return fmt.Sprintf("%d titles, %d members and %d plans", len(cat.Titles), len(cat.Members), len(cat.Plans)), l.journal.Put(journal.Seed, sqlSeed, struct{}{})
 }
 
+// sown notes that the regions have their contents: the catalogue's files, and
+// what was to start later, with the search's documents. Until then the next up
+// looks after all of it again.
+func (l *Lab) sown(regions []string) error {
+	for _, r := range regions {
+		if err := l.journal.Put(journal.Seed, r, struct{}{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // catalogue publishes the titles that the first play did not need.
 func (l *Lab) catalogue(ctx context.Context) (string, error) {
 	fresh := l.unseeded()
@@ -95,11 +107,6 @@ func (l *Lab) catalogue(ctx context.Context) (string, error) {
 	live := liveTitles(cat)
 	if err := l.seedMedia(ctx, fresh, l.current().Topology.RegionNames(), live[1:], len(cat.Titles)-1); err != nil {
 		return "", err
-	}
-	for _, r := range fresh {
-		if err := l.journal.Put(journal.Seed, r, struct{}{}); err != nil {
-			return "", err
-		}
 	}
 	return fmt.Sprintf("%d titles in the object stores of %s", len(live), strings.Join(fresh, ", ")), nil
 }

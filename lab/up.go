@@ -265,10 +265,14 @@ func (l *Lab) settle(ctx context.Context, st *steps, d diff, later []runtime.Spe
 			return st.do(gctx, "rest", func(ctx context.Context) (string, error) { return l.complete(ctx, st, later) })
 		})
 	}
-	if len(l.unseeded()) > 0 {
+	fresh := l.unseeded()
+	if len(fresh) > 0 {
 		g.Go(func() error { return st.do(gctx, "catalogue", l.catalogue) })
 	}
-	if err := g.Wait(); err != nil {
+	if err := errors.Join(g.Wait(), ctx.Err()); err != nil {
+		return readyMS, err
+	}
+	if err := l.sown(fresh); err != nil {
 		return readyMS, err
 	}
 	return readyMS, st.do(ctx, "fill", l.awaitFill)

@@ -100,9 +100,11 @@ func reference(ctx context.Context, stores []store, w io.Writer) (float64, error
 func (l lab) containersUp(ctx context.Context, c config, p packing, w io.Writer) (ready, down float64, stores []store, err error) {
 	fmt.Fprintf(os.Stderr, "a lab, packed by %s\n", p.name)
 	var up upReport
-	if _, err := l.flixJSON(ctx, &up, "lab", "up", "--runtime", "containers", "--pack", p.name, "--regions", fmt.Sprint(c.regions), "-o", "json"); err != nil {
+	whole, err := l.flixJSON(ctx, &up, "lab", "up", "--runtime", "containers", "--pack", p.name, "--regions", fmt.Sprint(c.regions), "-o", "json")
+	if err != nil {
 		return 0, 0, nil, err
 	}
+	fmt.Fprintf(w, "| the whole lab up and filled, packed by %s | %.1f s | |\n", p.name, whole/1000)
 	if stores, err = l.stores(ctx); err != nil {
 		return 0, 0, nil, err
 	}

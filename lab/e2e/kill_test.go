@@ -31,7 +31,7 @@ func (m moment) String() string {
 	return m.victim + " " + when
 }
 
-// moments are twenty kills over the whole of an up and after it.
+// moments are kills over the whole of an up and after it.
 var moments = []moment{
 	{"up", true, "start of it", 0, false},
 	{"up", true, "start of it", 20 * time.Millisecond, false},
@@ -47,6 +47,7 @@ var moments = []moment{
 	{"daemon", true, "seed", 0, false},
 	{"us-west", true, "seed", 50 * time.Millisecond, false},
 	{"oc", true, "ready", 0, false},
+	{"daemon", true, "ready", 4 * time.Second, true}, // Kafka and the search are on their way
 	{"daemon", false, "", 0, false},
 	{"us-east", false, "", 0, true},
 	{"oc", false, "", 0, false},
@@ -55,7 +56,7 @@ var moments = []moment{
 	{"everything", false, "", 0, true},
 }
 
-// TestKills kills the daemon, a host, or the up itself at twenty moments. The
+// TestKills kills the daemon, a host, or the up itself at each of the moments. The
 // same up again must end in the same state each time, and a down must leave
 // nothing.
 func TestKills(t *testing.T) {
@@ -90,6 +91,7 @@ func (l *lab) survives(m moment) {
 			t.Errorf("%s is %s with share %g", r.Name, r.State, r.Share)
 		}
 		wantRegion(t, r)
+		l.wantIndex(r.Name)
 	}
 	if len(st.Regions) != 2 || res.Instances != st.Instances {
 		t.Errorf("%d regions, %d instances, the up says %d", len(st.Regions), st.Instances, res.Instances)

@@ -160,6 +160,22 @@ func bandwidthDecidesTheRung(l *lab) {
 	}
 }
 
+// wantIndex waits until a region's search answers from its index. The first
+// search for misspelt words in a young JVM may take longer than its call may;
+// the catalogue answers then, which knows no near matches.
+func (l *lab) wantIndex(region string) {
+	l.t.Helper()
+	if !l.rt.containers() {
+		return
+	}
+	await(l.t, time.Minute, "a search for misspelt words from the index of "+region, func() error {
+		if r := l.flix("play", "-o", "json", "--region", region, "--title", "harbour lihgts"); !strings.Contains(r.stderr, "Harbor Lights") {
+			return errNotYet
+		}
+		return nil
+	})
+}
+
 // refusedPlays has each cause's own message and exit code.
 func refusedPlays(l *lab) {
 	harbor := []string{"--title", "harbor-lights"}
@@ -170,16 +186,7 @@ func refusedPlays(l *lab) {
 		}
 		return out
 	}
-	if l.rt.containers() {
-		// The first search for misspelt words in a young JVM may take longer than
-		// its call may; the catalogue answers then, which knows no near matches.
-		await(l.t, time.Minute, "a search for misspelt words from the index", func() error {
-			if r := l.flix("play", "-o", "json", "--title", "harbour lihgts"); !strings.Contains(r.stderr, "Harbor Lights") {
-				return errNotYet
-			}
-			return nil
-		})
-	}
+	l.wantIndex("us-east")
 	seen := map[int]string{}
 	for _, c := range []struct {
 		name string
