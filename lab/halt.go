@@ -119,7 +119,7 @@ func (l *Lab) resume(ctx context.Context, st *steps) ([]string, error) {
 	}); err != nil {
 		return ids, err
 	}
-	guarded, unguard := l.guardHosts(ctx)
+	guarded, unguard := l.guardHosts(ctx, l.expected)
 	defer unguard()
 	if err := l.awaitStores(guarded, st, specs, todo); err != nil {
 		return ids, lostCause(guarded, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -87,15 +88,29 @@ func except(specs, others []runtime.Spec) []runtime.Spec {
 	})
 }
 
-// complete starts what comes later, and returns when the stores among it answer
-// and the search has its documents.
-func (l *Lab) complete(ctx context.Context, st *steps, later []runtime.Spec) (string, error) {
+// rest is what an up starts later.
+type rest struct {
+	specs []runtime.Spec
+	// begun says that they have been started: from then on each is to live.
+	begun atomic.Bool
+}
+
+// holds says whether an instance is of those that are still to be started. It
+// may have run before, and have ended.
+func (r *rest) holds(id string) bool {
+	return !r.begun.Load() && slices.ContainsFunc(r.specs, func(s runtime.Spec) bool { return s.ID == id })
+}
+
+// complete starts the rest, and returns when the stores among it answer and the
+// search has its documents.
+func (l *Lab) complete(ctx context.Context, st *steps, rest *rest) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, storesTime)
 	defer cancel()
-	if err := l.rt.Start(ctx, later); err != nil {
+	if err := l.rt.Start(ctx, rest.specs); err != nil {
 		return "", err
 	}
-	stores := slices.DeleteFunc(slices.Clone(later), func(s runtime.Spec) bool { return !s.Sidecar || l.current().Stopped[s.ID] })
+	rest.begun.Store(true)
+	stores := slices.DeleteFunc(slices.Clone(rest.specs), func(s runtime.Spec) bool { return !s.Sidecar || l.current().Stopped[s.ID] })
 	if err := l.storesAnswer(ctx, stores, st.answering); err != nil {
 		return "", err
 	}
@@ -109,7 +124,7 @@ func (l *Lab) complete(ctx context.Context, st *steps, later []runtime.Spec) (st
 			g.Go(func() error { return l.seedSearch(ctx, s.Region, cat) })
 		}
 	}
-	return fmt.Sprintf("%s more started, %s of them answer", services.Count(len(later), "instance"), services.Count(len(stores), "store")), g.Wait()
+	return fmt.Sprintf("%s more started, %s of them answer", services.Count(len(rest.specs), "instance"), services.Count(len(stores), "store")), g.Wait()
 }
 
 // answering tells that a store does.

@@ -132,12 +132,13 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 		}
 	}
 	res.Changes = control.Changes{Added: len(todo.start), Removed: len(todo.stop)}
-	guarded, unguard := l.guardHosts(ctx)
+	rest := &rest{specs: later}
+	guarded, unguard := l.guardHosts(ctx, func(id string) bool { return l.expected(id) && !rest.holds(id) })
 	defer unguard()
 	if err := l.awaitStores(guarded, st, except(specs, later), todo); err != nil {
 		return res, lostCause(guarded, err)
 	}
-	if res.ReadyMS, err = l.settle(guarded, st, todo, later); err != nil {
+	if res.ReadyMS, err = l.settle(guarded, st, todo, rest); err != nil {
 		return res, lostCause(guarded, err)
 	}
 	status, err := l.Status(ctx)
@@ -242,9 +243,9 @@ const stopGrace = 3 * time.Second
 // settle takes the lab from running instances to one that is seeded, ready,
 // whole and filled. It returns the time at which a title had played from every
 // region; what comes later starts then.
-func (l *Lab) settle(ctx context.Context, st *steps, d diff, later []runtime.Spec) (readyMS float64, err error) {
+func (l *Lab) settle(ctx context.Context, st *steps, d diff, rest *rest) (readyMS float64, err error) {
 	if _, seeded := l.journal.Get(journal.Seed, sqlSeed); !seeded || len(l.unseeded()) > 0 || len(d.start) > 0 {
-		if err := st.do(ctx, "seed", func(ctx context.Context) (string, error) { return l.seed(ctx, later) }); err != nil {
+		if err := st.do(ctx, "seed", func(ctx context.Context) (string, error) { return l.seed(ctx, rest.specs) }); err != nil {
 			return 0, err
 		}
 	}
@@ -260,9 +261,9 @@ func (l *Lab) settle(ctx context.Context, st *steps, d diff, later []runtime.Spe
 	}
 	readyMS = st.elapsed()
 	g, gctx := errgroup.WithContext(ctx)
-	if len(later) > 0 {
+	if len(rest.specs) > 0 {
 		g.Go(func() error {
-			return st.do(gctx, "rest", func(ctx context.Context) (string, error) { return l.complete(ctx, st, later) })
+			return st.do(gctx, "rest", func(ctx context.Context) (string, error) { return l.complete(ctx, st, rest) })
 		})
 	}
 	fresh := l.unseeded()
@@ -318,16 +319,16 @@ func (l *Lab) expected(id string) bool {
 	return !i.Stopped[id] && slices.ContainsFunc(i.instances(), func(x topology.Instance) bool { return x.ID == id })
 }
 
-// guardHosts returns a context that ends when a host of the lab does: nothing
-// is to be waited for then.
-func (l *Lab) guardHosts(ctx context.Context) (context.Context, func()) {
+// guardHosts returns a context that ends when a host of the lab does, or an
+// instance that is expected to run: nothing is to be waited for then.
+func (l *Lab) guardHosts(ctx context.Context, expected func(id string) bool) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		tick := time.NewTicker(l.guardInterval())
 		defer tick.Stop()
 		for {
-			if err := l.lost(ctx); err != nil && ctx.Err() == nil {
+			if err := l.lost(ctx, expected); err != nil && ctx.Err() == nil {
 				cancel(err)
 			}
 			select {
@@ -341,9 +342,9 @@ func (l *Lab) guardHosts(ctx context.Context) (context.Context, func()) {
 }
 
 // lost says what has ended of the lab that is to run; nil if nothing has.
-func (l *Lab) lost(ctx context.Context) error {
+func (l *Lab) lost(ctx context.Context, expected func(id string) bool) error {
 	if m, ok := l.rt.(mourner); ok {
-		if err := m.Died(ctx, l.expected); err != nil {
+		if err := m.Died(ctx, expected); err != nil {
 			return &died{err}
 		}
 		return nil
