@@ -30,6 +30,17 @@ type certificate struct {
 	seen [2]fs.FileInfo // of the files when they were last read; nil is not there
 }
 
+// givenCertificate is the certificate of the two files, nil if neither is given.
+func givenCertificate(ctx context.Context, certFile, keyFile string, say func(string)) (*certificate, error) {
+	switch {
+	case certFile == "" && keyFile == "":
+		return nil, nil
+	case certFile == "" || keyFile == "":
+		return nil, services.Errorf(services.Invalid, "--tls-cert and --tls-key go together")
+	}
+	return newCertificate(ctx, certFile, keyFile, say)
+}
+
 // newCertificate reads the files; they have to be good.
 func newCertificate(ctx context.Context, certFile, keyFile string, say func(string)) (*certificate, error) {
 	c := &certificate{certFile: certFile, keyFile: keyFile, say: say, seen: states(certFile, keyFile)}
@@ -60,6 +71,23 @@ func (c *certificate) current(ctx context.Context) *tls.Certificate {
 		c.mu.Unlock()
 	}
 	return c.pair.Load()
+}
+
+// reloads has the files read again for each value of again, until ctx ends. Without
+// a certificate, which is nil then, say hears so instead.
+func (c *certificate) reloads(ctx context.Context, again <-chan os.Signal, say func(string)) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-again:
+		}
+		if c == nil {
+			say("there is no certificate to read again: it serves without TLS")
+			continue
+		}
+		c.reload(ctx)
+	}
 }
 
 // reload reads the files whether they look changed or not.

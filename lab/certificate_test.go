@@ -24,9 +24,12 @@ import (
 // pairFiles are a certificate and its key as an operator has them.
 type pairFiles struct{ cert, key string }
 
+// newPairFiles are those of a server whose name is "first".
 func newPairFiles(t *testing.T) pairFiles {
 	d := t.TempDir()
-	return pairFiles{filepath.Join(d, "cert.pem"), filepath.Join(d, "key.pem")}
+	f := pairFiles{filepath.Join(d, "cert.pem"), filepath.Join(d, "key.pem")}
+	f.replace(t, "first")
+	return f
 }
 
 // replace writes a new pair as tools do, each file by a rename.
@@ -94,22 +97,45 @@ func (s *said) await(t *testing.T, re string) string {
 	}
 }
 
-// serveFolder serves an empty folder until the test ends, and returns its address
-// and what hangs it up.
-func serveFolder(t *testing.T, o ServeFolderOptions) (addr string, out *said, hangup chan<- os.Signal) {
+// inBackground runs a server until the test ends, and returns what hangs it up.
+func inBackground(t *testing.T, serve func(ctx context.Context, hangup <-chan os.Signal) error) chan<- os.Signal {
 	t.Helper()
-	signals, out := make(chan os.Signal), &said{}
-	o.Root, o.Listen, o.NoAuth, o.Out, o.Err, o.Reload = t.TempDir(), "127.0.0.1:0", true, out, out, signals
+	signals := make(chan os.Signal)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- ServeFolder(ctx, o) }()
+	go func() { ended <- serve(ctx, signals) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	return out.await(t, `at https?://([^/]+)/`), out, signals
+	return signals
+}
+
+// serveFolder serves an empty folder until the test ends, and returns its address
+// and what hangs it up.
+func serveFolder(t *testing.T, o ServeFolderOptions) (addr string, out *said, hangup chan<- os.Signal) {
+	t.Helper()
+	out = &said{}
+	o.Root, o.Listen, o.NoAuth, o.Out, o.Err = t.TempDir(), "127.0.0.1:0", true, out, out
+	hangup = inBackground(t, func(ctx context.Context, again <-chan os.Signal) error {
+		o.Reload = again
+		return ServeFolder(ctx, o)
+	})
+	return out.await(t, `at https?://([^/]+)/`), out, hangup
+}
+
+// serveGateway is serveFolder for a gateway that stands alone, in front of nothing.
+func serveGateway(t *testing.T, o GatewayOptions) (addr string, out *said, hangup chan<- os.Signal) {
+	t.Helper()
+	out = &said{}
+	o.Listen, o.Routes = "127.0.0.1:0", []string{"/=http://127.0.0.1:9"}
+	hangup = inBackground(t, func(ctx context.Context, again <-chan os.Signal) error {
+		o.Reload = again
+		return RunGateway(ctx, Env{Getenv: func(string) string { return "" }}, o, out)
+	})
+	return out.await(t, `on https?://([^,]+),`), out, hangup
 }
 
 // subject is whom the server at an address says it is.
@@ -123,10 +149,23 @@ func subject(t *testing.T, addr string) string {
 	return c.ConnectionState().PeerCertificates[0].Subject.CommonName
 }
 
-func TestFolderFollowsItsCertificate(t *testing.T) {
-	f := newPairFiles(t)
-	f.replace(t, "first")
-	addr, out, hangup := serveFolder(t, ServeFolderOptions{CertFile: f.cert, KeyFile: f.key})
+func TestServersFollowTheirCertificate(t *testing.T) {
+	t.Run("folder", func(t *testing.T) {
+		f := newPairFiles(t)
+		addr, out, hangup := serveFolder(t, ServeFolderOptions{CertFile: f.cert, KeyFile: f.key})
+		followsItsCertificate(t, f, addr, out, hangup)
+	})
+	t.Run("gateway", func(t *testing.T) {
+		f := newPairFiles(t)
+		addr, out, hangup := serveGateway(t, GatewayOptions{TLSCert: f.cert, TLSKey: f.key})
+		followsItsCertificate(t, f, addr, out, hangup)
+	})
+}
+
+// followsItsCertificate replaces the pair of files of a server at an address, whose
+// name is "first".
+func followsItsCertificate(t *testing.T, f pairFiles, addr string, out *said, hangup chan<- os.Signal) {
+	t.Helper()
 	if got := subject(t, addr); got != "first" {
 		t.Fatalf("it serves as %q", got)
 	}
@@ -168,7 +207,11 @@ func TestFolderFollowsItsCertificate(t *testing.T) {
 }
 
 func TestHangupWithoutACertificate(t *testing.T) {
-	_, out, hangup := serveFolder(t, ServeFolderOptions{})
-	hangup <- syscall.SIGHUP
-	out.await(t, "there is no certificate to read again")
+	_, folder, hangupFolder := serveFolder(t, ServeFolderOptions{})
+	_, gateway, hangupGateway := serveGateway(t, GatewayOptions{})
+	hangupFolder <- syscall.SIGHUP
+	hangupGateway <- syscall.SIGHUP
+	for _, out := range []*said{folder, gateway} {
+		out.await(t, "there is no certificate to read again")
+	}
 }

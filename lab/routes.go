@@ -168,24 +168,36 @@ func (l *Lab) changed(i *intent, r control.RouteChange) (routeTable, error) {
 	return next, nil
 }
 
-// routable refuses a route to a role of the lab that gateways do not reach. A VIP
-// that is none may have instances some time.
+// routable refuses a route to a role of the lab, or an instance of one, that
+// gateways do not reach. A VIP that is none may have instances some time.
 func routable(i *intent, r gateway.Route) error {
-	declared := false
 	for _, inst := range i.instances() {
-		if string(inst.Role) != r.VIP {
+		field := "vip"
+		switch {
+		case string(inst.Role) == r.VIP:
+		case inst.ID == r.Instance:
+			field = "instance"
+		default:
 			continue
 		}
-		if slices.Contains(inst.Ports, topology.PortHTTP) || slices.Contains(inst.Ports, topology.PortRPC) {
-			return nil
+		if why := unreached(inst); why != "" {
+			return services.Errorf(services.Invalid, "route %s: %s: instances of %q %s", r.Name, field, inst.Role, why).
+				WithRemedy("name a VIP that answers HTTP, such as discovery, or one that answers gRPC, such as license")
 		}
-		declared = true
 	}
-	if !declared {
-		return nil
+	return nil
+}
+
+// unreached says why gateways do not reach an instance; "" is that they do.
+func unreached(i topology.Instance) string {
+	switch {
+	case slices.Contains(i.Ports, topology.PortHTTP):
+	case !slices.Contains(i.Ports, topology.PortRPC):
+		return "have neither the port http nor rpc, and gateways reach no other"
+	case i.Role.OwnProtocol():
+		return "speak their store's own protocol on the port rpc, neither HTTP nor gRPC"
 	}
-	return services.Errorf(services.Invalid, "route %s: vip: instances of %q have neither the port http nor rpc, and gateways reach no other", r.Name, r.VIP).
-		WithRemedy("name a VIP that answers HTTP, such as discovery, or one that answers gRPC, such as license")
+	return ""
 }
 
 // unchanged is the table as the answer to a change that changes nothing.

@@ -142,10 +142,22 @@ func TestQuantile(t *testing.T) {
 // VIP that nobody knows yet is not.
 func TestRoutesToWhatGatewaysReach(t *testing.T) {
 	i := twoRegions(t)
-	for vip, good := range map[string]bool{"play": true, "license": true, "play-canary": true, "": true, "keystone": false, "dns": false} {
+	for vip, good := range map[string]bool{
+		"play": true, "license": true, "play-canary": true, "": true, "s3": true, "keystone": false, "dns": false,
+		"evcache": false, "kafka": false, "kv": false, "search": false, "sql": false,
+	} {
 		err := routable(i, gateway.Route{Name: "x", Prefix: "/x", VIP: vip})
 		if (err == nil) != good || err != nil && (services.KindOf(err) != services.Invalid || !strings.Contains(err.Error(), `"`+vip+`"`)) {
 			t.Errorf("%q: %v", vip, err)
+		}
+	}
+	for _, inst := range i.instances() {
+		good := inst.Role == topology.RolePlay
+		if !good && inst.Role != topology.RoleEVCache {
+			continue
+		}
+		if err := routable(i, gateway.Route{Name: "x", Overlay: true, Instance: inst.ID}); (err == nil) != good {
+			t.Errorf("%s: %v", inst.ID, err)
 		}
 	}
 }

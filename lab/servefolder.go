@@ -65,7 +65,7 @@ func ServeFolder(ctx context.Context, o ServeFolderOptions) (err error) {
 	if c.Key, err = folderAuth(ctx, o); err != nil {
 		return err
 	}
-	cert, err := folderCertificate(ctx, o)
+	cert, err := givenCertificate(ctx, o.CertFile, o.KeyFile, o.say)
 	if err != nil {
 		return err
 	}
@@ -107,26 +107,12 @@ func ServeFolder(ctx context.Context, o ServeFolderOptions) (err error) {
 	defer group.Wait()
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	group.Go(func() { reloads(ctx, o, cert) })
+	group.Go(func() { cert.reloads(ctx, o.Reload, o.say) })
 	return s.Serve(ctx)
 }
 
-// reloads has the certificate, nil for none, read again as it is asked to, until
-// ctx ends.
-func reloads(ctx context.Context, o ServeFolderOptions, c *certificate) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-o.Reload:
-		}
-		if c == nil {
-			fmt.Fprintln(o.Err, "flix: there is no certificate to read again: it serves without TLS")
-			continue
-		}
-		c.reload(ctx)
-	}
-}
+// say tells what happens to the certificate, in one line.
+func (o ServeFolderOptions) say(text string) { fmt.Fprintf(o.Err, "flix: %s\n", text) }
 
 func folderURL(a net.Addr, tls bool) string {
 	if tls {
@@ -163,17 +149,6 @@ func onLoopback(address string) bool {
 	}
 	a, err := netip.ParseAddr(host)
 	return err == nil && a.Unmap().IsLoopback()
-}
-
-// folderCertificate is the certificate of a folder, nil for none.
-func folderCertificate(ctx context.Context, o ServeFolderOptions) (*certificate, error) {
-	if o.CertFile == "" && o.KeyFile == "" {
-		return nil, nil
-	}
-	if o.CertFile == "" || o.KeyFile == "" {
-		return nil, services.Errorf(services.Invalid, "--tls-cert and --tls-key go together")
-	}
-	return newCertificate(ctx, o.CertFile, o.KeyFile, func(text string) { fmt.Fprintf(o.Err, "flix: %s\n", text) })
 }
 
 // folderKeyOf reads a key from a file, making it if it may.

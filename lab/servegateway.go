@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/flix-lab/flix/services"
@@ -46,6 +47,9 @@ type GatewayOptions struct {
 	Admin string
 	// Drain is how long requests under way may last after the end.
 	Drain time.Duration
+	// Reload has the certificate read again for each value; nil never does. The
+	// files are looked at with every handshake anyway.
+	Reload <-chan os.Signal
 }
 
 // nobody is a registry without instances: the upstreams are declared.
@@ -100,7 +104,12 @@ func RunGateway(ctx context.Context, env Env, o GatewayOptions, out io.Writer) e
 	if d.OriginCAs, err = authorities(ctx, "--upstream-ca", o.UpstreamCA); err != nil {
 		return err
 	}
-	scheme, err := listenGateway(ctx, &d, o)
+	say := func(text string) { fmt.Fprintf(out, "gateway: %s\n", text) }
+	cert, err := givenCertificate(ctx, o.TLSCert, o.TLSKey, say)
+	if err != nil {
+		return err
+	}
+	scheme, err := listenGateway(ctx, &d, o.Listen, cert)
 	if err != nil {
 		return err
 	}
@@ -113,7 +122,12 @@ func RunGateway(ctx context.Context, env Env, o GatewayOptions, out io.Writer) e
 		return err
 	}
 	defer admin()
-	fmt.Fprintf(out, "gateway: listening on %s://%s, %s, upstreams inside %s\n", scheme, listenerOf(d).Addr(), countOf(len(table.Routes), "route"), joinPrefixes(networks))
+	say(fmt.Sprintf("listening on %s://%s, %s, upstreams inside %s", scheme, listenerOf(d).Addr(), countOf(len(table.Routes), "route"), joinPrefixes(networks)))
+	var group sync.WaitGroup
+	defer group.Wait()
+	watch, end := context.WithCancel(ctx)
+	defer end()
+	group.Go(func() { cert.reloads(watch, o.Reload, say) })
 	return s.Serve(ctx)
 }
 
@@ -139,26 +153,18 @@ func listenerOf(d gateway.Deps) net.Listener {
 	return d.HTTP
 }
 
-// listenGateway opens the listener that the options ask for.
-func listenGateway(ctx context.Context, d *gateway.Deps, o GatewayOptions) (scheme string, err error) {
-	if (o.TLSCert == "") != (o.TLSKey == "") {
-		return "", services.Errorf(services.Invalid, "--tls-cert and --tls-key go together")
-	}
-	var cert tls.Certificate
-	if o.TLSCert != "" {
-		if cert, err = keyPair(ctx, o.TLSCert, o.TLSKey); err != nil {
-			return "", &services.Error{Op: "--tls-cert", Kind: services.Invalid, Msg: "no certificate with its key", Err: err, Remedy: "give two PEM files that belong together"}
-		}
-	}
-	l, err := net.Listen("tcp", o.Listen)
+// listenGateway opens the gateway's listener: with a certificate, which may be nil,
+// for TLS.
+func listenGateway(ctx context.Context, d *gateway.Deps, listen string, cert *certificate) (scheme string, err error) {
+	l, err := net.Listen("tcp", listen)
 	if err != nil {
-		return "", &services.Error{Op: "--listen " + o.Listen, Kind: services.Invalid, Msg: "cannot listen there", Err: err, Remedy: "give a free HOST:PORT of this machine"}
+		return "", &services.Error{Op: "--listen " + listen, Kind: services.Invalid, Msg: "cannot listen there", Err: err, Remedy: "give a free HOST:PORT of this machine"}
 	}
-	if o.TLSCert == "" {
+	if cert == nil {
 		d.HTTP = l
 		return "http", nil
 	}
-	d.TLS, d.TLSConfig = l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
+	d.TLS, d.TLSConfig = l, cert.config(ctx)
 	return "https", nil
 }
 

@@ -33,6 +33,16 @@ const (
 	RoleOCA          Role = "oca"
 )
 
+// OwnProtocol says that the role's port rpc speaks the wire protocol of a store,
+// which is neither HTTP nor gRPC on every runtime.
+func (r Role) OwnProtocol() bool {
+	switch r {
+	case RoleKafka, RoleKV, RoleSQL, RoleSearch, RoleEVCache:
+		return true
+	}
+	return false
+}
+
 // Placement says how the count of a role is spread.
 type roleInfo struct {
 	role    Role

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,7 +36,9 @@ gateway.max_body=BYTES.
 /healthz is answered by the gateway itself, with 200, unless a route has it.
 
 Without a certificate it speaks HTTP/1.1, and HTTP/2 to clients that begin with
-it; with one, TLS 1.3 with HTTP/2 or HTTP/1.1.
+it; with one, TLS 1.3 with HTTP/2 or HTTP/1.1. The certificate and its key may be
+replaced while it runs: they are looked at with every handshake, and read again on
+a hangup (SIGHUP); a pair that cannot be used leaves the one before in force.
 
 SIGINT or SIGTERM ends it: it takes no connections any more, and requests under
 way have the time of --drain; a second signal ends it at once.`,
@@ -43,6 +48,10 @@ way have the time of --drain; a second signal ends it at once.`,
     --route /static=http://10.0.0.7 --origin-cidr 10.0.0.0/24
   flix serve gateway --route /web=https://example.org/ --origin-cidr 0.0.0.0/0`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
+			defer signal.Stop(hangup)
+			o.Reload = hangup
 			return lab.RunGateway(cmd.Context(), a.env.lab(), o, a.env.Err)
 		},
 	}
