@@ -167,8 +167,8 @@ func TestFolderFollowsItsCertificate(t *testing.T) {
 	out.await(t, `(?s)(is in force, until .*){3}`)
 }
 
-func TestHangupWithoutACertificate(t *testing.T) {
+func TestHangupWithNothingToReadAgain(t *testing.T) {
 	_, out, hangup := serveFolder(t, ServeFolderOptions{})
 	hangup <- syscall.SIGHUP
-	out.await(t, "there is no certificate to read again")
+	out.await(t, "there is neither a certificate to read again")
 }

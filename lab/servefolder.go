@@ -42,8 +42,9 @@ type ServeFolderOptions struct {
 	// AccessLog is a file, or "-" for Out; empty logs requests with CMCD to
 	// Err.
 	AccessLog string
-	// Reload has the certificate read again for each value; nil never does. The
-	// files are looked at with every handshake anyway.
+	// Reload has the certificate read and the file of AccessLog opened again for
+	// each value; nil never does. A certificate is looked at with every handshake
+	// anyway.
 	Reload <-chan os.Signal
 	// Out and Err are the standard output and error.
 	Out, Err io.Writer
@@ -82,17 +83,17 @@ func ServeFolder(ctx context.Context, o ServeFolderOptions) (err error) {
 		}
 		c.Announced = append(c.Announced, p.Masked())
 	}
+	var log *folderLog
 	switch o.AccessLog {
 	case "":
 	case "-":
 		c.Access, c.AccessCMCD = o.Out, false
 	default:
-		f, err := os.OpenFile(o.AccessLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-		if err != nil {
-			return services.Errorf(services.Invalid, "--access-log: %v", err)
+		if log, err = openFolderLog(o.AccessLog); err != nil {
+			return err
 		}
-		defer f.Close()
-		c.Access, c.AccessCMCD = f, false
+		defer log.Close()
+		c.Access, c.AccessCMCD = log, false
 	}
 	if c.Listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", o.Listen); err != nil {
 		return services.Errorf(services.Conflict, "cannot listen: %v", err).WithRemedy("choose another --listen; port 0 takes any that is free")
@@ -107,24 +108,32 @@ func ServeFolder(ctx context.Context, o ServeFolderOptions) (err error) {
 	defer group.Wait()
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	group.Go(func() { reloads(ctx, o, cert) })
+	group.Go(func() { reloads(ctx, o, cert, log) })
 	return s.Serve(ctx)
 }
 
-// reloads has the certificate, nil for none, read again as it is asked to, until
-// ctx ends.
-func reloads(ctx context.Context, o ServeFolderOptions, c *certificate) {
+// reloads has the certificate read and the access log opened again as it is asked
+// to, until ctx ends; nil is for none.
+func reloads(ctx context.Context, o ServeFolderOptions, c *certificate, log *folderLog) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-o.Reload:
 		}
-		if c == nil {
-			fmt.Fprintln(o.Err, "flix: there is no certificate to read again: it serves without TLS")
-			continue
+		if log != nil {
+			if err := log.reopen(); err != nil {
+				fmt.Fprintf(o.Err, "flix: --access-log cannot be opened again, the file before stays in use: %v\n", err)
+			} else {
+				fmt.Fprintf(o.Err, "flix: --access-log %s is opened again\n", o.AccessLog)
+			}
 		}
-		c.reload(ctx)
+		switch {
+		case c != nil:
+			c.reload(ctx)
+		case log == nil:
+			fmt.Fprintln(o.Err, "flix: there is neither a certificate to read again nor an --access-log file to open: a hangup changes nothing")
+		}
 	}
 }
 
