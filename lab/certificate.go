@@ -73,20 +73,15 @@ func (c *certificate) current(ctx context.Context) *tls.Certificate {
 	return c.pair.Load()
 }
 
-// reloads has the files read again for each value of again, until ctx ends. Without
-// a certificate, which is nil then, say hears so instead.
-func (c *certificate) reloads(ctx context.Context, again <-chan os.Signal, say func(string)) {
+// onHangup calls f for each value of again, until ctx ends.
+func onHangup(ctx context.Context, again <-chan os.Signal, f func()) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-again:
+			f()
 		}
-		if c == nil {
-			say("there is no certificate to read again: it serves without TLS")
-			continue
-		}
-		c.reload(ctx)
 	}
 }
 

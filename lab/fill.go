@@ -58,7 +58,7 @@ func (l *Lab) anyCacheControl(ctx context.Context, ask func(context.Context, cac
 
 // FillStatus implements control.Engine.
 func (l *Lab) FillStatus(ctx context.Context) (control.FillStatus, error) {
-	out := control.FillStatus{Appliances: []control.ApplianceFill{}, Rules: []control.FillRule{}, WaitingFor: []control.WaitingTitle{}}
+	out := control.FillStatus{Appliances: []control.ApplianceFill{}, Rules: []control.FillRule{}, WaitingFor: []control.WaitingTitle{}, IgnoredPrefixes: []control.IgnoredPrefix{}}
 	var rep *cachecontrolpb.FillStatusReply
 	if err := l.anyCacheControl(ctx, func(ctx context.Context, cc cachecontrolpb.CacheControlClient) (err error) {
 		rep, err = cc.FillStatus(ctx, &cachecontrolpb.FillStatusRequest{})
@@ -82,6 +82,9 @@ func (l *Lab) FillStatus(ctx context.Context) (control.FillStatus, error) {
 	out.UniqueBytes, out.FillTime, out.Rules = rep.GetUniqueBytes(), fillTimeOf(rep.GetTime()), fillRulesOf(rep.GetRules())
 	out.Unheld, out.Waiting, out.UnevenSites = orNone(rep.GetUnheld()), orNone(rep.GetWaiting()), orNone(rep.GetUneven())
 	out.WaitingFor = waitsOf(rep.GetWaits())
+	for _, p := range rep.GetIgnored() {
+		out.IgnoredPrefixes = append(out.IgnoredPrefixes, control.IgnoredPrefix{Site: p.GetSite(), Prefix: p.GetPrefix()})
+	}
 	egress, err := l.originEgress(ctx)
 	if err != nil {
 		return out, err

@@ -42,8 +42,9 @@ type ServeFolderOptions struct {
 	// AccessLog is a file, or "-" for Out; empty logs requests with CMCD to
 	// Err.
 	AccessLog string
-	// Reload has the certificate read again for each value; nil never does. The
-	// files are looked at with every handshake anyway.
+	// Reload has the certificate read and the file of AccessLog opened again for
+	// each value; nil never does. A certificate is looked at with every handshake
+	// anyway.
 	Reload <-chan os.Signal
 	// Out and Err are the standard output and error.
 	Out, Err io.Writer
@@ -82,17 +83,17 @@ func ServeFolder(ctx context.Context, o ServeFolderOptions) (err error) {
 		}
 		c.Announced = append(c.Announced, p.Masked())
 	}
+	var log *folderLog
 	switch o.AccessLog {
 	case "":
 	case "-":
 		c.Access, c.AccessCMCD = o.Out, false
 	default:
-		f, err := os.OpenFile(o.AccessLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-		if err != nil {
-			return services.Errorf(services.Invalid, "--access-log: %v", err)
+		if log, err = openFolderLog(o.AccessLog); err != nil {
+			return err
 		}
-		defer f.Close()
-		c.Access, c.AccessCMCD = f, false
+		defer log.Close()
+		c.Access, c.AccessCMCD = log, false
 	}
 	if c.Listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", o.Listen); err != nil {
 		return services.Errorf(services.Conflict, "cannot listen: %v", err).WithRemedy("choose another --listen; port 0 takes any that is free")
@@ -107,11 +108,28 @@ func ServeFolder(ctx context.Context, o ServeFolderOptions) (err error) {
 	defer group.Wait()
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	group.Go(func() { cert.reloads(ctx, o.Reload, o.say) })
+	group.Go(func() { onHangup(ctx, o.Reload, func() { o.hungUp(ctx, cert, log) }) })
 	return s.Serve(ctx)
 }
 
-// say tells what happens to the certificate, in one line.
+// hungUp opens the access log and reads the certificate again; nil is for none.
+func (o ServeFolderOptions) hungUp(ctx context.Context, c *certificate, log *folderLog) {
+	if log != nil {
+		if err := log.reopen(); err != nil {
+			o.say(fmt.Sprintf("--access-log cannot be opened again, the file before stays in use: %v", err))
+		} else {
+			o.say(fmt.Sprintf("--access-log %s is opened again", o.AccessLog))
+		}
+	}
+	switch {
+	case c != nil:
+		c.reload(ctx)
+	case log == nil:
+		o.say("there is neither a certificate to read again nor an --access-log file to open: a hangup changes nothing")
+	}
+}
+
+// say tells what happens to the files, in one line.
 func (o ServeFolderOptions) say(text string) { fmt.Fprintf(o.Err, "flix: %s\n", text) }
 
 func folderURL(a net.Addr, tls bool) string {

@@ -127,7 +127,15 @@ func RunGateway(ctx context.Context, env Env, o GatewayOptions, out io.Writer) e
 	defer group.Wait()
 	watch, end := context.WithCancel(ctx)
 	defer end()
-	group.Go(func() { cert.reloads(watch, o.Reload, say) })
+	group.Go(func() {
+		onHangup(watch, o.Reload, func() {
+			if cert == nil {
+				say("there is no certificate to read again: it serves without TLS")
+				return
+			}
+			cert.reload(watch)
+		})
+	})
 	return s.Serve(ctx)
 }
 

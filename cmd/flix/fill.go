@@ -85,6 +85,9 @@ func printFill(a *app, out output, st control.FillStatus) error {
 	for _, site := range st.UnevenSites {
 		s.Printf("%s\n", s.Bad(fmt.Sprintf("the appliances of %s announce different prefixes", site)))
 	}
+	for _, p := range st.IgnoredPrefixes {
+		s.Printf("%s\n", s.Bad(fmt.Sprintf("%s announces %s, more than one network has: it is ignored and draws nobody", p.Site, p.Prefix)))
+	}
 	return err
 }
 

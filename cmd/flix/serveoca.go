@@ -27,9 +27,10 @@ this machine is served without.
 Nothing outside the folder is served, neither by dots nor by links. Files may be
 added, replaced and removed while it runs, and so may the certificate and its
 key: they are looked at with every handshake, and read again on a hangup
-(SIGHUP); a pair that cannot be used leaves the one before in force. It stops on
-an interrupt, after telling HTTP/2 clients to go (GOAWAY) and giving answers
-under way 3 s.`,
+(SIGHUP); a pair that cannot be used leaves the one before in force. A hangup
+also has the file of --access-log opened again, so that it can be renamed first,
+as logrotate does. It stops on an interrupt, after telling HTTP/2 clients to go
+(GOAWAY) and giving answers under way 3 s.`,
 		Example: `  flix serve oca --root media --listen 127.0.0.1:8080 --no-auth
   flix serve oca --root media --listen 127.0.0.1:8443 \
     --tls-cert cert.pem --tls-key key.pem --key sign.key

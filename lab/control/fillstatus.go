@@ -27,6 +27,15 @@ type FillStatus struct {
 	WaitingFor []WaitingTitle `json:"waiting_for"`
 	// UnevenSites have appliances that announce different prefixes.
 	UnevenSites []string `json:"uneven_sites"`
+	// IgnoredPrefixes are announced by appliances and draw nobody.
+	IgnoredPrefixes []IgnoredPrefix `json:"ignored_prefixes"`
+}
+
+// IgnoredPrefix is a default route, or one cut into a few parts, that appliances of
+// a site announce: it says where their own packets go, not whom they can serve.
+type IgnoredPrefix struct {
+	Site   string `json:"site"`
+	Prefix string `json:"prefix"`
 }
 
 // WaitingTitle is a published title that may not be played yet.

@@ -34,7 +34,7 @@ type conn struct {
 	buf    *[]byte
 	filled int
 	send   sender
-	size   sizing
+	path   path
 }
 
 func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
@@ -98,7 +98,7 @@ func (c *conn) open() error {
 		}
 		c.client = a
 	}
-	c.fit()
+	c.fit(shortPath)
 	if c.s.c.TLS == nil {
 		return nil
 	}

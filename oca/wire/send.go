@@ -78,7 +78,7 @@ func (c *conn) sendCopied(r *Request, a *Answer) error {
 		return err
 	}
 	c.send.shrink()
-	c.review(a.Sent)
+	c.review(a.Sent, shortPath)
 	return nil
 }
 

@@ -127,7 +127,7 @@ func (c *conn) sendPlain(r *Request, a *Answer) error {
 	}
 	a.Sent = k.moved + parts
 	c.send.shrink()
-	c.review(a.Sent)
+	c.review(a.Sent, shortPath)
 	return nil
 }
 

@@ -2,7 +2,10 @@
 
 package wire
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // canSendfile says whether the kernel sends files: here net copies.
 const canSendfile = false
@@ -24,7 +27,9 @@ func (c *conn) awaitPlain() error {
 	return err
 }
 
-type sizing struct{}
+type path struct{}
 
-func (*conn) fit()         {}
-func (*conn) review(int64) {}
+const shortPath = 0
+
+func (*conn) fit(time.Duration)           {}
+func (*conn) review(int64, time.Duration) {}

@@ -1,12 +1,16 @@
 package cachecontrol
 
 import (
+	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	pb "github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
+	"github.com/flix-lab/flix/topology"
 )
 
 // The members of a site stand behind the same routers: when they hear different
@@ -35,6 +39,28 @@ func (s *Server) uneven() []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// ignored lists what appliances announce and no network has to itself, which
+// steering does not believe: by site, each prefix once. Called with the lock held.
+func (s *Server) ignored() []*pb.IgnoredPrefix {
+	var out []*pb.IgnoredPrefix
+	for _, a := range s.appliances {
+		if !s.inLab(a) {
+			continue
+		}
+		for _, text := range a.announces() {
+			if p, err := netip.ParsePrefix(text); err == nil && topology.CatchAll(p) {
+				out = append(out, &pb.IgnoredPrefix{Site: a.hello.GetSite(), Prefix: p.Masked().String()})
+			}
+		}
+	}
+	slices.SortFunc(out, byPrefix)
+	return slices.CompactFunc(out, func(a, b *pb.IgnoredPrefix) bool { return byPrefix(a, b) == 0 })
+}
+
+func byPrefix(a, b *pb.IgnoredPrefix) int {
+	return cmp.Or(strings.Compare(a.GetSite(), b.GetSite()), strings.Compare(a.GetPrefix(), b.GetPrefix()))
 }
 
 // setRoutes takes up what an appliance has learned. The hello is shared with those

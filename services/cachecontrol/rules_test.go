@@ -359,3 +359,32 @@ func TestUnevenSiteRaisesAlarm(t *testing.T) {
 		return ""
 	})
 }
+
+// What steering ignores of a site's routes is shown where its fill is.
+func TestIgnoredPrefixesAreListed(t *testing.T) {
+	p := newPlanet(t)
+	east := p.start("us-east")
+	for n, id := range []string{"us-east/us-east-isp-1/oca/1", "us-east/us-east-isp-1/oca/2"} {
+		f := p.connect(east, id, 0)
+		f.send(&pb.ApplianceMessage{}) // the stream is up
+		s := p.servers["us-east"]
+		eventually(t, func() string { return p.knows("us-east", id) })
+		s.mu.Lock()
+		h := proto.CloneOf(s.appliances[id].hello) // the one before is shared
+		h.Prefixes = [][]string{{"198.18.0.0/20", "0.0.0.0/0"}, {"0.0.0.0/0"}}[n]
+		h.Routes = []*pb.Route{{Prefix: "::/0"}, {Prefix: "2001:db8::/32"}}
+		s.appliances[id].hello = h
+		s.mu.Unlock()
+	}
+	eventually(t, func() string {
+		r, err := east.FillStatus(t.Context(), &pb.FillStatusRequest{})
+		var got []string
+		for _, p := range r.GetIgnored() {
+			got = append(got, p.GetSite()+" "+p.GetPrefix())
+		}
+		if want := []string{"us-east-isp-1 0.0.0.0/0", "us-east-isp-1 ::/0"}; err != nil || !slices.Equal(got, want) {
+			return fmt.Sprintf("ignored are %v, want %v: %v", got, want, err)
+		}
+		return ""
+	})
+}

@@ -39,7 +39,7 @@ func (s *Server) FillStatus(context.Context, *pb.FillStatusRequest) (*pb.FillSta
 	for _, w := range reply.Waits {
 		reply.Waiting = append(reply.Waiting, w.GetTitleId())
 	}
-	reply.Uneven = s.uneven()
+	reply.Uneven, reply.Ignored = s.uneven(), s.ignored()
 	slices.SortFunc(reply.Appliances, func(a, b *pb.ApplianceFill) int { return cmp.Compare(a.GetName(), b.GetName()) })
 	return reply, nil
 }

@@ -167,13 +167,14 @@ func (s *Server) steeredTitle(r *http.Request) (out steered, err error) {
 }
 
 // hostsFor says how to name appliances to a client: a browser resolves names
-// under localhost by itself, and says that it is one (Fetch Metadata); other
-// clients ask a resolver that need not know them.
+// under localhost by itself, and says with every request where it comes from
+// (Fetch Metadata); other clients ask a resolver that need not know them. Some of
+// those copy a browser's other fields, yt-dlp its Sec-Fetch-Mode.
 func hostsFor(r *http.Request) string {
 	switch asked := r.URL.Query().Get("hosts"); {
 	case asked == hostsName || asked == hostsAddress:
 		return asked
-	case r.Header.Get("Sec-Fetch-Mode") != "":
+	case r.Header.Get("Sec-Fetch-Site") != "":
 		return hostsName
 	}
 	return hostsAddress

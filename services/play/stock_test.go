@@ -110,9 +110,16 @@ func TestStockManifests(t *testing.T) {
 	if c, err := r.key.Verify(token.URL, tok, time.Now()); err != nil || path != "t/tt-a/3/" || c.Client != "198.18.0.9" || c.Title != "tt-a" {
 		t.Errorf("%s: %+v %v", mpd.BaseURL[0].URL, c, err)
 	}
-	for header, want := range map[string]string{"Sec-Fetch-Mode": "http://oca-1-isp-1.localhost:2234/", "Accept": "http://127.0.0.1:2234/"} {
-		if _, body := r.fetch(stock.DASH, header, "cors"); !strings.Contains(body, want) {
-			t.Errorf("with %s there is no %s", header, want)
+	for client, c := range map[string]struct {
+		header []string
+		want   string
+	}{
+		"a browser": {[]string{"Sec-Fetch-Site", "same-site", "Sec-Fetch-Mode", "cors"}, "http://oca-1-isp-1.localhost:2234/"},
+		"a player":  {[]string{"Accept", "*/*"}, "http://127.0.0.1:2234/"},
+		"yt-dlp":    {[]string{"User-Agent", "Mozilla/5.0 (Windows NT 10.0; Win64; x64)", "Sec-Fetch-Mode", "navigate"}, "http://127.0.0.1:2234/"},
+	} {
+		if _, body := r.fetch(stock.DASH, c.header...); !strings.Contains(body, c.want) {
+			t.Errorf("for %s there is no %s", client, c.want)
 		}
 	}
 	if _, body := r.fetch(stock.DASH + "?hosts=name"); !strings.Contains(body, "oca-1-isp-1.localhost") {

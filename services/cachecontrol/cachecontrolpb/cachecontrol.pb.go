@@ -2141,6 +2141,7 @@ type FillStatusReply struct {
 	Waiting       []string               `protobuf:"bytes,6,rep,name=waiting,proto3" json:"waiting,omitempty"` // titles that may not be played yet: date, or too few sites
 	Uneven        []string               `protobuf:"bytes,7,rep,name=uneven,proto3" json:"uneven,omitempty"`   // sites whose appliances announce different prefixes
 	Waits         []*WaitingTitle        `protobuf:"bytes,8,rep,name=waits,proto3" json:"waits,omitempty"`     // what each of waiting waits for, in the same order
+	Ignored       []*IgnoredPrefix       `protobuf:"bytes,9,rep,name=ignored,proto3" json:"ignored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2231,6 +2232,67 @@ func (x *FillStatusReply) GetWaits() []*WaitingTitle {
 	return nil
 }
 
+func (x *FillStatusReply) GetIgnored() []*IgnoredPrefix {
+	if x != nil {
+		return x.Ignored
+	}
+	return nil
+}
+
+// IgnoredPrefix is one that appliances of a site announce and that draws nobody: a
+// default route, or one cut into a few parts.
+type IgnoredPrefix struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Site          string                 `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	Prefix        string                 `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IgnoredPrefix) Reset() {
+	*x = IgnoredPrefix{}
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IgnoredPrefix) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IgnoredPrefix) ProtoMessage() {}
+
+func (x *IgnoredPrefix) ProtoReflect() protoreflect.Message {
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IgnoredPrefix.ProtoReflect.Descriptor instead.
+func (*IgnoredPrefix) Descriptor() ([]byte, []int) {
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *IgnoredPrefix) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *IgnoredPrefix) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
 type ApplianceFill struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Name           string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -2252,7 +2314,7 @@ type ApplianceFill struct {
 
 func (x *ApplianceFill) Reset() {
 	*x = ApplianceFill{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[30]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2264,7 +2326,7 @@ func (x *ApplianceFill) String() string {
 func (*ApplianceFill) ProtoMessage() {}
 
 func (x *ApplianceFill) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[30]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2277,7 +2339,7 @@ func (x *ApplianceFill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplianceFill.ProtoReflect.Descriptor instead.
 func (*ApplianceFill) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{30}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ApplianceFill) GetName() string {
@@ -2386,7 +2448,7 @@ type FillTime struct {
 
 func (x *FillTime) Reset() {
 	*x = FillTime{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[31]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2398,7 +2460,7 @@ func (x *FillTime) String() string {
 func (*FillTime) ProtoMessage() {}
 
 func (x *FillTime) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[31]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2411,7 +2473,7 @@ func (x *FillTime) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillTime.ProtoReflect.Descriptor instead.
 func (*FillTime) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{31}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FillTime) GetMissingBytes() uint64 {
@@ -2470,7 +2532,7 @@ type FillRule struct {
 
 func (x *FillRule) Reset() {
 	*x = FillRule{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[32]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2482,7 +2544,7 @@ func (x *FillRule) String() string {
 func (*FillRule) ProtoMessage() {}
 
 func (x *FillRule) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[32]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2495,7 +2557,7 @@ func (x *FillRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRule.ProtoReflect.Descriptor instead.
 func (*FillRule) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{32}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FillRule) GetKind() string {
@@ -2542,7 +2604,7 @@ type SetFillRulesRequest struct {
 
 func (x *SetFillRulesRequest) Reset() {
 	*x = SetFillRulesRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[33]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2554,7 +2616,7 @@ func (x *SetFillRulesRequest) String() string {
 func (*SetFillRulesRequest) ProtoMessage() {}
 
 func (x *SetFillRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[33]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2567,7 +2629,7 @@ func (x *SetFillRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFillRulesRequest.ProtoReflect.Descriptor instead.
 func (*SetFillRulesRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{33}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SetFillRulesRequest) GetRules() []*FillRule {
@@ -2586,7 +2648,7 @@ type SetFillRulesReply struct {
 
 func (x *SetFillRulesReply) Reset() {
 	*x = SetFillRulesReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[34]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2598,7 +2660,7 @@ func (x *SetFillRulesReply) String() string {
 func (*SetFillRulesReply) ProtoMessage() {}
 
 func (x *SetFillRulesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[34]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2611,7 +2673,7 @@ func (x *SetFillRulesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFillRulesReply.ProtoReflect.Descriptor instead.
 func (*SetFillRulesReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{34}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SetFillRulesReply) GetRules() []*FillRule {
@@ -2632,7 +2694,7 @@ type FillPlanRequest struct {
 
 func (x *FillPlanRequest) Reset() {
 	*x = FillPlanRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[35]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2644,7 +2706,7 @@ func (x *FillPlanRequest) String() string {
 func (*FillPlanRequest) ProtoMessage() {}
 
 func (x *FillPlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[35]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2657,7 +2719,7 @@ func (x *FillPlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillPlanRequest.ProtoReflect.Descriptor instead.
 func (*FillPlanRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{35}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *FillPlanRequest) GetScope() string {
@@ -2694,7 +2756,7 @@ type FillPlanReply struct {
 
 func (x *FillPlanReply) Reset() {
 	*x = FillPlanReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[36]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2706,7 +2768,7 @@ func (x *FillPlanReply) String() string {
 func (*FillPlanReply) ProtoMessage() {}
 
 func (x *FillPlanReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[36]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2719,7 +2781,7 @@ func (x *FillPlanReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillPlanReply.ProtoReflect.Descriptor instead.
 func (*FillPlanReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{36}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *FillPlanReply) GetAppliances() []*AppliancePlan {
@@ -2774,7 +2836,7 @@ type AppliancePlan struct {
 
 func (x *AppliancePlan) Reset() {
 	*x = AppliancePlan{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2786,7 +2848,7 @@ func (x *AppliancePlan) String() string {
 func (*AppliancePlan) ProtoMessage() {}
 
 func (x *AppliancePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[37]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2799,7 +2861,7 @@ func (x *AppliancePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppliancePlan.ProtoReflect.Descriptor instead.
 func (*AppliancePlan) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{37}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *AppliancePlan) GetName() string {
@@ -2877,7 +2939,7 @@ type PlannedMove struct {
 
 func (x *PlannedMove) Reset() {
 	*x = PlannedMove{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2889,7 +2951,7 @@ func (x *PlannedMove) String() string {
 func (*PlannedMove) ProtoMessage() {}
 
 func (x *PlannedMove) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[38]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2902,7 +2964,7 @@ func (x *PlannedMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedMove.ProtoReflect.Descriptor instead.
 func (*PlannedMove) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{38}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PlannedMove) GetAppliance() string {
@@ -2948,7 +3010,7 @@ type FileOutlook struct {
 
 func (x *FileOutlook) Reset() {
 	*x = FileOutlook{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2960,7 +3022,7 @@ func (x *FileOutlook) String() string {
 func (*FileOutlook) ProtoMessage() {}
 
 func (x *FileOutlook) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[39]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2973,7 +3035,7 @@ func (x *FileOutlook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileOutlook.ProtoReflect.Descriptor instead.
 func (*FileOutlook) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{39}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *FileOutlook) GetPath() string {
@@ -3038,7 +3100,7 @@ type SitePlacement struct {
 
 func (x *SitePlacement) Reset() {
 	*x = SitePlacement{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3050,7 +3112,7 @@ func (x *SitePlacement) String() string {
 func (*SitePlacement) ProtoMessage() {}
 
 func (x *SitePlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[40]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3063,7 +3125,7 @@ func (x *SitePlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SitePlacement.ProtoReflect.Descriptor instead.
 func (*SitePlacement) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{40}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SitePlacement) GetSite() string {
@@ -3153,7 +3215,7 @@ type FillExplainRequest struct {
 
 func (x *FillExplainRequest) Reset() {
 	*x = FillExplainRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3165,7 +3227,7 @@ func (x *FillExplainRequest) String() string {
 func (*FillExplainRequest) ProtoMessage() {}
 
 func (x *FillExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[41]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3178,7 +3240,7 @@ func (x *FillExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillExplainRequest.ProtoReflect.Descriptor instead.
 func (*FillExplainRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{41}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *FillExplainRequest) GetTitleId() string {
@@ -3216,7 +3278,7 @@ type FillExplainReply struct {
 
 func (x *FillExplainReply) Reset() {
 	*x = FillExplainReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[42]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3228,7 +3290,7 @@ func (x *FillExplainReply) String() string {
 func (*FillExplainReply) ProtoMessage() {}
 
 func (x *FillExplainReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[42]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3241,7 +3303,7 @@ func (x *FillExplainReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillExplainReply.ProtoReflect.Descriptor instead.
 func (*FillExplainReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{42}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *FillExplainReply) GetTitleId() string {
@@ -3346,7 +3408,7 @@ type FillCheck struct {
 
 func (x *FillCheck) Reset() {
 	*x = FillCheck{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[43]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3358,7 +3420,7 @@ func (x *FillCheck) String() string {
 func (*FillCheck) ProtoMessage() {}
 
 func (x *FillCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[43]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3371,7 +3433,7 @@ func (x *FillCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillCheck.ProtoReflect.Descriptor instead.
 func (*FillCheck) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{43}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *FillCheck) GetCheck() string {
@@ -3405,7 +3467,7 @@ type FillRunRequest struct {
 
 func (x *FillRunRequest) Reset() {
 	*x = FillRunRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[44]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3417,7 +3479,7 @@ func (x *FillRunRequest) String() string {
 func (*FillRunRequest) ProtoMessage() {}
 
 func (x *FillRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[44]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3430,7 +3492,7 @@ func (x *FillRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRunRequest.ProtoReflect.Descriptor instead.
 func (*FillRunRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{44}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *FillRunRequest) GetNow() bool {
@@ -3457,7 +3519,7 @@ type FillRunReply struct {
 
 func (x *FillRunReply) Reset() {
 	*x = FillRunReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[45]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3469,7 +3531,7 @@ func (x *FillRunReply) String() string {
 func (*FillRunReply) ProtoMessage() {}
 
 func (x *FillRunReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[45]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3482,7 +3544,7 @@ func (x *FillRunReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillRunReply.ProtoReflect.Descriptor instead.
 func (*FillRunReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{45}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *FillRunReply) GetAppliances() uint32 {
@@ -3513,7 +3575,7 @@ type SuspectRequest struct {
 
 func (x *SuspectRequest) Reset() {
 	*x = SuspectRequest{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[46]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3525,7 +3587,7 @@ func (x *SuspectRequest) String() string {
 func (*SuspectRequest) ProtoMessage() {}
 
 func (x *SuspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[46]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3538,7 +3600,7 @@ func (x *SuspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspectRequest.ProtoReflect.Descriptor instead.
 func (*SuspectRequest) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{46}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SuspectRequest) GetAppliance() string {
@@ -3592,7 +3654,7 @@ type SuspectReply struct {
 
 func (x *SuspectReply) Reset() {
 	*x = SuspectReply{}
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[47]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3604,7 +3666,7 @@ func (x *SuspectReply) String() string {
 func (*SuspectReply) ProtoMessage() {}
 
 func (x *SuspectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[47]
+	mi := &file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3617,7 +3679,7 @@ func (x *SuspectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspectReply.ProtoReflect.Descriptor instead.
 func (*SuspectReply) Descriptor() ([]byte, []int) {
-	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{47}
+	return file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SuspectReply) GetDelivered() bool {
@@ -3788,7 +3850,7 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\rTitlesRequest\"B\n" +
 	"\vTitlesReply\x123\n" +
 	"\x06assets\x18\x01 \x03(\v2\x1b.flix.cachecontrol.v1.AssetR\x06assets\"\x13\n" +
-	"\x11FillStatusRequest\"\xe7\x02\n" +
+	"\x11FillStatusRequest\"\xa6\x03\n" +
 	"\x0fFillStatusReply\x12C\n" +
 	"\n" +
 	"appliances\x18\x01 \x03(\v2#.flix.cachecontrol.v1.ApplianceFillR\n" +
@@ -3799,7 +3861,11 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\x06unheld\x18\x05 \x03(\tR\x06unheld\x12\x18\n" +
 	"\awaiting\x18\x06 \x03(\tR\awaiting\x12\x16\n" +
 	"\x06uneven\x18\a \x03(\tR\x06uneven\x128\n" +
-	"\x05waits\x18\b \x03(\v2\".flix.cachecontrol.v1.WaitingTitleR\x05waits\"\xa4\x03\n" +
+	"\x05waits\x18\b \x03(\v2\".flix.cachecontrol.v1.WaitingTitleR\x05waits\x12=\n" +
+	"\aignored\x18\t \x03(\v2#.flix.cachecontrol.v1.IgnoredPrefixR\aignored\";\n" +
+	"\rIgnoredPrefix\x12\x12\n" +
+	"\x04site\x18\x01 \x01(\tR\x04site\x12\x16\n" +
+	"\x06prefix\x18\x02 \x01(\tR\x06prefix\"\xa4\x03\n" +
 	"\rApplianceFill\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12\x12\n" +
@@ -3954,7 +4020,7 @@ func file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDescGZIP() 
 }
 
 var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_goTypes = []any{
 	(Source)(0),                 // 0: flix.cachecontrol.v1.Source
 	(*File)(nil),                // 1: flix.cachecontrol.v1.File
@@ -3987,24 +4053,25 @@ var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_goTypes = []any
 	(*TitlesReply)(nil),         // 28: flix.cachecontrol.v1.TitlesReply
 	(*FillStatusRequest)(nil),   // 29: flix.cachecontrol.v1.FillStatusRequest
 	(*FillStatusReply)(nil),     // 30: flix.cachecontrol.v1.FillStatusReply
-	(*ApplianceFill)(nil),       // 31: flix.cachecontrol.v1.ApplianceFill
-	(*FillTime)(nil),            // 32: flix.cachecontrol.v1.FillTime
-	(*FillRule)(nil),            // 33: flix.cachecontrol.v1.FillRule
-	(*SetFillRulesRequest)(nil), // 34: flix.cachecontrol.v1.SetFillRulesRequest
-	(*SetFillRulesReply)(nil),   // 35: flix.cachecontrol.v1.SetFillRulesReply
-	(*FillPlanRequest)(nil),     // 36: flix.cachecontrol.v1.FillPlanRequest
-	(*FillPlanReply)(nil),       // 37: flix.cachecontrol.v1.FillPlanReply
-	(*AppliancePlan)(nil),       // 38: flix.cachecontrol.v1.AppliancePlan
-	(*PlannedMove)(nil),         // 39: flix.cachecontrol.v1.PlannedMove
-	(*FileOutlook)(nil),         // 40: flix.cachecontrol.v1.FileOutlook
-	(*SitePlacement)(nil),       // 41: flix.cachecontrol.v1.SitePlacement
-	(*FillExplainRequest)(nil),  // 42: flix.cachecontrol.v1.FillExplainRequest
-	(*FillExplainReply)(nil),    // 43: flix.cachecontrol.v1.FillExplainReply
-	(*FillCheck)(nil),           // 44: flix.cachecontrol.v1.FillCheck
-	(*FillRunRequest)(nil),      // 45: flix.cachecontrol.v1.FillRunRequest
-	(*FillRunReply)(nil),        // 46: flix.cachecontrol.v1.FillRunReply
-	(*SuspectRequest)(nil),      // 47: flix.cachecontrol.v1.SuspectRequest
-	(*SuspectReply)(nil),        // 48: flix.cachecontrol.v1.SuspectReply
+	(*IgnoredPrefix)(nil),       // 31: flix.cachecontrol.v1.IgnoredPrefix
+	(*ApplianceFill)(nil),       // 32: flix.cachecontrol.v1.ApplianceFill
+	(*FillTime)(nil),            // 33: flix.cachecontrol.v1.FillTime
+	(*FillRule)(nil),            // 34: flix.cachecontrol.v1.FillRule
+	(*SetFillRulesRequest)(nil), // 35: flix.cachecontrol.v1.SetFillRulesRequest
+	(*SetFillRulesReply)(nil),   // 36: flix.cachecontrol.v1.SetFillRulesReply
+	(*FillPlanRequest)(nil),     // 37: flix.cachecontrol.v1.FillPlanRequest
+	(*FillPlanReply)(nil),       // 38: flix.cachecontrol.v1.FillPlanReply
+	(*AppliancePlan)(nil),       // 39: flix.cachecontrol.v1.AppliancePlan
+	(*PlannedMove)(nil),         // 40: flix.cachecontrol.v1.PlannedMove
+	(*FileOutlook)(nil),         // 41: flix.cachecontrol.v1.FileOutlook
+	(*SitePlacement)(nil),       // 42: flix.cachecontrol.v1.SitePlacement
+	(*FillExplainRequest)(nil),  // 43: flix.cachecontrol.v1.FillExplainRequest
+	(*FillExplainReply)(nil),    // 44: flix.cachecontrol.v1.FillExplainReply
+	(*FillCheck)(nil),           // 45: flix.cachecontrol.v1.FillCheck
+	(*FillRunRequest)(nil),      // 46: flix.cachecontrol.v1.FillRunRequest
+	(*FillRunReply)(nil),        // 47: flix.cachecontrol.v1.FillRunReply
+	(*SuspectRequest)(nil),      // 48: flix.cachecontrol.v1.SuspectRequest
+	(*SuspectReply)(nil),        // 49: flix.cachecontrol.v1.SuspectReply
 }
 var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_depIdxs = []int32{
 	1,  // 0: flix.cachecontrol.v1.Asset.files:type_name -> flix.cachecontrol.v1.File
@@ -4043,49 +4110,50 @@ var file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_depIdxs = []int
 	24, // 33: flix.cachecontrol.v1.ApplianceState.titles:type_name -> flix.cachecontrol.v1.TitleHeld
 	2,  // 34: flix.cachecontrol.v1.PublishRequest.asset:type_name -> flix.cachecontrol.v1.Asset
 	2,  // 35: flix.cachecontrol.v1.TitlesReply.assets:type_name -> flix.cachecontrol.v1.Asset
-	31, // 36: flix.cachecontrol.v1.FillStatusReply.appliances:type_name -> flix.cachecontrol.v1.ApplianceFill
-	33, // 37: flix.cachecontrol.v1.FillStatusReply.rules:type_name -> flix.cachecontrol.v1.FillRule
-	32, // 38: flix.cachecontrol.v1.FillStatusReply.time:type_name -> flix.cachecontrol.v1.FillTime
+	32, // 36: flix.cachecontrol.v1.FillStatusReply.appliances:type_name -> flix.cachecontrol.v1.ApplianceFill
+	34, // 37: flix.cachecontrol.v1.FillStatusReply.rules:type_name -> flix.cachecontrol.v1.FillRule
+	33, // 38: flix.cachecontrol.v1.FillStatusReply.time:type_name -> flix.cachecontrol.v1.FillTime
 	22, // 39: flix.cachecontrol.v1.FillStatusReply.waits:type_name -> flix.cachecontrol.v1.WaitingTitle
-	9,  // 40: flix.cachecontrol.v1.ApplianceFill.filled:type_name -> flix.cachecontrol.v1.FillBytes
-	32, // 41: flix.cachecontrol.v1.ApplianceFill.time:type_name -> flix.cachecontrol.v1.FillTime
-	33, // 42: flix.cachecontrol.v1.SetFillRulesRequest.rules:type_name -> flix.cachecontrol.v1.FillRule
-	33, // 43: flix.cachecontrol.v1.SetFillRulesReply.rules:type_name -> flix.cachecontrol.v1.FillRule
-	38, // 44: flix.cachecontrol.v1.FillPlanReply.appliances:type_name -> flix.cachecontrol.v1.AppliancePlan
-	39, // 45: flix.cachecontrol.v1.FillPlanReply.moves:type_name -> flix.cachecontrol.v1.PlannedMove
-	41, // 46: flix.cachecontrol.v1.FillPlanReply.sites:type_name -> flix.cachecontrol.v1.SitePlacement
-	32, // 47: flix.cachecontrol.v1.FillPlanReply.time:type_name -> flix.cachecontrol.v1.FillTime
-	32, // 48: flix.cachecontrol.v1.AppliancePlan.time:type_name -> flix.cachecontrol.v1.FillTime
-	40, // 49: flix.cachecontrol.v1.PlannedMove.file:type_name -> flix.cachecontrol.v1.FileOutlook
-	0,  // 50: flix.cachecontrol.v1.FileOutlook.source:type_name -> flix.cachecontrol.v1.Source
-	44, // 51: flix.cachecontrol.v1.FillExplainReply.checks:type_name -> flix.cachecontrol.v1.FillCheck
-	40, // 52: flix.cachecontrol.v1.FillExplainReply.files:type_name -> flix.cachecontrol.v1.FileOutlook
-	41, // 53: flix.cachecontrol.v1.FillExplainReply.placement:type_name -> flix.cachecontrol.v1.SitePlacement
-	3,  // 54: flix.cachecontrol.v1.CacheControl.Connect:input_type -> flix.cachecontrol.v1.ApplianceMessage
-	20, // 55: flix.cachecontrol.v1.CacheControl.Watch:input_type -> flix.cachecontrol.v1.WatchRequest
-	25, // 56: flix.cachecontrol.v1.CacheControl.Publish:input_type -> flix.cachecontrol.v1.PublishRequest
-	27, // 57: flix.cachecontrol.v1.CacheControl.Titles:input_type -> flix.cachecontrol.v1.TitlesRequest
-	29, // 58: flix.cachecontrol.v1.CacheControl.FillStatus:input_type -> flix.cachecontrol.v1.FillStatusRequest
-	45, // 59: flix.cachecontrol.v1.CacheControl.FillRun:input_type -> flix.cachecontrol.v1.FillRunRequest
-	47, // 60: flix.cachecontrol.v1.CacheControl.Suspect:input_type -> flix.cachecontrol.v1.SuspectRequest
-	34, // 61: flix.cachecontrol.v1.CacheControl.SetFillRules:input_type -> flix.cachecontrol.v1.SetFillRulesRequest
-	36, // 62: flix.cachecontrol.v1.CacheControl.FillPlan:input_type -> flix.cachecontrol.v1.FillPlanRequest
-	42, // 63: flix.cachecontrol.v1.CacheControl.FillExplain:input_type -> flix.cachecontrol.v1.FillExplainRequest
-	14, // 64: flix.cachecontrol.v1.CacheControl.Connect:output_type -> flix.cachecontrol.v1.ControlMessage
-	21, // 65: flix.cachecontrol.v1.CacheControl.Watch:output_type -> flix.cachecontrol.v1.WatchEvent
-	26, // 66: flix.cachecontrol.v1.CacheControl.Publish:output_type -> flix.cachecontrol.v1.PublishReply
-	28, // 67: flix.cachecontrol.v1.CacheControl.Titles:output_type -> flix.cachecontrol.v1.TitlesReply
-	30, // 68: flix.cachecontrol.v1.CacheControl.FillStatus:output_type -> flix.cachecontrol.v1.FillStatusReply
-	46, // 69: flix.cachecontrol.v1.CacheControl.FillRun:output_type -> flix.cachecontrol.v1.FillRunReply
-	48, // 70: flix.cachecontrol.v1.CacheControl.Suspect:output_type -> flix.cachecontrol.v1.SuspectReply
-	35, // 71: flix.cachecontrol.v1.CacheControl.SetFillRules:output_type -> flix.cachecontrol.v1.SetFillRulesReply
-	37, // 72: flix.cachecontrol.v1.CacheControl.FillPlan:output_type -> flix.cachecontrol.v1.FillPlanReply
-	43, // 73: flix.cachecontrol.v1.CacheControl.FillExplain:output_type -> flix.cachecontrol.v1.FillExplainReply
-	64, // [64:74] is the sub-list for method output_type
-	54, // [54:64] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	31, // 40: flix.cachecontrol.v1.FillStatusReply.ignored:type_name -> flix.cachecontrol.v1.IgnoredPrefix
+	9,  // 41: flix.cachecontrol.v1.ApplianceFill.filled:type_name -> flix.cachecontrol.v1.FillBytes
+	33, // 42: flix.cachecontrol.v1.ApplianceFill.time:type_name -> flix.cachecontrol.v1.FillTime
+	34, // 43: flix.cachecontrol.v1.SetFillRulesRequest.rules:type_name -> flix.cachecontrol.v1.FillRule
+	34, // 44: flix.cachecontrol.v1.SetFillRulesReply.rules:type_name -> flix.cachecontrol.v1.FillRule
+	39, // 45: flix.cachecontrol.v1.FillPlanReply.appliances:type_name -> flix.cachecontrol.v1.AppliancePlan
+	40, // 46: flix.cachecontrol.v1.FillPlanReply.moves:type_name -> flix.cachecontrol.v1.PlannedMove
+	42, // 47: flix.cachecontrol.v1.FillPlanReply.sites:type_name -> flix.cachecontrol.v1.SitePlacement
+	33, // 48: flix.cachecontrol.v1.FillPlanReply.time:type_name -> flix.cachecontrol.v1.FillTime
+	33, // 49: flix.cachecontrol.v1.AppliancePlan.time:type_name -> flix.cachecontrol.v1.FillTime
+	41, // 50: flix.cachecontrol.v1.PlannedMove.file:type_name -> flix.cachecontrol.v1.FileOutlook
+	0,  // 51: flix.cachecontrol.v1.FileOutlook.source:type_name -> flix.cachecontrol.v1.Source
+	45, // 52: flix.cachecontrol.v1.FillExplainReply.checks:type_name -> flix.cachecontrol.v1.FillCheck
+	41, // 53: flix.cachecontrol.v1.FillExplainReply.files:type_name -> flix.cachecontrol.v1.FileOutlook
+	42, // 54: flix.cachecontrol.v1.FillExplainReply.placement:type_name -> flix.cachecontrol.v1.SitePlacement
+	3,  // 55: flix.cachecontrol.v1.CacheControl.Connect:input_type -> flix.cachecontrol.v1.ApplianceMessage
+	20, // 56: flix.cachecontrol.v1.CacheControl.Watch:input_type -> flix.cachecontrol.v1.WatchRequest
+	25, // 57: flix.cachecontrol.v1.CacheControl.Publish:input_type -> flix.cachecontrol.v1.PublishRequest
+	27, // 58: flix.cachecontrol.v1.CacheControl.Titles:input_type -> flix.cachecontrol.v1.TitlesRequest
+	29, // 59: flix.cachecontrol.v1.CacheControl.FillStatus:input_type -> flix.cachecontrol.v1.FillStatusRequest
+	46, // 60: flix.cachecontrol.v1.CacheControl.FillRun:input_type -> flix.cachecontrol.v1.FillRunRequest
+	48, // 61: flix.cachecontrol.v1.CacheControl.Suspect:input_type -> flix.cachecontrol.v1.SuspectRequest
+	35, // 62: flix.cachecontrol.v1.CacheControl.SetFillRules:input_type -> flix.cachecontrol.v1.SetFillRulesRequest
+	37, // 63: flix.cachecontrol.v1.CacheControl.FillPlan:input_type -> flix.cachecontrol.v1.FillPlanRequest
+	43, // 64: flix.cachecontrol.v1.CacheControl.FillExplain:input_type -> flix.cachecontrol.v1.FillExplainRequest
+	14, // 65: flix.cachecontrol.v1.CacheControl.Connect:output_type -> flix.cachecontrol.v1.ControlMessage
+	21, // 66: flix.cachecontrol.v1.CacheControl.Watch:output_type -> flix.cachecontrol.v1.WatchEvent
+	26, // 67: flix.cachecontrol.v1.CacheControl.Publish:output_type -> flix.cachecontrol.v1.PublishReply
+	28, // 68: flix.cachecontrol.v1.CacheControl.Titles:output_type -> flix.cachecontrol.v1.TitlesReply
+	30, // 69: flix.cachecontrol.v1.CacheControl.FillStatus:output_type -> flix.cachecontrol.v1.FillStatusReply
+	47, // 70: flix.cachecontrol.v1.CacheControl.FillRun:output_type -> flix.cachecontrol.v1.FillRunReply
+	49, // 71: flix.cachecontrol.v1.CacheControl.Suspect:output_type -> flix.cachecontrol.v1.SuspectReply
+	36, // 72: flix.cachecontrol.v1.CacheControl.SetFillRules:output_type -> flix.cachecontrol.v1.SetFillRulesReply
+	38, // 73: flix.cachecontrol.v1.CacheControl.FillPlan:output_type -> flix.cachecontrol.v1.FillPlanReply
+	44, // 74: flix.cachecontrol.v1.CacheControl.FillExplain:output_type -> flix.cachecontrol.v1.FillExplainReply
+	65, // [65:75] is the sub-list for method output_type
+	55, // [55:65] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_init() }
@@ -4113,7 +4181,7 @@ func file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc), len(file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   48,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
