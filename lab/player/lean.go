@@ -3,6 +3,7 @@ package player
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -164,10 +165,15 @@ func (l *lean) try(req *http.Request) (*http.Response, error) {
 
 // hangUp drops the connection. The caller has the turn.
 func (l *lean) hangUp() {
-	if l.conn != nil {
-		_ = l.conn.Close() // nobody waits for anything on it
-		l.conn = nil
+	if l.conn == nil {
+		return
 	}
+	c := l.conn
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn() // the end of the connection says it all
+	}
+	_ = c.Close() // nobody waits for anything on it
+	l.conn = nil
 }
 
 // CloseIdleConnections closes the connection unless a request is under way.
