@@ -177,7 +177,7 @@ func (s *session) headOf(ctx context.Context, src *source, o object) error {
 		return err
 	}
 	o.data.set(req.Header)
-	resp, err := src.client.Do(req)
+	resp, err := src.do(req)
 	if err != nil {
 		return err
 	}
