@@ -135,7 +135,7 @@ func (l *lean) try(req *http.Request) (*http.Response, error) {
 	}
 	w := l.bufs.writers.get()
 	w.Reset(conn)
-	err := req.Write(w)
+	err := send(w, req)
 	if err == nil {
 		err = w.Flush()
 	}
