@@ -129,7 +129,7 @@ func (c *control) call(ctx context.Context, attempts int, method, path, key stri
 			again  bool
 			err    error
 		)
-		apart(func() { header, again, err = c.once(ctx, method, path, key, body, out) })
+		c.conn.bufs.hands.apart(func() { header, again, err = c.once(ctx, method, path, key, body, out) })
 		if header != nil {
 			refused++
 		}

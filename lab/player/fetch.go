@@ -86,7 +86,7 @@ func (s *session) get(ctx context.Context, src *source, o object) (d delivery, e
 	w := s.watch(cancel, o)
 	defer w.stop()
 	m := &meter{now: s.now, start: s.now(), look: o.look, watched: &w.received}
-	apart(func() { d.b, err = s.request(ctx, src, o, m) })
+	s.p.bufs.hands.apart(func() { d.b, err = s.request(ctx, src, o, m) })
 	d.n = m.bytes
 	if err != nil && !errors.Is(err, errAbandoned) && context.Cause(ctx) != nil {
 		err = context.Cause(ctx)

@@ -30,10 +30,11 @@ func newLean(bufs *buffers, dial func(context.Context) (net.Conn, error)) *lean 
 	return &lean{bufs: bufs, dial: dial}
 }
 
-// buffers are what all plays of a player borrow: readers of answers, writers of
-// requests, and rooms for bodies that nobody wants and for what has
+// buffers are what all plays of a player borrow: hands, readers of answers, writers
+// of requests, and rooms for bodies that nobody wants and for what has
 // come of one before it is read.
 type buffers struct {
+	hands   hands
 	answers spares[*httpAnswer]
 	writers spares[*bufio.Writer]
 	rooms   spares[*[roomSize]byte]
@@ -44,6 +45,7 @@ const roomSize = 32 << 10
 
 func newBuffers() *buffers {
 	return &buffers{
+		hands:   make(hands),
 		answers: newSpares(func() *httpAnswer { return &httpAnswer{Reader: bufio.NewReaderSize(nil, answerBuffer)} }),
 		writers: newSpares(func() *bufio.Writer { return bufio.NewWriterSize(nil, 2<<10) }),
 		rooms:   newSpares(func() *[roomSize]byte { return new([roomSize]byte) }),
@@ -199,19 +201,6 @@ func (b *buffers) drop(r io.Reader, n int64) error {
 			return err
 		}
 	}
-}
-
-// apart runs f on a goroutine of its own and waits for it. A stack grows to what
-// its deepest call needs, some 32 KiB for a request with a handshake, and shrinks
-// slowly; a play has two goroutines that live as long as it does and wait nearly
-// all of that. The stack of this one goes back with it.
-func apart(f func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	<-done
 }
 
 // maxIndexes bounds the indexes that a player keeps.
