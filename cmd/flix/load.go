@@ -109,7 +109,7 @@ func (o *loadOptions) parse(seeded bool) error {
 }
 
 // lightGC is how much garbage a light load lets grow, in percent of what lives.
-const lightGC = 60
+const lightGC = 50
 
 // lightPlayers at 1x are what one processor bears, three times over.
 const lightPlayers = 1000

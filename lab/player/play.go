@@ -162,7 +162,7 @@ func (s *session) servers() []dnsServer {
 	return out
 }
 
-// hangUp says goodbye on idle connections and closes the rest.
+// hangUp ends the connections, the idle ones first.
 func (s *session) hangUp() {
 	s.leaveSources()
 	s.finding.transport.CloseIdleConnections()
