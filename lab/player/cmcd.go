@@ -1,10 +1,8 @@
 package player
 
 import (
-	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -34,48 +32,87 @@ type cmcd struct {
 const enough = 5
 
 func (c cmcd) set(h http.Header) {
-	put := func(name string, pairs ...string) {
-		var kept []string
-		for _, p := range pairs {
-			if p != "" {
-				kept = append(kept, p)
-			}
-		}
-		if len(kept) > 0 {
-			h.Set(name, strings.Join(kept, ","))
-		}
-	}
-	number := func(key string, v int) string {
-		if v <= 0 {
-			return ""
-		}
-		return key + "=" + strconv.Itoa(v)
-	}
-	flag := func(key string, v bool) string {
-		if !v {
-			return ""
-		}
-		return key
-	}
-	hundreds := func(v float64) int { return int(v/100+0.5) * 100 }
-	speed, rate := max(c.speed, 0), ""
+	var room [192]byte
+	p := pairs{b: room[:0]}
+	speed := max(c.speed, 0)
 	if speed == 0 {
 		speed = 1
 	}
-	if speed != 1 {
-		rate = fmt.Sprintf("pr=%.2f", speed)
-	}
-	following := ""
-	if c.following != "" {
-		following = fmt.Sprintf("nrr=%q", c.following)
-	}
-	deadline := 0
-	if c.duration > 0 {
-		deadline = hundreds(float64(c.buffer.Milliseconds()) / speed)
-	}
+	buffer := float64(c.buffer.Milliseconds())
 	// The keys of each header go in alphabetical order.
-	put("CMCD-Object", number("br", c.kbps), number("d", int(c.duration.Milliseconds())), "ot="+c.object, number("tb", c.topKbps))
-	put("CMCD-Request", number("bl", hundreds(float64(c.buffer.Milliseconds()))), number("dl", deadline), number("mtp", hundreds(c.throughput)), following, flag("su", c.startup))
-	put("CMCD-Session", fmt.Sprintf("cid=%q", c.title), rate, "sf=o", fmt.Sprintf("sid=%q", c.session), "st=v")
-	put("CMCD-Status", flag("bs", c.starved), number("rtp", hundreds(enough*float64(c.kbps)*speed)))
+	p.number("br", c.kbps)
+	p.number("d", int(c.duration.Milliseconds()))
+	p.word("ot", c.object)
+	p.number("tb", c.topKbps)
+	p.set(h, "Cmcd-Object")
+
+	p.number("bl", hundreds(buffer))
+	if c.duration > 0 {
+		p.number("dl", hundreds(buffer/speed))
+	}
+	p.number("mtp", hundreds(c.throughput))
+	if c.following != "" {
+		p.text("nrr", c.following)
+	}
+	p.flag("su", c.startup)
+	p.set(h, "Cmcd-Request")
+
+	p.text("cid", c.title)
+	if speed != 1 {
+		p.key("pr")
+		p.b = strconv.AppendFloat(append(p.b, '='), speed, 'f', 2, 64)
+	}
+	p.word("sf", "o")
+	p.text("sid", c.session)
+	p.word("st", "v")
+	p.set(h, "Cmcd-Session")
+
+	p.flag("bs", c.starved)
+	p.number("rtp", hundreds(enough*float64(c.kbps)*speed))
+	p.set(h, "Cmcd-Status")
+}
+
+// hundreds rounds to them.
+func hundreds(v float64) int { return int(v/100+0.5) * 100 }
+
+// pairs are the keys and values of a header under way.
+type pairs struct{ b []byte }
+
+func (p *pairs) key(key string) {
+	if len(p.b) > 0 {
+		p.b = append(p.b, ',')
+	}
+	p.b = append(p.b, key...)
+}
+
+// number adds one above 0.
+func (p *pairs) number(key string, v int) {
+	if v > 0 {
+		p.key(key)
+		p.b = strconv.AppendInt(append(p.b, '='), int64(v), 10)
+	}
+}
+
+func (p *pairs) word(key, v string) {
+	p.key(key)
+	p.b = append(append(p.b, '='), v...)
+}
+
+func (p *pairs) text(key, v string) {
+	p.key(key)
+	p.b = strconv.AppendQuote(append(p.b, '='), v)
+}
+
+func (p *pairs) flag(key string, v bool) {
+	if v {
+		p.key(key)
+	}
+}
+
+// set makes a header of what there is, if anything, and begins the next.
+func (p *pairs) set(h http.Header, name string) {
+	if len(p.b) > 0 {
+		h.Set(name, string(p.b))
+		p.b = p.b[:0]
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/pires/go-proxyproto"
 
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/gateway/wire"
 )
 
 // connector opens the client's connections: over the WAN and the access link,
@@ -64,6 +65,9 @@ func (c *connector) tcp(ctx context.Context, addr netip.AddrPort) (net.Conn, err
 	raw, err := c.dial(ctx, "tcp", addr.String())
 	if err != nil {
 		return nil, err
+	}
+	if c.lean {
+		raw = wire.Quiet(raw)
 	}
 	header, err := proxyHeader(c.client, raw)
 	if err != nil {
@@ -121,14 +125,19 @@ func leanCurves() []tls.CurveID { return []tls.CurveID{tls.CurveP256} }
 func (c *connector) tls(ctx context.Context, conn net.Conn, host string, protocols ...string) (*tls.Conn, error) {
 	config := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS13, NextProtos: protocols, ClientSessionCache: c.tickets}
 	c.trust.guard(config)
+	var r *records
 	if c.lean {
 		config.CurvePreferences = leanCurves()
-		conn = &records{Conn: conn, bufs: c.bufs}
+		r = &records{Conn: conn, bufs: c.bufs, gathers: true}
+		conn = r
 	}
 	t := tls.Client(conn, config)
 	if err := t.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
 		return nil, err
+	}
+	if r != nil {
+		r.gathers = false
 	}
 	return t, nil
 }

@@ -43,7 +43,10 @@ type control struct {
 	token         string
 
 	transport transport
-	client    *http.Client
+	// traced is the transport with a span for each request.
+	traced http.RoundTripper
+	// do makes a request.
+	do func(*http.Request) (*http.Response, error)
 	// turn rotates the endpoints.
 	turn atomic.Uint32
 }
@@ -66,12 +69,20 @@ func newControl(host string, conn *connector, names *resolver, tel *telemetry.Te
 		c.transport = &http.Transport{ForceAttemptHTTP2: true, DisableCompression: true,
 			DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx, "h2", "http/1.1") }}
 	}
-	c.client = &http.Client{
-		Transport: tel.Transport(c.transport),
-		// The API never redirects: one that does is not it.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	c.traced = tel.Transport(c.transport)
+	c.do = asking(c.traced, lean)
 	return c
+}
+
+// asking returns what makes requests over a transport: an http.Client, or, of a
+// lean one, the transport itself. All that the client does more is of no use to a
+// player: neither the API nor an appliance redirects, or sets a cookie.
+func asking(t http.RoundTripper, lean bool) func(*http.Request) (*http.Response, error) {
+	if lean {
+		return t.RoundTrip
+	}
+	c := &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return c.Do
 }
 
 // dial connects to the first endpoint that takes it.
@@ -118,7 +129,7 @@ func (c *control) call(ctx context.Context, attempts int, method, path, key stri
 			again  bool
 			err    error
 		)
-		apart(func() { header, again, err = c.once(ctx, method, path, key, body, out) })
+		c.conn.bufs.hands.apart(func() { header, again, err = c.once(ctx, method, path, key, body, out) })
 		if header != nil {
 			refused++
 		}
@@ -159,12 +170,17 @@ func (c *control) once(ctx context.Context, method, path, key string, body []byt
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	resp, err := c.client.Do(req)
+	resp, err := c.do(req)
 	if err != nil {
 		return nil, true, unreachable(method+" "+path, err)
 	}
 	defer resp.Body.Close()
-	reply, err := whole(resp.Body, resp.ContentLength, maxReply)
+	var reply []byte
+	if out == nil && resp.StatusCode < http.StatusMultipleChoices {
+		err = skip(resp.Body, maxReply)
+	} else {
+		reply, err = whole(resp.Body, resp.ContentLength, maxReply)
+	}
 	if err != nil {
 		return nil, true, unreachable(method+" "+path, err)
 	}

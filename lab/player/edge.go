@@ -31,7 +31,7 @@ func (p *Player) Edge(o Options) (*Edge, error) {
 func (e *Edge) RoundTrip(r *http.Request) (*http.Response, error) {
 	out := r.Clone(r.Context())
 	out.URL.Scheme, out.URL.Host, out.Host = "https", hostDiscovery, hostDiscovery
-	resp, err := e.s.finding.client.Transport.RoundTrip(out)
+	resp, err := e.s.finding.traced.RoundTrip(out)
 	if r.Context().Err() == nil && (err != nil || resp.StatusCode >= http.StatusInternalServerError) {
 		e.s.finding.turnAway()
 	}

@@ -37,7 +37,7 @@ import (
 // PROXY protocol and TLS, and appliances.
 type fakeLab struct {
 	t    testing.TB
-	wire *wire
+	wire *fakeWire
 	cert tls.Certificate
 	ca   *x509.CertPool
 	topo topology.Topology

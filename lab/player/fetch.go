@@ -40,6 +40,9 @@ var (
 	errAbandoned = errors.New("given up for another rung")
 )
 
+// spanOfClient is a span's of a request.
+var spanOfClient = trace.WithSpanKind(trace.SpanKindClient)
+
 // object is something to fetch from an appliance.
 type object struct {
 	// name for spans and errors, e.g. "v2/14".
@@ -73,15 +76,17 @@ func (o object) allowance(patience time.Duration, speed float64) time.Duration {
 
 // get fetches an object from a source, with its checksum checked.
 func (s *session) get(ctx context.Context, src *source, o object) (d delivery, err error) {
-	ctx, span := s.tel.Tracer.Start(ctx, "fetch "+o.name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
-		attribute.String("appliance", src.Name), attribute.String("site", src.Site), attribute.Int64("bytes", int64(o.size))))
+	ctx, span := s.tel.Tracer.Start(ctx, "fetch "+o.name, spanOfClient)
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("appliance", src.Name), attribute.String("site", src.Site), attribute.Int64("bytes", int64(o.size)))
+	}
 	defer func() { telemetry.End(span, err) }()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	w := s.watch(cancel, o)
 	defer w.stop()
 	m := &meter{now: s.now, start: s.now(), look: o.look, watched: &w.received}
-	apart(func() { d.b, err = s.request(ctx, src, o, m) })
+	s.p.bufs.hands.apart(func() { d.b, err = s.request(ctx, src, o, m) })
 	d.n = m.bytes
 	if err != nil && !errors.Is(err, errAbandoned) && context.Cause(ctx) != nil {
 		err = context.Cause(ctx)
@@ -110,7 +115,7 @@ func (s *session) request(ctx context.Context, src *source, o object, m *meter) 
 	}
 	o.data.set(req.Header)
 	telemetry.Propagator.Inject(ctx, propagation.HeaderCarrier(req.Header))
-	resp, err := src.client.Do(req)
+	resp, err := src.do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -149,6 +154,15 @@ func whole(r io.Reader, length, most int64) ([]byte, error) {
 		err = services.Errorf(services.Exhausted, "more than %d bytes", most)
 	}
 	return b.Bytes(), err
+}
+
+// skip reads a body that nobody wants to its end, as whole does.
+func skip(r io.Reader, most int64) error {
+	n, err := io.Copy(io.Discard, io.LimitReader(r, most+1))
+	if err == nil && n > most {
+		err = services.Errorf(services.Exhausted, "more than %d bytes", most)
+	}
+	return err
 }
 
 // watcher cancels a transfer that stalls or crawls through no fault of the

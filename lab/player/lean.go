@@ -3,6 +3,7 @@ package player
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -29,11 +30,12 @@ func newLean(bufs *buffers, dial func(context.Context) (net.Conn, error)) *lean 
 	return &lean{bufs: bufs, dial: dial}
 }
 
-// buffers are what all plays of a player borrow: readers of an answer's head,
-// writers of requests, and rooms for bodies that nobody wants and for what has
+// buffers are what all plays of a player borrow: hands, readers of answers, writers
+// of requests, and rooms for bodies that nobody wants and for what has
 // come of one before it is read.
 type buffers struct {
-	readers spares[*bufio.Reader]
+	hands   hands
+	answers spares[*httpAnswer]
 	writers spares[*bufio.Writer]
 	rooms   spares[*[roomSize]byte]
 }
@@ -43,7 +45,8 @@ const roomSize = 32 << 10
 
 func newBuffers() *buffers {
 	return &buffers{
-		readers: newSpares(func() *bufio.Reader { return bufio.NewReaderSize(nil, 4<<10) }),
+		hands:   make(hands),
+		answers: newSpares(func() *httpAnswer { return &httpAnswer{Reader: bufio.NewReaderSize(nil, answerBuffer)} }),
 		writers: newSpares(func() *bufio.Writer { return bufio.NewWriterSize(nil, 2<<10) }),
 		rooms:   newSpares(func() *[roomSize]byte { return new([roomSize]byte) }),
 	}
@@ -134,7 +137,7 @@ func (l *lean) try(req *http.Request) (*http.Response, error) {
 	}
 	w := l.bufs.writers.get()
 	w.Reset(conn)
-	err := req.Write(w)
+	err := send(w, req)
 	if err == nil {
 		err = w.Flush()
 	}
@@ -143,31 +146,35 @@ func (l *lean) try(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return fail(err)
 	}
-	r := l.bufs.readers.get()
-	r.Reset(conn)
-	var resp *http.Response
-	if _, err = r.Peek(1); err == nil {
+	a := l.bufs.answers.get()
+	a.Reset(conn)
+	var (
+		resp *http.Response
+		body io.Reader
+	)
+	if _, err = a.Peek(1); err == nil {
 		l.came = true
-		resp, err = http.ReadResponse(r, req)
-	}
-	for err == nil && resp.StatusCode < http.StatusOK { // interim
-		resp, err = http.ReadResponse(r, req)
+		resp, body, err = a.read(req)
 	}
 	if err != nil {
-		r.Reset(nil)
-		l.bufs.readers.put(r)
+		l.bufs.giveBack(a)
 		return fail(err)
 	}
-	resp.Body = &leanBody{ReadCloser: resp.Body, l: l, r: r, ctx: ctx, stop: stop, last: resp.Close}
+	resp.Body = &leanBody{r: body, l: l, a: a, ctx: ctx, stop: stop, last: resp.Close}
 	return resp, nil
 }
 
 // hangUp drops the connection. The caller has the turn.
 func (l *lean) hangUp() {
-	if l.conn != nil {
-		_ = l.conn.Close() // nobody waits for anything on it
-		l.conn = nil
+	if l.conn == nil {
+		return
 	}
+	c := l.conn
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn() // the end of the connection says it all
+	}
+	_ = c.Close() // nobody waits for anything on it
+	l.conn = nil
 }
 
 // CloseIdleConnections closes the connection unless a request is under way.
@@ -176,54 +183,6 @@ func (l *lean) CloseIdleConnections() {
 		l.hangUp()
 		l.turn.Unlock()
 	}
-}
-
-// leanBody gives everything back at its end.
-type leanBody struct {
-	io.ReadCloser
-	l    *lean
-	r    *bufio.Reader
-	ctx  context.Context
-	stop func() bool
-	last bool // the connection ends with it
-	done bool
-}
-
-func (b *leanBody) Read(p []byte) (int, error) {
-	if b.done {
-		return 0, io.EOF
-	}
-	n, err := b.ReadCloser.Read(p)
-	switch {
-	case err == io.EOF:
-		b.release(b.last)
-	case err != nil:
-		b.release(true)
-		if b.ctx.Err() != nil {
-			err = context.Cause(b.ctx)
-		}
-	}
-	return n, err
-}
-
-func (b *leanBody) Close() error {
-	if !b.done {
-		// A body of no bytes is at its end without having been read.
-		n, err := b.ReadCloser.Read(make([]byte, 1))
-		b.release(b.last || n > 0 || err != io.EOF)
-	}
-	return nil
-}
-
-func (b *leanBody) release(hangUp bool) {
-	b.done = true
-	// If the request was cancelled in the meantime, its deadline is set.
-	if !b.stop() || hangUp {
-		b.l.hangUp()
-	}
-	b.r.Reset(nil)
-	b.l.bufs.readers.put(b.r)
-	b.l.turn.Unlock()
 }
 
 // drop reads and forgets exactly n bytes and the end after them.
@@ -242,19 +201,6 @@ func (b *buffers) drop(r io.Reader, n int64) error {
 			return err
 		}
 	}
-}
-
-// apart runs f on a goroutine of its own and waits for it. A stack grows to what
-// its deepest call needs, some 32 KiB for a request with a handshake, and shrinks
-// slowly; a play has two goroutines that live as long as it does and wait nearly
-// all of that. The stack of this one goes back with it.
-func apart(f func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	<-done
 }
 
 // maxIndexes bounds the indexes that a player keeps.

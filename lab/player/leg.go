@@ -157,7 +157,7 @@ func (s *session) head(ctx context.Context) (err error) {
 			return err
 		}
 		span.SetAttributes(attribute.String("appliance", src.Name))
-		apart(func() { err = s.headOf(ctx, src, o) })
+		s.p.bufs.hands.apart(func() { err = s.headOf(ctx, src, o) })
 		if err == nil {
 			s.received(src, 0)
 			return nil
@@ -177,7 +177,7 @@ func (s *session) headOf(ctx context.Context, src *source, o object) error {
 		return err
 	}
 	o.data.set(req.Header)
-	resp, err := src.client.Do(req)
+	resp, err := src.do(req)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,12 @@ const (
 	hostPlay      = "play.flix.test"
 )
 
+// What the API says of who answered.
+const (
+	headerRegion  = "X-Flix-Region"
+	headerGateway = "X-Flix-Gateway"
+)
+
 // nearEnd is how close to the end, in media time, a bookmark starts the title
 // over.
 const nearEnd = 2 * time.Second
@@ -156,7 +162,7 @@ func (s *session) servers() []dnsServer {
 	return out
 }
 
-// hangUp says goodbye on idle connections and closes the rest.
+// hangUp ends the connections, the idle ones first.
 func (s *session) hangUp() {
 	s.leaveSources()
 	s.finding.transport.CloseIdleConnections()
@@ -246,7 +252,7 @@ func (s *session) start(ctx context.Context, title string) (err error) {
 	}
 	s.book.with(func(r *Report) {
 		r.TitleID, r.LicenseExpires = s.reply.Title, s.reply.LicenseExpires
-		r.Region, r.Gateway = header.Get("X-Flix-Region"), header.Get("X-Flix-Gateway")
+		r.Region, r.Gateway = header.Get(headerRegion), header.Get(headerGateway)
 		if r.Region == "" {
 			r.Region = s.reply.Region
 		}

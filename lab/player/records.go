@@ -24,10 +24,38 @@ type records struct {
 	// be read still.
 	head []byte
 	left int
+	// gathered is what was written while gathers was set, and goes out before the
+	// next read, or with what is written next: a client's last word of a handshake
+	// leaves with its first request.
+	gathers  bool
+	gathered []byte
+}
+
+// Write implements net.Conn.
+func (r *records) Write(p []byte) (int, error) {
+	if r.gathers {
+		r.gathered = append(r.gathered, p...)
+		return len(p), nil
+	}
+	if r.gathered == nil {
+		return r.Conn.Write(p)
+	}
+	before := len(r.gathered)
+	all := append(r.gathered, p...)
+	r.gathered = nil
+	n, err := r.Conn.Write(all)
+	return max(n-before, 0), err
 }
 
 // Read implements net.Conn.
 func (r *records) Read(p []byte) (int, error) {
+	if r.gathered != nil {
+		all := r.gathered
+		r.gathered = nil
+		if _, err := r.Conn.Write(all); err != nil {
+			return 0, err
+		}
+	}
 	if r.room == nil {
 		if err := r.fill(); err != nil {
 			return 0, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"testing"
 )
 
@@ -93,5 +94,45 @@ func TestRecordsBySmallReads(t *testing.T) {
 	}
 	if !bytes.Equal(got, all) {
 		t.Errorf("got % x, want % x", got, all)
+	}
+}
+
+// deaf is a connection that counts what it is told to send.
+type deaf struct {
+	net.Conn
+	sent []string
+}
+
+func (d *deaf) Write(b []byte) (int, error) { d.sent = append(d.sent, string(b)); return len(b), nil }
+
+func (d *deaf) Read([]byte) (int, error) { return 0, io.EOF }
+
+// What a handshake says goes out when an answer is waited for, and its last word
+// with the first request.
+func TestRecordsGoOutTogether(t *testing.T) {
+	d := &deaf{}
+	r := &records{Conn: d, bufs: newBuffers(), gathers: true}
+	write := func(s string) {
+		if n, err := r.Write([]byte(s)); n != len(s) || err != nil {
+			t.Fatalf("%q: %d, %v", s, n, err)
+		}
+	}
+	write("hello")
+	if len(d.sent) != 0 {
+		t.Errorf("sent before an answer is waited for: %q", d.sent)
+	}
+	if _, err := r.Read(make([]byte, 1)); err != io.EOF {
+		t.Fatal(err)
+	}
+	write("change ")
+	write("finished ")
+	r.gathers = false
+	write("request")
+	write("another")
+	if _, err := r.Read(make([]byte, 1)); err != io.EOF {
+		t.Fatal(err)
+	}
+	if want := []string{"hello", "change finished request", "another"}; !slices.Equal(d.sent, want) {
+		t.Errorf("sent %q, want %q", d.sent, want)
 	}
 }

@@ -26,9 +26,9 @@ type source struct {
 	port  uint16
 	conn  *connector
 	names *resolver
-	// client requests over HTTP/1.1 with keep-alive: one request at a time
+	// do makes a request over HTTP/1.1 with keep-alive: one request at a time
 	// needs no more, and an appliance can send a file from the kernel.
-	client    *http.Client
+	do        func(*http.Request) (*http.Response, error)
 	transport transport
 
 	mu   sync.Mutex
@@ -67,11 +67,7 @@ func newSource(a play.Appliance, conn *connector, names *resolver, lean bool) (*
 	} else {
 		s.transport = &http.Transport{DialTLSContext: s.dialTLS, DisableCompression: true, MaxIdleConnsPerHost: 1}
 	}
-	s.client = &http.Client{
-		Transport: s.transport,
-		// An appliance never redirects.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	s.do = asking(s.transport, lean)
 	return s, nil
 }
 

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// wire is a network in memory, whose every wait is one of fake time: in a bubble
+// fakeWire is a network in memory, whose every wait is one of fake time: in a bubble
 // of synctest a play takes as long as it would on an idle machine, whatever the
 // real one does meanwhile.
-type wire struct {
+type fakeWire struct {
 	mu    sync.Mutex
 	ports map[int]*wireListener
 	last  int
@@ -28,10 +28,10 @@ const (
 	wireRate    = 100 << 20
 )
 
-func newWire() *wire { return &wire{ports: map[int]*wireListener{}, last: 20000} }
+func newWire() *fakeWire { return &fakeWire{ports: map[int]*wireListener{}, last: 20000} }
 
 // listen takes the next port.
-func (w *wire) listen() *wireListener {
+func (w *fakeWire) listen() *wireListener {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.last++
@@ -42,7 +42,7 @@ func (w *wire) listen() *wireListener {
 
 // dial is a services.DialFunc. Datagrams go in the form of a stream, each by its
 // length: so DNS has it.
-func (w *wire) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+func (w *fakeWire) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	if err := sleep(ctx, wireConnect); err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func wireAddr(port int) *net.TCPAddr { return &net.TCPAddr{IP: net.IPv4(127, 0, 
 
 // wireListener is where connections to one port come in.
 type wireListener struct {
-	wire    *wire
+	wire    *fakeWire
 	port    int
 	backlog chan net.Conn
 	once    sync.Once

@@ -69,16 +69,22 @@ func (s *statusWriter) ReadFrom(r io.Reader) (int64, error) {
 // Unwrap is for http.ResponseController.
 func (s *statusWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
+// spanOfClient is a span's of a request.
+var spanOfClient = trace.WithSpanKind(trace.SpanKindClient)
+
 // Transport gives outgoing HTTP requests a client span and trace headers.
 func (t *Telemetry) Transport(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
-		ctx, span := t.Tracer.Start(r.Context(), r.Method+" "+r.URL.Host, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("url.path", r.URL.Path)))
+		ctx, span := t.Tracer.Start(r.Context(), r.Method+" "+r.URL.Host, spanOfClient)
+		if span.IsRecording() {
+			span.SetAttributes(attribute.String("url.path", r.URL.Path))
+		}
 		if span.SpanContext().IsValid() || baggage.FromContext(ctx).Len() > 0 { // otherwise there is nothing to tell
 			r = r.Clone(ctx)
 			Propagator.Inject(ctx, propagation.HeaderCarrier(r.Header))
 		}
 		resp, err := next.RoundTrip(r)
-		if resp != nil {
+		if resp != nil && span.IsRecording() {
 			span.SetAttributes(attribute.Int("http.response.status_code", resp.StatusCode))
 		}
 		End(span, err)

@@ -76,28 +76,18 @@ func (l *link) readHead() (string, error) {
 
 // parse reads the head of an answer into resp.
 func (l *link) parse(s string, r *Request, resp *Response) (head, error) {
-	line, rest, err := cutLine(s)
-	if err != nil {
-		return head{}, err
-	}
 	if resp.Header == nil {
 		resp.Header = new(Fields)
 	} else {
 		resp.Header.Reset()
 	}
 	a := head{fields: resp.Header}
-	if len(line) < 12 || line[:7] != "HTTP/1." || line[7] != '0' && line[7] != '1' || line[8] != ' ' || len(line) > 12 && line[12] != ' ' {
-		return a, bad("%.40q is not a status line", line)
-	}
-	status, ok := digits(line[9:12])
-	if !ok || status < 100 || !all(line[12:], isText) {
-		return a, bad("%.40q is not a status line", line)
-	}
-	resp.Status = int(status)
-	if err := a.parse(rest); err != nil {
+	line, status, err := a.parseAnswer(s)
+	if err != nil {
 		return a, err
 	}
-	l.reusable = !a.closing && (line[7] == '1' || a.keep)
+	resp.Status = status
+	l.reusable = a.stays(line)
 	return a, nil
 }
 

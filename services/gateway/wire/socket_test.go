@@ -107,3 +107,43 @@ func TestSocketEnds(t *testing.T) {
 		t.Errorf("a write after Close: %v", err)
 	}
 }
+
+// A quiet connection is one like any other to who uses it, and what is none of TCP
+// stays what it is.
+func TestQuietConnections(t *testing.T) {
+	_, tcp, peer := ends(t)
+	c := Quiet(tcp)
+	if c == net.Conn(tcp) {
+		t.Fatal("it is read and written as before")
+	}
+	if _, err := io.WriteString(c, "question"); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 16)
+	if n, err := peer.Read(b); string(b[:n]) != "question" || err != nil {
+		t.Errorf("the peer got %q, %v", b[:n], err)
+	}
+	_, _ = io.WriteString(peer, "answer")
+	if n, err := c.Read(b); string(b[:n]) != "answer" || err != nil {
+		t.Errorf("%q, %v", b[:n], err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, err := c.Read(b); n != 0 || !isTimeout(err) {
+		t.Errorf("a read of nothing: %d, %v", n, err)
+	}
+	_ = c.SetReadDeadline(time.Time{})
+	done := make(chan error, 1)
+	go func() { _, err := c.Read(b); done <- err }()
+	_ = c.Close()
+	if err := <-done; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a read that Close ended: %v", err)
+	}
+	if n, err := peer.Read(b); n != 0 || err != io.EOF {
+		t.Errorf("the peer after Close: %d, %v", n, err)
+	}
+	one, other := net.Pipe()
+	t.Cleanup(func() { _ = one.Close(); _ = other.Close() })
+	if Quiet(one) != one {
+		t.Error("a pipe became something else")
+	}
+}
