@@ -61,7 +61,7 @@ func TestMonkeyOutlivesADaemon(t *testing.T) {
 		}
 		return client, nil
 	}
-	run, err := Monkey(t.Context(), connect, MonkeyRequest{Monkey: fault.Monkey{Seed: 3, Mean: time.Second, Only: []string{"play"}}, Last: 4 * time.Second, Unleash: true, TTL: time.Second})
+	run, err := Monkey(t.Context(), connect, MonkeyRequest{Monkey: fault.Monkey{Seed: 3, Mean: time.Second, Only: []string{"play", "gateway", "signup"}}, Last: 2 * time.Second, Unleash: true, TTL: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
