@@ -288,6 +288,8 @@ func (p planet) Edge(ctx context.Context, region string) (evacuate.Edge, error) 
 		sum.Answered += a.Answered
 		sum.Failed += a.Failed
 		sum.Concurrency += a.Concurrency
+		sum.Plays += a.Plays
+		sum.PlaysFailed += a.PlaysFailed
 		if at := time.UnixMilli(a.LastClientMS); a.LastClientMS > 0 && at.After(sum.LastClient) {
 			sum.LastClient = at
 		}
@@ -305,6 +307,8 @@ type edgeAnswer struct {
 	Answered       uint64  `json:"answered"`
 	Failed         uint64  `json:"failed"`
 	Concurrency    int     `json:"concurrency"`
+	Plays          uint64  `json:"plays"`
+	PlaysFailed    uint64  `json:"plays_failed"`
 }
 
 func (p planet) SetWeight(ctx context.Context, region string, weight float64) error {

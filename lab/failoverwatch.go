@@ -72,8 +72,11 @@ func (l *Lab) sentinel(ctx context.Context) {
 				continue
 			}
 			l.log.Add("failover.auto", x.Region, fmt.Sprintf("%s is sick: %s, for %.0f s; it is evacuated", x.Region, x.Text, x.ForS), nil)
-			if _, err := l.Failover(ctx, control.FailoverRequest{Region: x.Region}, nil); err != nil {
-				l.log.Add("failover.auto", x.Region, fmt.Sprintf("%s could not be evacuated: %v", x.Region, err), nil)
+			rep, err := l.Failover(ctx, control.FailoverRequest{Region: x.Region}, nil)
+			done := rep.State == evacuate.Done
+			wait := s.Ended(time.Now(), x.Region, done)
+			if err != nil && !done {
+				l.log.Add("failover.auto", x.Region, fmt.Sprintf("%s could not be evacuated: %v; if it stays sick, it is tried again in %s", x.Region, err, wait), nil)
 			}
 		}
 	}

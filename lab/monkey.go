@@ -41,9 +41,14 @@ type MonkeyRequest struct {
 }
 
 // Monkey works out a schedule of kills, and with Unleash lives it. What the
-// lab refuses to lose is spared, with the reason.
-func Monkey(ctx context.Context, c *control.Client, r MonkeyRequest) (MonkeyRun, error) {
+// lab refuses to lose is spared, with the reason. It connects for each kill anew: it
+// may outlive a daemon.
+func Monkey(ctx context.Context, connect func(context.Context) (*control.Client, error), r MonkeyRequest) (MonkeyRun, error) {
 	out := MonkeyRun{Seed: r.Seed, Leashed: !r.Unleash, MeanS: r.Mean.Seconds(), Started: time.Now().UTC(), Kills: []MonkeyKill{}}
+	c, err := connect(ctx)
+	if err != nil {
+		return out, err
+	}
 	w, err := c.World(ctx)
 	if err != nil {
 		return out, err
@@ -58,7 +63,7 @@ func Monkey(ctx context.Context, c *control.Client, r MonkeyRequest) (MonkeyRun,
 			if err := pause(ctx, time.Until(k.At)); err != nil {
 				return out, nil // it was called off
 			}
-			m.kill(ctx, c, r.TTL)
+			m.kill(ctx, connect, r.TTL)
 		}
 		out.Kills = append(out.Kills, m)
 		if r.Progress != nil {
@@ -69,8 +74,12 @@ func Monkey(ctx context.Context, c *control.Client, r MonkeyRequest) (MonkeyRun,
 }
 
 // kill tries one kill.
-func (m *MonkeyKill) kill(ctx context.Context, c *control.Client, ttl time.Duration) {
-	st, err := c.RunFault(ctx, control.FaultRequest{Request: fault.Request{Kind: "kill", Target: "instance:" + m.Instance, TTL: ttl, By: "monkey"}})
+func (m *MonkeyKill) kill(ctx context.Context, connect func(context.Context) (*control.Client, error), ttl time.Duration) {
+	var st control.FaultStarted
+	c, err := connect(ctx)
+	if err == nil {
+		st, err = c.RunFault(ctx, control.FaultRequest{Request: fault.Request{Kind: "kill", Target: "instance:" + m.Instance, TTL: ttl, By: "monkey"}})
+	}
 	switch {
 	case err == nil:
 		m.Outcome, m.Fault = "killed", st.ID

@@ -10,6 +10,7 @@ import (
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/lab/evacuate"
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/play"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -156,6 +157,7 @@ func (l *Lab) vitals(ctx context.Context) ([]evacuate.Vitals, error) {
 			return nil, err
 		}
 		v.Gateways, v.Answered, v.Failed = e.Gateways, float64(e.Answered), float64(e.Failed)
+		v.Plays, v.PlaysFailed = float64(e.Plays), float64(e.PlaysFailed)
 		v.Missing = missing[region]
 		if !l.isDown(region) {
 			v.Starts, v.PlayAPIs = l.playsBegun(ctx, region)
@@ -174,7 +176,7 @@ func (l *Lab) playsBegun(ctx context.Context, region string) (n float64, apis in
 	}
 	for _, w := range works {
 		for route, t := range w {
-			if strings.Contains(route, "/play/start") {
+			if strings.Contains(route, play.PathStart) {
 				n += t.count
 			}
 		}

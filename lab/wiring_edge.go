@@ -11,6 +11,7 @@ import (
 	"github.com/flix-lab/flix/services/dns"
 	"github.com/flix-lab/flix/services/elb"
 	"github.com/flix-lab/flix/services/gateway"
+	"github.com/flix-lab/flix/services/play"
 	"github.com/flix-lab/flix/topology"
 )
 
@@ -29,6 +30,7 @@ func buildGateway(u *unit) (services.Unit, error) {
 		Lacks: u.lacks(),
 		Dial:  u.dial(), RootCAs: u.world.ca, Key: u.world.key, Topology: u.w.topology,
 		OriginCIDRs: u.world.Peers, TrustedProxies: u.world.Peers, Tel: u.tel, Timing: u.farTiming(), Faults: &u.w.inject,
+		PlayPath: play.PathStart,
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flix-lab/flix/lab"
+	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/lab/fault"
 	"github.com/flix-lab/flix/services"
 )
@@ -82,10 +83,6 @@ func (o *monkeyOptions) read() error {
 }
 
 func runMonkey(ctx context.Context, a *app, o monkeyOptions) error {
-	client, _, err := lab.Connect(ctx, a.env.lab(), a.name)
-	if err != nil {
-		return err
-	}
 	s := a.env.out()
 	if !o.out.machine() {
 		o.r.Progress = func(k lab.MonkeyKill) {
@@ -96,7 +93,10 @@ func runMonkey(ctx context.Context, a *app, o monkeyOptions) error {
 			s.Printf("%s\n", line)
 		}
 	}
-	run, err := lab.Monkey(ctx, client, o.r)
+	run, err := lab.Monkey(ctx, func(ctx context.Context) (*control.Client, error) {
+		c, _, err := lab.Connect(ctx, a.env.lab(), a.name)
+		return c, err
+	}, o.r)
 	if err != nil {
 		return err
 	}

@@ -20,10 +20,13 @@ func newFailoverWatchCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "watch", Short: "Evacuate a region by itself when it is sick", Args: cobra.NoArgs,
 		Long: `Watches every region for the symptoms of a sick one: fewer plays begin than were
-to be expected, requests fail, or gateways and services are gone. A symptom has
-to stay for five seconds, and ends only well on the other side of its threshold;
-after an evacuation the watch rests for five minutes. It never evacuates the
-last region that is well, and returns no traffic by itself.
+to be expected, requests fail, or gateways and services are gone. Plays
+that are to begin are judged by themselves: they are few among all requests. A
+symptom has to show still after five seconds, and ends only well on the other
+side of its threshold. After an evacuation the watch rests for five minutes; one
+that fails or is refused is tried again after 15 s, and each time later, while
+the region is sick. It never evacuates the last region that is well, and returns
+no traffic by itself.
 
 Without a word more it watches in the foreground until Ctrl-C; -o json has a
 line for each region that turns sick or well, is evacuated or cannot be. "on"
@@ -94,8 +97,10 @@ type watchEntry struct {
 	// Kind is sick, well, evacuated or failed.
 	Kind string `json:"kind"`
 	control.Symptom
-	// Error says why a region could not be evacuated; Report is what came of it.
+	// Error says why a region could not be evacuated, AgainS after how many
+	// seconds it is tried again if it stays sick; Report is what came of it.
 	Error  string            `json:"error,omitempty"`
+	AgainS float64           `json:"again_s,omitempty"`
 	Report *control.Failover `json:"report,omitempty"`
 }
 
@@ -184,8 +189,9 @@ func (w *failoverWatch) evacuate(ctx context.Context, x control.Symptom) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	wait := w.sentinel.Ended(time.Now(), x.Region, rep.State == evacuate.Done)
 	if err != nil {
-		return w.say(watchEntry{Kind: "failed", Symptom: x, Error: err.Error()})
+		return w.say(watchEntry{Kind: "failed", Symptom: x, Error: err.Error(), AgainS: wait.Seconds()})
 	}
 	delete(w.was, x.Region)
 	return w.say(watchEntry{Kind: "evacuated", Symptom: x, Report: &rep})
@@ -203,7 +209,7 @@ func (w *failoverWatch) say(e watchEntry) error {
 	case "evacuated":
 		printMove(w.a, *e.Report)
 	case "failed":
-		s.Printf("%s %-12s %s\n", at, e.Region, s.Bad("could not be evacuated: "+e.Error))
+		s.Printf("%s %-12s %s; if it stays sick, it is tried again in %.0f s\n", at, e.Region, s.Bad("could not be evacuated: "+e.Error), e.AgainS)
 	default:
 		s.Printf("%s %s\n", at, symptomText(s, e.Symptom))
 	}

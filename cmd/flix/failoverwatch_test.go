@@ -45,7 +45,7 @@ func TestWatchGoesOnAfterARefusal(t *testing.T) {
 	var out, msg bytes.Buffer
 	w := &failoverWatch{
 		a: &app{env: Env{Out: &out, Err: &msg}}, out: output{format: "json"}, client: control.NewClient(socket),
-		sentinel: &evacuate.Sentinel{Rest: time.Hour}, was: map[string]string{},
+		sentinel: &evacuate.Sentinel{Rest: time.Hour, Retry: time.Minute}, was: map[string]string{},
 	}
 	for _, gateways = range []int{2, 0, 0, 2} {
 		if err := w.look(t.Context()); err != nil {
@@ -63,7 +63,7 @@ func TestWatchGoesOnAfterARefusal(t *testing.T) {
 	if len(asked) != 1 || asked[0] != "us-east" {
 		t.Errorf("%q were to be evacuated, want us-east once", asked)
 	}
-	if len(got) != 3 || got[0].Kind != "sick" || got[1].Kind != "failed" || got[1].Error != refusal.Error || got[2].Kind != "well" {
+	if len(got) != 3 || got[0].Kind != "sick" || got[1].Kind != "failed" || got[1].Error != refusal.Error || got[1].AgainS != 60 || got[2].Kind != "well" {
 		t.Fatalf("%+v, want that it is sick, could not be evacuated and is well", got)
 	}
 	for _, e := range got {

@@ -38,6 +38,10 @@ type Vitals struct {
 	Starts   float64 `json:"starts"`
 	Answered float64 `json:"answered"`
 	Failed   float64 `json:"failed"`
+	// Plays are answers to clients that asked for a play to begin, PlaysFailed
+	// those of them that failed.
+	Plays       float64 `json:"plays"`
+	PlaysFailed float64 `json:"plays_failed"`
 	// Evacuated regions are nobody's worry.
 	Evacuated bool `json:"evacuated"`
 }

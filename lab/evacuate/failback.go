@@ -45,9 +45,9 @@ func (r *Run) Failback(ctx context.Context, region string, dryRun bool) (control
 	case err != nil:
 		return r.end(Failed, err)
 	case r.failures() > 0:
-		return r.end("done", r.playsFailed())
+		return r.end(Done, r.playsFailed())
 	}
-	return r.end("done", nil)
+	return r.end(Done, nil)
 }
 
 func (r *Run) restore(ctx context.Context, region string) error {

@@ -23,6 +23,9 @@ type Edge struct {
 	Answered    uint64
 	// Failed are those of Answered that the region itself could not serve.
 	Failed uint64
+	// Plays are answers to clients that asked for a play to begin, PlaysFailed
+	// those of them that nobody could serve.
+	Plays, PlaysFailed uint64
 	// Concurrency is how many requests the region's gateways may have in
 	// flight to one API at once.
 	Concurrency int

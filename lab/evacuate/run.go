@@ -130,9 +130,9 @@ func (r *Run) Failover(ctx context.Context, region string, dryRun bool) (control
 		return r.end("rolled_back", err)
 	}
 	if r.failures() > 0 { // the last canary, after everything was moved
-		return r.end("done", r.playsFailed())
+		return r.end(Done, r.playsFailed())
 	}
-	return r.end("done", nil)
+	return r.end(Done, nil)
 }
 
 func (r *Run) begin(verb, region string, dryRun bool) {
@@ -150,9 +150,10 @@ func (r *Run) started() time.Time {
 	return r.Clock().UTC()
 }
 
-// States of a report that others act on: what did not begin, and what ended
-// half-moved.
+// States of a report that others act on: what was moved, what did not begin, and
+// what ended half-moved.
 const (
+	Done    = "done"
 	Refused = "refused"
 	Failed  = "failed"
 )

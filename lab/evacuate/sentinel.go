@@ -1,6 +1,7 @@
 package evacuate
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"time"
@@ -14,14 +15,18 @@ type (
 	Symptom = control.Symptom
 )
 
-// Sentinel decides when a region is sick enough to be evacuated: for as long as
-// Patience one of its symptoms has to stay, and each symptom has a higher
-// threshold to begin than to end. After one evacuation it rests.
+// Sentinel decides when a region is sick enough to be evacuated: a symptom has to
+// show still, Patience after it began, and each has a higher threshold to begin
+// than to end. After an evacuation it rests; one that did not succeed is asked for
+// again, each time later, while the region is sick.
 type Sentinel struct {
 	// Patience until a symptom counts, Rest after an evacuation.
 	Patience, Rest time.Duration
-	regions        map[string]*vigil
-	last           time.Time // an evacuation was asked for
+	// Retry after the first evacuation of a region that did not succeed; it
+	// doubles with each, to Rest at most.
+	Retry   time.Duration
+	regions map[string]*vigil
+	rests   time.Time // until then nothing is asked for
 }
 
 // vigil is what a sentinel knows of one region.
@@ -31,20 +36,24 @@ type vigil struct {
 	// forecast of starts per second, and the latest rate.
 	forecast, starts float64
 	few              bool // plays begin
-	// answered and failed are requests that nothing was concluded from yet, for
-	// so many looks; failing is what was concluded from the latest.
-	answered, failed float64
-	waiting          int
-	failing          string
-	looks            int
-	since            time.Time // of the symptom; zero without
-	symptom          string
+	// requests are all that gateways answer, plays those that begin one: these
+	// are too few among all to be seen there.
+	requests, plays failing
+	looks           int
+	since           time.Time // of the symptom; zero without
+	symptom         string
+	shows           bool // a symptom, at the latest look
+	// wait is how long the latest evacuation that did not succeed was waited
+	// for; again is when the next may be asked for.
+	wait  time.Duration
+	again time.Time
 }
 
 const (
 	// Defaults of a sentinel.
 	defaultPatience = 5 * time.Second
 	defaultRest     = 5 * time.Minute
+	defaultRetry    = 15 * time.Second
 	// startsSick and startsWell of the forecast: below the first a region is
 	// sick, above the second well again.
 	startsSick, startsWell = 0.5, 0.8
@@ -52,10 +61,6 @@ const (
 	startsChance = 4
 	// The rate of starts is that of windowStarts of them, within bounds in seconds.
 	windowStarts, shortWindow, longWindow = 20.0, 5.0, 120.0
-	// errorsSick and errorsWell are shares of the answers. Fewer answers than
-	// leastAnswers are looked at together with the next; when so few come for
-	// longestWait looks, they say nothing any more.
-	errorsSick, errorsWell, leastAnswers, longestWait = 0.1, 0.02, 5, 3
 	// forecastWindows of the rate are how long the past counts for a forecast: it
 	// must not follow starts that cease.
 	forecastWindows = 12
@@ -64,10 +69,13 @@ const (
 )
 
 // NewSentinel makes one with the defaults.
-func NewSentinel() *Sentinel { return &Sentinel{Patience: defaultPatience, Rest: defaultRest} }
+func NewSentinel() *Sentinel {
+	return &Sentinel{Patience: defaultPatience, Rest: defaultRest, Retry: defaultRetry}
+}
 
 // Look takes one look at all regions and says what it sees; at most one region
-// is to be evacuated, and never the last that is well.
+// is to be evacuated, and never the last that is well. Who evacuates it says to
+// Ended what came of it.
 func (s *Sentinel) Look(now time.Time, all []Vitals) []Symptom {
 	if s.regions == nil {
 		s.regions = map[string]*vigil{}
@@ -81,10 +89,13 @@ func (s *Sentinel) Look(now time.Time, all []Vitals) []Symptom {
 		}
 		g, ok := s.regions[v.Region]
 		if !ok {
-			g = &vigil{}
+			g = newVigil()
 			s.regions[v.Region] = g
 		}
 		g.look(now, v)
+		if g.symptom == "" && now.Sub(g.again) > s.Rest {
+			g.wait = 0
+		}
 		if g.symptom == "" {
 			well++
 		}
@@ -94,21 +105,41 @@ func (s *Sentinel) Look(now time.Time, all []Vitals) []Symptom {
 		}
 		out = append(out, x)
 	}
-	if well == 0 || !s.last.IsZero() && now.Sub(s.last) < s.Rest {
+	if well == 0 || now.Before(s.rests) {
 		return out
 	}
 	// The one that has been sick for longest goes first.
-	i := 0
+	first := -1
 	for k, x := range out {
-		if x.ForS > out[i].ForS {
-			i = k
+		g := s.regions[x.Region]
+		if g.shows && x.ForS >= s.Patience.Seconds() && !now.Before(g.again) && (first < 0 || x.ForS > out[first].ForS) {
+			first = k
 		}
 	}
-	if out[i].Text != "" && out[i].ForS >= s.Patience.Seconds() {
-		out[i].Evacuate = true
-		s.last = now
+	if first >= 0 {
+		out[first].Evacuate = true
+		s.rests = now.Add(s.Rest)
 	}
 	return out
+}
+
+// Ended tells how the evacuation of a region that Look asked for ended, and
+// returns how long none is asked for now: of any region after one that is done, of
+// this one after one that is not.
+func (s *Sentinel) Ended(now time.Time, region string, done bool) time.Duration {
+	g, ok := s.regions[region]
+	if done || !ok {
+		s.rests = now.Add(s.Rest)
+		return s.Rest
+	}
+	s.rests = time.Time{}
+	g.wait = min(max(2*g.wait, s.Retry), s.Rest)
+	g.again = now.Add(g.wait)
+	return g.wait
+}
+
+func newVigil() *vigil {
+	return &vigil{requests: failing{what: "requests"}, plays: failing{what: "plays that were to begin"}}
 }
 
 func (g *vigil) look(now time.Time, v Vitals) {
@@ -119,12 +150,7 @@ func (g *vigil) look(now time.Time, v Vitals) {
 	if first || took <= 0 {
 		return
 	}
-	answered, failed, starts := v.Answered-before.Answered, v.Failed-before.Failed, v.Starts-before.Starts
-	// Counts of others than before, or of one that started anew, say nothing of
-	// the time in between.
-	if v.Gateways != before.Gateways || answered < 0 || failed < 0 {
-		answered, failed = 0, 0
-	}
+	starts := v.Starts - before.Starts
 	g.looks++
 	plain := 1 / float64(g.looks) // both rates begin as plain means
 	rate := g.starts
@@ -132,7 +158,13 @@ func (g *vigil) look(now time.Time, v Vitals) {
 		rate = starts / took
 		g.starts += min(max(took/g.window(), plain), 1) * (rate - g.starts)
 	}
-	g.judge(answered, failed)
+	// Counts of others than before say nothing of the time in between.
+	if v.Gateways == before.Gateways {
+		g.requests.add(v.Answered-before.Answered, v.Failed-before.Failed)
+		g.plays.add(v.Plays-before.Plays, v.PlaysFailed-before.PlaysFailed)
+	}
+	g.requests.judge(took, longestWait)
+	g.plays.judge(took, max(longestWait, g.window()))
 	g.count()
 	text := g.see(v)
 	switch {
@@ -145,25 +177,6 @@ func (g *vigil) look(now time.Time, v Vitals) {
 	default:
 		g.symptom = text
 	}
-}
-
-// judge concludes from answers whether too many requests fail. Once too many do,
-// the share to be well again is lower, and a lull is no sign of health.
-func (g *vigil) judge(answered, failed float64) {
-	g.answered, g.failed = g.answered+answered, g.failed+failed
-	bad := errorsSick
-	if g.failing != "" {
-		bad = errorsWell
-	}
-	switch g.waiting++; {
-	case g.answered >= leastAnswers && g.failed > bad*g.answered:
-		g.failing = fmt.Sprintf("%.0f of %.0f requests fail", g.failed, g.answered)
-	case g.answered >= leastAnswers || g.waiting >= longestWait:
-		g.failing = ""
-	default:
-		return
-	}
-	g.answered, g.failed, g.waiting = 0, 0, 0
 }
 
 // window is how long starts count for their rate, in seconds: they come in lumps,
@@ -190,17 +203,18 @@ func (g *vigil) count() {
 	}
 }
 
-// see names a symptom.
-func (g *vigil) see(v Vitals) string {
+// see names a symptom, and notes whether it shows now or did lately.
+func (g *vigil) see(v Vitals) (text string) {
+	g.shows = true
 	switch {
 	case v.Gateways == 0:
 		return "none of its gateways answers"
 	case v.Missing != "":
 		return v.Missing
-	case g.failing != "":
-		return g.failing
 	case g.few:
-		return fmt.Sprintf("%.1f plays begin per second, %.1f were to be expected", g.starts, g.forecast)
+		text = fmt.Sprintf("%.1f plays begin per second, %.1f were to be expected", g.starts, g.forecast)
+	default:
+		g.shows = g.plays.shows || g.requests.shows
 	}
-	return ""
+	return cmp.Or(g.plays.text, g.requests.text, text)
 }

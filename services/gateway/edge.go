@@ -29,12 +29,25 @@ type EdgeReport struct {
 	// Failed are those of Answered that ended with a status of 5xx.
 	Failed      int64   `json:"failed"`
 	BusySeconds float64 `json:"busy_seconds"`
-	Concurrency int64   `json:"concurrency"`
+	// Plays are the clients' own requests to begin a play, PlaysFailed those of
+	// them that ended with a status of 5xx.
+	Plays       int64 `json:"plays"`
+	PlaysFailed int64 `json:"plays_failed"`
+	Concurrency int64 `json:"concurrency"`
 }
 
 type edgeCounts struct {
 	client, last, proxiedOut, proxiedIn atomic.Int64
 	all, failed, busyNanos              atomic.Int64
+	plays, playsFailed                  atomic.Int64
+}
+
+// began counts the answer to a client that asked for a play to begin.
+func (e *edgeCounts) began(status int) {
+	e.plays.Add(1)
+	if status >= http.StatusInternalServerError {
+		e.playsFailed.Add(1)
+	}
 }
 
 func (e *edgeCounts) answered(proxiedIn bool, status int, at time.Time, took time.Duration) {
@@ -58,6 +71,7 @@ func (s *Server) Edge() EdgeReport {
 		ProxiedOut: s.edge.proxiedOut.Load(), ProxiedIn: s.edge.proxiedIn.Load(),
 		InFlight: s.gate.count(),
 		Answered: s.edge.all.Load(), Failed: s.edge.failed.Load(), BusySeconds: time.Duration(s.edge.busyNanos.Load()).Seconds(), Concurrency: s.settings.concurrency.Load(),
+		Plays: s.edge.plays.Load(), PlaysFailed: s.edge.playsFailed.Load(),
 	}
 }
 

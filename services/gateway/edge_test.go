@@ -38,6 +38,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience bounds what is awaited.
 const patience = time.Minute
 
+// playPath is where plays begin.
+const playPath = "/play/start"
+
 // world is a lab of gateways and APIs in one test.
 type world struct {
 	t       testing.TB
@@ -180,7 +183,8 @@ func (w *world) bounded(region string, bound func(*wire.Limits), change ...func(
 	e.addr, e.plainAddr = l.Addr().String(), h.Addr().String()
 	loopback := netip.MustParsePrefix("127.0.0.0/8")
 	d := Deps{
-		TLS: l, TLSConfig: &tls.Config{Certificates: []tls.Certificate{w.cert}}, HTTP: h,
+		PlayPath: playPath,
+		TLS:      l, TLSConfig: &tls.Config{Certificates: []tls.Certificate{w.cert}}, HTTP: h,
 		Instance: id, Region: region, Zone: "a", Lookup: e.registry, Remote: w.remote,
 		RootCAs: w.roots, Key: w.key, Topology: func() topology.Topology { return w.topo },
 		OriginCIDRs: []netip.Prefix{loopback}, TrustedProxies: []netip.Prefix{loopback},

@@ -199,6 +199,6 @@ func TestEdgeReport(t *testing.T) {
 		if err := json.Unmarshal(get("Bearer key").Body.Bytes(), &got); err != nil {
 			t.Fatal(err)
 		}
-		return got["client_requests"] == 1 && got["last_client_request_unix_ms"] >= float64(before) && got["proxied_out"] == 0 && got["proxied_in"] == 0 && got["inflight"] == 0 && got["answered"] >= 1 && got["busy_seconds"] > 0 && got["concurrency"] == defaultConcurrency && got["failed"] == 0 && len(got) == 9
+		return got["client_requests"] == 1 && got["last_client_request_unix_ms"] >= float64(before) && got["proxied_out"] == 0 && got["proxied_in"] == 0 && got["inflight"] == 0 && got["answered"] >= 1 && got["busy_seconds"] > 0 && got["concurrency"] == defaultConcurrency && got["failed"] == 0 && len(got) == 11
 	})
 }

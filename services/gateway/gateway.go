@@ -92,6 +92,9 @@ type Deps struct {
 	DrainFor time.Duration
 	// Faults are the injected ones; nil for none.
 	Faults *rpc.Injector
+	// PlayPath is where a POST begins a play; EdgeReport counts these by
+	// themselves. "" is none.
+	PlayPath string
 }
 
 // Server is one gateway. Use New.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/http"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -117,6 +118,9 @@ func (s *Server) countDone(ex *Exchange) {
 	s.metrics.answered(rc, ex.Response.Status, region, ex.ProxiedFrom != "", took)
 	if ex.health {
 		return
+	}
+	if ex.ProxiedFrom == "" && ex.Request.Method == http.MethodPost && ex.Request.Path == s.d.PlayPath {
+		s.edge.began(ex.Response.Status)
 	}
 	s.edge.answered(ex.ProxiedFrom != "", ex.Response.Status, ex.Received.Add(took), took)
 }

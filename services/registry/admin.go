@@ -80,7 +80,7 @@ func (s *store) key(app, id string) (key, bool) {
 
 func (s *Server) evictAll() {
 	now := s.deps.Clock()
-	gone := s.store.evict(now, 0, leftByHand, func(_ int, expired []key) []key { return expired })
+	gone := s.store.evict(now, 0, leftByHand, func(_ map[key]*lease, expired []key) []key { return expired })
 	s.policy.note(now, 0)
 	for _, k := range gone {
 		s.metrics.evictions.Inc()

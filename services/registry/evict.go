@@ -17,10 +17,14 @@ import (
 // evicts nothing, however long. That suits hundreds of instances. In a lab a
 // region has some thirty, one zone is half of them, and to kill a zone is an
 // experiment, not an accident of the network: the dead would stay listed for
-// ever. So it is a property, by default decided by size, and an application
-// can be exempt:
+// ever. But where most leases of every zone run out at once, zones and services
+// have nothing to do with it: what they share is at fault, the machine, the network
+// or this registry. These are kept for some time; whoever is silent for longer is
+// dead. So it is a property, by default decided by size, and an application can be
+// exempt:
 //
-//	registry.selfPreservation          on, off or auto (default): on from preserveFrom leases
+//	registry.selfPreservation          on, off or auto (default): on from preserveFrom leases,
+//	                                   below when most in every zone run out at once
 //	registry.selfPreservation.<app>    off: leases of this application always run out;
 //	                                   on: they are kept whatever the size
 const propPreservation = "registry.selfPreservation"
@@ -31,6 +35,8 @@ const (
 	// preserveFrom is the number of leases at which "auto" turns on: from here
 	// 15 % is more than a zone of one application.
 	preserveFrom = 100
+	// Below, leases are kept for keptDurations of them since they were renewed.
+	keptDurations = 10
 )
 
 // preservation decides which expired leases may go.
@@ -76,16 +82,40 @@ func (p *preservation) enabled(leases int) bool {
 	return leases >= preserveFrom
 }
 
-// covers reports whether it applies to an application, of that many leases in
-// all.
-func (p *preservation) covers(app string, leases int) bool {
+// covers reports whether it applies to an application, where it applies to leases
+// at large or not.
+func (p *preservation) covers(app string, atLarge bool) bool {
 	switch p.props.Get(propPreservation + "." + strings.ToLower(app)) {
 	case "off":
 		return false
 	case "on":
 		return true
 	}
-	return p.enabled(leases)
+	return atLarge
+}
+
+// fewKept reports whether it applies to a lease of too few to judge by number,
+// provided that most in every zone ran out.
+func (p *preservation) fewKept(now time.Time, l *lease) bool {
+	return p.mode() == "auto" && now.Sub(l.renewed) <= keptDurations*l.duration
+}
+
+// everywhere says whether most leases of every zone are among the expired. One
+// zone alone says nothing.
+func everywhere(leases map[key]*lease, expired []key) bool {
+	alive := map[string]int{} // less those that have expired
+	for _, l := range leases {
+		alive[l.zone()]++
+	}
+	for _, k := range expired {
+		alive[leases[k].zone()] -= 2
+	}
+	for _, n := range alive {
+		if n >= 0 {
+			return false
+		}
+	}
+	return len(alive) > 1
 }
 
 // limit is the most that may be evicted in a pass while preserveShare stays,
@@ -93,10 +123,12 @@ func (p *preservation) covers(app string, leases int) bool {
 func limit(leases int) int { return leases - int(float64(leases)*preserveShare) }
 
 // allow returns the expired leases that may be evicted in this pass.
-func (p *preservation) allow(now time.Time, all int, expired []key) []key {
+func (p *preservation) allow(now time.Time, leases map[key]*lease, expired []key) []key {
 	var free, held []key
+	all := len(leases)
+	many, wide := p.enabled(all), everywhere(leases, expired)
 	for _, k := range expired {
-		if p.covers(k.app, all) {
+		if p.covers(k.app, many || wide && p.fewKept(now, leases[k])) {
 			held = append(held, k)
 		} else {
 			free = append(free, k)
@@ -141,7 +173,7 @@ func (s *Server) evictLoop(ctx context.Context) {
 
 func (s *Server) evict(now time.Time, grace time.Duration) {
 	was := s.policy.active.Load()
-	for _, k := range s.store.evict(now, grace, leftEvicted, func(all int, expired []key) []key { return s.policy.allow(now, all, expired) }) {
+	for _, k := range s.store.evict(now, grace, leftEvicted, func(leases map[key]*lease, expired []key) []key { return s.policy.allow(now, leases, expired) }) {
 		s.metrics.evictions.Inc()
 		s.log.Info("lease ran out", "app", k.app, "id", k.id)
 	}

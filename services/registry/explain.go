@@ -110,7 +110,7 @@ func (s *store) info(l *lease, now time.Time) LeaseInfo {
 		port = l.inst.SecurePort
 	}
 	return LeaseInfo{
-		App: l.key.app, ID: l.key.id, VIP: l.inst.VIP, Zone: l.inst.Metadata["zone"],
+		App: l.key.app, ID: l.key.id, VIP: l.inst.VIP, Zone: l.zone(),
 		Address: net.JoinHostPort(l.inst.IPAddr, strconv.Itoa(int(port.Number))),
 		Status:  l.inst.Status, Reported: l.reported, Override: s.overrides[l.key],
 		SilentMS: now.Sub(l.renewed).Milliseconds(), DurationMS: l.duration.Milliseconds(), Expired: l.expired(now, 0),
@@ -149,7 +149,7 @@ func (i PreservationInfo) words(kept int) string {
 	case !i.Applies && i.Mode == "off":
 		return "it is off: every lease that runs out is evicted"
 	case !i.Applies:
-		return fmt.Sprintf("%d leases are too few to tell a dead network from dead instances: from %d it applies, and until then every lease that runs out is evicted", i.Leases, preserveFrom)
+		return fmt.Sprintf("%d leases are too few to tell a dead network from dead instances: from %d it applies, and until then every lease that runs out is evicted, unless most of every zone do at once: these are kept for %d times their duration", i.Leases, preserveFrom, keptDurations)
 	}
 	return fmt.Sprintf("it applies and keeps nothing: %d of %d leases have run out, and up to %d may be evicted at once", i.Expired, i.Leases, i.MayEvict)
 }
@@ -205,7 +205,7 @@ func (s *Server) whyExpired(w *Why, l *lease, leases int, now time.Time) {
 	over := now.Sub(l.renewed.Add(l.duration))
 	w.Because = append(w.Because, fmt.Sprintf("its lease ran out %s ago and it is listed still: it was last heard of %s ago", round(over), round(now.Sub(l.renewed))))
 	switch {
-	case s.policy.covers(l.key.app, leases) && s.policy.active.Load():
+	case s.policy.active.Load() && s.policy.covers(l.key.app, s.policy.enabled(leases) || s.policy.fewKept(now, l)):
 		w.Because = append(w.Because, "self-preservation keeps it: too many leases ran out at once")
 		w.Remedy = "if it is really gone: flix registry evict " + lookup.DecodeID(l.key.id)
 	default:

@@ -47,6 +47,9 @@ func (l *lease) expired(now time.Time, grace time.Duration) bool {
 	return now.After(l.renewed.Add(l.duration + grace))
 }
 
+// zone is where the instance says that it runs, "" if it does not.
+func (l *lease) zone() string { return l.inst.Metadata["zone"] }
+
 // change is the latest thing that happened to an instance.
 type change struct {
 	inst    *eureka.Instance // with its action
@@ -321,7 +324,7 @@ func (s *store) annotate(k key, values map[string]string, now time.Time) *eureka
 
 // evict ends expired leases as far as allowed says, at random when not all
 // may go, and returns their keys.
-func (s *store) evict(now time.Time, grace time.Duration, how string, allowed func(all int, expired []key) []key) []key {
+func (s *store) evict(now time.Time, grace time.Duration, how string, allowed func(leases map[key]*lease, expired []key) []key) []key {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var expired []key
@@ -331,7 +334,7 @@ func (s *store) evict(now time.Time, grace time.Duration, how string, allowed fu
 		}
 	}
 	rand.Shuffle(len(expired), func(i, j int) { expired[i], expired[j] = expired[j], expired[i] })
-	gone := allowed(len(s.leases), expired)
+	gone := allowed(s.leases, expired)
 	for _, k := range gone {
 		s.remove(s.leases[k], how, now)
 	}
