@@ -73,6 +73,16 @@ func Monkey(ctx context.Context, connect func(context.Context) (*control.Client,
 	return out, nil
 }
 
+// Count is how many kills ended so.
+func (r MonkeyRun) Count(outcome string) (n int) {
+	for _, k := range r.Kills {
+		if k.Outcome == outcome {
+			n++
+		}
+	}
+	return n
+}
+
 // kill tries one kill.
 func (m *MonkeyKill) kill(ctx context.Context, connect func(context.Context) (*control.Client, error), ttl time.Duration) {
 	var st control.FaultStarted

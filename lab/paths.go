@@ -61,7 +61,8 @@ func unreadable(err error) error {
 var nameRule = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
 // PathsOf returns the paths of a lab; the name must be a DNS label of at most
-// 32 characters.
+// 32 characters. It fails when what is there cannot be looked at, e.g. of another
+// user.
 func PathsOf(e Env, name string) (Paths, error) {
 	if !nameRule.MatchString(name) {
 		return Paths{}, services.Errorf(services.Invalid, "--name: %q is not a lab's name", name).WithRemedy("use up to 32 lower-case letters, digits and dashes, e.g. planet-1")
@@ -71,6 +72,9 @@ func PathsOf(e Env, name string) (Paths, error) {
 		return Paths{}, err
 	}
 	dir := filepath.Join(home, name)
+	if _, err := os.Stat(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Paths{}, unreadable(err) // whether there is such a lab cannot be seen
+	}
 	sum := sha256.Sum256([]byte(dir))
 	id := hex.EncodeToString(sum[:6])
 	sockets := ""

@@ -167,16 +167,19 @@ func TestRemoveAllStaysInside(t *testing.T) {
 	}
 }
 
-// TestStateThatCannotBeKept puts the state below a file: the error says which
-// lab's, and what to set.
+// TestStateThatCannotBeKept puts the state below a file: that is not the same as
+// no lab, and the error says what to set.
 func TestStateThatCannotBeKept(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	mustWrite(t, file, "")
 	e := testEnv(t)
 	e.StateHome = file
-	err := testPaths(t, e, "x").make()
-	if services.KindOf(err) != services.Unavailable || !strings.Contains(services.ProblemOf(err).Remedy, "XDG_STATE_HOME") {
-		t.Errorf("error %v, want an unavailable state with a remedy", err)
+	_, err := PathsOf(e, "x")
+	_, down := Down(t.Context(), e, "x", false)
+	for _, err := range []error{err, down} {
+		if services.KindOf(err) != services.Unavailable || !strings.Contains(services.ProblemOf(err).Remedy, "XDG_STATE_HOME") {
+			t.Errorf("error %v, want an unavailable state with a remedy", err)
+		}
 	}
 }
 

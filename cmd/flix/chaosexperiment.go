@@ -194,6 +194,7 @@ func newExperimentRunCmd(a *app) *cobra.Command {
 	o := experimentOptions{seed: -1}
 	c := &cobra.Command{
 		Use: "run FILE|NAME", Short: "Run an experiment", Args: cobra.ExactArgs(1),
+		Annotations: map[string]string{whenInterrupted: "its faults are lifted; run the same command again: it begins anew"},
 		Long: `Runs an experiment on the lab. The command ends with 0 when the hypothesis
 holds, 40 when it fails, 41 when it was aborted, 42 when there is no verdict:
 there were too few plays, or the control group, which has no faults, misses a

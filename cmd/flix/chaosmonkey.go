@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flix-lab/flix/cmd/flix/render"
 	"github.com/flix-lab/flix/lab"
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/lab/fault"
@@ -101,10 +102,21 @@ func runMonkey(ctx context.Context, a *app, o monkeyOptions) error {
 		return err
 	}
 	if o.out.machine() {
-		return o.out.print(a, run)
+		err = o.out.print(a, run)
+	} else {
+		printMonkey(s, run, o.r.Last)
 	}
+	if n := run.Count("failed"); err == nil && n > 0 {
+		err = services.Errorf(services.Unavailable, "%d of %s failed", n, services.Count(len(run.Kills), "kill")).WithRemedy("flix lab status says what the lab lacks")
+	}
+	return err
+}
+
+// printMonkey sums up.
+func printMonkey(s render.Screen, run lab.MonkeyRun, last time.Duration) {
 	if run.Leashed {
-		s.Printf("%s\n", s.Dim(fmt.Sprintf("%s in %s, none of them done: it is on its leash (--unleash)", services.Count(len(run.Kills), "kill"), o.r.Last)))
+		s.Printf("%s\n", s.Dim(fmt.Sprintf("%s in %s, none of them done: it is on its leash (--unleash)", services.Count(len(run.Kills), "kill"), last)))
+		return
 	}
-	return nil
+	s.Printf("%s\n", s.Dim(fmt.Sprintf("%d killed, %d spared, %d failed; what is killed returns by itself", run.Count("killed"), run.Count("spared"), run.Count("failed"))))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -104,11 +105,15 @@ func run(parent context.Context, env Env) int {
 		return int(status)
 	}
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || services.KindOf(err) == services.Unavailable) {
-		env.errOut().Error("interrupted", "", "run the same command again: what is done already is kept")
+		env.errOut().Error("interrupted", "", cmp.Or(cmd.Annotations[whenInterrupted], "run the same command again: what is done already is kept"))
 		return exitInterrupted
 	}
 	return report(env, cmd.CommandPath(), err)
 }
+
+// whenInterrupted annotates a command that keeps nothing of what it has done with
+// what to do after an interrupt.
+const whenInterrupted = "interrupted"
 
 // report prints an error of a command in the one format there is, and picks the
 // exit code.

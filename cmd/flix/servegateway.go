@@ -36,9 +36,10 @@ gateway.max_body=BYTES.
 /healthz is answered by the gateway itself, with 200, unless a route has it.
 
 Without a certificate it speaks HTTP/1.1, and HTTP/2 to clients that begin with
-it; with one, TLS 1.3 with HTTP/2 or HTTP/1.1. The certificate and its key may be
-replaced while it runs: they are looked at with every handshake, and read again on
-a hangup (SIGHUP); a pair that cannot be used leaves the one before in force.
+it; with one, TLS 1.3 with HTTP/2 or HTTP/1.1. The certificate and its key may
+be replaced while it runs: they are looked at with every handshake, and read
+again on a hangup (SIGHUP); a pair that cannot be used leaves the one before in
+force.
 
 SIGINT or SIGTERM ends it: it takes no connections any more, and requests under
 way have the time of --drain; a second signal ends it at once.`,
