@@ -88,6 +88,9 @@ func except(specs, others []runtime.Spec) []runtime.Spec {
 	})
 }
 
+// RestStep is the step of an up that starts what comes later.
+const RestStep = "rest"
+
 // rest is what an up starts later.
 type rest struct {
 	specs []runtime.Spec

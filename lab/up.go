@@ -141,6 +141,7 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 	if res.ReadyMS, err = l.settle(guarded, st, todo, rest); err != nil {
 		return res, lostCause(guarded, err)
 	}
+	res.WholeMS = st.elapsed()
 	status, err := l.Status(ctx)
 	if err != nil {
 		return res, err
@@ -263,7 +264,7 @@ func (l *Lab) settle(ctx context.Context, st *steps, d diff, rest *rest) (readyM
 	g, gctx := errgroup.WithContext(ctx)
 	if len(rest.specs) > 0 {
 		g.Go(func() error {
-			return st.do(gctx, "rest", func(ctx context.Context) (string, error) { return l.complete(ctx, st, rest) })
+			return st.do(gctx, RestStep, func(ctx context.Context) (string, error) { return l.complete(ctx, st, rest) })
 		})
 	}
 	fresh := l.unseeded()

@@ -218,8 +218,12 @@ func printUp(a *app, r control.UpResult) {
 	if r.Changes.Added == 0 && r.Changes.Removed == 0 {
 		s.Printf("lab %s is up already: nothing changed; a title plays from every region (%s)\n", r.Name, render.MS(r.ReadyMS))
 	} else {
-		s.Printf("lab %s is up: %s in %s (%d added, %d removed), a title played from each after %s, %s of memory\n",
-			s.Bold(r.Name), services.Count(r.Instances, "instance"), services.Count(len(r.Regions), "region"), r.Changes.Added, r.Changes.Removed, s.Bold(render.MS(r.ReadyMS)), render.Bytes(r.RSSBytes))
+		whole := "" // little later, if nothing had to wait for the first play
+		if slices.ContainsFunc(r.Steps, func(x control.Step) bool { return x.Name == lab.RestStep }) {
+			whole = fmt.Sprintf("the rest was there after %s, ", render.MS(r.WholeMS))
+		}
+		s.Printf("lab %s is up: %s in %s (%d added, %d removed), a title played from each after %s, %s%s of memory\n",
+			s.Bold(r.Name), services.Count(r.Instances, "instance"), services.Count(len(r.Regions), "region"), r.Changes.Added, r.Changes.Removed, s.Bold(render.MS(r.ReadyMS)), whole, render.Bytes(r.RSSBytes))
 	}
 	for _, x := range r.Regions {
 		s.Printf("  %s  %s\n", s.State(x.State), x.Name)

@@ -60,6 +60,9 @@ type UpResult struct {
 	// ReadyMS is the time from the start of the command to the moment a title
 	// had played from every region, in milliseconds.
 	ReadyMS float64 `json:"ready_ms"`
+	// WholeMS is the time from the start of the command until all of the lab was
+	// there and its appliances were full, in milliseconds.
+	WholeMS float64 `json:"whole_ms"`
 	// RSSBytes is the sum of the proportional set sizes of the lab's processes.
 	RSSBytes int64 `json:"rss_bytes"`
 }

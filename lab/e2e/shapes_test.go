@@ -23,6 +23,7 @@ type upResult struct {
 	} `json:"changes"`
 	Steps    []step  `json:"steps"`
 	ReadyMS  float64 `json:"ready_ms"`
+	WholeMS  float64 `json:"whole_ms"`
 	RSSBytes int64   `json:"rss_bytes"`
 }
 
