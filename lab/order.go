@@ -127,7 +127,7 @@ func (l *Lab) complete(ctx context.Context, st *steps, rest *rest) (string, erro
 			g.Go(func() error { return l.seedSearch(ctx, s.Region, cat) })
 		}
 	}
-	return fmt.Sprintf("%s more started, %s of them answer", services.Count(len(rest.specs), "instance"), services.Count(len(stores), "store")), g.Wait()
+	return fmt.Sprintf("%s started, %s among them answer", services.Count(len(rest.specs), "more instance"), services.Count(len(stores), "store")), g.Wait()
 }
 
 // answering tells that a store does.
