@@ -106,14 +106,14 @@ func (r *rest) holds(id string) bool {
 
 // complete starts the rest, and returns when the stores among it answer and the
 // search has its documents.
-func (l *Lab) complete(ctx context.Context, st *steps, rest *rest) (string, error) {
+func (l *Lab) complete(ctx context.Context, st *steps, later *rest) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, storesTime)
 	defer cancel()
-	if err := l.rt.Start(ctx, rest.specs); err != nil {
+	if err := l.rt.Start(ctx, later.specs); err != nil {
 		return "", err
 	}
-	rest.begun.Store(true)
-	stores := slices.DeleteFunc(slices.Clone(rest.specs), func(s runtime.Spec) bool { return !s.Sidecar || l.current().Stopped[s.ID] })
+	later.begun.Store(true)
+	stores := slices.DeleteFunc(slices.Clone(later.specs), func(s runtime.Spec) bool { return !s.Sidecar || l.current().Stopped[s.ID] })
 	if err := l.storesAnswer(ctx, stores, st.answering); err != nil {
 		return "", err
 	}
@@ -127,7 +127,7 @@ func (l *Lab) complete(ctx context.Context, st *steps, rest *rest) (string, erro
 			g.Go(func() error { return l.seedSearch(ctx, s.Region, cat) })
 		}
 	}
-	return fmt.Sprintf("%s started, %s among them answer", services.Count(len(rest.specs), "more instance"), services.Count(len(stores), "store")), g.Wait()
+	return fmt.Sprintf("%s started, %s among them answer", services.Count(len(later.specs), "more instance"), services.Count(len(stores), "store")), g.Wait()
 }
 
 // answering tells that a store does.

@@ -123,7 +123,7 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 	}); err != nil {
 		return res, err
 	}
-	first, later := byNeed(todo.start, specs, l.containers().Pack)
+	first, last := byNeed(todo.start, specs, l.containers().Pack)
 	if len(first) > 0 {
 		if err := st.do(ctx, "start", func(ctx context.Context) (string, error) {
 			return fmt.Sprintf("%s started", services.Count(len(first), "instance")), l.rt.Start(ctx, first)
@@ -132,13 +132,13 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 		}
 	}
 	res.Changes = control.Changes{Added: len(todo.start), Removed: len(todo.stop)}
-	rest := &rest{specs: later}
-	guarded, unguard := l.guardHosts(ctx, func(id string) bool { return l.expected(id) && !rest.holds(id) })
+	later := &rest{specs: last}
+	guarded, unguard := l.guardHosts(ctx, func(id string) bool { return l.expected(id) && !later.holds(id) })
 	defer unguard()
-	if err := l.awaitStores(guarded, st, except(specs, later), todo); err != nil {
+	if err := l.awaitStores(guarded, st, except(specs, last), todo); err != nil {
 		return res, lostCause(guarded, err)
 	}
-	if res.ReadyMS, err = l.settle(guarded, st, todo, rest); err != nil {
+	if res.ReadyMS, err = l.settle(guarded, st, todo, later); err != nil {
 		return res, lostCause(guarded, err)
 	}
 	res.WholeMS = st.elapsed()
@@ -244,9 +244,9 @@ const stopGrace = 3 * time.Second
 // settle takes the lab from running instances to one that is seeded, ready,
 // whole and filled. It returns the time at which a title had played from every
 // region; what comes later starts then.
-func (l *Lab) settle(ctx context.Context, st *steps, d diff, rest *rest) (readyMS float64, err error) {
+func (l *Lab) settle(ctx context.Context, st *steps, d diff, later *rest) (readyMS float64, err error) {
 	if _, seeded := l.journal.Get(journal.Seed, sqlSeed); !seeded || len(l.unseeded()) > 0 || len(d.start) > 0 {
-		if err := st.do(ctx, "seed", func(ctx context.Context) (string, error) { return l.seed(ctx, rest.specs) }); err != nil {
+		if err := st.do(ctx, "seed", func(ctx context.Context) (string, error) { return l.seed(ctx, later.specs) }); err != nil {
 			return 0, err
 		}
 	}
@@ -262,9 +262,9 @@ func (l *Lab) settle(ctx context.Context, st *steps, d diff, rest *rest) (readyM
 	}
 	readyMS = st.elapsed()
 	g, gctx := errgroup.WithContext(ctx)
-	if len(rest.specs) > 0 {
+	if len(later.specs) > 0 {
 		g.Go(func() error {
-			return st.do(gctx, RestStep, func(ctx context.Context) (string, error) { return l.complete(ctx, st, rest) })
+			return st.do(gctx, RestStep, func(ctx context.Context) (string, error) { return l.complete(ctx, st, later) })
 		})
 	}
 	fresh := l.unseeded()

@@ -134,17 +134,27 @@ func readLayout(r io.ReaderAt, size int64) (TrackFile, SidxRefs, error) {
 		}
 		return nil
 	})
-	switch {
-	case err != nil:
+	if err == nil {
+		err = f.complete(moof != nil)
+	}
+	if err != nil {
 		return TrackFile{}, whole, err
-	case f.InitSize == 0:
-		return TrackFile{}, whole, badFormat(0, "no initialisation segment")
-	case moof != nil:
-		return TrackFile{}, whole, badFormat(size, "the last fragment has no media data")
-	case len(f.Fragments) == 0:
-		return TrackFile{}, whole, badFormat(f.InitSize, "no fragments")
 	}
 	return f, whole, nil
+}
+
+// complete says what a file that was read to its end lacks; pending is a fragment
+// that waits for its media data.
+func (f TrackFile) complete(pending bool) error {
+	switch {
+	case f.InitSize == 0:
+		return badFormat(0, "no initialisation segment")
+	case pending:
+		return badFormat(f.Size, "the last fragment has no media data")
+	case len(f.Fragments) == 0:
+		return badFormat(f.InitSize, "no fragments")
+	}
+	return nil
 }
 
 // Duration is the time from the first sample to the end of the last, in

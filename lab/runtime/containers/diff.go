@@ -28,7 +28,11 @@ type Difference struct {
 // the specs; the world must have been set. Instances that are missing or have
 // ended are List's to tell. With halted nothing is expected to run.
 func (r *Runtime) Diff(ctx context.Context, specs []runtime.Spec, halted bool) ([]Difference, error) {
-	if err := r.nameImages(ctx); err != nil {
+	binary, err := r.program()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.nameImages(ctx, binary); err != nil {
 		return nil, err
 	}
 	stores, agents, rest, err := r.declare(ctx, specs)

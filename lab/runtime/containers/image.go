@@ -54,14 +54,19 @@ type ownImage struct {
 	there bool
 }
 
-// nameImages settles what flix's own containers are made of, without making it:
-// an image of this very binary, and the transcoder's, which is the same on top
-// of one that brings ffmpeg.
-func (r *Runtime) nameImages(ctx context.Context) error {
+// program is this very binary.
+func (r *Runtime) program() ([]byte, error) {
 	binary, err := os.ReadFile(r.c.Exe)
 	if err != nil {
-		return fmt.Errorf("the image of flix: %w", err)
+		return nil, fmt.Errorf("the image of flix: %w", err)
 	}
+	return binary, nil
+}
+
+// nameImages settles what flix's own containers are made of, without making it:
+// an image of a binary, and the transcoder's, which is the same on top of one that
+// brings ffmpeg.
+func (r *Runtime) nameImages(ctx context.Context, binary []byte) error {
 	base, err := r.component(ctx, images.FFmpeg)
 	if err != nil {
 		return err
@@ -74,7 +79,7 @@ func (r *Runtime) nameImages(ctx context.Context) error {
 	return nil
 }
 
-// settleImages is nameImages, once, for one who makes containers of them: the
+// settleImages names the images, once, for one who makes containers of them: the
 // binary must be able to run there.
 func (r *Runtime) settleImages(ctx context.Context) error {
 	r.mu.Lock()
@@ -83,14 +88,14 @@ func (r *Runtime) settleImages(ctx context.Context) error {
 	if settled {
 		return nil
 	}
-	binary, err := os.ReadFile(r.c.Exe)
+	binary, err := r.program()
 	if err != nil {
-		return fmt.Errorf("the image of flix: %w", err)
+		return err
 	}
 	if err := static(binary); err != nil {
 		return err
 	}
-	return r.nameImages(ctx)
+	return r.nameImages(ctx, binary)
 }
 
 // imageFor sees to it that the engine has the image of a declaration, if that
@@ -129,9 +134,9 @@ func (r *Runtime) ensure(ctx context.Context, i *ownImage) error {
 
 // makeImage makes an image of the binary as it is now.
 func (r *Runtime) makeImage(ctx context.Context, i *ownImage) error {
-	binary, err := os.ReadFile(r.c.Exe)
+	binary, err := r.program()
 	if err != nil {
-		return fmt.Errorf("the image of flix: %w", err)
+		return err
 	}
 	dockerfile, tag := imageOf(i.base, binary)
 	if tag != i.tag {
