@@ -332,15 +332,19 @@ func (c *checker) join(ctx context.Context) error {
 // Get implements check.Reader.
 func (c *checker) Get(ctx context.Context, kind check.Kind, key string) (bool, error) {
 	if kind == check.SQL {
-		all, err := c.ledger(ctx)
-		_, ok := all[key]
-		return ok, err
+		_, err := c.db.Entry(ctx, c.entryKey(key))
+		return found(err)
 	}
 	part, err := c.partition(key)
 	if err != nil {
 		return false, err
 	}
 	_, err = c.store.Get(ctx, checkNamespaces[kind], part, key)
+	return found(err)
+}
+
+// found tells what is not there from what could not be asked.
+func found(err error) (bool, error) {
 	if services.KindOf(err) == services.NotFound {
 		return false, nil
 	}

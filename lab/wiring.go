@@ -51,7 +51,7 @@ type Wiring struct {
 
 	mu      sync.Mutex
 	lookups map[route]*lookup.Client
-	setters map[string][]func(topology.Topology) // units that take a new topology
+	setters map[*unit][]func(topology.Topology) // of the units that take a new topology
 	// hosts are the fault domains that have units here; burns the faults that
 	// keep processors busy.
 	hosts map[string]bool
@@ -94,7 +94,7 @@ var _ host.Factory = (*Wiring)(nil)
 // there is one.
 func NewWiring(h slog.Handler, exporter sdktrace.SpanExporter) *Wiring {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &Wiring{log: h, exporter: exporter, ctx: ctx, cancel: cancel, lookups: map[route]*lookup.Client{}, setters: map[string][]func(topology.Topology){}, hosts: map[string]bool{}, burns: map[string]bool{}}
+	w := &Wiring{log: h, exporter: exporter, ctx: ctx, cancel: cancel, lookups: map[route]*lookup.Client{}, setters: map[*unit][]func(topology.Topology){}, hosts: map[string]bool{}, burns: map[string]bool{}}
 	w.wan = wan.NewTable(topology.Topology{}, w.locate)
 	return w
 }
@@ -237,6 +237,9 @@ func (w *Wiring) Build(spec runtime.Spec, ls host.Listeners) (services.Unit, err
 }
 
 func (u *unit) close() error {
+	u.w.mu.Lock()
+	delete(u.w.setters, u)
+	u.w.mu.Unlock()
 	var errs []error
 	for i := len(u.closers) - 1; i >= 0; i-- {
 		errs = append(errs, u.closers[i]())
@@ -369,11 +372,11 @@ func (u *unit) rpc(role topology.Role) (*grpc.ClientConn, error) {
 	return u.conn(u.spec.Region, string(role), topology.PortRPC)
 }
 
-// onTopology calls set with every topology to come.
+// onTopology calls set with every topology to come until the unit ends.
 func (u *unit) onTopology(set func(topology.Topology)) {
 	u.w.mu.Lock()
 	defer u.w.mu.Unlock()
-	u.w.setters[u.spec.ID] = append(u.w.setters[u.spec.ID], set)
+	u.w.setters[u] = append(u.w.setters[u], set)
 }
 
 // knowAll keeps a copy of every region's registry from now on, of those to come

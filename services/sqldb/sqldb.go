@@ -119,7 +119,10 @@ type DB interface {
 	ChangePlan(ctx context.Context, id services.MemberID, plan string, e Entry) (Member, error)
 	// AppendEntry adds a ledger entry; the same key again changes nothing.
 	AppendEntry(ctx context.Context, e Entry) error
+	// Ledger lists a member's entries, the oldest first.
 	Ledger(ctx context.Context, id services.MemberID) ([]Entry, error)
+	// Entry is the ledger entry of a key; NotFound without one.
+	Entry(ctx context.Context, key string) (Entry, error)
 
 	// Close releases the client's connections.
 	Close() error

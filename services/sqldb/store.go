@@ -217,6 +217,13 @@ func (s *store) Ledger(ctx context.Context, id services.MemberID) ([]Entry, erro
 	}
 }
 
+// Entry implements DB.
+func (s *store) Entry(ctx context.Context, key string) (Entry, error) {
+	op := "sqldb.Entry " + key
+	rows, err := s.query(ctx, op, query(`SELECT `+entryColumns+` FROM ledger WHERE entry_key = ?`, key))
+	return scanOne(op, rows, err, scanEntry)
+}
+
 func (s *store) query(ctx context.Context, op string, q Statement) ([][]any, error) {
 	rs, err := s.read.Run(ctx, Tx{Statements: []Statement{q}})
 	if err != nil {

@@ -172,6 +172,8 @@ func missing(t *testing.T, db sqldb.DB) {
 	if l, err := db.Ledger(ctx(t), "nobody"); err != nil || len(l) != 0 {
 		t.Errorf("Ledger of nobody = %v, %v", l, err)
 	}
+	_, err = db.Entry(ctx(t), unique("k"))
+	wantKind(t, err, services.NotFound)
 }
 
 func createTwice(t *testing.T, db sqldb.DB) {
@@ -188,6 +190,11 @@ func createTwice(t *testing.T, db sqldb.DB) {
 	l, err := db.Ledger(ctx(t), m.ID)
 	must(t, err)
 	if d := cmp.Diff([]sqldb.Entry{e}, l); d != "" {
+		t.Error(d)
+	}
+	one, err := db.Entry(ctx(t), e.Key)
+	must(t, err)
+	if d := cmp.Diff(e, one); d != "" {
 		t.Error(d)
 	}
 	_, err = db.Member(ctx(t), again.ID)
