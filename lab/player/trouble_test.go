@@ -31,6 +31,9 @@ func TestApplianceDiesMidPlay(t *testing.T) {
 		if len(r.Errors) == 0 || !strings.Contains(r.Errors[0], l.ocas[0].name) {
 			t.Errorf("errors %q do not name the appliance", r.Errors)
 		}
+		if text := strings.Join(r.Errors, "\n"); strings.Contains(text, "https://") {
+			t.Errorf("the report shows signed URLs: %s", text)
+		}
 	})
 }
 
