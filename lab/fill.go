@@ -164,10 +164,42 @@ func (l *Lab) awaitFill(ctx context.Context) (string, error) {
 		case <-ctx.Done():
 			return "", ctx.Err()
 		case <-short.Done():
-			return fmt.Sprintf("goes on: %d appliances known of %d, see flix fill status", len(st.Appliances), want), nil
+			return "goes on: " + unfilled(st, want) + "; see flix fill status", nil
 		case <-time.After(wait):
 		}
 	}
+}
+
+// unfilledShown is how many appliances unfilled names.
+const unfilledShown = 3
+
+// unfilled says what a fill lacks.
+func unfilled(st control.FillStatus, want int) string {
+	var lacks []string
+	if n := len(st.Appliances); n < want {
+		lacks = append(lacks, fmt.Sprintf("%d of %d appliances have not reported", want-n, want))
+	}
+	short := 0
+	for _, a := range st.Appliances {
+		if a.Held >= a.Assigned && a.Assigned > 0 {
+			continue
+		}
+		if short++; short > unfilledShown {
+			continue
+		}
+		text := fmt.Sprintf("%s lacks %d of %d files", a.Name, a.Assigned-a.Held, a.Assigned)
+		if a.Blocked != "" {
+			text += " (" + a.Blocked + ")"
+		}
+		lacks = append(lacks, text)
+	}
+	if short > unfilledShown {
+		lacks = append(lacks, fmt.Sprintf("and %d more do", short-unfilledShown))
+	}
+	if len(lacks) == 0 {
+		return "no file is published yet"
+	}
+	return strings.Join(lacks, ", ")
 }
 
 func filled(st control.FillStatus, want int) bool {

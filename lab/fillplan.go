@@ -148,10 +148,13 @@ func (l *Lab) applianceNamed(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var hits []string
+	var hits, inside []string
 	for _, inst := range i.instances() {
 		if inst.Role != topology.RoleOCA {
 			continue
+		}
+		if inst.Region == name || inst.Site != nil && inst.Site.Name == name {
+			inside = append(inside, inst.ID)
 		}
 		if inst.ID == name {
 			return name, nil
@@ -164,6 +167,10 @@ func (l *Lab) applianceNamed(name string) (string, error) {
 	case 1:
 		return hits[0], nil
 	case 0:
+		if len(inside) > 0 {
+			slices.Sort(inside)
+			return "", services.Errorf(services.Invalid, "%q is no single appliance", name).WithRemedy("name one of it, e.g. %s", inside[0])
+		}
 		return "", services.Errorf(services.NotFound, "no appliance, site or region is called %q", name).WithRemedy("flix fill status lists the appliances")
 	}
 	slices.Sort(hits)

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -224,9 +225,12 @@ func SignFolder(ctx context.Context, o SignFolderOptions, now time.Time) (string
 			return "", services.Errorf(services.Invalid, "--base %q is not the URL of a server", o.Base).WithRemedy("write it like https://127.0.0.1:8443")
 		}
 	}
-	path := strings.Trim(o.Path, "/")
-	if path != "" && !filepath.IsLocal(path) {
-		return "", services.Errorf(services.Invalid, "--path %q leads out of the folder", o.Path)
+	name := strings.Trim(o.Path, "/")
+	if name != "" && !filepath.IsLocal(name) {
+		return "", services.Errorf(services.Invalid, "--path %q leads out of the folder", o.Path).WithRemedy("name a file or folder in it as a URL would, without its escapes, e.g. movie/v.mp4")
+	}
+	if name = path.Clean(name); name == "." {
+		name = "" // the folder itself: everything
 	}
 	if o.Client != "" {
 		a, err := netip.ParseAddr(o.Client)
@@ -239,6 +243,6 @@ func SignFolder(ctx context.Context, o SignFolderOptions, now time.Time) (string
 	if err != nil {
 		return "", err
 	}
-	tok := key.Sign(token.URL, token.Claims{Title: path, Client: o.Client}, now, o.TTL)
-	return strings.TrimSuffix(o.Base, "/") + "/" + tok + "/" + path, nil
+	tok := key.Sign(token.URL, token.Claims{Title: name, Client: o.Client}, now, o.TTL)
+	return strings.TrimSuffix(o.Base, "/") + "/" + tok + "/" + (&url.URL{Path: name}).EscapedPath(), nil
 }

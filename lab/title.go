@@ -304,7 +304,7 @@ func (l *Lab) transcode(ctx context.Context, region string, job *transcodepb.Sub
 		case "done":
 			return j, nil
 		case "failed":
-			return nil, services.Errorf(services.Invalid, "the transcode failed: %s", j.GetError()).WithRemedy("name a file with a video stream that ffprobe can read; flix transcode status lists the jobs")
+			return nil, services.Errorf(services.Invalid, "the transcode failed: %s", j.GetError()).WithRemedy("name a whole file with a video stream that ffprobe can read; flix transcode status lists the jobs")
 		}
 	}
 }

@@ -133,7 +133,7 @@ planner, own.`,
 			r.Title, r.Appliance = args[0], args[1]
 			e, err := client.FillExplain(cmd.Context(), r)
 			if err != nil {
-				return err
+				return unpublished(cmd.Context(), client.Jobs, r.Title, err)
 			}
 			if out.machine() {
 				return out.print(a, e)

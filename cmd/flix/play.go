@@ -147,6 +147,7 @@ func runPlay(ctx context.Context, a *app, o playOptions) error {
 	stop()
 	<-followed
 	view.Close()
+	err = unpublished(ctx, client.Jobs, o.o.Title, err)
 	if rep.TraceID != "" {
 		recordPlay(client, viewer, rep, err)
 	}

@@ -42,7 +42,7 @@ exclude.`,
 			}
 			e, err := client.Explain(cmd.Context(), r)
 			if err != nil {
-				return err
+				return unpublished(cmd.Context(), client.Jobs, r.Title, err)
 			}
 			if out.machine() {
 				return out.print(a, e)

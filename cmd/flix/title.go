@@ -109,7 +109,7 @@ func newTitleShowCmd(a *app) *cobra.Command {
 			if len(names) > 0 {
 				e = e.WithRemedy("did you mean %s?", strings.Join(names[:min(3, len(names))], ", "))
 			}
-			return e
+			return unpublished(cmd.Context(), client.Jobs, args[0], e)
 		},
 	}
 	out.flag(c, "text", "json", "yaml")

@@ -148,6 +148,7 @@ func fillRefusals(l *lab) {
 		{[]string{"fill", "pause", "mars"}, "mars"},
 		{[]string{"fill", "pin", "no-such-title", ispOne}, "no-such-title"},
 		{[]string{"fill", "explain", "harbor-lights", "oca/1"}, "may be"},
+		{[]string{"fill", "explain", "harbor-lights", "us-east-isp-1"}, "name one of it, e.g. us-east/us-east-isp-1/oca/1"},
 	} {
 		if r := l.flix(c.args...); r.code == 0 || !strings.Contains(r.stderr, c.text) {
 			l.t.Errorf("%s", r.story())

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -117,7 +118,7 @@ func (s *session) request(ctx context.Context, src *source, o object, m *meter) 
 	telemetry.Propagator.Inject(ctx, propagation.HeaderCarrier(req.Header))
 	resp, err := src.do(req)
 	if err != nil {
-		return nil, err
+		return nil, withoutURL(err)
 	}
 	defer resp.Body.Close()
 	m.r = resp.Body
@@ -252,4 +253,14 @@ func (m *meter) Read(b []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// withoutURL leaves out which URL an error is of: it is signed, and who reads a
+// report must not be able to use it.
+func withoutURL(err error) error {
+	var of *url.Error
+	if errors.As(err, &of) {
+		return of.Err
+	}
+	return err
 }

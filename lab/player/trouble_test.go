@@ -34,6 +34,30 @@ func TestApplianceDiesMidPlay(t *testing.T) {
 	})
 }
 
+// Who reads a report must not be able to play on by the URLs of its appliances.
+func TestReportShowsNoSignedURL(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLab(t, 10, "isp", "exchange")
+		l.ocas[0].after = func(n int64) {
+			if n >= 9 {
+				panic(http.ErrAbortHandler) // the connection ends before the answer begins
+			}
+		}
+		o := l.options()
+		o.Speed = 20
+		r := mustPlay(t, l, o)
+		if len(r.Errors) == 0 {
+			t.Fatal("nothing went wrong")
+		}
+		for _, text := range r.Errors {
+			if strings.Contains(text, "https://") {
+				t.Errorf("the report shows a URL: %s", text)
+			}
+		}
+	})
+}
+
 func TestWrongBytesAreNoticed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -67,7 +67,7 @@ func (s *Server) checkQuestion(scope, title string) error {
 		return err
 	}
 	if title != "" && s.planner.cat.assets[title] == nil {
-		return services.Errorf(services.NotFound, "no title %q is published", title).WithRemedy("flix title ls lists the titles")
+		return services.Errorf(services.NotFound, "no title %q is published", title).WithReason(services.ReasonNoTitle).WithRemedy("flix title ls lists the titles")
 	}
 	return nil
 }

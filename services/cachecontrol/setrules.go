@@ -68,7 +68,7 @@ func (s *Server) checkRule(r *pb.FillRule) error {
 		}
 	case rulePin, ruleUrgent:
 		if r.GetActive() && s.planner.cat.assets[r.GetTitleId()] == nil {
-			return services.Errorf(services.NotFound, "fill rule: no title %q is published", r.GetTitleId()).WithRemedy("flix title ls lists the titles")
+			return services.Errorf(services.NotFound, "fill rule: no title %q is published", r.GetTitleId()).WithReason(services.ReasonNoTitle).WithRemedy("flix title ls lists the titles")
 		}
 		if strings.Contains(r.GetTitleId(), "/") {
 			return services.Errorf(services.Invalid, "fill rule: %q is not a title id", r.GetTitleId())

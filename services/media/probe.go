@@ -57,7 +57,8 @@ type probeReply struct {
 const maxProbeReply = 1 << 20
 
 // Inspect reads what a file holds. It fails with ErrNoVideo in the chain when
-// the file has no video that could be encoded.
+// the file has no video that could be encoded, and with ErrCutOff when its end is
+// missing.
 func (t Tools) Inspect(ctx context.Context, path string) (Original, error) {
 	in, err := inputArgs(path)
 	if err != nil {
@@ -76,7 +77,11 @@ func (t Tools) Inspect(ctx context.Context, path string) (Original, error) {
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
 		return Original{}, fmt.Errorf("ffprobe: its answer is not JSON: %w", err)
 	}
-	return r.original()
+	o, err := r.original()
+	if err != nil {
+		return Original{}, err
+	}
+	return o, t.checkEnd(ctx, path, o)
 }
 
 func (r probeReply) original() (Original, error) {

@@ -130,6 +130,8 @@ func (s *Server) inspect(ctx context.Context, tools media.Tools, j *job, dir str
 	switch {
 	case errors.Is(err, media.ErrNoVideo):
 		return o, services.Errorf(services.Invalid, "%s: %v", filepath.Base(j.OriginalKey), err).WithRemedy("give a video file that ffmpeg can read, e.g. MP4, MKV or WebM")
+	case errors.Is(err, media.ErrCutOff):
+		return o, services.Errorf(services.Invalid, "%s: %v", filepath.Base(j.OriginalKey), err).WithRemedy("give the whole file")
 	case err != nil:
 		return o, err
 	case o.Duration < minDuration || o.Duration > maxDuration:

@@ -114,11 +114,16 @@ func (s Screen) Table(header []string, rows [][]string) error {
 		})),
 		tablewriter.WithHeaderAlignment(tw.AlignLeft),
 		tablewriter.WithRowAlignment(tw.AlignLeft),
-		tablewriter.WithHeaderAutoFormat(tw.On),
+		tablewriter.WithHeaderAutoFormat(tw.Off),
 		tablewriter.WithRowAutoWrap(tw.WrapNone),
 		tablewriter.WithPadding(tw.Padding{Left: "", Right: "  ", Overwrite: true}),
 	)
-	t.Header(header)
+	// In capitals as they are: the library would take a hyphen for the end of a word.
+	capitals := make([]string, len(header))
+	for i, h := range header {
+		capitals[i] = strings.ToUpper(h)
+	}
+	t.Header(capitals)
 	if err := t.Bulk(rows); err != nil {
 		return fmt.Errorf("table: %w", err)
 	}
