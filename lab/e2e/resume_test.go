@@ -27,6 +27,7 @@ func TestMoveIsResumed(t *testing.T) {
 				{"dead daemon during a failback", failbackGoesOn},
 				{"undone by its opposite", moveIsUndone},
 				{"dead command", commandOfMoveDies},
+				{"failback to a sick region, and an interrupt", failbackIsUndone},
 			} {
 				if !t.Run(c.name, func(t *testing.T) { c.f(l.on(t)) }) {
 					return
@@ -220,4 +221,24 @@ func (l *lab) interrupts(c *command) {
 		l.t.Errorf("failover status ends with %+v", all[len(all)-1])
 	}
 	l.wantReturned()
+}
+
+// failbackIsUndone returns traffic to a region that cannot serve it, then presses
+// Ctrl-C in the course of a failback: viewers stay with the savers either way.
+func failbackIsUndone(l *lab) {
+	l.wantMoved("failover")
+	sick := read[activeFault](l, "chaos", "run", "fail-call", "--target", "license", "region=us-east", "--ttl", "10m")
+	m, r := l.move("failback", "us-east")
+	if r.code != 29 || m.State != "rolled_back" {
+		l.t.Errorf("a failback to a sick region: %s", r.story())
+	}
+	l.wantLeft()
+	l.must("chaos", "stop", sick.ID)
+	c := l.moving("failback", "· 50%")
+	if err := c.cmd.Process.Signal(os.Interrupt); err != nil {
+		l.t.Fatal(err)
+	}
+	wantRefusal(l.t, c.wait(), 130, "us-east stays evacuated")
+	l.wantLeft()
+	l.wantMoved("failback")
 }
