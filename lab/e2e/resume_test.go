@@ -40,9 +40,9 @@ func TestMoveIsResumed(t *testing.T) {
 // moving starts a failover or failback and returns when it says something of its
 // course. It goes at the safe pace, which leaves seconds for what is to happen in
 // its course, however busy the machine is.
-func (l *lab) moving(verb, says string) *command {
+func (l *lab) moving(verb, says string, flags ...string) *command {
 	l.t.Helper()
-	c := l.start(nil, verb, "us-east", "--yes", "--pace", "safe")
+	c := l.start(nil, append([]string{verb, "us-east", "--yes", "--pace", "safe"}, flags...)...)
 	await(l.t, l.rt.patience(30*time.Second), verb+" to say "+says, func() error {
 		if strings.Contains(c.err.String(), says) {
 			return nil
@@ -234,11 +234,15 @@ func failbackIsUndone(l *lab) {
 	}
 	l.wantLeft()
 	l.must("chaos", "stop", sick.ID)
-	c := l.moving("failback", "· 50%")
+	c := l.moving("failback", "· 50%", "-o", "json")
 	if err := c.cmd.Process.Signal(os.Interrupt); err != nil {
 		l.t.Fatal(err)
 	}
-	wantRefusal(l.t, c.wait(), 130, "us-east stays evacuated")
+	r = c.wait()
+	wantRefusal(l.t, r, 130, "us-east stays evacuated", "it begins anew")
+	if decode(l.t, r, &m); m.State != "rolled_back" {
+		l.t.Errorf("what an interrupted command prints: %s", r.stdout)
+	}
 	l.wantLeft()
 	l.wantMoved("failback")
 }
