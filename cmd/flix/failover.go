@@ -75,11 +75,11 @@ failback REGION undoes it instead.`
 
 func newFailbackCmd(a *app) *cobra.Command {
 	c := newMoveCmd(a, "failback", "Return traffic to an evacuated region")
-	c.Long = `Returns traffic to an evacuated region: data caught up and caches warmed, then its
-own events, DNS, the SQL primary, and its requests in falling shares, each looked
-at before the next. A play that fails near it, too many errors there, answers that
-take too long, or Ctrl-C move everything to the savers again: the region stays
-evacuated, and the command fails.
+	c.Long = `Returns traffic to an evacuated region: data caught up and caches warmed, then
+its own events, DNS, the SQL primary, and its requests in falling shares, each
+looked at before the next. A play that fails near it, too many errors there,
+answers that take too long, or Ctrl-C move everything to the savers again: the
+region stays evacuated, and the command fails.
 
 A command that is killed takes nothing with it: the same command goes along with
 it to its end. After a crash of the daemon the same command takes it up where it
