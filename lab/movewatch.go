@@ -305,6 +305,10 @@ func (w *moveWatch) end(ctx context.Context, rep control.Failover) record.Record
 	w.stop()
 	w.looked.Wait()
 	w.fill(&rec, rep, during, after, writes)
+	rec.Summary += fmt.Sprintf(", %d of %s failed", rep.PlaysFailed, services.Count(rep.PlaysDuring, "new play"))
+	if rep.RTOMS > 0 {
+		rec.Summary += fmt.Sprintf(", RTO %s", record.Value(rep.RTOMS, "ms"))
+	}
 	return rec
 }
 

@@ -25,6 +25,7 @@ func newMonkeyCmd(a *app) *cobra.Command {
 	var o monkeyOptions
 	c := &cobra.Command{
 		Use: "monkey", Short: "Kill instances at random, as Chaos Monkey does; leashed at first", Args: cobra.NoArgs,
+		Annotations: map[string]string{whenInterrupted: "what it killed returns by itself; run the same command again: it begins anew"},
 		Long: `Visits each group (a service in a region, a site's appliances) and kills one of
 its instances at random, with a mean time in between, within hours, and not what
 is excepted. On its leash, which is the default, it only says what it would do.

@@ -28,6 +28,7 @@ func newChaosRegionCmd(a *app) *cobra.Command {
 	var o chaosRegionOptions
 	c := &cobra.Command{
 		Use: "region REGION --down", Short: "Lose a region without a warning, and tell what viewers felt", Args: cobra.ExactArgs(1),
+		Annotations: map[string]string{whenInterrupted: "the region comes back at its time to live; sooner by: flix chaos region REGION --up"},
 		Long: `Kills every process of a region at once (SIGKILL, or its containers), without a
 word to the lab. Sessions are in flight near every region meanwhile, and
 canaries play anew until they succeed from everywhere: how long that took, and

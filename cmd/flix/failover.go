@@ -74,13 +74,25 @@ failback REGION undoes it instead.`
 }
 
 func newFailbackCmd(a *app) *cobra.Command {
-	return newMoveCmd(a, "failback", "Return traffic to an evacuated region")
+	c := newMoveCmd(a, "failback", "Return traffic to an evacuated region")
+	c.Long = `Returns traffic to an evacuated region: data caught up and caches warmed, then
+its own events, DNS, the SQL primary, and its requests in falling shares, each
+looked at before the next. A play that fails near it, too many errors there,
+answers that take too long, or Ctrl-C move everything to the savers again: the
+region stays evacuated, and the command fails.
+
+A command that is killed takes nothing with it: the same command goes along with
+it to its end. After a crash of the daemon the same command takes it up where it
+was; flix failover REGION undoes it instead. After a failover that was cut short
+it moves back what had been moved.`
+	return c
 }
 
 func newMoveCmd(a *app, verb, short string) *cobra.Command {
 	o := moveOptions{verb: verb}
 	c := &cobra.Command{
 		Use: verb + " REGION", Short: short, Args: cobra.ExactArgs(1), Example: "  flix " + verb + " us-east",
+		Annotations: map[string]string{whenInterrupted: "run the same command again: it begins anew, or goes on with what is half-moved"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.out.check(); err != nil {
 				return err
@@ -124,7 +136,10 @@ func runMove(ctx context.Context, a *app, o moveOptions, region string) error {
 	rep, err := do(ctx, req, view.heard)
 	view.close()
 	if ctx.Err() != nil && !o.dryRun {
-		return errors.Join(err, undoMove(ctx, msg, client, req, o.verb))
+		undone, uerr := undoMove(ctx, msg, client, req, o.verb)
+		if err = errors.Join(err, uerr); undone.Region != "" {
+			rep = undone
+		}
 	}
 	if o.out.machine() && rep.Region != "" {
 		if perr := o.out.print(a, rep); perr != nil {
@@ -145,25 +160,28 @@ const undoTime = 30 * time.Second
 
 // undoMove has the daemon undo what an interrupted command asked for: a move goes
 // on when its command is merely gone.
-func undoMove(ctx context.Context, msg render.Screen, client *control.Client, req control.FailoverRequest, verb string) error {
+func undoMove(ctx context.Context, msg render.Screen, client *control.Client, req control.FailoverRequest, verb string) (control.Failover, error) {
 	msg.Printf("interrupted: the %s of %s is being undone\n", verb, req.Region)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 	defer cancel()
 	rep, err := client.CancelMove(ctx, control.FailoverRequest{Region: req.Region})
 	if services.KindOf(err) == services.NotFound {
-		return nil // it was over, or had not begun
+		return rep, nil // it was over, or had not begun
 	}
 	if err != nil {
-		return err
+		return rep, err
 	}
 	msg.Printf("%s\n", undoneText(rep))
-	return nil
+	return rep, nil
 }
 
 // undoneText says how an interrupted move ended.
 func undoneText(r control.Failover) string {
 	switch r.State {
-	case "rolled_back", evacuate.Refused:
+	case evacuate.RolledBack, evacuate.Refused:
+		if r.Verb == evacuate.Return {
+			return r.Region + " stays evacuated: the savers serve its clients as before"
+		}
 		return r.Region + " serves its clients as before"
 	case evacuate.Failed:
 		return fmt.Sprintf("%s is half-moved: finish with flix %s %s", r.Region, r.Verb, r.Region)

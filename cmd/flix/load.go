@@ -37,6 +37,7 @@ func newLoadCmd(a *app) *cobra.Command {
 	o := loadOptions{}
 	c := &cobra.Command{
 		Use: "load", Short: "Many viewers at once, and a verdict", Args: cobra.NoArgs,
+		Annotations: map[string]string{whenInterrupted: "what there was is reported; run the same command again: it begins anew"},
 		Long: `Runs a fleet of players against the lab, from this process. Each is a whole
 session over sockets of its own: it resolves names, signs in, looks at the home
 page, searches, plays, perhaps jumps or walks away, and reports. With a duration

@@ -27,6 +27,7 @@ func TestMoveIsResumed(t *testing.T) {
 				{"dead daemon during a failback", failbackGoesOn},
 				{"undone by its opposite", moveIsUndone},
 				{"dead command", commandOfMoveDies},
+				{"failback to a sick region, and an interrupt", failbackIsUndone},
 			} {
 				if !t.Run(c.name, func(t *testing.T) { c.f(l.on(t)) }) {
 					return
@@ -39,9 +40,9 @@ func TestMoveIsResumed(t *testing.T) {
 // moving starts a failover or failback and returns when it says something of its
 // course. It goes at the safe pace, which leaves seconds for what is to happen in
 // its course, however busy the machine is.
-func (l *lab) moving(verb, says string) *command {
+func (l *lab) moving(verb, says string, flags ...string) *command {
 	l.t.Helper()
-	c := l.start(nil, verb, "us-east", "--yes", "--pace", "safe")
+	c := l.start(nil, append([]string{verb, "us-east", "--yes", "--pace", "safe"}, flags...)...)
 	await(l.t, l.rt.patience(30*time.Second), verb+" to say "+says, func() error {
 		if strings.Contains(c.err.String(), says) {
 			return nil
@@ -220,4 +221,28 @@ func (l *lab) interrupts(c *command) {
 		l.t.Errorf("failover status ends with %+v", all[len(all)-1])
 	}
 	l.wantReturned()
+}
+
+// failbackIsUndone returns traffic to a region that cannot serve it, then presses
+// Ctrl-C in the course of a failback: viewers stay with the savers either way.
+func failbackIsUndone(l *lab) {
+	l.wantMoved("failover")
+	sick := read[activeFault](l, "chaos", "run", "fail-call", "--target", "license", "region=us-east", "--ttl", "10m")
+	m, r := l.move("failback", "us-east")
+	if r.code != 29 || m.State != "rolled_back" {
+		l.t.Errorf("a failback to a sick region: %s", r.story())
+	}
+	l.wantLeft()
+	l.must("chaos", "stop", sick.ID)
+	c := l.moving("failback", "· 50%", "-o", "json")
+	if err := c.cmd.Process.Signal(os.Interrupt); err != nil {
+		l.t.Fatal(err)
+	}
+	r = c.wait()
+	wantRefusal(l.t, r, 130, "us-east stays evacuated", "it begins anew")
+	if decode(l.t, r, &m); m.State != "rolled_back" {
+		l.t.Errorf("what an interrupted command prints: %s", r.stdout)
+	}
+	l.wantLeft()
+	l.wantMoved("failback")
 }

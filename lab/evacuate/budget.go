@@ -45,7 +45,7 @@ func (r *Run) patience() time.Duration {
 	return r.timing.EvacuationStep.D()
 }
 
-// What savers may spend while a share is looked at.
+// What those who get more may spend while a share is looked at.
 const (
 	// errorBudget is the share of their answers that may be failures, if there
 	// are more than errorsAtLeast of them: clients try again, and a few failures
@@ -54,11 +54,11 @@ const (
 	errorsAtLeast = 8
 )
 
-// spent says why savers have spent their budget between two looks: too many
+// spent says why regions have spent their budget between two looks: too many
 // errors, or answers that on average take longer than a call may. It is "" while
 // they have not.
-func (r *Run) spent(before, after map[string]Edge, savers []string) string {
-	for _, s := range savers {
+func (r *Run) spent(before, after map[string]Edge, regions []string) string {
+	for _, s := range regions {
 		b, a := before[s], after[s]
 		if a.Answered < b.Answered || a.Failed < b.Failed {
 			continue // a gateway started anew
@@ -123,19 +123,19 @@ const (
 	missReads = 100
 )
 
-// settleCaches waits, a bounded time, until the savers' caches answer most reads
+// settleCaches waits, a bounded time, until some regions' caches answer most reads
 // of a share: a cold one would pass its load to the stores. before is what they
 // had counted when the share began, after what they have when it was watched.
-func (r *Run) settleCaches(ctx context.Context, savers []string, before, after Caches) error {
+func (r *Run) settleCaches(ctx context.Context, regions []string, before, after Caches) error {
 	for n := 1; mostMissed(before, after); n++ {
 		if n == missLooks {
-			r.tell(r.report.Verb+".note", "the savers' caches still miss most reads", nil)
+			r.tell(r.report.Verb+".note", "the caches of "+services.List(regions)+" still miss most reads", nil)
 			return nil
 		}
 		if err := sleep(ctx, r.timing.EvacuationStep.D()); err != nil {
 			return err
 		}
-		next, err := r.reads(ctx, savers)
+		next, err := r.reads(ctx, regions)
 		if err != nil {
 			return err
 		}

@@ -13,12 +13,21 @@ import (
 func (r *Run) playsFailed() error {
 	return &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: r.lastErr,
 		Msg:    services.Count(r.failures(), "play") + " failed during it",
-		Remedy: "look at the savers: flix lab status, flix events"}
+		Remedy: r.remedy()}
+}
+
+// remedy says where to look when plays fail.
+func (r *Run) remedy() string {
+	who := "the savers"
+	if r.report.Verb == Return {
+		who = r.report.Region
+	}
+	return "look at " + who + ": flix lab status, flix events"
 }
 
 // playFailed is the error of a run that a failed canary ends.
 func (r *Run) playFailed(msg string) error {
-	return &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: r.lastError(), Msg: msg, Remedy: "look at the savers: flix lab status, flix events"}
+	return &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: r.lastError(), Msg: msg, Remedy: r.remedy()}
 }
 
 // canaryEvery is the pause between two canary plays.

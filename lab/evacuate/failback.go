@@ -2,6 +2,7 @@ package evacuate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,7 +12,9 @@ import (
 )
 
 // Failback returns traffic to an evacuated region: the same path in reverse. It
-// also undoes a failover that was cut short, and takes up a failback that was.
+// also undoes a failover that was cut short, and takes up a failback that was. One
+// that fails, or is interrupted, leaves the region evacuated as it was: the report
+// says rolled_back then.
 func (r *Run) Failback(ctx context.Context, region string, dryRun bool) (control.Failover, error) {
 	r.begin(Return, region, dryRun)
 	if err := CheckPace(r.Pace); err != nil {
@@ -40,23 +43,50 @@ func (r *Run) Failback(ctx context.Context, region string, dryRun bool) (control
 	if err := r.begun(); err != nil {
 		return r.end(Refused, err)
 	}
-	err = r.withCanaries(ctx, region, func(ctx context.Context) error { return r.restore(ctx, region) })
+	var savers []string
+	for _, n := range t.Nearest(region) {
+		if n != region && !r.Planet.Evacuated()[n] {
+			savers = append(savers, n)
+		}
+	}
+	err = r.withCanaries(ctx, region, func(ctx context.Context) error { return r.restore(ctx, region, savers) })
 	switch {
 	case err != nil:
-		return r.end(Failed, err)
+		return r.stay(ctx, region, savers, cause(ctx, err))
 	case r.failures() > 0:
 		return r.end(Done, r.playsFailed())
 	}
 	return r.end(Done, nil)
 }
 
-func (r *Run) restore(ctx context.Context, region string) error {
-	var savers []string
-	for _, n := range r.Planet.Topology().Nearest(region) {
-		if n != region && !r.Planet.Evacuated()[n] {
-			savers = append(savers, n)
-		}
+// stay ends a failback that failed: viewers are better off with the savers, which
+// have all that an evacuation gave them until the last step. Of a failover that was
+// cut short nobody knows whether they can bear everything, so what it undid stays.
+func (r *Run) stay(ctx context.Context, region string, savers []string, err error) (control.Failover, error) {
+	if r.returned || len(savers) == 0 || !r.Planet.Evacuated()[region] {
+		return r.end(Failed, err)
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTime)
+	defer cancel()
+	r.tell(r.report.Verb+".rollback", "moving the traffic to the savers again", nil)
+	_, perr := r.primary(ctx, region, savers)
+	back := errors.Join(
+		r.give(ctx, region, 1, savers),
+		r.Planet.SetWeight(ctx, region, 0),
+		r.Planet.SetDrain(ctx, region, true),
+		perr,
+	)
+	if r.ownsEvents || r.CutShort != "" { // now that nothing more comes there
+		_, aerr := r.adopt(ctx, region, savers)
+		back = errors.Join(back, aerr)
+	}
+	if back != nil {
+		return r.end(Failed, errors.Join(err, fmt.Errorf("and moving it to the savers again: %w", back)))
+	}
+	return r.end(RolledBack, err)
+}
+
+func (r *Run) restore(ctx context.Context, region string, savers []string) error {
 	back := slices.Clone(r.shares())
 	slices.Reverse(back)
 	if r.CutShort != "" { // nobody knows how much of it goes to the savers now
@@ -72,6 +102,7 @@ func (r *Run) restore(ctx context.Context, region string) error {
 		{"caches", func(ctx context.Context) (string, error) { return r.warm(ctx, []string{region}) }},
 		// Before its clients are back: what they report waits for this.
 		{"offsets", func(ctx context.Context) (string, error) {
+			r.ownsEvents = true
 			moved, err := r.Planet.ReturnEvents(ctx, region)
 			return fmt.Sprintf("it handles its own events again, in %d partitions behind what a saver handled", moved), err
 		}},
@@ -101,6 +132,7 @@ func (r *Run) restore(ctx context.Context, region string) error {
 		}},
 		{"unproxy", func(ctx context.Context) (string, error) { return r.proxy(ctx, region, savers, append(back[1:], 0)) }},
 		{"scale-in", func(ctx context.Context) (string, error) {
+			r.returned = true
 			if others(r.Planet.Evacuated(), region) {
 				return "the savers keep what was added: another region is still evacuated", nil
 			}

@@ -1,18 +1,20 @@
 package evacuate
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 
+	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/services"
 )
 
 func TestFailback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPlanet(t, 3)
-		p.evacuated["us-east"], p.primary, p.share, p.weight = true, "us-west", 1, 0
+		p := evacuatedPlanet(t)
 		r, _ := run(p)
 		rep, err := r.Failback(t.Context(), "us-east", false)
 		if err != nil {
@@ -53,19 +55,123 @@ func TestFailbackOfOneOfTwo(t *testing.T) {
 	})
 }
 
+// evacuatedPlanet is one whose first region was evacuated.
+func evacuatedPlanet(t *testing.T) *fakePlanet {
+	t.Helper()
+	p := newPlanet(t, 3)
+	p.evacuated["us-east"], p.primary, p.share, p.weight = true, "us-west", 1, 0
+	return p
+}
+
+// staysEvacuated fails unless the savers have everything as before.
+func (p *fakePlanet) staysEvacuated(t *testing.T, rep control.Failover) {
+	t.Helper()
+	if rep.State != RolledBack || p.share != 1 || p.weight != 0 || p.primary != "us-west" || !p.evacuated["us-east"] {
+		t.Errorf("state %s, share %g, weight %g, primary in %s, evacuated %v", rep.State, p.share, p.weight, p.primary, p.evacuated)
+	}
+	calls := p.changes()
+	if given := after(calls, "return us-east"); given != nil && !slices.Contains(given, "adopt us-east [us-west eu-west]") {
+		t.Errorf("its events stay where nobody goes: %q", calls)
+	}
+	if slices.Contains(calls, "unscale") {
+		t.Errorf("the savers lost what they live on: %q", calls)
+	}
+}
+
+// TestFailbackFails gives traffic back to a region in which plays fail: viewers
+// must not stay there.
 func TestFailbackFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPlanet(t, 2)
-		p.evacuated["us-east"] = true
-		p.playErr = func(string, float64) error { return errPlay }
+		p := evacuatedPlanet(t)
+		p.playErr = func(_ string, share float64) error {
+			if share < 1 {
+				return errPlay
+			}
+			return nil
+		}
+		r, x := run(p)
+		rep, err := r.Failback(t.Context(), "us-east", false)
+		var se *services.Error
+		if services.ReasonOf(err) != services.ReasonPlayFailed || rep.PlaysFailed == 0 || !errors.As(err, &se) || !strings.Contains(se.Remedy, "look at us-east") {
+			t.Errorf("%d plays failed, error %#v", rep.PlaysFailed, err)
+		}
+		p.staysEvacuated(t, rep)
+		if !slices.Contains(x.kinds, "failback.rollback") {
+			t.Errorf("told %q", x.kinds)
+		}
+	})
+}
+
+// TestFailbackSpendsTheBudget looks at the region, not at those who lose its
+// traffic.
+func TestFailbackSpendsTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := evacuatedPlanet(t)
+		looks := uint64(0)
+		p.onEdge = func(region string, e *Edge) {
+			if region == "us-east" && p.share < 1 {
+				looks++
+				e.Answered, e.Failed = e.Answered+1000*looks, e.Failed+100*looks
+			}
+		}
 		r, _ := run(p)
 		rep, err := r.Failback(t.Context(), "us-east", false)
-		if services.ReasonOf(err) != services.ReasonPlayFailed || rep.State != "failed" || rep.PlaysFailed == 0 {
-			t.Errorf("state %s, error %v", rep.State, err)
+		if services.KindOf(err) != services.Exhausted || !strings.Contains(err.Error(), "us-east fails 100 of 1000 requests") {
+			t.Errorf("error %v", err)
 		}
-		// It stays marked, so that the same command goes on.
-		if !p.evacuated["us-east"] {
-			t.Error("it is not called evacuated any more")
+		p.staysEvacuated(t, rep)
+	})
+}
+
+// TestFailbackIsInterrupted ends the run's context at every call.
+func TestFailbackIsInterrupted(t *testing.T) {
+	for _, at := range []string{"catch up", "return us-east", "weight us-east 1", "primary us-east", "proxy us-east 0.5", "proxy us-east 0 "} {
+		t.Run(at, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := evacuatedPlanet(t)
+				ctx, cancel := context.WithCancel(t.Context())
+				p.hook = func(call string) {
+					if strings.HasPrefix(call, at) {
+						cancel()
+					}
+				}
+				r, _ := run(p)
+				rep, err := r.Failback(ctx, "us-east", false)
+				if !errors.Is(err, context.Canceled) || rep.Error != "interrupted: context canceled" || rep.PlaysFailed != 0 {
+					t.Errorf("%d failed, error %v", rep.PlaysFailed, err)
+				}
+				p.staysEvacuated(t, rep)
+			})
+		})
+	}
+}
+
+// TestFailbackOfAFailoverCutShort that fails leaves what it undid: it was no
+// evacuation yet.
+func TestFailbackOfAFailoverCutShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 3)
+		p.share = 0.5
+		p.playErr = func(string, float64) error { return errPlay }
+		r, _ := run(p)
+		r.CutShort = Leave
+		rep, err := r.Failback(t.Context(), "us-east", false)
+		if services.ReasonOf(err) != services.ReasonPlayFailed || rep.State != Failed || p.weight != 1 {
+			t.Errorf("state %s, weight %g, error %v", rep.State, p.weight, err)
+		}
+	})
+}
+
+// TestLastStepOfFailbackFails keeps what the region has: the savers may have lost
+// what they had for it.
+func TestLastStepOfFailbackFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := evacuatedPlanet(t)
+		p.fail["unscale"] = errPlay
+		r, _ := run(p)
+		rep, err := r.Failback(t.Context(), "us-east", false)
+		if err == nil || rep.State != Failed || p.share != 0 || p.weight != 1 {
+			t.Errorf("state %s, share %g, weight %g, error %v", rep.State, p.share, p.weight, err)
 		}
 	})
 }

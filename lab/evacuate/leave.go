@@ -173,7 +173,7 @@ func (r *Run) settle(ctx context.Context, region string, share float64, savers [
 	defer cancel()
 	played := make(chan error, 1)
 	go func() { played <- r.play(plays, region) }()
-	err := r.bear(ctx, share, savers)
+	err := r.bear(ctx, share, r.gaining(region, savers))
 	if err != nil {
 		cancel()
 	}
@@ -189,13 +189,21 @@ func (r *Run) settle(ctx context.Context, region string, share float64, savers [
 	return nil
 }
 
-// bear looks, for a step's time, whether the savers bear a share. What it saw at
+// gaining are the regions that get more to do as shares change.
+func (r *Run) gaining(region string, savers []string) []string {
+	if r.report.Verb == Return {
+		return []string{region}
+	}
+	return savers
+}
+
+// bear looks, for a step's time, whether those who get more bear a share. What it saw at
 // the end of the share before is where this one begins: an answer that fails in
 // between counts.
-func (r *Run) bear(ctx context.Context, share float64, savers []string) error {
+func (r *Run) bear(ctx context.Context, share float64, regions []string) error {
 	before := r.seen
 	if before == nil {
-		first, err := r.look(ctx, savers)
+		first, err := r.look(ctx, regions)
 		if err != nil {
 			return err
 		}
@@ -204,15 +212,15 @@ func (r *Run) bear(ctx context.Context, share float64, savers []string) error {
 	if err := sleep(ctx, r.patience()); err != nil {
 		return err
 	}
-	after, err := r.look(ctx, savers)
+	after, err := r.look(ctx, regions)
 	if err != nil {
 		return err
 	}
 	r.seen = &after
-	if why := r.spent(before.edges, after.edges, savers); why != "" && share > 0 {
-		return services.Errorf(services.Exhausted, "with %.0f%% of the requests at the savers %s", share*100, why).WithRemedy("look at the savers: flix lab status, flix events; more instances there may help")
+	if why := r.spent(before.edges, after.edges, regions); why != "" && (share > 0 || r.report.Verb == Return) {
+		return services.Errorf(services.Exhausted, "with %.0f%% of the requests at the savers %s", share*100, why).WithRemedy("%s; more instances there may help", r.remedy())
 	}
-	return r.settleCaches(ctx, savers, before.reads, after.reads)
+	return r.settleCaches(ctx, regions, before.reads, after.reads)
 }
 
 // look is what the savers' gateways and caches have counted.

@@ -245,7 +245,7 @@ func TestInterrupted(t *testing.T) {
 				}
 				r, _ := run(p)
 				rep, err := r.Failover(ctx, "us-east", false)
-				if !errors.Is(err, context.Canceled) || rep.State != "rolled_back" || rep.PlaysFailed != 0 {
+				if !errors.Is(err, context.Canceled) || rep.State != "rolled_back" || rep.PlaysFailed != 0 || rep.Error != "interrupted: context canceled" {
 					t.Errorf("state %s, %d failed, error %v", rep.State, rep.PlaysFailed, err)
 				}
 				if p.share != 0 || p.weight != 1 || len(p.evacuated) != 0 || p.primary != "us-east" {

@@ -52,6 +52,9 @@ type Run struct {
 	sick bool
 	// left says that viewers of a region that is lost or sick may be elsewhere.
 	left bool
+	// ownsEvents says that a failback has the region handle its events, returned that
+	// it has returned everything: the savers lose what they were given for it.
+	ownsEvents, returned bool
 	// movedEvents says that a saver may handle the region's events.
 	movedEvents bool
 	// add is how many instances of a role each saver has on top of its own, those
@@ -118,6 +121,7 @@ func (r *Run) Failover(ctx context.Context, region string, dryRun bool) (control
 	} else {
 		err = r.withCanaries(ctx, region, func(ctx context.Context) error { return r.evacuate(ctx, region, savers) })
 	}
+	err = cause(ctx, err)
 	if err != nil && r.left { // moving back would send viewers to where nobody is
 		return r.end(Failed, err)
 	}
@@ -127,7 +131,7 @@ func (r *Run) Failover(ctx context.Context, region string, dryRun bool) (control
 		if rerr := r.rollback(back, region); rerr != nil {
 			return r.end(Failed, errors.Join(err, fmt.Errorf("and rolling back: %w", rerr)))
 		}
-		return r.end("rolled_back", err)
+		return r.end(RolledBack, err)
 	}
 	if r.failures() > 0 { // the last canary, after everything was moved
 		return r.end(Done, r.playsFailed())
@@ -150,12 +154,13 @@ func (r *Run) started() time.Time {
 	return r.Clock().UTC()
 }
 
-// States of a report that others act on: what was moved, what did not begin, and
-// what ended half-moved.
+// States of a report that others act on: what was moved, what did not begin, what
+// ended half-moved, and what ended as it had begun.
 const (
-	Done    = "done"
-	Refused = "refused"
-	Failed  = "failed"
+	Done       = "done"
+	Refused    = "refused"
+	Failed     = "failed"
+	RolledBack = "rolled_back"
 )
 
 func (r *Run) begun() error {
@@ -175,6 +180,15 @@ func (r *Run) end(state string, err error) (control.Failover, error) {
 		r.report.Error = err.Error()
 	}
 	return r.report, err
+}
+
+// cause is why a run ended: once it is cancelled all that was under way fails, and
+// that tells nothing.
+func cause(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	return fmt.Errorf("interrupted: %w", ctx.Err())
 }
 
 func (r *Run) step(ctx context.Context, name string, f func(context.Context) (string, error)) error {

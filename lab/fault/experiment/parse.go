@@ -383,9 +383,14 @@ func remedyOf(err error) string {
 // checkBound looks at the numbers of a bound: nothing is above one that is none.
 func (p *parser) checkBound(field string, least, most *float64, limit float64) {
 	for name, v := range map[string]*float64{"min": least, "max": most} {
-		if v != nil && !(*v >= 0 && *v <= limit) {
-			p.add(p.at(field+"."+name), field+"."+name, fmt.Sprintf("%g is not between 0 and %g", *v, limit), "use a number in between")
+		if v == nil || *v >= 0 && *v <= limit {
+			continue
 		}
+		problem, remedy := fmt.Sprintf("%g is not between 0 and %g", *v, limit), "use a number in between"
+		if limit == math.MaxFloat64 {
+			problem, remedy = fmt.Sprintf("%g is no number from 0 on", *v), "use one, like 4000"
+		}
+		p.add(p.at(field+"."+name), field+"."+name, problem, remedy)
 	}
 }
 

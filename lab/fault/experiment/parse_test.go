@@ -145,3 +145,12 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 		}
 	}
 }
+
+// A bound without a largest number does not name the one that floats have.
+func TestBoundBelowZero(t *testing.T) {
+	_, err := Parse(strings.NewReader(strings.Replace(good, "error_ratio: {max: 0.1}", "p99_ms: {max: -4}", 1)), "a.yaml")
+	var ps Problems
+	if !errors.As(err, &ps) || ps[0].Field != "steady_state.p99_ms.max" || ps[0].Text != "-4 is no number from 0 on" {
+		t.Errorf("%v", err)
+	}
+}
