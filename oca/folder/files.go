@@ -80,7 +80,7 @@ func (f *files) close() {
 
 // get returns the file of a name relative to the folder, for the caller to
 // release. Errors are NotFound and Denied.
-func (f *files) get(name string) (*wire.File, error) {
+func (f *files) get(name string, slow func()) (*wire.File, error) {
 	f.mu.RLock()
 	e := f.open[name]
 	var kept *wire.File
@@ -95,6 +95,7 @@ func (f *files) get(name string) (*wire.File, error) {
 		kept.Release()
 		f.forget(name, e)
 	}
+	slow()
 	return f.load(name)
 }
 

@@ -299,7 +299,7 @@ func TestDescriptorsAreBounded(t *testing.T) {
 	for i := range maxOpen + 50 {
 		name := fmt.Sprint(i)
 		write(t, dir, name, "x")
-		file, err := f.get(name)
+		file, err := f.get(name, func() {})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -81,7 +81,7 @@ func New(c Config) (*Server, error) {
 		s.log = access.New(c.Access)
 	}
 	s.wire = wire.New(wire.Config{
-		Handler: requests{s}, TLS: c.TLS, Fields: wire.CrossOrigin(), Log: c.Log,
+		Handler: requests{s}, Prompt: true, TLS: c.TLS, Fields: wire.CrossOrigin(), Log: c.Log,
 		HeadTimeout: headTimeout, IdleTimeout: idleTimeout, StallTimeout: stallTimeout, MaxConnections: maxConnections,
 	})
 	return s, nil
@@ -136,7 +136,7 @@ func (s *Server) answer(r *wire.Request, a *wire.Answer) error {
 	if name == "" {
 		return notFound()
 	}
-	f, err := s.files.get(name)
+	f, err := s.files.get(name, r.Slow)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,8 @@ type conn struct {
 	tls *tls.Conn       // nil without TLS
 	out *gather         // between the two; nil without TLS
 
+	parker *parker
+
 	state   atomic.Int32
 	since   atomic.Int64 // the tick it entered its state, or made progress in
 	parked  atomic.Bool
@@ -35,10 +37,11 @@ type conn struct {
 	filled int
 	send   sender
 	path   path
+	led    led
 }
 
 func newConn(ctx context.Context, s *Server, nc net.Conn) *conn {
-	c := &conn{s: s, ctx: ctx, tcp: nc}
+	c := &conn{s: s, ctx: ctx, tcp: nc, parker: s.parkerOf()}
 	c.since.Store(s.tick.Load())
 	if sc, ok := nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
@@ -56,7 +59,7 @@ func (c *conn) enter(state int32) {
 
 // wake makes an idle connection look up.
 func (c *conn) wake() {
-	if !c.s.parker.unpark(c) {
+	if !c.parker.unpark(c) {
 		_ = c.tcp.SetReadDeadline(time.Unix(1, 0)) // closed: it is awake
 	}
 }
@@ -83,10 +86,10 @@ func (c *conn) begin() {
 		return
 	}
 	if c.tls != nil {
-		go c.loop() // the handshake has made this goroutine's stack large
+		go c.loop(nil) // the handshake has made this goroutine's stack large
 		return
 	}
-	c.loop()
+	c.loop(nil)
 }
 
 func (c *conn) open() error {
@@ -119,6 +122,7 @@ func addrOf(a net.Addr) netip.AddrPort {
 // finish closes the connection and forgets it.
 func (c *conn) finish() {
 	c.drop()
+	c.parker.forget(c)
 	if c.tls != nil && c.state.Load() != stateOpening {
 		c.tls.Close()
 	}
@@ -140,10 +144,10 @@ type exchange struct {
 	a Answer
 }
 
-// loop serves requests until the connection ends or has been idle for a while;
-// then it goes on on another goroutine.
-func (c *conn) loop() {
-	var x *exchange
+// loop serves requests until the connection ends, has been idle for a while or
+// is to be led; then it goes on on another goroutine. x is nil or the exchange of
+// a request before.
+func (c *conn) loop(x *exchange) {
 	for {
 		if c.filled == 0 {
 			// While nothing is there to be read, nothing is held.
@@ -156,13 +160,15 @@ func (c *conn) loop() {
 				}
 			}
 			c.enter(stateIdle)
+			if c.led.wants() && !c.overdue.Load() && c.park() {
+				return
+			}
 			err := c.await()
 			if errors.Is(err, os.ErrDeadlineExceeded) && !c.overdue.Load() && !c.s.draining.Load() {
 				_ = c.tcp.SetReadDeadline(time.Time{}) // closed: the next read says so
-				c.send.head = nil
-				if !c.s.parker.park(c) {
+				if !c.park() {
 					c.parked.Store(true)
-					go c.loop()
+					go c.loop(nil)
 				}
 				return
 			}
@@ -180,6 +186,12 @@ func (c *conn) loop() {
 	}
 	c.s.giveBack(x)
 	c.finish()
+}
+
+// park lets the connection wait without a goroutine; false if it cannot.
+func (c *conn) park() bool {
+	c.send.head = nil
+	return c.parker.park(c)
 }
 
 // giveBack keeps an exchange for the next busy connection.
@@ -219,6 +231,7 @@ func (c *conn) hold() {
 
 // fill reads more into the buffer.
 func (c *conn) fill() error {
+	c.leave()
 	for {
 		var n int
 		var err error
@@ -302,7 +315,9 @@ func (c *conn) serve(x *exchange) bool {
 	}
 	c.enter(stateSending)
 	a := &x.a
+	x.r.slow = c.leave
 	c.s.c.Handler.Serve(&x.r, a)
+	c.led.look(c, a)
 	if a.file != nil && a.file.grow != nil {
 		c.waiting.Store(true)
 		a.ready(c.ctx, &x.r)
@@ -367,6 +382,7 @@ func (c *conn) refuse(x *exchange, err error) bool {
 // linger closes the sending side and reads on for a moment, so that what the
 // client still sends does not reset the answer away.
 func (c *conn) linger() {
+	c.leave()
 	c.enter(stateLingering)
 	if c.tls != nil {
 		_ = c.tls.CloseWrite() // the client is gone: nothing to end

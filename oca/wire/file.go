@@ -48,6 +48,7 @@ type File struct {
 	fd   int
 	refs atomic.Int32
 	grow Growth
+	sent atomic.Int64 // the tick at which it was asked for last
 	bad  atomic.Bool
 	same func() bool
 }

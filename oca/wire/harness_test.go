@@ -104,7 +104,7 @@ func newRig(t testing.TB, size int, change func(*Config)) *rig {
 	body := newBody(size)
 	file, path := openBody(t, body, nil)
 	r := &rig{fixed: &fixed{file: file}, body: body, path: path, etag: `"tag"`}
-	c := Config{Handler: r.fixed, Fields: CrossOrigin(), HeadTimeout: patience, IdleTimeout: patience, StallTimeout: patience, Log: slog.New(slog.DiscardHandler)}
+	c := Config{Handler: r.fixed, Fields: CrossOrigin(), Prompt: true, HeadTimeout: patience, IdleTimeout: patience, StallTimeout: patience, Log: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&c)
 	}

@@ -12,7 +12,7 @@ func TestIdleConnectionsHoldNoBuffer(t *testing.T) {
 	raw(t, c, bufio.NewReader(c), "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	eventually(t, func() string {
 		// Under its lock the parker's connections rest: none goes on.
-		p := r.parker
+		p := r.parkers[0]
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if len(p.conns) != 1 {

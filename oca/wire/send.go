@@ -1,7 +1,5 @@
 package wire
 
-import "io"
-
 // answer sends an answer: its head, and its body by the way that suits the
 // connection.
 func (c *conn) answer(r *Request, a *Answer) error {
@@ -25,16 +23,25 @@ func (c *conn) message(r *Request, a *Answer, body []byte) error {
 	c.hold()
 	b := append(a.appendHead(c.send.head[:0], c.s.common, *c.s.date.Load(), r.Minor), body...)
 	c.send.head = b[:0]
-	var w io.Writer = c.tcp
-	if c.tls != nil {
-		w = c.tls
-	}
-	if _, err := w.Write(b); err != nil {
+	if err := c.put(b); err != nil {
 		return err
 	}
 	a.Sent = int64(len(body))
 	c.send.shrink()
 	return nil
+}
+
+// put writes bytes.
+func (c *conn) put(b []byte) error {
+	switch {
+	case c.led.now:
+		return c.send.push(b, nil, 0, 0, false)
+	case c.tls != nil:
+		_, err := c.tls.Write(b)
+		return err
+	}
+	_, err := c.tcp.Write(b)
+	return err
 }
 
 // keptHead is the largest head buffer that a connection keeps.

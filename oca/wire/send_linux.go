@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"io"
 	"syscall"
 
@@ -20,6 +21,9 @@ const sendfileMost = 1 << 20
 type kernel struct {
 	try   func(fd uintptr) bool
 	wait  func(fd uintptr) bool
+	once  func(fd uintptr) bool // try, and does not wait
+	look  func(fd uintptr) bool // wait, and does not
+	done  bool                  // by once
 	c     *conn
 	lead  []byte // what goes before the file
 	more  bool   // and more comes after what is sent now
@@ -34,11 +38,13 @@ type kernel struct {
 func (k *kernel) init(c *conn) {
 	k.c = c
 	k.try, k.wait = k.trySend, k.tryRead
+	k.once = func(fd uintptr) bool { k.done = k.trySend(fd); return true }
+	k.look = func(fd uintptr) bool { k.tryRead(fd); return true }
 }
 
 // trySend sends until everything is gone (true) or the socket is full (false).
 func (k *kernel) trySend(fd uintptr) bool {
-	if k.src.bad.Load() {
+	if k.src != nil && k.src.bad.Load() {
 		k.err = errSpoiled
 		return true
 	}
@@ -85,9 +91,17 @@ func (k *kernel) trySend(fd uintptr) bool {
 	}
 }
 
-// push sends lead and then the file from off to end.
+// push sends lead and then the file from off to end; src may be nil without one.
 func (k *kernel) push(lead []byte, src *File, off, end int64, more bool) error {
 	k.lead, k.src, k.off, k.end, k.more, k.err = lead, src, off, end, more, nil
+	if k.c.led.now {
+		k.done = false
+		if err := k.c.raw.Write(k.once); err != nil || k.done {
+			return errors.Join(err, k.err)
+		}
+		k.c.leave()
+		k.c.led.more += ledMore
+	}
 	if err := k.c.raw.Write(k.try); err != nil {
 		return err
 	}

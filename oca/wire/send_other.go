@@ -33,3 +33,5 @@ const shortPath = 0
 
 func (*conn) fit(time.Duration)           {}
 func (*conn) review(int64, time.Duration) {}
+
+func (*kernel) push([]byte, *File, int64, int64, bool) error { return errNoKernel }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,10 @@ type Config struct {
 	// MaxConnections is how many there may be; more are closed at once. Zero
 	// is no limit.
 	MaxConnections int64
+	// Prompt says that the handler answers at once, and calls Request.Slow before
+	// it does what may have to wait: small answers of many connections are then
+	// given in a row.
+	Prompt bool
 	// Pace holds answers to a rate; nil does not.
 	Pace Pacer
 	// Log hears of what goes wrong below HTTP, at the debug level.
@@ -54,11 +59,12 @@ type Pacer interface {
 
 // Server serves one listener. Use New.
 type Server struct {
-	c      Config
-	common string
-	h2     *http.Server
-	h2conn *handover
-	parker *parker
+	c       Config
+	common  string
+	h2      *http.Server
+	h2conn  *handover
+	parkers []*parker // of plain connections one after the other
+	next    atomic.Uint32
 
 	draining atomic.Bool
 	date     atomic.Pointer[string]
@@ -148,8 +154,7 @@ func (s *Server) each(f func(*conn)) {
 // Serve accepts connections until ctx ends, closes them all and waits for
 // them. It closes the listener.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	var err error
-	if s.parker, err = newParker(); err != nil {
+	if err := s.openParkers(); err != nil {
 		l.Close()
 		return services.Wrap("serve", err)
 	}
@@ -162,7 +167,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	own.Go(func() { s.watch(ctx) })
-	own.Go(s.parker.run)
+	for _, p := range s.parkers {
+		p.running = &own
+		own.Go(p.run)
+	}
 	if s.h2 != nil {
 		own.Go(func() { _ = s.h2.Serve(s.h2conn) }) // ends when closeAll closes it
 	}
@@ -188,6 +196,29 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		wait = 0
 		s.start(ctx, nc)
 	}
+}
+
+// openParkers makes a parker for each two processors where they lead.
+func (s *Server) openParkers() error {
+	n := 1
+	if s.c.Prompt {
+		n = max(1, runtime.GOMAXPROCS(0)/2)
+	}
+	for range n {
+		p, err := newParker(s)
+		if err != nil {
+			for _, p := range s.parkers {
+				p.close()
+			}
+			return err
+		}
+		s.parkers = append(s.parkers, p)
+	}
+	return nil
+}
+
+func (s *Server) parkerOf() *parker {
+	return s.parkers[int(s.next.Add(1))%len(s.parkers)]
 }
 
 // start takes a connection up.
@@ -235,7 +266,9 @@ func (s *Server) closeAll() {
 	s.mu.Lock()
 	s.ended = true
 	s.mu.Unlock()
-	s.parker.close()
+	for _, p := range s.parkers {
+		p.close()
+	}
 	s.each(func(c *conn) { c.tcp.Close() })
 }
 

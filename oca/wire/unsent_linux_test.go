@@ -22,7 +22,12 @@ func TestLittleWaitsUnsentOnAShortPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	c := newConn(t.Context(), New(Config{}), nc)
+	s := New(Config{})
+	if err := s.openParkers(); err != nil {
+		t.Fatal(err)
+	}
+	defer s.closeAll()
+	c := newConn(t.Context(), s, nc)
 	limit := func() (n int) {
 		t.Helper()
 		if err := c.raw.Control(func(fd uintptr) {
