@@ -315,7 +315,7 @@ func (c *conn) serve(x *exchange) bool {
 	}
 	c.enter(stateSending)
 	a := &x.a
-	x.r.slow = c.leave
+	x.r.conn = c
 	c.s.c.Handler.Serve(&x.r, a)
 	c.led.look(c, a)
 	if a.file != nil && a.file.grow != nil {

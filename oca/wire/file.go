@@ -53,6 +53,9 @@ type File struct {
 	same func() bool
 }
 
+// never is a tick long ago.
+const never = -1 << 40
+
 // Growth is a file whose bytes are still arriving.
 type Growth interface {
 	// Await waits until the byte at off has come, and returns up to where
@@ -65,6 +68,7 @@ type Growth interface {
 func NewFile(f *os.File, m *Meta, grow Growth) *File {
 	w := &File{Meta: m, f: f, fd: int(f.Fd()), grow: grow}
 	w.refs.Store(1)
+	w.sent.Store(never)
 	return w
 }
 

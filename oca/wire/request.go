@@ -34,8 +34,8 @@ type Request struct {
 	// close: the client asked for it, or the request had a body that is not
 	// worth reading.
 	close bool
-	// slow is what Slow does; nil is nothing.
-	slow func()
+	// conn it came by; nil for HTTP/2.
+	conn *conn
 	// length of the body to be skipped.
 	length int64
 	fields [MaxFields]Field
@@ -77,8 +77,8 @@ func (r *Request) Join(name string) string {
 
 // Slow is for a handler that is Prompt: what it does next may have to wait.
 func (r *Request) Slow() {
-	if r.slow != nil {
-		r.slow()
+	if r.conn != nil {
+		r.conn.leave()
 	}
 }
 
@@ -87,6 +87,6 @@ func (r *Request) reset() {
 	client, tls := r.Client, r.TLS
 	fields := r.Fields[:0]
 	r.Method, r.Path, r.Query, r.Host = "", "", "", ""
-	r.Major, r.Minor, r.close, r.length, r.slow = 0, 0, false, 0, nil
+	r.Major, r.Minor, r.close, r.length, r.conn = 0, 0, false, 0, nil
 	r.Client, r.TLS, r.Fields = client, tls, fields
 }
