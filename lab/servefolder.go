@@ -243,6 +243,7 @@ func SignFolder(ctx context.Context, o SignFolderOptions, now time.Time) (string
 	if err != nil {
 		return "", err
 	}
-	tok := key.Sign(token.URL, token.Claims{Title: name, Client: o.Client}, now, o.TTL)
+	// A token ends with a whole second: this one is good for its time at least.
+	tok := key.Sign(token.URL, token.Claims{Title: name, Client: o.Client}, now, o.TTL+time.Second-1)
 	return strings.TrimSuffix(o.Base, "/") + "/" + tok + "/" + (&url.URL{Path: name}).EscapedPath(), nil
 }

@@ -114,10 +114,9 @@ func (k Key) Lab() string { return k.lab }
 // lax decoder overlooks, are refused.
 var enc = base64.RawURLEncoding.Strict()
 
-// Sign makes a token for the audience that expires after ttl from now, or up to a
-// second later: it counts in whole seconds, and is good for ttl at least.
+// Sign makes a token for the audience that expires after ttl from now.
 func (k Key) Sign(aud Audience, c Claims, now time.Time, ttl time.Duration) string {
-	c.Lab, c.Audience, c.Expires = k.lab, aud, now.Add(ttl+time.Second-1).Unix()
+	c.Lab, c.Audience, c.Expires = k.lab, aud, now.Add(ttl).Unix()
 	body, err := json.Marshal(c)
 	if err != nil { // Claims holds only strings and numbers
 		panic("token: " + err.Error())
