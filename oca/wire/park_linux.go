@@ -206,9 +206,8 @@ func (p *parker) claim(fd int) *conn {
 
 // lead serves what a connection asks; false if this goroutine leads no longer.
 func (p *parker) lead(c *conn) bool {
-	k := &c.send.kernel
-	k.err, k.got = nil, 0
-	err := errors.Join(c.raw.Read(k.look), k.err)
+	c.led.now = true
+	err := c.awaitPlain()
 	if errors.Is(err, os.ErrDeadlineExceeded) { // it was woken when it did not wait
 		_ = c.tcp.SetReadDeadline(time.Time{})
 		err = nil
@@ -217,12 +216,12 @@ func (p *parker) lead(c *conn) bool {
 		c.finish()
 		return true
 	}
-	if c.filled = k.got; c.filled == 0 {
+	if c.filled == 0 {
 		p.wait(c)
 		return true
 	}
 	x, _ := p.s.spells.Get().(*exchange)
-	c.led.now, c.send.head = true, p.head
+	c.send.head = p.head
 	more := c.serve(x)
 	if more && c.led.now && c.filled > 0 {
 		c.leave() // who asks for more before the answer has come does so for long
@@ -237,7 +236,7 @@ func (p *parker) lead(c *conn) bool {
 		return false
 	}
 	p.s.giveBack(x)
-	p.head, c.send.head, c.led.now = c.send.head[:0], nil, false
+	p.head, c.send.head = c.send.head[:0], nil
 	if !more {
 		c.finish()
 		return true
@@ -249,6 +248,7 @@ func (p *parker) lead(c *conn) bool {
 
 // wait puts a connection that was served back among those that wait.
 func (p *parker) wait(c *conn) {
+	c.led.now = false
 	c.enter(stateIdle)
 	c.parked.Store(true)
 	// Whoever said so while it was served found it awake.

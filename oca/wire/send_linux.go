@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"errors"
 	"io"
 	"syscall"
 
@@ -21,9 +20,7 @@ const sendfileMost = 1 << 20
 type kernel struct {
 	try   func(fd uintptr) bool
 	wait  func(fd uintptr) bool
-	once  func(fd uintptr) bool // try, and does not wait
-	look  func(fd uintptr) bool // wait, and does not
-	done  bool                  // by once
+	full  bool // the socket took no more, and a leader does not wait
 	c     *conn
 	lead  []byte // what goes before the file
 	more  bool   // and more comes after what is sent now
@@ -38,11 +35,10 @@ type kernel struct {
 func (k *kernel) init(c *conn) {
 	k.c = c
 	k.try, k.wait = k.trySend, k.tryRead
-	k.once = func(fd uintptr) bool { k.done = k.trySend(fd); return true }
-	k.look = func(fd uintptr) bool { k.tryRead(fd); return true }
 }
 
-// trySend sends until everything is gone (true) or the socket is full (false).
+// trySend sends until everything is gone (true) or the socket is full: false, so
+// that it is called again, or full for a leader.
 func (k *kernel) trySend(fd uintptr) bool {
 	if k.src != nil && k.src.bad.Load() {
 		k.err = errSpoiled
@@ -83,7 +79,8 @@ func (k *kernel) trySend(fd uintptr) bool {
 			k.c.progress()
 		case unix.EINTR:
 		case unix.EAGAIN:
-			return false
+			k.full = k.c.led.now
+			return k.full
 		default:
 			k.err = err
 			return true
@@ -94,18 +91,17 @@ func (k *kernel) trySend(fd uintptr) bool {
 // push sends lead and then the file from off to end; src may be nil without one.
 func (k *kernel) push(lead []byte, src *File, off, end int64, more bool) error {
 	k.lead, k.src, k.off, k.end, k.more, k.err = lead, src, off, end, more, nil
-	if k.c.led.now {
-		k.done = false
-		if err := k.c.raw.Write(k.once); err != nil || k.done {
-			return errors.Join(err, k.err)
+	for {
+		k.full = false
+		if err := k.c.raw.Write(k.try); err != nil {
+			return err
+		}
+		if !k.full {
+			return k.err
 		}
 		k.c.leave()
 		k.c.led.more += ledMore
 	}
-	if err := k.c.raw.Write(k.try); err != nil {
-		return err
-	}
-	return k.err
 }
 
 // sendPlain sends an answer of a file by the kernel.
@@ -162,7 +158,7 @@ func (c *conn) room() error {
 }
 
 // tryRead reads into the connection's buffer, which it takes only when there
-// is something to read.
+// is something to read: false while there is not, but for a leader.
 func (k *kernel) tryRead(fd uintptr) bool {
 	c := k.c
 	c.hold()
@@ -173,7 +169,7 @@ func (k *kernel) tryRead(fd uintptr) bool {
 			continue
 		case err == unix.EAGAIN:
 			c.drop()
-			return false
+			return c.led.now
 		case err != nil:
 			k.err = err
 		case n == 0:
@@ -185,7 +181,7 @@ func (k *kernel) tryRead(fd uintptr) bool {
 	}
 }
 
-// awaitPlain waits for the first bytes of a request.
+// awaitPlain waits for the first bytes of a request; a leader takes what there is.
 func (c *conn) awaitPlain() error {
 	k := &c.send.kernel
 	k.err, k.got = nil, 0
