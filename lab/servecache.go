@@ -51,6 +51,7 @@ func RunCache(ctx context.Context, env Env, o CacheOptions) error {
 	if o.Ready != nil {
 		o.Ready(l.Addr().String(), admin)
 	}
+	releaseStart(env)
 	return g.Wait()
 }
 

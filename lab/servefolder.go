@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/lab/input"
+	"github.com/flix-lab/flix/lab/resident"
 	"github.com/flix-lab/flix/oca/folder"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/token"
@@ -110,6 +111,9 @@ func ServeFolder(ctx context.Context, o ServeFolderOptions) (err error) {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	group.Go(func() { onHangup(ctx, o.Reload, func() { o.hungUp(ctx, cert, log) }) })
+	if err := resident.Release(); err != nil {
+		o.say(err.Error())
+	}
 	return s.Serve(ctx)
 }
 

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/flix-lab/flix/lab/resident"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/gateway"
 	"github.com/flix-lab/flix/services/lookup"
@@ -136,6 +137,9 @@ func RunGateway(ctx context.Context, env Env, o GatewayOptions, out io.Writer) e
 			cert.reload(watch)
 		})
 	})
+	if err := resident.Release(); err != nil {
+		say(err.Error())
+	}
 	return s.Serve(ctx)
 }
 

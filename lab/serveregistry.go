@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/flix-lab/flix/lab/resident"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/registry"
 	"github.com/flix-lab/flix/services/telemetry"
@@ -99,6 +100,7 @@ func RunRegistry(ctx context.Context, env Env, o RegistryOptions) error {
 	if o.Ready != nil {
 		o.Ready(l.Addr().String(), admin)
 	}
+	releaseStart(env)
 	return g.Wait()
 }
 
@@ -115,6 +117,13 @@ func standaloneLog(env Env) slog.Handler {
 		level = logLevel(env)
 	}
 	return slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})
+}
+
+// releaseStart gives back what only a lone server's start needed, once it serves.
+func releaseStart(env Env) {
+	if err := resident.Release(); err != nil {
+		slog.New(standaloneLog(env)).Warn("memory", "error", err)
+	}
 }
 
 // serveAdminOf serves a lone server's admin endpoint until ctx ends, and

@@ -17,8 +17,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/flix-lab/flix/lab/bench/child"
 )
 
 // peer is one running server.
@@ -38,19 +39,11 @@ type peers struct {
 }
 
 func (ps *peers) stop() {
-	for _, p := range ps.all {
-		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	cmds := make([]*exec.Cmd, len(ps.all))
+	for i, p := range ps.all {
+		cmds[i] = p.cmd
 	}
-	for _, p := range ps.all {
-		done := make(chan struct{})
-		go func() { defer close(done); _ = p.cmd.Wait() }()
-		select {
-		case <-done:
-		case <-time.After(5 * time.Second):
-			_ = p.cmd.Process.Kill()
-			<-done
-		}
-	}
+	child.End(cmds...)
 }
 
 // freeAddr finds a loopback address that nobody listens on.
@@ -117,7 +110,7 @@ func (ps *peers) start(ctx context.Context, c config, name, addr string, args ..
 		return nil, err
 	}
 	defer log.Close()
-	p.cmd = exec.Command(args[0], args[1:]...)
+	p.cmd = child.Command(ctx, args...)
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir = log, log, c.work
 	p.cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+c.work, "XDG_DATA_HOME="+c.work)
 	if err := p.cmd.Start(); err != nil {

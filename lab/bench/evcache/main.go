@@ -20,16 +20,17 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"text/tabwriter"
 	"time"
+
+	"github.com/flix-lab/flix/lab/bench/child"
 )
 
 // targetAdded is what the client may add to gomemcache's 99th percentile.
 const targetAdded = 50 * time.Microsecond
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := child.Context()
 	defer stop()
 	if err := run(ctx, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench evcache:", err)
@@ -67,7 +68,8 @@ func run(ctx context.Context, out io.Writer) (err error) {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		rs, err := measure(ctx, s.name, addr, c)
-		if err = errors.Join(err, end()); err != nil {
+		end()
+		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		all = append(all, rs...)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flix-lab/flix/lab/bench/child"
 	"github.com/flix-lab/flix/services/evcache"
 	"github.com/flix-lab/flix/services/telemetry"
 )
@@ -20,7 +21,7 @@ import (
 type server struct {
 	name string
 	// start returns its address, and what ends it.
-	start func(ctx context.Context) (addr string, end func() error, err error)
+	start func(ctx context.Context) (addr string, end func(), err error)
 }
 
 var errNoBinary = errors.New("memcached is not on PATH, so the real one is not measured: apt-get install memcached")
@@ -29,12 +30,12 @@ func servers() []server { return []server{{"memcached", startMemcached}, {"embed
 
 // startEmbedded runs the embedded server in a process of its own, as a lab has
 // it in another than its clients: this program, told to serve.
-func startEmbedded(ctx context.Context) (string, func() error, error) {
+func startEmbedded(ctx context.Context) (string, func(), error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, "-serve")
+	cmd := child.Command(ctx, self, "-serve")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -43,13 +44,11 @@ func startEmbedded(ctx context.Context) (string, func() error, error) {
 	if err := cmd.Start(); err != nil {
 		return "", nil, err
 	}
-	end := func() error {
-		_ = cmd.Process.Signal(os.Interrupt) // it may have ended
-		return cmd.Wait()
-	}
+	end := func() { child.End(cmd) }
 	addr, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		return "", nil, errors.Join(err, end())
+		end()
+		return "", nil, err
 	}
 	return strings.TrimSpace(addr), end, nil
 }
@@ -73,7 +72,7 @@ func serve(ctx context.Context, out io.Writer) error {
 // readyTime bounds the start of memcached.
 const readyTime = 5 * time.Second
 
-func startMemcached(ctx context.Context) (string, func() error, error) {
+func startMemcached(ctx context.Context) (string, func(), error) {
 	path, err := exec.LookPath("memcached")
 	if err != nil {
 		return "", nil, errNoBinary
@@ -87,15 +86,11 @@ func startMemcached(ctx context.Context) (string, func() error, error) {
 	if err = errors.Join(err, ln.Close()); err != nil {
 		return "", nil, err
 	}
-	cmd := exec.Command(path, "-u", "nobody", "-l", "127.0.0.1", "-p", port, "-m", "64", "-t", "2", "-U", "0")
+	cmd := child.Command(ctx, path, "-u", "nobody", "-l", "127.0.0.1", "-p", port, "-m", "64", "-t", "2", "-U", "0")
 	if err := cmd.Start(); err != nil {
 		return "", nil, err
 	}
-	end := func() error {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // killed
-		return nil
-	}
+	end := func() { child.End(cmd) }
 	wait, cancel := context.WithTimeout(ctx, readyTime)
 	defer cancel()
 	for {
@@ -105,7 +100,8 @@ func startMemcached(ctx context.Context) (string, func() error, error) {
 		}
 		select {
 		case <-wait.Done():
-			return "", nil, errors.Join(fmt.Errorf("it does not answer on %s: %w", addr, err), end())
+			end()
+			return "", nil, fmt.Errorf("it does not answer on %s: %w", addr, err)
 		case <-time.After(5 * time.Millisecond):
 		}
 	}

@@ -79,7 +79,7 @@ func med(v []float64) float64 {
 func (b *bench) farServers(ctx context.Context, path *farPath) ([]server, error) {
 	// A key keeps --no-auth on loopback; here the namespace has no way out.
 	args := path.inServer(b.c.flix, "serve", "oca", "--root", b.root(), "--listen", farServerIP+":8080", "--key", b.path("sign.key"))
-	if err := b.startFar(ctx, args); err != nil {
+	if _, err := b.run(ctx, args...); err != nil {
 		return nil, err
 	}
 	signed, err := path.sign(ctx, b.c.flix, b.path("sign.key"), "http://"+farServerIP+":8080")
@@ -98,22 +98,11 @@ http { access_log off; sendfile on; tcp_nopush on; root %[2]s;
 	if err := os.WriteFile(b.path("far.conf"), []byte(conf), 0o600); err != nil {
 		return nil, err
 	}
-	if err := b.startFar(ctx, path.inServer("nginx", "-p", b.work, "-c", b.path("far.conf"))); err != nil {
+	if _, err := b.run(ctx, path.inServer("nginx", "-p", b.work, "-c", b.path("far.conf"))...); err != nil {
 		return nil, err
 	}
 	servers = append(servers, server{name: "nginx", url: "http://" + farServerIP + ":8081/"}, server{name: "nginx, sndbuf=256k", url: "http://" + farServerIP + ":8082/"})
 	return servers, path.await(ctx, servers)
-}
-
-// startFar starts a process that cannot be asked from here.
-func (b *bench) startFar(ctx context.Context, args []string) error {
-	p := &process{cmd: exec.CommandContext(ctx, args[0], args[1:]...)}
-	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
-	if err := p.cmd.Start(); err != nil {
-		return err
-	}
-	b.procs = append(b.procs, p)
-	return nil
 }
 
 // await waits until every server answers the client.

@@ -14,10 +14,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/flix-lab/flix/lab/bench/child"
 )
 
 type config struct {
@@ -32,7 +33,7 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == farClient {
 		os.Exit(farMain(os.Args[2:]))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := child.Context()
 	defer stop()
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench-oca:", err)
@@ -60,10 +61,10 @@ func run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 	b := bench{c: c, work: work, out: os.Stdout}
+	defer b.stop()
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
-	defer b.stop()
 	for _, part := range []struct {
 		name string
 		run  func(context.Context) error

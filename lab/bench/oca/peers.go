@@ -21,8 +21,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/flix-lab/flix/lab/bench/child"
 )
 
 // bench is one run: its servers and where its figures go.
@@ -156,15 +157,23 @@ http {
 	return nil
 }
 
-// start runs a server until stop and waits until it answers.
-func (b *bench) start(ctx context.Context, url string, args ...string) (*process, error) {
-	p := &process{cmd: exec.CommandContext(ctx, args[0], args[1:]...)}
+// run starts a server, which runs until stop.
+func (b *bench) run(ctx context.Context, args ...string) (*process, error) {
+	p := &process{cmd: child.Command(ctx, args...)}
 	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
-	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
 	b.procs = append(b.procs, p)
+	return p, nil
+}
+
+// start runs a server and waits until it answers.
+func (b *bench) start(ctx context.Context, url string, args ...string) (*process, error) {
+	p, err := b.run(ctx, args...)
+	if err != nil {
+		return nil, err
+	}
 	client := insecure()
 	defer client.CloseIdleConnections()
 	for deadline := time.Now().Add(10 * time.Second); ; {
@@ -190,10 +199,11 @@ func insecure() *http.Client {
 
 // stop ends the servers and waits for them.
 func (b *bench) stop() {
-	for _, p := range b.procs {
-		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it has ended
-		_ = p.cmd.Wait()                          // a signal ends it
+	cmds := make([]*exec.Cmd, len(b.procs))
+	for i, p := range b.procs {
+		cmds[i] = p.cmd
 	}
+	child.End(cmds...)
 }
 
 func freePort() (string, error) {
