@@ -228,7 +228,7 @@ the same seed.`,
 var verdictReasons = map[string]string{"fails": lab.ReasonHypothesisFails, "aborted": lab.ReasonAborted, "inconclusive": lab.ReasonInconclusive}
 
 func runExperiment(ctx context.Context, a *app, o experimentOptions, e experiment.Experiment) error {
-	client, _, err := lab.Connect(ctx, a.env.lab(), a.name)
+	client, paths, err := lab.Connect(ctx, a.env.lab(), a.name)
 	if err != nil {
 		return err
 	}
@@ -237,6 +237,7 @@ func runExperiment(ctx context.Context, a *app, o experimentOptions, e experimen
 	if err != nil {
 		return err
 	}
+	id, kerr := lab.KeepExperiment(paths, res)
 	if err := writeResult(o, res); err != nil {
 		return err
 	}
@@ -245,7 +246,7 @@ func runExperiment(ctx context.Context, a *app, o experimentOptions, e experimen
 	} else {
 		err = printExperiment(a, res)
 	}
-	if err != nil || res.Verdict == "holds" {
+	if err := errors.Join(err, a.again(id, kerr)); err != nil || res.Verdict == "holds" {
 		return err
 	}
 	return services.Errorf(services.Conflict, "%s: the experiment %s: %s", e.Name, map[string]string{"fails": "shows that the hypothesis fails", "aborted": "was aborted", "inconclusive": "is inconclusive"}[res.Verdict], res.Reason).

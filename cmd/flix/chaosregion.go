@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -62,11 +63,11 @@ live, by "flix chaos region REGION --up", or by "flix lab up".`,
 	return c
 }
 
-func regionDown(ctx context.Context, a *app, o chaosRegionOptions) error {
+func regionDown(ctx context.Context, a *app, o chaosRegionOptions) (failed error) {
 	if o.r.Sessions < 0 || o.r.Sessions > 100 {
 		return services.Errorf(services.Invalid, "--sessions: %d is not between 0 and 100", o.r.Sessions).WithRemedy("write it like --sessions 2")
 	}
-	client, _, err := lab.Connect(ctx, a.env.lab(), a.name)
+	client, paths, err := lab.Connect(ctx, a.env.lab(), a.name)
 	if err != nil {
 		return err
 	}
@@ -88,6 +89,10 @@ func regionDown(ctx context.Context, a *app, o chaosRegionOptions) error {
 	}
 	msg := a.env.errOut()
 	res, err := lab.LoseRegion(ctx, client, o.r, func(text string) { msg.Printf("%s\n", text) })
+	if !res.At.IsZero() && ctx.Err() == nil {
+		id, kerr := lab.KeepLoss(paths, res)
+		defer func() { failed = errors.Join(failed, a.again(id, kerr)) }()
+	}
 	if o.out.machine() && !res.At.IsZero() {
 		if perr := o.out.print(a, res); perr != nil {
 			return perr

@@ -153,9 +153,7 @@ func runLoad(ctx context.Context, a *app, o loadOptions) error {
 	} else {
 		printLoad(a.env.out(), o, res, holds)
 	}
-	if rerr == nil {
-		msg.Printf("%s\n", msg.Dim("look at it again: flix report "+id))
-	}
+	rerr = a.again(id, rerr)
 	switch {
 	case res.Interrupted:
 		return errors.Join(context.Canceled, rerr)

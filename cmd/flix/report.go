@@ -19,11 +19,12 @@ type reportOptions struct {
 func newReportCmd(a *app) *cobra.Command {
 	o := reportOptions{}
 	c := &cobra.Command{
-		Use: "report [ID]", Short: "What evacuations and loads were like", Args: cobra.MaximumNArgs(1),
-		Long: `Shows what an evacuation, a return or a load left in the lab's state: its
-timeline and its figures, beside those of an earlier one with --compare. Without
-an id it shows the newest; the first characters of an id are enough. -o html
-makes one page with a picture that needs nothing else.`,
+		Use: "report [ID]", Short: "What evacuations, loads and experiments were like", Args: cobra.MaximumNArgs(1),
+		Long: `Shows what an evacuation, a return, a load, an experiment or the loss of a
+region left in the lab's state: its timeline and its figures, beside those of an
+earlier one with --compare. Without an id it shows the newest; the first
+characters of an id are enough. -o html makes one page with a picture that needs
+nothing else.`,
 		Example: "  flix report ls\n  flix report\n  flix report 3f2a --compare 91bc -o md\n  flix report -o html > report.html",
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := o.out.check(); err != nil {
@@ -51,6 +52,15 @@ makes one page with a picture that needs nothing else.`,
 	ls.flag(list, "table", "json", "yaml")
 	c.AddCommand(list)
 	return c
+}
+
+// again says how to look again at a record that was kept, if it could be.
+func (a *app) again(id string, err error) error {
+	if err == nil {
+		msg := a.env.errOut()
+		msg.Printf("%s\n", msg.Dim("look at it again: flix report "+id))
+	}
+	return err
 }
 
 // records of the lab that is meant.

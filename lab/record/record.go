@@ -1,6 +1,6 @@
-// Package record keeps what was measured in a lab: each evacuation, return and
-// load leaves one record, a JSON file in the lab's state, that can be read again,
-// drawn and compared with an earlier one.
+// Package record keeps what was measured in a lab: each evacuation, return, load,
+// experiment and loss of a region leaves one record, a JSON file in the lab's
+// state, that can be read again, drawn and compared with an earlier one.
 //
 // The format is open: a producer names its figures, series and phases as it
 // likes, and every reader shows them by these names. It only stores and draws;
@@ -27,7 +27,8 @@ import (
 // Record of one thing that was measured.
 type Record struct {
 	ID string `json:"id"`
-	// Kind is what it was: failover, failback, load, or another producer's.
+	// Kind is what it was: failover, failback, load, experiment, region loss, or
+	// another producer's.
 	Kind string `json:"kind"`
 	// Subject is what it was about, e.g. a region; it may be empty.
 	Subject string    `json:"subject,omitempty"`
@@ -244,7 +245,7 @@ func (s Store) Get(id string) (Record, error) {
 	if id == "" {
 		all, err := s.List()
 		if len(all) == 0 {
-			return Record{}, errors.Join(services.Errorf(services.NotFound, "nothing was recorded yet").WithRemedy("flix load and flix failover leave a record each"), err)
+			return Record{}, errors.Join(services.Errorf(services.NotFound, "nothing was recorded yet").WithRemedy("flix load, flix failover and flix chaos experiment run leave a record each"), err)
 		}
 		return all[len(all)-1], nil
 	}
