@@ -37,7 +37,8 @@ type Failover struct {
 	Shares                []string `json:"shares,omitempty"`
 	Error                 string   `json:"error,omitempty"`
 	// Capacity explains the capacity check.
-	Capacity Capacity `json:"capacity"`
+	// Capacity is absent where no region takes over another's traffic.
+	Capacity Capacity `json:"capacity,omitzero"`
 }
 
 // Saver is a region that takes the traffic of an evacuated one.
@@ -59,6 +60,9 @@ type Capacity struct {
 	// Services explains it service by service.
 	Services []ServiceCapacity `json:"services"`
 }
+
+// IsZero says that nothing was computed.
+func (c Capacity) IsZero() bool { return c.Limit == 0 && c.Demand == 0 && len(c.Services) == 0 }
 
 // ServiceCapacity is one service's part of a capacity check, in requests per
 // second over all savers.

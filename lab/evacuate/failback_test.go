@@ -1,7 +1,9 @@
 package evacuate
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -28,6 +30,10 @@ func TestFailback(t *testing.T) {
 		}
 		if rep.State != "done" || rep.Verb != "failback" || stepNames(rep) != "plan catch-up caches offsets undrain dns sql unproxy scale-in" || rep.PlaysDuring == 0 || rep.PlaysFailed != 0 {
 			t.Errorf("report %+v", rep)
+		}
+		// It computes no capacity, and says nothing of any, such as that it lacks.
+		if b, err := json.Marshal(rep); err != nil || bytes.Contains(b, []byte("fits")) {
+			t.Errorf("JSON %s, %v", b, err)
 		}
 	})
 }
