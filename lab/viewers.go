@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/flix-lab/flix/lab/control"
@@ -135,6 +136,20 @@ func (b bench) Sessions(ctx context.Context) (map[string]bool, error) {
 		out[s.Session] = true
 	}
 	return out, err
+}
+
+// Title implements experiment.Lab: viewers ask for a title by either, whatever the case.
+func (b bench) Title(ctx context.Context, idOrName string) error {
+	ts, err := b.c.Titles(ctx, "")
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(ts.Titles, func(t control.Title) bool {
+		return strings.EqualFold(t.ID, idOrName) || strings.EqualFold(t.Name, idOrName)
+	}) {
+		return services.Errorf(services.NotFound, "there is no title %q", idOrName).WithReason(services.ReasonNoTitle).WithRemedy("flix title ls lists what there is")
+	}
+	return nil
 }
 
 // Reasons of the verdicts of experiments that are no success.

@@ -76,6 +76,11 @@ func (r *runner) refusals(ctx context.Context) []refusal {
 			refused = append(refused, k)
 		}
 	}
+	if title := r.e.Traffic.Title; title != "" {
+		if err := r.Lab.Title(ctx, title); err != nil {
+			out = append(out, refusal{"traffic.title", err})
+		}
+	}
 	return append(out, r.unheard(ctx)...)
 }
 

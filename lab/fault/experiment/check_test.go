@@ -38,7 +38,7 @@ func (w whole) Plan(_ context.Context, r fault.Request) error {
 const wrong = `name: wrong
 title: what it shows
 claim: why
-traffic: {region: us-east}
+traffic: {region: us-east, title: Harbour Lights}
 method:
   - {kind: kill, target: us-east/a/play/9}
   - {kind: latency, target: us-east, to: us-est}
@@ -68,6 +68,7 @@ func TestCheckSaysAllThatALabRefuses(t *testing.T) {
 		line                int
 		field, text, remedy string
 	}{
+		{4, "traffic.title", `"Harbour Lights"`, "flix title ls"},
 		{6, "method[0].target", `"us-east/a/play/9"`, "us-east/a/play/1"},
 		{7, "method[1].to", `"us-est"`, "us-east"},
 		{8, "method[2]", `delay="200"`, "delay: added to each direction"},
@@ -92,7 +93,7 @@ func TestCheckOfPlaces(t *testing.T) {
 		"traffic: {region: mars, isp: nope}\ngroups: {by: region, control: venus}": {`traffic.region: there is no region "mars" → the lab's regions are us-east, us-west`, `traffic.isp: there is no ISP "nope" → the lab's ISPs are us-east-isp-1, `, `groups.control: there is no region "venus"`},
 		"traffic: {region: us-east}\ngroups: {by: region, control: us-east}":       {"groups.control: both groups are near us-east"},
 	} {
-		s, err := Read(strings.NewReader(strings.Replace(wrong, "traffic: {region: us-east}", change, 1)), "x")
+		s, err := Read(strings.NewReader(strings.Replace(wrong, "traffic: {region: us-east, title: Harbour Lights}", change, 1)), "x")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -67,6 +67,8 @@ type Lab interface {
 	Commands(ctx context.Context) (map[string]map[string]uint64, error)
 	// Sessions are those that the pipeline has seen.
 	Sessions(ctx context.Context) (map[string]bool, error)
+	// Title fails with NotFound if no title has this id or name.
+	Title(ctx context.Context, idOrName string) error
 	Topology() topology.Topology
 }
 

@@ -40,7 +40,16 @@ func newStage(t *testing.T) *stage {
 	return &stage{t: topo, active: map[string]fault.Request{}, length: time.Second}
 }
 
-func (s *stage) Topology() topology.Topology               { return s.t }
+func (s *stage) Topology() topology.Topology { return s.t }
+
+// Title knows Harbor Lights alone.
+func (s *stage) Title(_ context.Context, name string) error {
+	if name != "Harbor Lights" {
+		return services.Errorf(services.NotFound, "there is no title %q", name).WithRemedy("flix title ls lists what there is")
+	}
+	return nil
+}
+
 func (s *stage) Plan(context.Context, fault.Request) error { return s.refuse }
 func (s *stage) Sessions(context.Context) (map[string]bool, error) {
 	return map[string]bool{"seen": true}, nil
