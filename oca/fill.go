@@ -126,7 +126,7 @@ func (f *filler) fetchFile(ctx context.Context, name ref, o *pb.FillOrder) error
 	if err != nil {
 		return err
 	}
-	w, err := f.s.store.receiveChunks(name, sum(o.GetFile().GetSha256()), o.GetFile().GetSize(), chunks)
+	w, err := f.s.store.receive(name, sum(o.GetFile().GetSha256()), o.GetFile().GetSize(), chunks)
 	if w == nil {
 		return err
 	}

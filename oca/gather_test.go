@@ -134,7 +134,7 @@ func TestGatherGoesOnWhereItStopped(t *testing.T) {
 	c := newChunked(t, 8*256<<10)
 	dir := t.TempDir()
 	s := newTestServer(t, func(d *Deps) { d.Appliance.Capacity, d.Dir = 8<<20, dir })
-	w, err := s.store.receiveChunks(c.name, sum(c.file.Sha256), c.file.Size, mustChunks(t, c.file))
+	w, err := s.store.receive(c.name, sum(c.file.Sha256), c.file.Size, mustChunks(t, c.file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +199,7 @@ func TestPartialFilesAreBounded(t *testing.T) {
 	s := newTestServer(t, func(d *Deps) { d.Appliance.Capacity = 64 << 20 })
 	for i := range 2 * maxPartial {
 		c := newChunked(t, 2*256<<10+i)
-		w, err := s.store.receiveChunks(c.name, sum(c.file.Sha256), c.file.Size, mustChunks(t, c.file))
+		w, err := s.store.receive(c.name, sum(c.file.Sha256), c.file.Size, mustChunks(t, c.file))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -35,7 +35,7 @@ func TestFileIsReadableAsFarAsItHasCome(t *testing.T) {
 	s.patience = 10 * time.Millisecond
 	r := ref{"tt-a", 1, "v1.mp4"}
 	cut := chunking{bytes: 5, sums: []sum{sha256.Sum256([]byte("01234")), sha256.Sum256([]byte("56789"))}}
-	w, err := s.receiveChunks(r, sha256.Sum256([]byte("0123456789")), 10, cut)
+	w, err := s.receive(r, sha256.Sum256([]byte("0123456789")), 10, cut)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestReadersOfWrongBytesAreCutOff(t *testing.T) {
 	s := openTest(t, t.TempDir(), 1000)
 	s.patience = 10 * time.Millisecond
 	r := ref{"tt-a", 1, "v1.mp4"}
-	w, err := s.receive(r, sha256.Sum256([]byte("right")), 5)
+	w, err := s.receive(r, sha256.Sum256([]byte("right")), 5, chunking{})
 	if err != nil {
 		t.Fatal(err)
 	}

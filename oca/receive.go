@@ -54,16 +54,11 @@ type receiver struct {
 	arrival *arrival
 }
 
-// receive starts to store a file and reserves room for it. It returns nil and
-// no error when the content is stored already under another name, which it
-// then gives this one, too. Errors: Exhausted if there is no room.
-func (s *store) receive(r ref, digest sum, size uint64) (*receiver, error) {
-	return s.receiveChunks(r, digest, size, chunking{})
-}
-
-// receiveChunks is receive of a file that may be cut into chunks: it goes on
-// from those that an attempt before has left.
-func (s *store) receiveChunks(r ref, digest sum, size uint64, chunks chunking) (*receiver, error) {
+// receive starts to store a file and reserves room for it. One that may be cut
+// into chunks goes on from those that an attempt before has left. It returns nil and
+// no error when the content is stored already under another name, which it then
+// gives this one, too. Errors: Exhausted if there is no room.
+func (s *store) receive(r ref, digest sum, size uint64, chunks chunking) (*receiver, error) {
 	w, err := s.begin(r, digest, size, chunks)
 	if w == nil {
 		return nil, err

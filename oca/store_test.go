@@ -33,7 +33,7 @@ func openTest(t testing.TB, dir string, capacity uint64) *store {
 
 func put(t testing.TB, s *store, r ref, body string, k pb.Source) {
 	t.Helper()
-	w, err := s.receive(r, sha256.Sum256([]byte(body)), uint64(len(body)))
+	w, err := s.receive(r, sha256.Sum256([]byte(body)), uint64(len(body)), chunking{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestStoreKeepsFilesOverReopening(t *testing.T) {
 func TestStoreRefusesWrongBytes(t *testing.T) {
 	s := openTest(t, t.TempDir(), 1000)
 	r := ref{"tt-a", 1, "v1.mp4"}
-	w, err := s.receive(r, sha256.Sum256([]byte("right")), 5)
+	w, err := s.receive(r, sha256.Sum256([]byte("right")), 5, chunking{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,11 +120,11 @@ func TestStoreRefusesWrongBytes(t *testing.T) {
 func TestStoreHoldsToItsCapacity(t *testing.T) {
 	s := openTest(t, t.TempDir(), 10)
 	a, b := ref{"tt-a", 1, "a"}, ref{"tt-b", 1, "b"}
-	w, err := s.receive(a, sha256.Sum256([]byte("sixsix")), 6)
+	w, err := s.receive(a, sha256.Sum256([]byte("sixsix")), 6, chunking{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.receive(b, sha256.Sum256([]byte("fives")), 5); services.KindOf(err) != services.Exhausted {
+	if _, err := s.receive(b, sha256.Sum256([]byte("fives")), 5, chunking{}); services.KindOf(err) != services.Exhausted {
 		t.Fatalf("more was reserved than there is: %v", err)
 	}
 	if err := w.discard(); err != nil {

@@ -34,16 +34,6 @@ func (f Form) Media() string {
 
 func form(media string) Form { return Form{XML: media == XML} }
 
-// EncodeApplications writes the registry or a delta.
-func EncodeApplications(a *Applications, media string) ([]byte, error) {
-	return AppendApplications(nil, a, form(media)), nil
-}
-
-// EncodeApplication writes one application.
-func EncodeApplication(a *Application, media string) ([]byte, error) {
-	return AppendApplication(nil, a, form(media)), nil
-}
-
 // EncodeInstance writes one instance as a document of its own.
 func EncodeInstance(i *Instance, media string) ([]byte, error) {
 	return AppendDocument(nil, i, form(media)), nil

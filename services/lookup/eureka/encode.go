@@ -13,25 +13,6 @@ import (
 // takes ten times as long. Both forms have the members of the original's
 // records in its order.
 
-// AppendApplications appends the document of a registry or a delta.
-func AppendApplications(b []byte, a *Applications, f Form) []byte {
-	if f.XML {
-		b = xmlHead(b, a.Version, a.Hash, f.Compact)
-		for i := range a.Regional {
-			b = AppendApplication(b, &a.Regional[i], f)
-		}
-		return xmlTail(b, a.Version, a.Hash, f.Compact)
-	}
-	b = jsonHead(b, a.Version, a.Hash, f.Compact)
-	for i := range a.Regional {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = application(b, &a.Regional[i], f)
-	}
-	return jsonTail(b, a.Version, a.Hash, f.Compact)
-}
-
 // AppendRecords appends the document of a registry or a delta whose instances
 // are given one after the other, sorted by application.
 func AppendRecords(b []byte, version, hash string, list []*Instance, f Form) []byte {
@@ -89,34 +70,6 @@ func AppendRecord(b []byte, name string, list []*Instance, f Form) []byte {
 		b = AppendInstance(b, i, f)
 	}
 	return append(b, `]}}`...)
-}
-
-// AppendApplication appends the document of one application.
-func AppendApplication(b []byte, a *Application, f Form) []byte {
-	if f.XML {
-		b = append(b, "<application>"...)
-		b = element(b, "name", a.Name)
-		for i := range a.Instances {
-			b = AppendInstance(b, &a.Instances[i], f)
-		}
-		return append(b, "</application>"...)
-	}
-	b = append(b, `{"application":`...)
-	b = application(b, a, f)
-	return append(b, '}')
-}
-
-func application(b []byte, a *Application, f Form) []byte {
-	b = append(b, `{"name":`...)
-	b = quoted(b, a.Name)
-	b = append(b, `,"instance":[`...)
-	for i := range a.Instances {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = AppendInstance(b, &a.Instances[i], f)
-	}
-	return append(b, `]}`...)
 }
 
 // AppendDocument appends the document of one instance.
