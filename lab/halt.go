@@ -111,17 +111,16 @@ func (l *Lab) resume(ctx context.Context, st *steps) ([]string, error) {
 	if len(ids) == 0 {
 		return ids, nil
 	}
-	if err := st.do(ctx, "start", func(ctx context.Context) (string, error) {
-		if err := l.rt.SetWorld(ctx, l.world(i, specs)); err != nil {
-			return "", err
-		}
-		return fmt.Sprintf("%s started", services.Count(len(ids), "instance")), l.rt.Start(ctx, todo.start)
-	}); err != nil {
+	if err := l.rt.SetWorld(ctx, l.world(i, specs)); err != nil {
 		return ids, err
 	}
-	guarded, unguard := l.guardHosts(ctx, l.expected)
+	later, err := l.startNeeded(ctx, st, todo.start, unstopped(specs, i))
+	if err != nil {
+		return ids, err
+	}
+	guarded, unguard := l.guardHosts(ctx, func(id string) bool { return l.expected(id) && !later.holds(id) })
 	defer unguard()
-	if err := l.awaitStores(guarded, st, specs, todo); err != nil {
+	if err := l.awaitStores(guarded, st, except(specs, later.specs), todo); err != nil {
 		return ids, lostCause(guarded, err)
 	}
 	// With an instance that is to stay down, a title may not play at all.
@@ -129,6 +128,9 @@ func (l *Lab) resume(ctx context.Context, st *steps) ([]string, error) {
 		if err := l.gate(guarded, st); err != nil {
 			return ids, lostCause(guarded, err)
 		}
+	}
+	if err := l.startLater(guarded, st, later); err != nil {
+		return ids, lostCause(guarded, err)
 	}
 	l.log.Add("lab.start", l.paths.Name, fmt.Sprintf("%s run again", services.Count(len(ids), "instance")), nil)
 	return ids, nil

@@ -88,10 +88,30 @@ func except(specs, others []runtime.Spec) []runtime.Spec {
 	})
 }
 
-// RestStep is the step of an up that starts what comes later.
+// startNeeded starts, of the instances to start of all of a lab, what a play near
+// every region needs, and returns what comes later; see byNeed.
+func (l *Lab) startNeeded(ctx context.Context, st *steps, start, all []runtime.Spec) (*rest, error) {
+	first, later := byNeed(start, all, l.containers().Pack)
+	if len(first) == 0 {
+		return &rest{specs: later}, nil
+	}
+	return &rest{specs: later}, st.do(ctx, "start", func(ctx context.Context) (string, error) {
+		return fmt.Sprintf("%s started", services.Count(len(first), "instance")), l.rt.Start(ctx, first)
+	})
+}
+
+// startLater starts the rest, if there is any.
+func (l *Lab) startLater(ctx context.Context, st *steps, later *rest) error {
+	if len(later.specs) == 0 {
+		return nil
+	}
+	return st.do(ctx, RestStep, func(ctx context.Context) (string, error) { return l.complete(ctx, st, later) })
+}
+
+// RestStep is the step of an up or a start that starts what comes later.
 const RestStep = "rest"
 
-// rest is what an up starts later.
+// rest is what an up or a start starts later.
 type rest struct {
 	specs []runtime.Spec
 	// begun says that they have been started: from then on each is to live.

@@ -123,19 +123,14 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 	}); err != nil {
 		return res, err
 	}
-	first, last := byNeed(todo.start, specs, l.containers().Pack)
-	if len(first) > 0 {
-		if err := st.do(ctx, "start", func(ctx context.Context) (string, error) {
-			return fmt.Sprintf("%s started", services.Count(len(first), "instance")), l.rt.Start(ctx, first)
-		}); err != nil {
-			return res, err
-		}
+	later, err := l.startNeeded(ctx, st, todo.start, specs)
+	if err != nil {
+		return res, err
 	}
 	res.Changes = control.Changes{Added: len(todo.start), Removed: len(todo.stop)}
-	later := &rest{specs: last}
 	guarded, unguard := l.guardHosts(ctx, func(id string) bool { return l.expected(id) && !later.holds(id) })
 	defer unguard()
-	if err := l.awaitStores(guarded, st, except(specs, last), todo); err != nil {
+	if err := l.awaitStores(guarded, st, except(specs, later.specs), todo); err != nil {
 		return res, lostCause(guarded, err)
 	}
 	if res.ReadyMS, err = l.settle(guarded, st, todo, later); err != nil {
@@ -262,11 +257,7 @@ func (l *Lab) settle(ctx context.Context, st *steps, d diff, later *rest) (ready
 	}
 	readyMS = st.elapsed()
 	g, gctx := errgroup.WithContext(ctx)
-	if len(later.specs) > 0 {
-		g.Go(func() error {
-			return st.do(gctx, RestStep, func(ctx context.Context) (string, error) { return l.complete(ctx, st, later) })
-		})
-	}
+	g.Go(func() error { return l.startLater(gctx, st, later) })
 	fresh := l.unseeded()
 	if len(fresh) > 0 {
 		g.Go(func() error { return st.do(gctx, "catalogue", l.catalogue) })
