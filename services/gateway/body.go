@@ -80,6 +80,16 @@ func (b *replayBody) ended() bool {
 	return !ok || c.ended.Load()
 }
 
+// relax is clientBody's, for a body that is there.
+func (b *replayBody) relax() {
+	if b == nil {
+		return
+	}
+	if c, ok := b.src.(*clientBody); ok {
+		c.relax()
+	}
+}
+
 // discard reads what is left of the client's body until its end or the time.
 func (b *replayBody) discard(until time.Time) {
 	c, ok := b.src.(*clientBody)

@@ -302,6 +302,9 @@ func (c carrier) Keys() []string {
 func (s *Server) accept(ex *Exchange, r *reply) error {
 	resp := r.resp
 	ex.Response = Response{Status: resp.Status, Header: resp.Header, ContentLength: resp.ContentLength, Trailer: resp.Trailer, ends: resp.Ends}
+	if ex.callsGRPC() {
+		ex.body.relax()
+	}
 	if resp.Header.Get(api.HeaderHeld) != "" {
 		// It lasts as long as somebody listens, and takes no request's place.
 		resp.Header.Del(api.HeaderHeld)
