@@ -63,10 +63,31 @@ func (b *replayBody) whole() ([]byte, bool) {
 	return b.kept, errors.Is(b.err, io.EOF)
 }
 
+// gather reads a body of a known length that can be kept, and reports whether it is
+// whole. A request to switch protocols needs that: what its client sends behind the
+// body is of the other protocol, and two readers would take it from each other.
+func (b *replayBody) gather(length int64) bool {
+	if length < 0 || length > maxReplay {
+		return false
+	}
+	_, err := io.Copy(io.Discard, struct{ io.Reader }{b.open()})
+	return err == nil
+}
+
 // ended says that nothing of the client's body is still to come.
 func (b *replayBody) ended() bool {
 	c, ok := b.src.(*clientBody)
 	return !ok || c.ended.Load()
+}
+
+// relax is clientBody's, for a body that is there.
+func (b *replayBody) relax() {
+	if b == nil {
+		return
+	}
+	if c, ok := b.src.(*clientBody); ok {
+		c.relax()
+	}
 }
 
 // discard reads what is left of the client's body until its end or the time.

@@ -22,6 +22,7 @@ type clientBody struct {
 	gone    func() error // why the client is gone, if it is; nil where src's errors tell
 	err     error
 	ended   atomic.Bool
+	calm    atomic.Bool  // pieces may come at any time
 	last    atomic.Int64 // Unix nanoseconds by which the last piece must come; 0 is any time
 }
 
@@ -36,6 +37,9 @@ func (b *clientBody) Read(p []byte) (int, error) {
 		p = p[:b.left+1]
 	}
 	b.rearm(b.timeout)
+	if b.calm.Load() { // which may have come while that was set
+		_ = b.arm(time.Time{})
+	}
 	n, err := b.src.Read(p)
 	b.left -= int64(n)
 	var bad *wire.BadMessage
@@ -86,8 +90,18 @@ func (b *clientBody) rearm(d time.Duration) {
 	_ = b.arm(t) // it fails for a connection that is gone
 }
 
+// relax lets pieces come at any time from now on, where src has no deadlines of its
+// own: who talks with a server may have nothing to say for long.
+func (b *clientBody) relax() {
+	if b.arm != nil && !b.ended.Load() {
+		b.calm.Store(true)
+		_ = b.arm(time.Time{}) // of a read under way
+	}
+}
+
 // endBy ends the body by a time, also for a read that is under way.
 func (b *clientBody) endBy(t time.Time) {
+	b.calm.Store(false)
 	b.last.Store(t.UnixNano())
 	b.rearm(time.Until(t))
 }

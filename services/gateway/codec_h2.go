@@ -75,6 +75,9 @@ func checkH2(r *http.Request) error {
 			return &wire.BadMessage{Status: http.StatusBadRequest, Msg: "Host differs from :authority"}
 		}
 	}
+	if l := r.Header["Content-Length"]; len(l) > 1 || len(l) == 1 && r.ContentLength == 0 && strings.Trim(l[0], "0") != "" { // section 8.1.1; net/http checks one that has a body
+		return &wire.BadMessage{Status: http.StatusBadRequest, Msg: "Content-Length is not that of the body"}
+	}
 	for _, expect := range r.Header["Expect"] {
 		if err := wire.CheckExpect(expect); err != nil {
 			return err

@@ -82,32 +82,46 @@ func (c *compressor) matches(contentType string) bool {
 }
 
 // acceptsGzip reads Accept-Encoding by RFC 9110 section 12.5.3: gzip itself
-// decides, else "*" does; a weight of 0 is a refusal.
+// decides, else "*" does. A body as it is stays, where the client likes that better.
 func acceptsGzip(values []string) bool {
-	star := false
+	gzipped, star, plain := -1, 0, 0
 	for _, v := range values {
 		for item := range strings.SplitSeq(v, ",") {
 			coding, params, _ := strings.Cut(item, ";")
-			coding = strings.TrimSpace(coding)
-			if strings.EqualFold(coding, "gzip") || strings.EqualFold(coding, "x-gzip") {
-				return !zeroWeight(params)
-			}
-			if coding == "*" {
-				star = !zeroWeight(params)
+			switch coding = strings.TrimSpace(coding); {
+			case strings.EqualFold(coding, "gzip"), strings.EqualFold(coding, "x-gzip"):
+				if gzipped < 0 {
+					gzipped = weight(params)
+				}
+			case coding == "*":
+				star = weight(params)
+			case strings.EqualFold(coding, "identity"):
+				plain = weight(params)
 			}
 		}
 	}
-	return star
+	if gzipped < 0 {
+		gzipped = star
+	}
+	return gzipped > 0 && gzipped >= plain
 }
 
-func zeroWeight(params string) bool {
+// weight reads the parameter q, in thousandths. What is none by RFC 9110 section
+// 12.4.2 asks for nothing.
+func weight(params string) int {
 	for p := range strings.SplitSeq(params, ";") {
 		name, value, ok := strings.Cut(p, "=")
-		if ok && strings.EqualFold(strings.TrimSpace(name), "q") {
-			return strings.Trim(strings.TrimSpace(value), "0.") == ""
+		if !ok || !strings.EqualFold(strings.TrimSpace(name), "q") {
+			continue
 		}
+		whole, part, _ := strings.Cut(strings.TrimSpace(value), ".")
+		n, ok := wholeNumber(whole + (part + "000")[:max(3, len(part))])
+		if !ok || len(whole) != 1 || len(part) > 3 || n > 1000 {
+			return 0
+		}
+		return int(n)
 	}
-	return false
+	return 1000
 }
 
 // compress is the outbound filter. What it leaves alone stays byte for byte.
@@ -118,7 +132,8 @@ func (s *Server) compress(ex *Exchange) error {
 		return nil
 	}
 	h := r.Header
-	if !c.matches(h.Get("Content-Type")) || h.Has("Content-Encoding") || h.Has("Content-Range") || h.HasToken("Cache-Control", "no-transform") {
+	if !c.matches(h.Get("Content-Type")) || h.Has("Content-Encoding") || h.Has("Content-Range") || h.HasToken("Cache-Control", "no-transform") ||
+		ex.Request.Header.HasToken("Cache-Control", "no-transform") {
 		return nil
 	}
 	addVary(h, "Accept-Encoding") // a cache must not give this to somebody else either

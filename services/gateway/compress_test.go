@@ -34,6 +34,7 @@ func TestCompression(t *testing.T) {
 		accept        string
 		contentType   string
 		header        string // of the answer, name: value
+		control       string // Cache-Control of the request
 		body          string
 		query, method string
 		stream        bool
@@ -48,6 +49,13 @@ func TestCompression(t *testing.T) {
 		{name: "not accepted", accept: "", contentType: "text/plain", body: long},
 		{name: "refused", accept: "gzip;q=0", contentType: "text/plain", body: long},
 		{name: "refused in other words", accept: "*, gzip; q=0.000", contentType: "text/plain", body: long},
+		{name: "a weight that is none", accept: "gzip;q=-1", contentType: "text/plain", body: long},
+		{name: "a weight above 1", accept: "gzip;q=1.5", contentType: "text/plain", body: long},
+		{name: "a weight of four digits", accept: "gzip;q=0.0001", contentType: "text/plain", body: long},
+		{name: "the least weight", accept: "gzip;q=0.001", contentType: "text/plain", body: long, want: true},
+		{name: "rather as it is", accept: "identity, gzip;q=0.2", contentType: "text/plain", body: long},
+		{name: "rather compressed", accept: "identity;q=0.5, *", contentType: "text/plain", body: long, want: true},
+		{name: "not to be touched for this client", accept: "gzip", control: "no-transform", contentType: "text/plain", body: long},
 		{name: "only identity", accept: "identity", contentType: "text/plain", body: long},
 		{name: "video", accept: "gzip", contentType: "video/mp4", body: long},
 		{name: "events", accept: "gzip", contentType: "text/event-stream", body: long, stream: true},
@@ -73,6 +81,9 @@ func TestCompression(t *testing.T) {
 				var header []string
 				if tt.accept != "" {
 					header = []string{"Accept-Encoding", tt.accept}
+				}
+				if tt.control != "" {
+					header = append(header, "Cache-Control", tt.control)
 				}
 				a := ask(t, c, method, "/signup/x"+tt.query, "", header...)
 				if got := a.Header.Get("Content-Encoding") == "gzip"; got != tt.want {

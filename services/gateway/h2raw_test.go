@@ -102,6 +102,9 @@ func TestHTTP2SaysNoOtherRequest(t *testing.T) {
 		"an absolute target":              {"GET", edgeHost, "http://elsewhere/signup/x", nil, 400},
 		"an authority with a space":       {"GET", "a b", "/signup/x", nil, 400},
 		"a Host other than the authority": {"GET", edgeHost, "/signup/x", []string{"host", "elsewhere"}, 400},
+		"a length without a body":         {"POST", edgeHost, "/signup/x", []string{"content-length", "3"}, 400},
+		"a length that is none":           {"POST", edgeHost, "/signup/x", []string{"content-length", "x"}, 400},
+		"two lengths":                     {"POST", edgeHost, "/signup/x", []string{"content-length", "0", "content-length", "0"}, 400},
 		"a tunnel":                        {"CONNECT", edgeHost, "", nil, 405},
 		"an unknown Expect":               {"GET", edgeHost, "/signup/x", []string{"expect", "200-ok"}, 417},
 	} {

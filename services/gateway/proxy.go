@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -242,6 +243,9 @@ func (c *call) request(u *upstreamCall, srv server, start, deadline time.Time) {
 	if b == nil {
 		return
 	}
+	if in.Upgrade != "" && !b.gather(in.ContentLength) {
+		u.req.Upgrade = ""
+	}
 	if in.Trailer != nil {
 		u.req.ContentLength = -1 // a body of known length has nothing after it in HTTP/1.1
 	} else if p, ok := b.whole(); ok {
@@ -298,6 +302,9 @@ func (c carrier) Keys() []string {
 func (s *Server) accept(ex *Exchange, r *reply) error {
 	resp := r.resp
 	ex.Response = Response{Status: resp.Status, Header: resp.Header, ContentLength: resp.ContentLength, Trailer: resp.Trailer, ends: resp.Ends}
+	if ex.callsGRPC() {
+		ex.body.relax()
+	}
 	if resp.Header.Get(api.HeaderHeld) != "" {
 		// It lasts as long as somebody listens, and takes no request's place.
 		resp.Header.Del(api.HeaderHeld)
@@ -306,7 +313,7 @@ func (s *Server) accept(ex *Exchange, r *reply) error {
 	}
 	switch {
 	case resp.Upgraded != nil:
-		ex.Response.Upgraded = &upgradedConn{ReadWriteCloser: resp.Upgraded, reply: r}
+		ex.Response.Upgraded = &upgradedConn{ReadWriteCloser: resp.Upgraded, held: *r}
 	default:
 		ex.Response.Body = r
 		if _, ok := resp.Body.(wire.Pieces); !ok {
@@ -316,16 +323,18 @@ func (s *Server) accept(ex *Exchange, r *reply) error {
 	return nil
 }
 
-// upgradedConn is reply for both ways.
+// upgradedConn is reply for both ways. Several end it, and some of them when the
+// exchange is over and its room serves another: it has what the try holds itself.
 type upgradedConn struct {
 	io.ReadWriteCloser
-	reply *reply
+	once sync.Once
+	held reply
 }
 
 // Close implements io.Closer.
 func (u *upgradedConn) Close() error {
 	err := u.ReadWriteCloser.Close()
-	_ = u.reply.Close()
+	u.once.Do(func() { u.held.release(nil) })
 	return err
 }
 

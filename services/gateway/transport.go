@@ -161,17 +161,18 @@ func (s *httpSender) Close() { s.rt.CloseIdleConnections() }
 // Send implements wire.Sender.
 func (s *httpSender) Send(ctx context.Context, r *wire.Request, resp *wire.Response) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(time.Until(r.Deadline), func() { cancel(wire.ErrDeadline) })
-	end := func() { timer.Stop(); cancel(nil) }
+	wait := &answerTime{r: r, late: func() { cancel(wire.ErrDeadline) }}
+	wait.begin()
+	end := func() { wait.stop(); cancel(nil) }
 	in := &interim{call: r.Interim}
 	defer in.stop() // the transport may call late, when the caller is gone
-	req, err := s.request(ctx, r, in)
+	req, err := s.request(ctx, r, in, &wait.progress)
 	if err != nil {
 		end()
 		return err
 	}
 	got, err := s.rt.RoundTrip(req) //nolint:bodyclose // it is resp.Body, or closed
-	if err == nil && !timer.Stop() {
+	if err == nil && !wait.stop() {
 		_ = got.Body.Close()
 		err = wire.ErrDeadline // it came in the moment the time was over
 	}
@@ -224,7 +225,7 @@ func (i *interim) stop() {
 }
 
 // request renders a request for net/http.
-func (s *httpSender) request(ctx context.Context, r *wire.Request, in *interim) (*http.Request, error) {
+func (s *httpSender) request(ctx context.Context, r *wire.Request, in *interim, progress *wire.Progress) (*http.Request, error) {
 	u, err := url.ParseRequestURI(r.Target)
 	if err != nil {
 		return nil, services.Wrap("target", err)
@@ -252,15 +253,18 @@ func (s *httpSender) request(ctx context.Context, r *wire.Request, in *interim) 
 	}
 	req := (&http.Request{
 		Method: r.Method, URL: u, Host: r.Host, Header: h, ContentLength: r.ContentLength,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: r.Body, GetBody: r.Reopen,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, GetBody: r.Reopen,
 	}).WithContext(ctx)
+	if r.Body != nil {
+		req.Body = &followedBody{ReadCloser: r.Body, progress: progress}
+	}
 	if len(r.Whole) > 0 {
 		open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(r.Whole)), nil }
 		req.Body, _ = open()
 		req.GetBody = open
 	}
 	if r.Body != nil && r.Trailer != nil {
-		req.Body = &trailedBody{ReadCloser: r.Body, req: req, trailer: r.Trailer}
+		req.Body = &trailedBody{ReadCloser: req.Body, req: req, trailer: r.Trailer}
 		if req.ContentLength < 0 {
 			req.Trailer = make(http.Header, len(r.Trailers))
 			for _, name := range r.Trailers {
@@ -270,6 +274,15 @@ func (s *httpSender) request(ctx context.Context, r *wire.Request, in *interim) 
 	}
 	return req, nil
 }
+
+// followedBody tells how far a request's body is.
+type followedBody struct {
+	io.ReadCloser
+	progress *wire.Progress
+}
+
+// Read implements io.Reader.
+func (b *followedBody) Read(p []byte) (int, error) { return b.progress.Read(b.ReadCloser, p) }
 
 // trailedBody fills the request's trailer once the body has ended.
 type trailedBody struct {

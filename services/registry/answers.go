@@ -56,8 +56,9 @@ type answers struct {
 
 // making is an answer that somebody is at work on.
 type making struct {
-	done chan struct{}
-	got  answer
+	done  chan struct{}
+	got   answer
+	whole bool // nothing went wrong with it
 }
 
 func newAnswers(clock func() time.Time) *answers {
@@ -89,7 +90,7 @@ func (a *answers) get(w wanted, version uint64, build func() (content, []byte)) 
 		if m := a.making[w]; m != nil {
 			a.mu.Unlock()
 			<-m.done
-			if m.got.version >= version {
+			if m.whole && m.got.version >= version {
 				return m.got
 			}
 			continue
@@ -97,9 +98,12 @@ func (a *answers) get(w wanted, version uint64, build func() (content, []byte)) 
 		m := &making{done: make(chan struct{})}
 		a.making[w] = m
 		a.mu.Unlock()
+		defer func() { // also when build panics: those who wait make one themselves
+			a.keep(w, m)
+			close(m.done)
+		}()
 		m.got = produce(w, build, a.clock)
-		a.keep(w, m.got)
-		close(m.done)
+		m.whole = true
 		return m.got
 	}
 }
@@ -114,10 +118,15 @@ func produce(w wanted, build func() (content, []byte), clock func() time.Time) a
 	return got
 }
 
-func (a *answers) keep(w wanted, got answer) {
+// keep ends the making of an answer and keeps it, if it is whole.
+func (a *answers) keep(w wanted, m *making) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.making, w)
+	if !m.whole {
+		return
+	}
+	got := m.got
 	a.bytes -= len(a.bodies[w].body)
 	delete(a.bodies, w)
 	// Old ones are of no use to anybody; at worst all are made again.

@@ -114,11 +114,19 @@ func (c *content) sort() {
 	})
 }
 
-// with merges the contents of another region's registry.
+// with merges the contents of another region's registry. The versions add up, so
+// that a client's sum says little of either: it has all that one registry has
+// forgotten only if it does with the whole of the other's version taken off.
 func (c content) with(o content) content {
 	out := content{
 		list: slices.Concat(c.list, o.list), version: c.version + o.version,
 		counts: make(map[string]int, len(c.counts)),
+	}
+	if c.since > 0 {
+		out.since = c.since + o.version
+	}
+	if o.since > 0 {
+		out.since = max(out.since, o.since+c.version)
 	}
 	for _, m := range []map[string]int{c.counts, o.counts} {
 		for status, n := range m {

@@ -39,7 +39,7 @@ type head struct {
 	keep     bool // Connection: keep-alive
 	switches bool // Connection: upgrade
 	upgrade  string
-	expect   string
+	expects  []string
 	trailers []string // fields that Trailer names
 	named    []string // fields that Connection names
 }
@@ -182,11 +182,14 @@ func (h *head) take(name, value string) (kept bool, err error) {
 		}
 	case 6:
 		if SameName(name, "Expect") {
-			h.expect = value
+			h.expects = append(h.expects, value)
 			return false, nil
 		}
 	case 7:
 		if SameName(name, "Upgrade") {
+			if h.upgrade != "" { // fields of a list are one, by RFC 9110 section 5.3
+				value = h.upgrade + ", " + value
+			}
 			h.upgrade = value
 			return false, nil
 		}

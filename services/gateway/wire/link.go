@@ -35,6 +35,7 @@ type link struct {
 	unhook   func() bool
 	aborted  atomic.Bool
 	sending  atomic.Int32
+	progress Progress // of the body that sending is about
 }
 
 // What became of a request's body.

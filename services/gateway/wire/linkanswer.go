@@ -22,10 +22,10 @@ func (l *link) await(r *Request, resp *Response) error {
 		}
 	}
 	for range maxInterim {
-		s, err := l.readHead()
+		s, err := l.readHead(r)
 		if isTimeout(err) && waits && !l.aborted.Load() {
 			leave()
-			s, err = l.readHead()
+			s, err = l.readHead(r)
 		}
 		if err != nil {
 			return err
@@ -54,7 +54,7 @@ func (l *link) await(r *Request, resp *Response) error {
 }
 
 // readHead reads the head of an answer.
-func (l *link) readHead() (string, error) {
+func (l *link) readHead(r *Request) (string, error) {
 	for {
 		if l.in.buffered() > 0 {
 			l.got = true
@@ -68,10 +68,25 @@ func (l *link) readHead() (string, error) {
 				return s, nil
 			}
 		}
-		if err := l.in.fill(l.pool.conf.MaxHeader); err != nil {
+		if err := l.in.fill(l.pool.conf.MaxHeader); err != nil && !(isTimeout(err) && l.early(r)) {
 			return "", l.silent(err)
 		}
 	}
+}
+
+// early says that the answer is not due yet, because the body was on its way when
+// the time was over, and gives it that long.
+func (l *link) early(r *Request) bool {
+	if s := l.sending.Load(); s != sendsBody && s != sentBody || l.aborted.Load() {
+		return false
+	}
+	now := time.Now()
+	due := l.progress.Due(r.Deadline, now, r.Deadline.Sub(r.Start))
+	if !due.After(now) {
+		return false
+	}
+	l.setReadDeadline(due)
+	return true
 }
 
 // parse reads the head of an answer into resp.

@@ -8,10 +8,11 @@ import (
 
 // startBody sends the body beside the waiting for the answer.
 func (l *link) startBody(r *Request) {
+	l.progress.at.Store(0)
 	l.sending.Store(sendsBody)
 	// What is the caller's may be used for another request before the body
 	// has noticed its end.
-	src, length, trailer, limit := r.Body, r.ContentLength, r.Trailer, time.Until(r.Deadline)
+	src, length, trailer, limit := r.Body, r.ContentLength, r.Trailer, r.Deadline.Sub(r.Start)
 	l.pool.bodies.Go(func() { l.sendBody(src, length, trailer, limit) })
 }
 
@@ -21,7 +22,7 @@ func (l *link) sendBody(src io.Reader, length int64, trailer func() *Fields, lim
 	buf := l.in.buffers.get(largeBuffer)
 	defer l.in.buffers.put(buf)
 	for left := length; ; {
-		n, err := src.Read(buf[front : len(buf)-2])
+		n, err := l.progress.Read(src, buf[front:len(buf)-2])
 		if n > 0 {
 			p := buf[front : front+n]
 			if length < 0 {

@@ -38,7 +38,8 @@ type Request struct {
 	// Reopen returns the body from its start for another connection; nil if
 	// that cannot be.
 	Reopen func() (io.ReadCloser, error)
-	// Start is when it is sent, Deadline when the answer's header must be there.
+	// Start is when it is sent, Deadline when the answer's header must be there; it
+	// has as long from when the last piece of Body came.
 	Start, Deadline time.Time
 	// Interim gets each answer of a status below 200 but 100 and 101; may be
 	// nil.

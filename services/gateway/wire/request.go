@@ -99,7 +99,7 @@ func Check(method, target, host string) error {
 
 // CheckExpect refuses what nobody here knows how to meet.
 func CheckExpect(value string) error {
-	if !SameName(value, "100-continue") {
+	if value != "" && !SameName(value, "100-continue") {
 		return &BadMessage{http.StatusExpectationFailed, "the only Expect taken is 100-continue"}
 	}
 	return nil
@@ -132,17 +132,38 @@ func (r *Head) settle() error {
 	default:
 		r.ContentLength = max(h.length, 0)
 	}
-	if h.expect != "" && r.minor == 1 {
-		if err := CheckExpect(h.expect); err != nil {
-			return err
+	if r.minor == 1 {
+		for _, expect := range h.expects {
+			if err := CheckExpect(expect); err != nil {
+				return err
+			}
+			r.Expect = r.Expect || expect != "" && r.ContentLength != 0
 		}
-		r.Expect = r.ContentLength != 0
-	}
-	if h.switches && r.minor == 1 {
-		r.Upgrade = h.upgrade
+		if h.switches {
+			r.Upgrade = otherThanHTTP(h.upgrade)
+		}
 	}
 	r.closing = h.closing || r.minor == 0 && !h.keep
 	return nil
+}
+
+// otherThanHTTP leaves those out of a list of protocols in which a client would
+// go on with requests that nobody here sees: HTTP itself, of RFC 7540 section 3.2
+// too, and TLS by RFC 2817.
+func otherThanHTTP(protocols string) string {
+	if SameName(protocols, "websocket") {
+		return protocols
+	}
+	var kept []string
+	for p := range strings.SplitSeq(protocols, ",") {
+		p = strings.Trim(p, " \t")
+		switch name, _, _ := strings.Cut(p, "/"); strings.ToLower(name) {
+		case "", "h2c", "h2", "http", "tls":
+		default:
+			kept = append(kept, p)
+		}
+	}
+	return strings.Join(kept, ", ")
 }
 
 // readTarget splits the target. A target in absolute form names the host that

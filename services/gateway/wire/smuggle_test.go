@@ -142,6 +142,35 @@ func TestWhatIsInOrderIsTaken(t *testing.T) {
 	}
 }
 
+// Fields of a list are one, by RFC 9110 section 5.3, and each of its members counts.
+func TestListsInSeveralFields(t *testing.T) {
+	const post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n"
+	for fields, status := range map[string]int{
+		"Expect: x\r\nExpect: 100-continue\r\n": 417,
+		"Expect: 100-continue\r\nExpect: x\r\n": 417,
+		"Expect: 100-continue\r\nExpect:\r\n":   0,
+		"Expect:\r\nExpect: 100-continue\r\n":   0,
+	} {
+		h, _, err := accept(t, post+fields+"\r\nx")
+		var bad *BadMessage
+		if errors.As(err, &bad); (bad == nil) != (status == 0) || bad != nil && bad.Status != status || bad == nil && (err != nil || !h.Expect) {
+			t.Errorf("%q: %v, expects %t", fields, err, h.Expect)
+		}
+	}
+	for fields, want := range map[string]string{
+		"Upgrade: websocket\r\nUpgrade: foo/1\r\n": "websocket, foo/1",
+		"Upgrade: WebSocket\r\n":                   "WebSocket",
+		// A client that spoke HTTP to the server itself would pass every filter by.
+		"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n":                        "",
+		"Upgrade: foo, H2C ,HTTP/2.0, TLS/1.2, bar\r\nUpgrade: h2c, h2, \r\n": "foo, bar",
+	} {
+		h, _, err := accept(t, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\n"+fields+"\r\n")
+		if err != nil || h.Upgrade != want {
+			t.Errorf("%q: %q, %v; want %q", fields, h.Upgrade, err, want)
+		}
+	}
+}
+
 func TestStripHop(t *testing.T) {
 	f := NewFields("Connection", "X-One, close, keep-alive, x-TWO", "X-One", "1", "X-Two", "2", "Keep", "3", "TE", "trailers", "Upgrade", "x", "X-one", "4")
 	StripHop(f)
