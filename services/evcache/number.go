@@ -1,20 +1,20 @@
 package evcache
 
 import (
-	"bytes"
 	"math"
 	"strconv"
-	"strings"
 )
 
-// blanks are what C's isspace takes for one.
-const blanks = " \t\n\v\f\r"
+// blank says what C's isspace takes for one.
+func blank(b byte) bool { return b == ' ' || b >= '\t' && b <= '\r' }
 
 // number reads an integer as C's strtoull does, and so as memcached does:
 // blanks and a sign may stand before its digits, and it ends with the word, at a
 // blank or at a NUL. It does not fit into 64 bits otherwise.
 func number(word []byte) (n uint64, minus, ok bool) {
-	word = bytes.TrimLeft(word, blanks)
+	for len(word) > 0 && blank(word[0]) {
+		word = word[1:]
+	}
 	if len(word) > 0 && (word[0] == '+' || word[0] == '-') {
 		minus, word = word[0] == '-', word[1:]
 	}
@@ -22,7 +22,7 @@ func number(word []byte) (n uint64, minus, ok bool) {
 	for end < len(word) && word[end] >= '0' && word[end] <= '9' {
 		end++
 	}
-	if end < len(word) && word[end] != 0 && strings.IndexByte(blanks, word[end]) < 0 {
+	if end < len(word) && word[end] != 0 && !blank(word[end]) {
 		return 0, false, false
 	}
 	n, err := strconv.ParseUint(string(word[:end]), 10, 64)

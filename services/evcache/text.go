@@ -188,7 +188,15 @@ func quiet(a [][]byte) bool {
 // ends a word or a line. Other control characters are as good as any here, as
 // in memcached; the binary protocol can name all.
 func lineKey(k []byte) bool {
-	return len(k) > 0 && len(k) <= maxKey && bytes.IndexAny(k, " \x00\r\n") < 0
+	if len(k) == 0 || len(k) > maxKey {
+		return false
+	}
+	for _, b := range k {
+		if b == ' ' || b == 0 || b == '\r' || b == '\n' {
+			return false
+		}
+	}
+	return true
 }
 
 // validKey says whether k is a key as clients should choose them: up to 250
