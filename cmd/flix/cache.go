@@ -125,6 +125,10 @@ func keyFlags(c *cobra.Command, k *control.CacheKey) {
 	c.Flags().StringVar(&k.App, "app", defaultApp, "application of the key; \"\" takes the key as it is")
 }
 
+// bytesKind is the kind of what is bytes to its writer, whether they read as text
+// or not.
+const bytesKind = "bytes"
+
 func newCacheGetCmd(a *app) *cobra.Command {
 	var (
 		k   control.CacheKey
@@ -132,7 +136,7 @@ func newCacheGetCmd(a *app) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use: "get KEY", Short: "Read an item", Args: cobra.ExactArgs(1),
-		Long: "Prints the value as it is, and a line end after a text. Where there is no such\nitem the command ends with code 3.",
+		Long: "Prints the value as it is, and a line end after a text that was stored as\none; what came from a file is as long as the file. Where there is no such\nitem the command ends with code 3.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := cacheClient(cmd.Context(), a, out)
 			if err != nil {
@@ -146,7 +150,7 @@ func newCacheGetCmd(a *app) *cobra.Command {
 			if out.machine() {
 				return out.print(a, it)
 			}
-			if it.Text == "" && len(it.Value) > 0 {
+			if it.Kind == bytesKind || it.Text == "" && len(it.Value) > 0 {
 				_, err = a.env.Out.Write(it.Value)
 				return err
 			}

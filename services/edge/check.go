@@ -118,6 +118,8 @@ func dotted(at, name string) string {
 func (c *checker) text(s string) string {
 	n := utf8.RuneCountInString(s)
 	switch {
+	case !utf8.ValidString(s): // a microservice could not be asked for it
+		return fmt.Sprintf("%.100q is not UTF-8", s)
 	case len(c.Enum) > 0 && !slices.Contains(c.Enum, s):
 		return fmt.Sprintf("%.100q is not one of %s", s, strings.Join(c.Enum, ", "))
 	case c.MinLength != nil && n < *c.MinLength:

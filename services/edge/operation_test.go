@@ -38,6 +38,7 @@ func TestRequestsAreCheckedByTheirDescription(t *testing.T) {
 	e.Handle(Operation{Pattern: "POST /x/{id}", Body: full{}, Params: []Param{
 		{Name: "id", In: "path", Required: true, Schema: Schema{Type: "string", Pattern: "^[0-9]+$"}},
 		{Name: "limit", In: "query", Schema: Schema{Type: "integer", Minimum: new(float64), Maximum: &limit}},
+		{Name: "q", In: "query", Schema: Schema{Type: "string"}},
 	}}, func(r *http.Request) (any, error) {
 		_, err := Decode[full](r)
 		return nil, err
@@ -53,6 +54,8 @@ func TestRequestsAreCheckedByTheirDescription(t *testing.T) {
 		{"/x/1?limit=1e0", `{"name":"abc","kind":"a"}`, "limit: 1e0 is not a whole number"},
 		{"/x/1?limit=", `{"name":"abc","kind":"a"}`, "limit: "},
 		{"/x/1?limit=1&limit=2", `{"name":"abc","kind":"a"}`, "limit: it is there more than once"},
+		{"/x/1?q=%F0%9F%98%80%00", `{"name":"abc","kind":"a"}`, ""},
+		{"/x/1?q=a%FF", `{"name":"abc","kind":"a"}`, `q: "a\xff" is not UTF-8`},
 		{"/x/one", `{"name":"abc","kind":"a"}`, `id: "one" is not of the form`},
 		{"/x/1", `{"kind":"a"}`, "name: it is missing"},
 		{"/x/1", `{"name":"","kind":"a"}`, "name: at least 1 character"},

@@ -239,20 +239,32 @@ func (c *session) binOutcome(f binaryFrame, out outcome, cas uint64, value []byt
 	return c.binFail(f, binNotStored)
 }
 
+// binaryKey says whether the binary protocol can name k as a key: up to 250 bytes
+// of any kind.
+func binaryKey(k []byte) bool { return len(k) > 0 && len(k) <= maxKey }
+
 func (c *session) binGet(f binaryFrame, op opcode, quiet bool) error {
 	touches := op == opGAT || op == opGATK || op == opTouch
-	if !validKey(f.key) || touches != (len(f.extras) == 4) || len(f.value) != 0 {
+	want := 0
+	if touches {
+		want = 4
+	}
+	if !binaryKey(f.key) || len(f.extras) != want || len(f.value) != 0 {
 		return c.binFail(f, binInvalid)
 	}
 	var v view
-	var ok bool
-	if touches {
-		v, ok = c.s.cache.touch(f.key, int64(binary.BigEndian.Uint32(f.extras)))
-	}
-	if op != opTouch && (ok || !touches) {
+	ok := true
+	if op != opTouch { // what a time in the past ends is answered a last time
 		v, ok = c.s.cache.get(f.key)
 		defer c.s.cache.unpin(v)
 		defer c.hasten(int64(len(v.value)))()
+	}
+	if touches && ok {
+		var t view
+		t, ok = c.s.cache.touch(f.key, int64(binary.BigEndian.Uint32(f.extras)))
+		if op == opTouch {
+			v = t
+		}
 	}
 	switch {
 	case !ok && quiet:
@@ -261,15 +273,16 @@ func (c *session) binGet(f binaryFrame, op opcode, quiet bool) error {
 		return c.binReply(f, binNotFound, 0, nil, f.key, nil)
 	case !ok:
 		return c.binFail(f, binNotFound)
-	case op == opTouch:
-		return c.binReply(f, binOK, v.cas, nil, nil, nil)
+	}
+	var flags [4]byte
+	binary.BigEndian.PutUint32(flags[:], v.flags)
+	if op == opTouch {
+		return c.binReply(f, binOK, v.cas, flags[:], nil, nil)
 	}
 	var key []byte
 	if op == opGetK || op == opGATK {
 		key = f.key
 	}
-	var flags [4]byte
-	binary.BigEndian.PutUint32(flags[:], v.flags)
 	return c.binReply(f, binOK, v.cas, flags[:], key, v.value)
 }
 
@@ -286,7 +299,7 @@ func (c *session) binStore(f binaryFrame, op opcode, quiet bool) error {
 	case opPrepend:
 		e.mode, want = modePrepend, 0
 	}
-	if !validKey(f.key) || len(f.extras) != want {
+	if !binaryKey(f.key) || len(f.extras) != want {
 		return c.binFail(f, binInvalid)
 	}
 	if want > 0 {
@@ -303,14 +316,14 @@ func (c *session) binStore(f binaryFrame, op opcode, quiet bool) error {
 }
 
 func (c *session) binDelete(f binaryFrame, quiet bool) error {
-	if !validKey(f.key) || len(f.extras) != 0 || len(f.value) != 0 {
+	if !binaryKey(f.key) || len(f.extras) != 0 || len(f.value) != 0 {
 		return c.binFail(f, binInvalid)
 	}
 	return c.binOutcome(f, c.s.cache.delete(f.key, f.cas), 0, nil, quiet)
 }
 
 func (c *session) binArithmetic(f binaryFrame, down, quiet bool) error {
-	if !validKey(f.key) || len(f.extras) != 20 || len(f.value) != 0 {
+	if !binaryKey(f.key) || len(f.extras) != 20 || len(f.value) != 0 {
 		return c.binFail(f, binInvalid)
 	}
 	exp := binary.BigEndian.Uint32(f.extras[16:])

@@ -62,7 +62,7 @@ func (it *item) claim(recache int64, now time.Time) string {
 	if it.stale {
 		marks += " X"
 	}
-	ending := recache > 0 && it.expires != 0 && it.expires-now.UnixNano() < recache*int64(time.Second)
+	ending := recache > 0 && it.expires != 0 && remaining(it.expires, now) < recache
 	if !it.claimed && (it.stale || ending) {
 		it.claimed = true
 		marks += " W"

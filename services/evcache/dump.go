@@ -47,7 +47,7 @@ func parseDumpLine(line string) (dumped, bool) {
 			return dumped{}, false
 		}
 	}
-	return d, validKey([]byte(d.key))
+	return d, lineKey([]byte(d.key))
 }
 
 // dump lists the keys of a server ("lru_crawler metadump all", memcached

@@ -77,6 +77,7 @@ type counters struct {
 	getHits, getMisses                 uint64
 	deleteHits, deleteMisses           uint64
 	incrHits, incrMisses               uint64
+	decrHits, decrMisses               uint64
 	casHits, casMisses, casBadval      uint64
 	touchHits, touchMisses             uint64
 	evictions, reclaimed, totalItems   uint64
@@ -235,6 +236,9 @@ type entry struct {
 	invalidate bool
 }
 
+// adds says that it adds to a value, which it does not know.
+func (e entry) adds() bool { return e.mode == modeAppend || e.mode == modePrepend }
+
 // store puts an entry under its mode's condition and returns its new version.
 func (l *lru) store(e entry) (outcome, uint64) {
 	l.mu.Lock()
@@ -245,6 +249,7 @@ func (l *lru) store(e entry) (outcome, uint64) {
 	if out := l.admit(e, old); out != stored {
 		return out, 0
 	}
+	added := len(e.value)
 	switch e.mode {
 	case modeAppend:
 		e.value = bytes.Join([][]byte{old.value, e.value}, nil)
@@ -252,7 +257,7 @@ func (l *lru) store(e entry) (outcome, uint64) {
 		e.value = bytes.Join([][]byte{e.value, old.value}, nil)
 	}
 	it := &item{key: string(e.key), value: e.value, flags: e.flags, expires: deadline(e.exptime, now), stored: now.UnixNano(), used: now.UnixNano()}
-	if e.mode == modeAppend || e.mode == modePrepend {
+	if e.adds() {
 		it.flags, it.expires = old.flags, old.expires
 	}
 	if e.outdated(old) {
@@ -261,6 +266,9 @@ func (l *lru) store(e entry) (outcome, uint64) {
 	if len(it.key)+len(it.value)+itemHeader > maxItem || it.size() > l.max {
 		if old != nil && e.mode == modeSet {
 			l.remove(old) // the old value must not pass for the new one
+		}
+		if e.adds() && len(e.key)+added+itemHeader <= maxItem {
+			return notStored, 0 // what is added is not too large, the whole is
 		}
 		return tooLarge, 0
 	}
@@ -301,8 +309,7 @@ func (l *lru) admit(e entry, old *item) outcome {
 // item, and may be served until somebody makes it anew. The item's time to live
 // and who makes it stay as they are (memcached's doc/protocol.txt, "ms", I).
 func (e entry) outdated(old *item) bool {
-	adds := e.mode == modeAppend || e.mode == modePrepend // to what it does not know
-	return e.invalidate && !adds && old != nil && e.cas != 0 && e.cas < old.cas
+	return e.invalidate && !e.adds() && old != nil && e.cas != 0 && e.cas < old.cas
 }
 
 // insert adds an item, after the least recently used have made room.
@@ -357,7 +364,8 @@ func (l *lru) arithmetic(a arith) (outcome, uint64, view) {
 	now := l.now()
 	old := l.find(a.key, now.UnixNano())
 	if old == nil {
-		l.incrMisses++
+		_, misses := l.arithmeticFigures(a.down)
+		*misses++
 		if !a.vivify {
 			return notFound, 0, view{}
 		}
@@ -368,11 +376,12 @@ func (l *lru) arithmetic(a arith) (outcome, uint64, view) {
 	if a.cas != 0 && a.cas != old.cas {
 		return exists, 0, view{}
 	}
-	n, err := strconv.ParseUint(string(bytes.TrimRight(old.value, " ")), 10, 64)
-	if err != nil {
+	n, ok := unsigned(old.value)
+	if !ok {
 		return notNumber, 0, view{}
 	}
-	l.incrHits++
+	hits, _ := l.arithmeticFigures(a.down)
+	*hits++
 	switch {
 	case !a.down:
 		n += a.delta
@@ -381,13 +390,25 @@ func (l *lru) arithmetic(a arith) (outcome, uint64, view) {
 	default:
 		n -= a.delta
 	}
-	it := &item{key: old.key, value: strconv.AppendUint(nil, n, 10), flags: old.flags, expires: old.expires, stored: now.UnixNano(), used: now.UnixNano()}
+	value := strconv.AppendUint(nil, n, 10)
+	for len(value) < len(old.value) { // memcached writes into the old one's place
+		value = append(value, ' ')
+	}
+	it := &item{key: old.key, value: value, flags: old.flags, expires: old.expires, stored: now.UnixNano(), used: now.UnixNano()}
 	if a.hasTTL {
 		it.expires = deadline(a.ttl, now)
 	}
 	l.remove(old)
 	l.insert(it)
 	return stored, n, view{value: it.value, cas: it.cas, expires: it.expires}
+}
+
+// arithmeticFigures are the counters of increments or decrements; l.mu is held.
+func (l *lru) arithmeticFigures(down bool) (hits, misses *uint64) {
+	if down {
+		return &l.decrHits, &l.decrMisses
+	}
+	return &l.incrHits, &l.incrMisses
 }
 
 // flush voids everything stored before now plus delay seconds.

@@ -106,11 +106,11 @@ func withoutVersions(s string) string {
 }
 
 // edgeInputs are commands at the edges of the protocol. They leave out where
-// this server departs from memcached on purpose: control characters in keys,
-// a get of a key that is too long (memcached 1.6.18 takes back the answers
-// before it), numbers with blanks, what "decr" leaves behind a shorter number, statistics
-// and settings of memcached's own memory, and "md q" of a key that is not
-// there, which is silent as its documentation says.
+// this server departs from memcached on purpose: NUL and carriage return in
+// keys, a get of a key that is too long (memcached 1.6.18 takes back the answers
+// before it), statistics and settings of memcached's own memory, "md q" of a key
+// that is not there, which is silent as its documentation says, and "ma q" of a
+// key that it makes.
 func edgeInputs() []string {
 	full, long := strings.Repeat("k", maxKey), strings.Repeat("k", maxKey+1)
 	var out []string
@@ -141,6 +141,19 @@ func edgeInputs() []string {
 		"ms a 3 ME\r\nabc\r\n", "ms b 3 MR\r\nabc\r\n", "ms a 1 MA\r\nx\r\nmg a v\r\n", "ms b 1 MA\r\nx\r\n", "ms b 1 MA N30 T60\r\nx\r\nmg b v t\r\n", "ms b 3 Tx\r\nabc\r\n", "ms a 3 C0\r\nabc\r\n", "ms a 3 C999999999 I\r\nabc\r\n", "ms a 1 T90\r\nx\r\nms a 3 T30 C1 I\r\nabc\r\nmg a v t\r\nmg a v\r\nms a 1 C1 I\r\ny\r\nmg a v\r\nms a 1\r\nz\r\nmg a v\r\n", "ms a 1 C1 I MA\r\nx\r\nmg a v t\r\n", "ms zz 1 C1 I\r\nx\r\n", "ms a 1 C1 I MR\r\nx\r\nmg a v t\r\n", "ms a 1 C1 I MP\r\nx\r\n", "ms a 1 C1 I ME\r\nx\r\nmg a v\r\n", "ms a 3 Cx\r\nabc\r\n", "ms b 3 T-1\r\nabc\r\nmg b v\r\n", "ms ! 3 b\r\nabc\r\n",
 		"ms b 3 O"+strings.Repeat("x", 32)+"\r\nabc\r\n", "ms b 3 k k\r\nabc\r\n", "gets a\r\nset a 1 0 1\r\nz\r\ngets a\r\n", "touch a 100\r\nmg a t\r\n", "gat 100 a\r\nmg a t\r\n",
 		"mg zz N30 v\r\nmg zz v\r\nms zz 1\r\nx\r\nmg zz v\r\n", "mg zz N30 v c t k\r\nmg zz v k\r\nmg zz t\r\n", "md a I T30\r\nmg a v t\r\nmg a v c\r\nms a 1\r\ny\r\nmg a v\r\n", "md a I\r\nmg a s\r\nmg a s\r\n", "ms a 1 T30\r\nx\r\nmg a R10 t\r\nmg a R40\r\nmg a R40\r\n",
+		// Numbers are C's: signs, blanks, and what is left in 32 bits.
+		"set b 4294967296 0 1\r\nx\r\nget b\r\n", "set b +7 0 1\r\nx\r\nget b\r\n", "set b 0 -2147483649 1\r\nx\r\nmg b v\r\n", "set b 0 2147483648 1\r\nx\r\nget b\r\n", "set b 0 4294967295 1\r\nx\r\nget b\r\n", "set b 0 4294967296 1\r\nx\r\nmg b t\r\n",
+		"set b 0 9223372036854775808 1\r\nx\r\n", "set b 0 0 2147483646\r\n", "set b 0 0 4294967297\r\nx\r\nget b\r\n", "touch a 4294967295\r\nget a\r\n", "gat 4294967295 a\r\nget a\r\n", "ms b 1 T4294967295\r\nx\r\nmg b\r\n", "ms b 1 F4294967296\r\nx\r\nmg b f\r\n", "mg zz N4294967297 t\r\n",
+		"incr n +5\r\n", "decr n -0\r\n", "ma n D+5 v\r\n", "set n 0 0 3\r\n 12\r\nincr n 1\r\nget n\r\n", "set n 0 0 6\r\n12 abc\r\nincr n 1\r\nget n\r\n", "set n 0 0 2\r\n-1\r\nincr n 1\r\n", "set n 0 0 2\r\n1\x00\r\nincr n 1\r\nget n\r\n",
+		// A shorter number is written into the place of the longer.
+		"decr n 1\r\nget n\r\nincr n 1\r\nget n\r\ndecr n 9\r\nma n MD D1 v\r\nmg n v s\r\n", "set n 0 0 20\r\n18446744073709551615\r\nincr n 1\r\nget n\r\n",
+		"set c\x01\t\x7f 0 0 1\r\nx\r\nget c\x01\t\x7f\r\nmg c\x01\t\x7f k v\r\ndelete c\x01\t\x7f\r\n",
+		"get "+strings.Repeat("zz ", 2000)+"a\r\n", "gets "+strings.Repeat(full+" ", 1000)+"a\r\n",
+		"bget a\r\n", "gat 0\r\n", "gat x\r\n", "verbosity 1 2 3\r\n", "delete a 0 noreply x\r\n",
+		"set b 0 0 1048000\r\n"+strings.Repeat("x", 1048000)+"\r\nappend b 0 0 1000\r\n"+strings.Repeat("y", 1000)+"\r\nmg b s\r\n",
+		"ms a 2000000\r\n"+strings.Repeat("x", 2000000)+"\r\nget a\r\n", "ms a 2000000 ME\r\n"+strings.Repeat("x", 2000000)+"\r\nget a\r\n",
+		"ms "+long+" 1\r\nx\r\n", "ms "+strings.Repeat("AAAA", 63)+" 1 b\r\nx\r\n", "mg "+strings.Repeat("AAAA", 63)+" b\r\n", "me "+strings.Repeat("AAAA", 63)+" b\r\n",
+		"ma zz t c\r\n", "ma n C1 t c k\r\n", "ms a 1 MSS\r\nx\r\n", "ms a 1 Ms\r\nx\r\n", "ma n Mi v\r\n", "mg a Dx\r\n", "mg a Jx\r\n", "mg a Tx Z\r\n", "mg a Tx Fx\r\n", "mg a Fx Dx\r\n", "mg a Fx\r\n", "ms a 1 Fx\r\nx\r\n", "md a O"+strings.Repeat("x", 32)+"\r\n", "mg a R30 T30 t\r\nmg a R30 t\r\n",
 		"set x 0 -1 1\r\na\r\nadd x 0 0 1\r\nb\r\nget x\r\n", "incr n 90\r\nget n\r\n", "set n 0 0 0\r\n\r\nincr n 1\r\n", "set n 0 0 21\r\n184467440737095516150\r\nincr n 1\r\n", "mg a h\r\nmg a h\r\nmg a h l\r\n", "get a\nget a\r\n", "set q 0 0 1\r\nx\nget q\r\n",
 		"ma zz N30 J13 v\r\nma zz v\r\nmg zz t\r\n", "delete a\r\ndelete a\r\nget a\r\n", "md a q\r\nmg a\r\n", "get "+strings.Repeat("k ", 100)+"a\r\n", "quit\r\nget a\r\n",
 	)

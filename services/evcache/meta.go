@@ -2,6 +2,7 @@ package evcache
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"io"
 	"math"
@@ -32,7 +33,8 @@ const (
 	badFlag   = "CLIENT_ERROR invalid flag"
 	badToken  = "CLIENT_ERROR bad token in command line format"
 	badKey    = "CLIENT_ERROR error decoding key"
-	badEither = "CLIENT_ERROR invalid or duplicate flag" // all that md and ma say
+	badOpaque = "CLIENT_ERROR opaque token too long"
+	badEither = "CLIENT_ERROR invalid or duplicate flag" // all else that md and ma say
 )
 
 // maxOpaque bounds an opaque flag with its letter, as memcached does.
@@ -43,6 +45,9 @@ const maxOpaque = 32
 func parseMetaFlags(a [][]byte) (metaFlags, string) {
 	m := metaFlags{list: a, delta: 1}
 	var seen [128]bool
+	// An unknown flag, or one that comes twice, is told before a bad token, and
+	// of these the last.
+	bad := ""
 	for _, f := range a {
 		if f[0] >= 0x80 {
 			return m, badFlag
@@ -51,57 +56,65 @@ func parseMetaFlags(a [][]byte) (metaFlags, string) {
 			return m, "CLIENT_ERROR duplicate flag"
 		}
 		seen[f[0]] = true
-		if why := m.take(f[0], string(f[1:])); why != "" {
+		switch why := m.take(f[0], f[1:]); why {
+		case "":
+		case badFlag:
 			return m, why
+		case badFormat: // of F, which has no words of its own
+			bad = cmp.Or(bad, why)
+		default:
+			bad = why
 		}
 	}
-	return m, ""
+	return m, bad
 }
 
 // take reads one flag and its token.
-func (m *metaFlags) take(flag byte, token string) string {
-	var err error
+func (m *metaFlags) take(flag byte, token []byte) string {
+	ok, bad := true, badToken
 	switch flag {
 	case 'q':
 		m.quiet = true
 	case 'b':
 		m.base64 = true
 	case 'M':
-		if token == "" {
+		if len(token) != 1 {
 			return "CLIENT_ERROR incorrect length for M token"
 		}
 		m.mode = token[0]
 	case 'T':
-		m.ttl, err = strconv.ParseInt(token, 10, 32)
+		m.ttl, ok = signed(token)
 		m.hasTTL = true
 	case 'F':
 		var n uint64
-		n, err = strconv.ParseUint(token, 10, 32)
-		m.flags = uint32(n)
+		n, ok = unsigned(token)
+		m.flags, bad = uint32(n), badFormat
 	case 'C':
-		m.cas, err = strconv.ParseUint(token, 10, 64)
+		m.cas, ok = unsigned(token)
 		m.hasCAS = true
 	case 'D':
-		m.delta, err = strconv.ParseUint(token, 10, 64)
+		m.delta, ok = unsigned(token)
+		bad = "CLIENT_ERROR invalid numeric delta value"
 	case 'J':
-		m.initial, err = strconv.ParseUint(token, 10, 64)
+		m.initial, ok = unsigned(token)
+		bad = "CLIENT_ERROR invalid numeric initial value"
 	case 'N':
-		m.autoTTL, err = strconv.ParseInt(token, 10, 32)
+		m.autoTTL, ok = signed(token)
 		m.vivify = true
 	case 'R':
-		m.recache, err = strconv.ParseInt(token, 10, 32)
+		m.recache, ok = signed(token)
 	case 'I':
 		m.invalidate = true
 	case 'O':
 		if len(token)+1 > maxOpaque {
-			return "CLIENT_ERROR opaque token too long"
+			return badOpaque
 		}
 	case 'v', 'k', 'c', 't', 's', 'f', 'h', 'l':
 	default:
 		return badFlag
 	}
-	if err != nil {
-		return badToken
+	if !ok {
+		return bad
 	}
 	return ""
 }
@@ -119,18 +132,15 @@ func (m metaFlags) version() uint64 {
 // is wrong with it, or "".
 func metaKey(raw []byte, m metaFlags) ([]byte, string) {
 	if !m.base64 {
-		if !validKey(raw) {
+		if !lineKey(raw) {
 			return nil, badFormat
 		}
 		return raw, ""
 	}
 	k := make([]byte, base64.StdEncoding.DecodedLen(len(raw)))
 	n, err := base64.StdEncoding.Decode(k, raw)
-	switch {
-	case err != nil || n == 0:
+	if err != nil || n == 0 {
 		return nil, badKey
-	case n > maxKey:
-		return nil, badFormat
 	}
 	return k[:n], ""
 }
@@ -145,6 +155,8 @@ func (c *session) metaCommand(name string, a [][]byte) error {
 		return c.say(badFormat)
 	case len(a) == 0:
 		return c.say("ERROR")
+	case len(a[0]) > maxKey: // in base64 too
+		return c.say(badFormat)
 	case name == "me":
 		return c.metaDebug(a)
 	case name == "ms":
@@ -157,7 +169,7 @@ func (c *session) metaCommand(name string, a [][]byte) error {
 	}
 	switch {
 	case why == "":
-	case name == "mg", why == badFormat:
+	case name == "mg", why == badOpaque, !m.base64 && !lineKey(a[0]):
 		return c.say(why)
 	default:
 		return c.say(badEither)
@@ -255,8 +267,8 @@ func (c *session) metaSet(a [][]byte) error {
 	if len(a) < 2 {
 		return c.say(badFormat)
 	}
-	size, err := strconv.ParseInt(string(a[1]), 10, 64)
-	if err != nil || size < 0 || size > math.MaxInt32 {
+	size, ok := valueSize(a[1])
+	if !ok {
 		return c.say(badFormat)
 	}
 	// The line's buffer is overwritten by the data block.
@@ -275,6 +287,7 @@ func (c *session) metaSet(a [][]byte) error {
 	}
 	if why == "" && size > maxItem {
 		why = "SERVER_ERROR object too large for cache"
+		c.s.cache.delete(key, 0) // in every mode: what is there must not pass for it
 	}
 	if why != "" {
 		if _, err := io.CopyN(io.Discard, c.r, size+2); err != nil {
@@ -300,15 +313,15 @@ func (c *session) metaSet(a [][]byte) error {
 // metaMode is what an M token of ms asks for.
 func metaMode(token byte) (storeMode, bool) {
 	switch token {
-	case 0, 'S', 's':
+	case 0, 'S':
 		return modeSet, true
-	case 'E', 'e':
+	case 'E':
 		return modeAdd, true
-	case 'A', 'a':
+	case 'A':
 		return modeAppend, true
-	case 'P', 'p':
+	case 'P':
 		return modePrepend, true
-	case 'R', 'r':
+	case 'R':
 		return modeReplace, true
 	}
 	return modeSet, false
@@ -354,8 +367,8 @@ func (c *session) metaDelete(raw, key []byte, m metaFlags) error {
 func (c *session) metaArithmetic(raw, key []byte, m metaFlags) error {
 	var down bool
 	switch m.mode {
-	case 0, 'I', 'i', '+':
-	case 'D', 'd', '-':
+	case 0, 'I', '+':
+	case 'D', '-':
 		down = true
 	default:
 		return c.say("CLIENT_ERROR invalid mode for ma M token")
@@ -366,7 +379,11 @@ func (c *session) metaArithmetic(raw, key []byte, m metaFlags) error {
 		_ = c.say(string(m.echo(strconv.AppendInt([]byte("VA "), int64(len(value)), 10), raw, echoMath, v, c.s.now()))) // errors show at the flush
 		return c.say(string(value))
 	}
-	return c.metaOutcome(out, raw, m, echoMath, v)
+	which := echoMath
+	if out != stored {
+		which = echoMiss
+	}
+	return c.metaOutcome(out, raw, m, which, v)
 }
 
 // metaDebug tells about an item without counting as a use of it.

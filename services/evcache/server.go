@@ -194,6 +194,10 @@ type session struct {
 	head []byte   // scratch for a binary request's extras and key
 	line []byte   // scratch for a line longer than the buffer
 	args [][]byte // scratch for the words of a line
+	// lineRoom is what a long line has of the cache's room, lineDone ends its
+	// haste.
+	lineRoom int64
+	lineDone func()
 }
 
 // newSession makes a session of what a client says and hears.

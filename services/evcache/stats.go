@@ -37,6 +37,8 @@ func (s *Server) stats() []stat {
 		{"delete_hits", u(c.deleteHits)},
 		{"incr_misses", u(c.incrMisses)},
 		{"incr_hits", u(c.incrHits)},
+		{"decr_misses", u(c.decrMisses)},
+		{"decr_hits", u(c.decrHits)},
 		{"cas_misses", u(c.casMisses)},
 		{"cas_hits", u(c.casHits)},
 		{"cas_badval", u(c.casBadval)},

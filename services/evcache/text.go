@@ -8,33 +8,45 @@ import (
 )
 
 const (
-	// maxLine bounds a command line: a get of some 250 keys.
+	// maxLine bounds a command line.
 	maxLine = 64 << 10
-	// maxWords bounds the words of a line.
-	maxWords = 1024
+	// maxKeysLine bounds that of a get, which may name as many keys as it likes:
+	// some four thousand of the longest.
+	maxKeysLine = 1 << 20
+	// maxWords bounds the words of a line that are told apart. No command but a
+	// get takes as many.
+	maxWords = 24
 )
 
 // textCommand answers one command of the text protocol (memcached's
 // doc/protocol.txt).
 func (c *session) textCommand() error {
+	defer c.shrinkLine()
 	line, err := c.readLine()
 	if err != nil {
 		return err
 	}
-	c.args = split(c.args[:0], line)
-	if len(c.args) == 0 {
+	return c.textServe(line)
+}
+
+// textServe answers a line.
+func (c *session) textServe(line []byte) error {
+	name, rest := word(line)
+	switch string(name) {
+	case "":
 		return c.say("ERROR")
-	}
-	a := c.args[1:]
-	switch string(c.args[0]) {
-	case "get":
-		return c.textGet(a, false)
+	case "get", "bget":
+		return c.textGet(rest, false)
 	case "gets":
-		return c.textGet(a, true)
+		return c.textGet(rest, true)
 	case "gat":
-		return c.textGetTouch(a, false)
+		return c.textGetTouch(rest, false)
 	case "gats":
-		return c.textGetTouch(a, true)
+		return c.textGetTouch(rest, true)
+	}
+	c.args = split(c.args[:0], rest)
+	a := c.args
+	switch string(name) {
 	case "set":
 		return c.textStore(modeSet, false, a)
 	case "add":
@@ -56,9 +68,9 @@ func (c *session) textCommand() error {
 	case "touch":
 		return c.textTouch(a)
 	case "mg", "ms", "md", "ma", "mn", "me":
-		return c.metaCommand(string(c.args[0]), a)
+		return c.metaCommand(string(name), a)
 	}
-	return c.textAdmin(string(c.args[0]), a)
+	return c.textAdmin(string(name), a)
 }
 
 // textAdmin answers the commands that are not about an item.
@@ -102,8 +114,9 @@ func (c *session) readLine() ([]byte, error) {
 	}
 	c.line = c.line[:0]
 	for errors.Is(err, bufio.ErrBufferFull) {
-		if c.line = append(c.line, b...); len(c.line) > maxLine {
-			_ = c.say("CLIENT_ERROR line too long")
+		c.line = append(c.line, b...)
+		if why := c.growLine(); why != "" {
+			_ = c.say(why)
 			return nil, errQuit
 		}
 		b, err = c.r.ReadSlice('\n')
@@ -115,18 +128,53 @@ func (c *session) readLine() ([]byte, error) {
 	return bytes.TrimRight(c.line, "\r\n"), nil
 }
 
+// growLine says why a line that goes on is not taken, or "". A long get takes
+// its room of the cache as a value does, and has to get on as one does.
+func (c *session) growLine() (why string) {
+	if len(c.line) <= maxLine {
+		return ""
+	}
+	switch name, _ := word(c.line); {
+	case len(c.line) > maxKeysLine, string(name) != "get" && string(name) != "gets":
+		return "CLIENT_ERROR line too long"
+	case c.lineRoom > 0:
+		return ""
+	case !c.s.cache.reserve(maxKeysLine):
+		return "SERVER_ERROR out of memory reading request"
+	}
+	c.lineRoom, c.lineDone = maxKeysLine, c.hasten(maxKeysLine)
+	return ""
+}
+
+// shrinkLine gives the room of a long line back.
+func (c *session) shrinkLine() {
+	if c.lineRoom == 0 {
+		return
+	}
+	c.lineDone()
+	c.s.cache.release(c.lineRoom)
+	c.line, c.lineRoom, c.lineDone = nil, 0, nil
+}
+
+// word returns the first word of a line and what follows it.
+func word(line []byte) (w, rest []byte) {
+	for len(line) > 0 && line[0] == ' ' {
+		line = line[1:]
+	}
+	if i := bytes.IndexByte(line, ' '); i >= 0 {
+		return line[:i], line[i:]
+	}
+	return line, nil
+}
+
 // split appends the words of a line, which alias it.
 func split(words [][]byte, line []byte) [][]byte {
-	for len(line) > 0 && len(words) < maxWords {
-		i := bytes.IndexByte(line, ' ')
-		switch i {
-		case -1:
-			return append(words, line)
-		case 0:
-		default:
-			words = append(words, line[:i])
+	for len(words) < maxWords {
+		var w []byte
+		if w, line = word(line); len(w) == 0 {
+			break
 		}
-		line = line[i+1:]
+		words = append(words, w)
 	}
 	return words
 }
@@ -136,8 +184,23 @@ func quiet(a [][]byte) bool {
 	return len(a) > 0 && string(a[len(a)-1]) == "noreply"
 }
 
-// validKey says whether k is a key: up to 250 bytes without blanks and
-// control characters.
+// lineKey says whether a line can name k as a key: up to 250 bytes without what
+// ends a word or a line. Other control characters are as good as any here, as
+// in memcached; the binary protocol can name all.
+func lineKey(k []byte) bool {
+	if len(k) == 0 || len(k) > maxKey {
+		return false
+	}
+	for _, b := range k {
+		if b == ' ' || b == 0 || b == '\r' || b == '\n' {
+			return false
+		}
+	}
+	return true
+}
+
+// validKey says whether k is a key as clients should choose them: up to 250
+// bytes without blanks and control characters.
 func validKey(k []byte) bool {
 	if len(k) == 0 || len(k) > maxKey {
 		return false
@@ -150,45 +213,48 @@ func validKey(k []byte) bool {
 	return true
 }
 
-const badFormat = "CLIENT_ERROR bad command line format"
+const (
+	badFormat = "CLIENT_ERROR bad command line format"
+	badExpiry = "CLIENT_ERROR invalid exptime argument"
+)
 
-func (c *session) textGet(keys [][]byte, withCAS bool) error {
-	if len(keys) == 0 {
+func (c *session) textGet(keys []byte, withCAS bool) error {
+	if k, _ := word(keys); len(k) == 0 {
 		return c.say("ERROR")
 	}
-	for _, k := range keys {
-		if !validKey(k) {
-			return c.say(badFormat)
-		}
-	}
-	for _, k := range keys {
-		if v, ok := c.s.cache.get(k); ok {
-			c.writeValue(k, v, withCAS)
-			c.s.cache.unpin(v)
-		}
-	}
-	return c.say("END")
+	return c.textRead(keys, withCAS, nil)
 }
 
-func (c *session) textGetTouch(a [][]byte, withCAS bool) error {
-	if len(a) < 2 {
+func (c *session) textGetTouch(a []byte, withCAS bool) error {
+	w, keys := word(a)
+	if len(w) == 0 {
 		return c.say("ERROR")
 	}
-	exp, err := strconv.ParseInt(string(a[0]), 10, 64)
-	if err != nil {
-		return c.say("CLIENT_ERROR invalid exptime argument")
+	exp, ok := signed(w)
+	if !ok {
+		return c.say(badExpiry)
 	}
-	for _, k := range a[1:] {
-		if !validKey(k) {
+	return c.textRead(keys, withCAS, func(k []byte) { c.s.cache.touch(k, exp) })
+}
+
+// textRead writes the values of keys, none when one of them cannot be a key, and
+// calls found, if it is given, for each that there is.
+func (c *session) textRead(keys []byte, withCAS bool, found func(k []byte)) error {
+	for k, rest := word(keys); len(k) > 0; k, rest = word(rest) {
+		if !lineKey(k) {
 			return c.say(badFormat)
 		}
 	}
-	for _, k := range a[1:] {
-		if v, ok := c.s.cache.get(k); ok {
-			c.s.cache.touch(k, exp)
-			c.writeValue(k, v, withCAS)
-			c.s.cache.unpin(v)
+	for k, rest := word(keys); len(k) > 0; k, rest = word(rest) {
+		v, ok := c.s.cache.get(k)
+		if !ok {
+			continue
 		}
+		if found != nil {
+			found(k)
+		}
+		c.writeValue(k, v, withCAS)
+		c.s.cache.unpin(v)
 	}
 	return c.say("END")
 }
@@ -224,11 +290,11 @@ func (c *session) textArithmetic(a [][]byte, down bool) error {
 	if len(a) < 2 || len(a) > 3 {
 		return c.say("ERROR")
 	}
-	if !validKey(a[0]) {
+	if !lineKey(a[0]) {
 		return c.reply(a, badFormat)
 	}
-	delta, err := strconv.ParseUint(string(a[1]), 10, 64)
-	if err != nil {
+	delta, ok := unsigned(a[1])
+	if !ok {
 		return c.reply(a, "CLIENT_ERROR invalid numeric delta argument")
 	}
 	out, n, _ := c.s.cache.arithmetic(arith{key: a[0], delta: delta, down: down})
@@ -245,14 +311,14 @@ func (c *session) textArithmetic(a [][]byte, down bool) error {
 }
 
 func (c *session) textDelete(a [][]byte) error {
-	if len(a) < 1 {
+	if len(a) < 1 || len(a) > 3 {
 		return c.say("ERROR")
 	}
 	// An old form has a time after the key, which must be 0.
-	if zero := len(a) > 1 && string(a[1]) == "0"; len(a) > 3 || len(a) == 3 && (!zero || !quiet(a)) || len(a) == 2 && !zero && !quiet(a) {
+	if zero := len(a) > 1 && string(a[1]) == "0"; len(a) == 3 && (!zero || !quiet(a)) || len(a) == 2 && !zero && !quiet(a) {
 		return c.reply(a, badFormat+".  Usage: delete <key> [noreply]")
 	}
-	if !validKey(a[0]) {
+	if !lineKey(a[0]) {
 		return c.reply(a, badFormat)
 	}
 	out := c.s.cache.delete(a[0], 0)
@@ -269,14 +335,14 @@ func (c *session) textTouch(a [][]byte) error {
 	if len(a) < 2 || len(a) > 3 {
 		return c.say("ERROR")
 	}
-	if !validKey(a[0]) {
+	if !lineKey(a[0]) {
 		return c.reply(a, badFormat)
 	}
-	exp, err := strconv.ParseInt(string(a[1]), 10, 64)
-	if err != nil {
-		return c.reply(a, "CLIENT_ERROR invalid exptime argument")
+	exp, ok := signed(a[1])
+	if !ok {
+		return c.reply(a, badExpiry)
 	}
-	_, ok := c.s.cache.touch(a[0], exp)
+	_, ok = c.s.cache.touch(a[0], exp)
 	switch {
 	case quiet(a):
 		return nil
@@ -288,7 +354,7 @@ func (c *session) textTouch(a [][]byte) error {
 
 // textVerbosity takes a level, of which there is one.
 func (c *session) textVerbosity(a [][]byte) error {
-	if len(a) == 0 {
+	if len(a) == 0 || len(a) > 2 {
 		return c.say("ERROR")
 	}
 	if _, err := strconv.ParseUint(string(a[0]), 10, 32); err != nil && !quiet(a) {
@@ -303,9 +369,9 @@ func (c *session) textFlush(a [][]byte) error {
 		return c.say("ERROR")
 	}
 	if len(a) > 0 && !(len(a) == 1 && quiet(a)) {
-		var err error
-		if delay, err = strconv.ParseInt(string(a[0]), 10, 64); err != nil {
-			return c.reply(a, "CLIENT_ERROR invalid exptime argument")
+		var ok bool
+		if delay, ok = signed(a[0]); !ok {
+			return c.reply(a, badExpiry)
 		}
 	}
 	c.s.cache.flush(delay)

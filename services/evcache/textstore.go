@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"math"
-	"strconv"
 )
 
 // storeLine is the head of a storage command.
@@ -28,26 +27,30 @@ func storeWords(cas bool) int {
 // words is right.
 func parseStore(mode storeMode, cas bool, a [][]byte) (storeLine, bool) {
 	l := storeLine{noreply: quiet(a)}
-	if !validKey(a[0]) {
+	if !lineKey(a[0]) {
 		return l, false
 	}
-	flags, err1 := strconv.ParseUint(string(a[1]), 10, 32)
-	exp, err2 := strconv.ParseInt(string(a[2]), 10, 64)
-	size, err3 := strconv.ParseInt(string(a[3]), 10, 64)
-	if err1 != nil || err2 != nil || err3 != nil || size < 0 || size > math.MaxInt32 {
-		return l, false
+	flags, ok1 := unsigned(a[1])
+	exp, ok2 := signed(a[2])
+	size, ok3 := valueSize(a[3])
+	ok := ok1 && ok2 && ok3
+	if ok && cas {
+		l.cas, ok = unsigned(a[4])
 	}
-	if cas {
-		v, err := strconv.ParseUint(string(a[4]), 10, 64)
-		if err != nil {
-			return l, false
-		}
-		l.cas = v
+	if !ok {
+		return l, false
 	}
 	l.mode, l.flags, l.exptime, l.size = mode, uint32(flags), exp, size
 	// The line's buffer is overwritten by the data block.
 	l.key = bytes.Clone(a[0])
 	return l, true
+}
+
+// valueSize reads the length of a value; it has a line end behind it, and both
+// are counted in 32 bits.
+func valueSize(word []byte) (int64, bool) {
+	n, ok := signed(word)
+	return n, ok && n >= 0 && n <= math.MaxInt32-2
 }
 
 func (c *session) textStore(mode storeMode, cas bool, a [][]byte) error {

@@ -343,7 +343,7 @@ func FuzzDumpLine(f *testing.F) {
 	f.Add("key=a exp=x size=")
 	f.Fuzz(func(t *testing.T, line string) {
 		d, ok := parseDumpLine(line)
-		if ok && !validKey([]byte(d.key)) {
+		if ok && !lineKey([]byte(d.key)) {
 			t.Errorf("%q is a key", d.key)
 		}
 		if again, ok2 := parseDumpLine(strings.TrimRight(string(crawled{key: d.key, size: d.size}.line(nil)), "\n")); ok && (!ok2 || again.key != d.key) {

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,7 +70,14 @@ func TestTextProtocol(t *testing.T) {
 		{"largest item", "set a 0 0 1048516\r\n" + strings.Repeat("y", 1048516) + "\r\n", "STORED\r\n"},
 		{"item over the limit with its header", "set a 0 0 1048517\r\n" + strings.Repeat("y", 1048517) + "\r\n", "SERVER_ERROR object too large for cache\r\n"},
 		{"item over the limit with its key", "set a 0 0 1048576\r\n" + strings.Repeat("y", 1048576) + "\r\n", "SERVER_ERROR object too large for cache\r\n"},
-		{"line too long", "get " + strings.Repeat("k ", maxLine) + "\r\nversion\r\n", "CLIENT_ERROR line too long\r\n"},
+		{"line too long", "delete " + strings.Repeat("k ", maxLine) + "\r\nversion\r\n", "CLIENT_ERROR line too long\r\n"},
+		{"line of a get too long", "get " + strings.Repeat("k ", maxKeysLine) + "\r\nversion\r\n", "CLIENT_ERROR line too long\r\n"},
+		{"many keys", "set a 0 0 1\r\nx\r\nget " + strings.Repeat("k ", 5000) + "a\r\n", "STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n"},
+		{"many long keys", "set a 0 0 1\r\nx\r\ngets " + strings.Repeat(long[1:]+" ", 1000) + "a\r\n", "STORED\r\nVALUE a 0 1 1\r\nx\r\nEND\r\n"},
+		{"numbers as C reads them", "set a 4294967296 +100 1\r\nx\r\nget a\r\nset a 0 4294967295 1\r\nx\r\nget a\r\nset a 0 0 3\r\n 12\r\ndecr a +3\r\nget a\r\nset a 0 0 2\r\n-1\r\nincr a 1\r\nset a 0 0 2147483646\r\n",
+			"STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\nSTORED\r\nEND\r\nSTORED\r\n9\r\nVALUE a 0 3\r\n9  \r\nEND\r\nSTORED\r\nCLIENT_ERROR cannot increment or decrement non-numeric value\r\n" + badFormat + "\r\n"},
+		{"control characters in a key", "set a\x01\x7f 0 0 1\r\nx\r\nget a\x01\x7f\r\nget a\x00\r\n", "STORED\r\nVALUE a\x01\x7f 0 1\r\nx\r\nEND\r\n" + badFormat + "\r\n"},
+		{"appended beyond the limit", "set a 0 0 1048500\r\n" + strings.Repeat("y", 1048500) + "\r\nappend a 0 0 99\r\n" + strings.Repeat("z", 99) + "\r\n", "STORED\r\nNOT_STORED\r\n"},
 		{"quit", "version\r\nquit\r\nversion\r\n", "VERSION " + serverVersion + "\r\n"},
 		{"verbosity", "verbosity 1\r\nverbosity\r\nverbosity x\r\nverbosity 1 noreply\r\n", "OK\r\nERROR\r\n" + badFormat + "\r\n"},
 		{"words that are missing", "touch a\r\nincr a\r\ndelete\r\nset a 0 0\r\ncas a 0 0 1\r\nflush_all 1 2 3\r\n", strings.Repeat("ERROR\r\n", 6)},
@@ -93,6 +101,9 @@ func TestMetaProtocol(t *testing.T) {
 		{"versions", "ms a 1\r\nx\r\nms a 1 C9\r\ny\r\nmd a C9\r\nmd a C1\r\n", "HD\r\nEX\r\nEX\r\nHD\r\n"},
 		{"arithmetic", "ma n\r\nma n N0 J5 v\r\nma n D3 v\r\nma n MD D100 v\r\nma n q\r\nmn\r\n", "NF\r\nVA 1\r\n5\r\nVA 1\r\n8\r\nVA 1\r\n0\r\nMN\r\n"},
 		{"base64 key", "ms YSBi 1 b\r\nx\r\nmg YSBi b k v\r\n", "HD\r\nVA 1 kYSBi b\r\nx\r\n"},
+		{"too large", "ms a 1\r\nx\r\nms a 1048577 ME\r\n" + strings.Repeat("y", 1048577) + "\r\nmg a v\r\n", "HD\r\nSERVER_ERROR object too large for cache\r\nEN\r\n"},
+		{"the last bad token", "mg a Tx Dx\r\nmg a Tx Z\r\nms a 1 MSS\r\nx\r\nma a t c k\r\n", "CLIENT_ERROR invalid numeric delta value\r\nCLIENT_ERROR invalid flag\r\nCLIENT_ERROR incorrect length for M token\r\nNF ka\r\n"},
+		{"recache of all of its time", "ms a 1\r\nx\r\nmg a R30 T30 t\r\nmg a R30 t\r\n", "HD\r\nHD t30\r\nHD t30\r\n"},
 		{"touch on get", "ms a 1\r\nx\r\nmg a T30 t\r\n", "HD\r\nHD t30\r\n"},
 		{"bad", "mg\r\nmg a Zz\r\nms a x\r\nms a 3 Zz\r\nabc\r\nmn\r\n", "ERROR\r\nCLIENT_ERROR invalid flag\r\n" + badFormat + "\r\nCLIENT_ERROR invalid flag\r\nMN\r\n"},
 		{"use", "ms a 1\r\nx\r\nmg a h\r\nmg a h l\r\n", "HD\r\nHD h0\r\nHD h1 l0\r\n"},
@@ -272,6 +283,58 @@ func TestBinaryProtocol(t *testing.T) {
 	}
 	if got[2].key != "a" || got[1].extras != "\x00\x00\x00\x07" {
 		t.Errorf("key %q or flags %q are missing", got[2].key, got[1].extras)
+	}
+}
+
+// The binary protocol can name any key, touches tell the flags, and what gat ends
+// is answered a last time.
+func TestBinaryKeysAndTouches(t *testing.T) {
+	const past = "\x40\x00\x00\x00" // in the year 2004
+	key, set := "a b\r\n\x00\xff", "\x00\x00\x00\x07\x00\x00\x00\x00"
+	got := binAnswers(t, talk(newTestServer(t, 0, nil), bin(opSet, 1, 0, set, key, "abc")+
+		bin(opGetK, 2, 0, "", key, "")+
+		bin(opTouch, 3, 0, "\x00\x00\x00\x10", key, "")+
+		bin(opGATK, 4, 0, past, key, "")+
+		bin(opGet, 5, 0, "", key, "")+
+		bin(opSet, 6, 0, set, strings.Repeat("k", maxKey+1), "abc")))
+	want := []binAnswer{
+		{op: opSet, opaque: 1},
+		{op: opGetK, opaque: 2, extras: set[:4], key: key, value: "abc"},
+		{op: opTouch, opaque: 3, extras: set[:4]},
+		{op: opGATK, opaque: 4, extras: set[:4], key: key, value: "abc"},
+		{op: opGet, opaque: 5, status: binNotFound, value: "Not found"},
+		{op: opSet, opaque: 6, status: binInvalid, value: "Invalid arguments"},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("\n got %+v\nwant %+v", got, want)
+	}
+}
+
+// A get that is longer than a line takes its room of the cache, and gives it
+// back however it ends.
+func TestLongGetsGiveTheirRoomBack(t *testing.T) {
+	s := newTestServer(t, 0, nil)
+	for _, in := range []string{
+		"get " + strings.Repeat("k ", maxLine) + "\r\n",
+		"get " + strings.Repeat("k ", maxLine), // and no end
+		"get " + strings.Repeat("k ", maxKeysLine) + "\r\n",
+	} {
+		talk(s, in)
+		if s.cache.coming != 0 {
+			t.Errorf("%d bytes are kept after %.20q…", s.cache.coming, in)
+		}
+	}
+	if got := talk(newTestServer(t, maxLine, nil), "get "+strings.Repeat("k ", maxLine)+"\r\nmn\r\n"); got != "SERVER_ERROR out of memory reading request\r\n" {
+		t.Errorf("a cache without the room answers %q", got)
+	}
+}
+
+func TestDecrementsAreCounted(t *testing.T) {
+	got := talk(newTestServer(t, 0, nil), "set n 0 0 1\r\n5\r\ndecr n 1\r\ndecr n 1\r\ndecr m 1\r\nincr n 1\r\nstats\r\n")
+	for _, want := range []string{"STAT decr_hits 2\r\n", "STAT decr_misses 1\r\n", "STAT incr_hits 1\r\n", "STAT incr_misses 0\r\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in %q", want, got)
+		}
 	}
 }
 

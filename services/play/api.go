@@ -114,7 +114,7 @@ type ReportRequest struct {
 	Session   string  `json:"session_id" rule:"required;min=1;max=128"`
 	Title     string  `json:"title_id" rule:"required;min=1;max=128"`
 	Kind      string  `json:"kind" rule:"required;enum=start|progress|stop|error"`
-	Sequence  uint64  `json:"sequence" rule:"optional;min=0;max=9007199254740991" doc:"rises by one with each report of a session"`
+	Sequence  uint64  `json:"sequence" rule:"optional;min=0;max=9007199254740991" doc:"from 1 on; rises by one with each report of a session, so that one sent twice counts once"`
 	PositionS float64 `json:"position_s" rule:"optional;min=0;max=1000000"`
 	Appliance string  `json:"appliance,omitempty" rule:"optional;max=128"`
 	Bytes     uint64  `json:"bytes" rule:"optional;min=0;max=9007199254740991" doc:"received since the last report"`

@@ -426,6 +426,29 @@ func TestRenew(t *testing.T) {
 	}
 }
 
+// A play whose licence was released is over: asking whether it is allowed would
+// count it among the member's streams again.
+func TestRenewOfAReleasedLicenceOpensNoStream(t *testing.T) {
+	r := start(t)
+	first, _ := r.post(PathStart, ask())
+	r.breaks("Renew", services.Errorf(services.Denied, "the licence has been released").WithReason("license_released"))
+	r.mu.Lock()
+	r.authorize = nil
+	r.mu.Unlock()
+	q := RenewRequest{Session: "s1", Title: "tt-a", License: first.License, Device: "tv"}
+	if _, p := r.post(PathRenew, q); p.Kind != services.Denied || p.Reason != "license_released" {
+		t.Errorf("%+v", p)
+	}
+	if r.authorize != nil {
+		t.Errorf("it was authorised: %v", r.authorize)
+	}
+	r.breaks("Renew", services.Errorf(services.Unavailable, "down"))
+	r.breaks("Authorize", services.Errorf(services.Denied, "no").WithReason("plan_stream_limit"))
+	if _, p := r.post(PathRenew, q); p.Reason != "plan_stream_limit" {
+		t.Errorf("with the licences out of reach: %+v", p)
+	}
+}
+
 func TestReport(t *testing.T) {
 	r := start(t)
 	q := ReportRequest{Session: "s1", Title: "tt-a", Kind: "progress", Sequence: 2, PositionS: 4, Bytes: 100, Rung: "v2", License: "lic"}

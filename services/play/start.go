@@ -33,7 +33,10 @@ type play struct {
 	session, title, device string
 	height                 int
 	broken                 []string
-	// license gets the licence once the play is authorised.
+	// renews a licence: one that was released refuses before the play is
+	// authorised, which would count it as a stream again.
+	renews bool
+	// license gets the licence; of a play that starts once it is authorised.
 	license func(ctx context.Context, maxHeight uint32) (*licensepb.IssueReply, error)
 }
 
@@ -89,7 +92,7 @@ func (s *Server) renew(r *http.Request, c edge.Caller) (any, error) {
 	if device := cmp.Or(req.Device, c.Device); claims.Device != device {
 		return nil, services.Errorf(services.Denied, "renew: the licence is for the device %q, not %q", claims.Device, device).WithReason("license_binding").WithRemedy("renew on the device that started the play, or start the play again")
 	}
-	p := play{Caller: c, session: req.Session, title: req.Title, device: claims.Device, broken: req.Broken}
+	p := play{Caller: c, session: req.Session, title: req.Title, device: claims.Device, broken: req.Broken, renews: true}
 	p.license = func(ctx context.Context, _ uint32) (*licensepb.IssueReply, error) {
 		return s.d.License.Renew(ctx, &licensepb.RenewRequest{License: req.License, SessionId: req.Session})
 	}
@@ -136,9 +139,9 @@ func (p play) validate() error {
 	return nil
 }
 
-// gather calls the microservices, at once where one does not need another: the
-// licence waits for the permission, nothing else does. A refused permission
-// ends the other calls; any other failure lets the permission be heard first,
+// gather calls the microservices, at once where one does not need another: a new
+// licence waits for the permission, the permission for a renewed one, and nothing
+// else waits. A refused permission ends the other calls; any other failure lets the permission be heard first,
 // because its reason is the one a person can act on.
 func (s *Server) gather(ctx context.Context, p play) parts {
 	var got parts
@@ -148,18 +151,26 @@ func (s *Server) gather(ctx context.Context, p play) parts {
 	g.Go(func() { got.profiles, got.profilesErr = s.getProfiles(ctx, p) })
 	g.Go(func() { got.rank, got.rankStale, got.rankErr = s.getRank(ctx, p) })
 	g.Go(func() { got.position, got.late = s.getPosition(ctx, p) })
+	issue := func(maxHeight uint32) {
+		got.license, got.licenseErr = s.license.Do(ctx, func(ctx context.Context) (*licensepb.IssueReply, error) { return p.license(ctx, maxHeight) })
+	}
+	if p.renews {
+		if issue(0); services.KindOf(got.licenseErr) == services.Denied {
+			g.Wait()
+			return got
+		}
+	}
 	got.auth, got.authErr = s.authorize.Do(ctx, func(ctx context.Context) (*playbackpb.AuthorizeReply, error) {
 		return s.d.Playback.Authorize(ctx, &playbackpb.AuthorizeRequest{
 			SessionId: p.session, MemberId: p.Member, Plan: p.Plan, TitleId: p.title,
 			Device: p.device, Country: p.Country, WantHeight: uint32(p.height),
 		})
 	})
-	if got.authErr != nil {
+	switch {
+	case got.authErr != nil:
 		cancel()
-	} else {
-		got.license, got.licenseErr = s.license.Do(ctx, func(ctx context.Context) (*licensepb.IssueReply, error) {
-			return p.license(ctx, got.auth.GetMaxHeight())
-		})
+	case !p.renews:
+		issue(got.auth.GetMaxHeight())
 	}
 	g.Wait()
 	return got

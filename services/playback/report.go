@@ -2,6 +2,7 @@ package playback
 
 import (
 	"context"
+	"crypto/rand"
 	"math"
 	"strconv"
 	"time"
@@ -32,7 +33,7 @@ func (s *Server) Report(ctx context.Context, r *playbackpb.ReportRequest) (*play
 		return &playbackpb.ReportReply{}, nil
 	}
 	if _, err := s.sendEvent.Do(ctx, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.d.Events.Send(ctx, events.TopicPlayback, r.GetSessionId(), s.event(ctx, r))
+		return struct{}{}, s.d.Events.Send(ctx, events.TopicPlayback, r.GetSessionId(), s.event(ctx, id, r))
 	}); err != nil {
 		return nil, services.Wrap("playback.Report "+r.GetSessionId(), err)
 	}
@@ -56,10 +57,10 @@ func (s *Server) follow(ctx context.Context, r *playbackpb.ReportRequest) error 
 	return s.renew(ctx, r.GetMemberId(), r.GetSessionId(), session{Title: r.GetTitleId(), Device: r.GetDevice(), PositionS: r.GetPositionS()})
 }
 
-func (s *Server) event(ctx context.Context, r *playbackpb.ReportRequest) events.PlaybackEvent {
+func (s *Server) event(ctx context.Context, id string, r *playbackpb.ReportRequest) events.PlaybackEvent {
 	return events.PlaybackEvent{
 		Header: events.Header{
-			ID: eventID(r), At: time.Now().UTC(), Region: s.d.Region, Instance: s.d.Instance, TraceID: telemetry.TraceID(ctx),
+			ID: id, At: time.Now().UTC(), Region: s.d.Region, Instance: s.d.Instance, TraceID: telemetry.TraceID(ctx),
 		},
 		Kind: r.GetKind(), Session: r.GetSessionId(), Sequence: r.GetSequence(), Member: r.GetMemberId(),
 		Title: r.GetTitleId(), PositionS: r.GetPositionS(), Appliance: r.GetAppliance(), Bytes: r.GetBytes(),
@@ -70,9 +71,15 @@ func (s *Server) event(ctx context.Context, r *playbackpb.ReportRequest) events.
 
 // eventID is the same for the same report, whichever instance takes it:
 // consumers drop what this instance's memory lets slip through. The member is
-// part of it: nobody's report stands for that of a session of somebody else.
+// part of it: nobody's report stands for that of a session of somebody else. A
+// report without a number is no repetition that anybody could tell: a stop would
+// be taken for the start before it otherwise, and be lost.
 func eventID(r *playbackpb.ReportRequest) string {
-	return r.GetMemberId() + "/" + r.GetSessionId() + "/" + strconv.FormatUint(r.GetSequence(), 10)
+	of := r.GetMemberId() + "/" + r.GetSessionId() + "/"
+	if r.GetSequence() == 0 {
+		return of + "0/" + rand.Text()
+	}
+	return of + strconv.FormatUint(r.GetSequence(), 10)
 }
 
 func validReport(r *playbackpb.ReportRequest) error {

@@ -317,6 +317,26 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// A client that does not number its reports has every one of them taken.
+func TestReportsWithoutANumber(t *testing.T) {
+	r := start(t, 0)
+	for _, kind := range []string{"start", "progress", "progress", "stop"} {
+		if _, err := r.client.Report(t.Context(), say("s1", kind, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ids := map[string]bool{}
+	for _, e := range r.pipeline.events {
+		ids[e.ID] = true
+	}
+	if len(ids) != 4 {
+		t.Errorf("%d events of four reports: %v", len(ids), ids)
+	}
+	if _, ok := r.kv.session("m-std", "s1"); ok {
+		t.Error("the session is open after its stop")
+	}
+}
+
 func TestReportThatWasNotTakenMayComeAgain(t *testing.T) {
 	r := start(t, 0)
 	r.pipeline.mu.Lock()

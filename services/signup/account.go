@@ -51,22 +51,15 @@ func (s *Server) changePlan(r *http.Request, c edge.Caller) (any, error) {
 	if err != nil {
 		return nil, services.Wrap("plan", err)
 	}
-	from, err := planIn(plans.Value, m.Plan)
-	if err != nil {
-		return nil, services.Errorf(services.Internal, "the member's plan %q is not among the plans", m.Plan)
-	}
-	e := s.difference(m, from, to, now)
-	e.Key = planKey(m.ID, req.Key)
-	m, err = s.setPlan.Do(ctx, func(ctx context.Context) (sqldb.Member, error) {
-		return s.d.Members.ChangePlan(ctx, m.ID, to.ID, e)
-	})
+	was := m.Plan
+	m, e, err := s.move(ctx, plans.Value, m, to, planKey(m.ID, req.Key), now)
 	if err != nil {
 		return nil, services.Wrap("plan", err)
 	}
 	if m.Plan != to.ID { // the key did its work before, and another change came after
 		return nil, services.Errorf(services.Conflict, "key: it was used for an earlier change").WithReason(ReasonKeyReused).WithRemedy("make a new key for a new change")
 	}
-	if from.ID != to.ID {
+	if was != to.ID {
 		s.count("plan", "changed")
 		s.announce(ctx, "plan", e.Key, m)
 	}
@@ -75,6 +68,40 @@ func (s *Server) changePlan(r *http.Request, c edge.Caller) (any, error) {
 		entries = append(entries, e)
 	}
 	return s.shown(m, entries, now), nil
+}
+
+// maxMoves is how often a change of plan is reckoned anew because the member's
+// plan was another than thought.
+const maxMoves = 8
+
+// moved is a member after a change of plan, or with done false the one that has
+// another plan than the change was from.
+type moved struct {
+	member sqldb.Member
+	done   bool
+}
+
+// move changes a member's plan and returns what it costs. The plan that was read
+// may be over by now, at a replica that is behind or by another change: the
+// difference is to the one that the member really has.
+func (s *Server) move(ctx context.Context, plans []sqldb.Plan, m sqldb.Member, to sqldb.Plan, key string, now time.Time) (sqldb.Member, sqldb.Entry, error) {
+	for range maxMoves {
+		from, err := planIn(plans, m.Plan)
+		if err != nil {
+			return m, sqldb.Entry{}, services.Errorf(services.Internal, "the member's plan %q is not among the plans", m.Plan)
+		}
+		e := s.difference(m, from, to, now)
+		e.Key = key
+		got, err := s.setPlan.Do(ctx, func(ctx context.Context) (moved, error) {
+			m, done, err := s.d.Members.ChangePlan(ctx, sqldb.PlanChange{Member: m.ID, From: from.ID, To: to.ID, Entry: e})
+			return moved{m, done}, err
+		})
+		if err != nil || got.done {
+			return got.member, e, err
+		}
+		m = got.member
+	}
+	return m, sqldb.Entry{}, services.Errorf(services.Unavailable, "the plan is changed by others at the same time").WithRemedy("try again in a moment")
 }
 
 // planKey is the key of the ledger's entry for a change of plan.

@@ -1,6 +1,8 @@
 package signup
 
 import (
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,6 +86,51 @@ func TestChangeOfPlan(t *testing.T) {
 	}
 	if _, p := change("", "basic"); p.Reason != edge.ReasonFields {
 		t.Errorf("no key: %+v", p)
+	}
+}
+
+// A change costs the difference to the plan that the member has, whatever a
+// replica that is behind says.
+func TestChangeFromAPlanThatIsOver(t *testing.T) {
+	period := start(t).server.d.Timing.BillingPeriod.D()
+	r := joined(t, period+period/2)
+	var a Account
+	if p := r.do("POST", PathPlan, PlanRequest{"k1", "basic"}, &a); p.Kind != "" {
+		t.Fatalf("%+v", p)
+	}
+	r.store.mu.Lock()
+	r.store.behind = "premium"
+	r.store.mu.Unlock()
+	if p := r.do("POST", PathPlan, PlanRequest{"k2", "premium"}, &a); p.Kind != "" || a.Plan != "premium" || a.BalanceCents < 1790 || a.BalanceCents > 1800 {
+		t.Errorf("%+v %+v", a, p)
+	}
+}
+
+// However many changes come at once, they cost the difference of the first plan
+// and the last.
+func TestChangesAtOnceCostTheirDifference(t *testing.T) {
+	period := start(t).server.d.Timing.BillingPeriod.D()
+	r := joined(t, period+period/2)
+	if before := r.account(); before.BalanceCents != 1800 {
+		t.Fatalf("%+v", before)
+	}
+	const changes = 12
+	var wg sync.WaitGroup
+	for i := range changes {
+		wg.Go(func() {
+			p := r.do("POST", PathPlan, PlanRequest{fmt.Sprint("k", i), []string{"basic", "premium"}[i%2]}, new(Account))
+			if p.Kind != "" && p.Kind != services.Unavailable {
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+	wg.Wait()
+	a, want := r.account(), 1800
+	if a.Plan == "basic" {
+		want -= 450
+	}
+	if off := a.BalanceCents - want; off < -changes || off > changes { // a cent for each that is rounded
+		t.Errorf("%d cents off: %+v", off, a)
 	}
 }
 

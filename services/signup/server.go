@@ -26,7 +26,7 @@ type Members interface {
 	MemberByEmail(ctx context.Context, email string) (sqldb.Member, error)
 	CreateMember(ctx context.Context, m sqldb.Member, first sqldb.Entry) (sqldb.Member, error)
 	Member(ctx context.Context, id services.MemberID) (sqldb.Member, error)
-	ChangePlan(ctx context.Context, id services.MemberID, plan string, e sqldb.Entry) (sqldb.Member, error)
+	ChangePlan(ctx context.Context, c sqldb.PlanChange) (m sqldb.Member, done bool, err error)
 	AppendEntry(ctx context.Context, e sqldb.Entry) error
 	Ledger(ctx context.Context, id services.MemberID) ([]sqldb.Entry, error)
 }
@@ -75,7 +75,7 @@ type Server struct {
 	findMember  *resilience.Command[sqldb.Member]
 	saveMember  *resilience.Command[sqldb.Member]
 	getMember   *resilience.Command[sqldb.Member]
-	setPlan     *resilience.Command[sqldb.Member]
+	setPlan     *resilience.Command[moved]
 	charge      *resilience.Command[struct{}]
 	ledger      *resilience.Command[[]sqldb.Entry]
 	sendEvent   *resilience.Command[struct{}]
@@ -110,7 +110,7 @@ func New(d Deps) (*Server, error) {
 		findMember:  resilience.New[sqldb.Member](d.Commands, "GetMemberByEmail", store),
 		saveMember:  resilience.New[sqldb.Member](d.Commands, "CreateMember", store),
 		getMember:   resilience.New[sqldb.Member](d.Commands, "GetMember", store),
-		setPlan:     resilience.New[sqldb.Member](d.Commands, "ChangePlan", store),
+		setPlan:     resilience.New[moved](d.Commands, "ChangePlan", store),
 		charge:      resilience.New[struct{}](d.Commands, "AppendEntry", store),
 		ledger:      resilience.New[[]sqldb.Entry](d.Commands, "GetLedger", store),
 		sendEvent:   resilience.New[struct{}](d.Commands, "SendEvent", resilience.Options{Group: "kafka", Timeout: d.Timing.RPCTimeout.D() / 10, MaxConcurrent: maxConcurrent}),

@@ -32,6 +32,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type store struct {
 	mu      sync.Mutex
 	down    bool
+	behind  string                  // the plan of everybody at a replica that is behind
 	members map[string]sqldb.Member // by e-mail
 	entries map[string]sqldb.Entry
 }
@@ -89,7 +90,9 @@ func (s *store) Member(_ context.Context, id services.MemberID) (sqldb.Member, e
 	if err != nil {
 		return sqldb.Member{}, err
 	}
-	return s.byID(id)
+	m, err := s.byID(id)
+	m.Plan = cmp.Or(s.behind, m.Plan)
+	return m, err
 }
 
 func (s *store) byID(id services.MemberID) (sqldb.Member, error) {
@@ -101,19 +104,20 @@ func (s *store) byID(id services.MemberID) (sqldb.Member, error) {
 	return sqldb.Member{}, services.Errorf(services.NotFound, "no member %s", id)
 }
 
-func (s *store) ChangePlan(_ context.Context, id services.MemberID, plan string, e sqldb.Entry) (sqldb.Member, error) {
+func (s *store) ChangePlan(_ context.Context, c sqldb.PlanChange) (sqldb.Member, bool, error) {
 	unlock, err := s.lock()
 	defer unlock()
 	if err != nil {
-		return sqldb.Member{}, err
+		return sqldb.Member{}, false, err
 	}
-	m, err := s.byID(id)
-	if _, done := s.entries[e.Key]; done || err != nil {
-		return m, err
+	m, err := s.byID(c.Member)
+	_, done := s.entries[c.Entry.Key]
+	if done || err != nil || m.Plan != c.From {
+		return m, done, err
 	}
-	m.Plan = plan
-	s.members[m.Email], s.entries[e.Key] = m, e
-	return m, nil
+	m.Plan = c.To
+	s.members[m.Email], s.entries[c.Entry.Key] = m, c.Entry
+	return m, true, nil
 }
 
 func (s *store) AppendEntry(_ context.Context, e sqldb.Entry) error {

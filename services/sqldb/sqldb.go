@@ -91,6 +91,14 @@ type Entry struct {
 	At     time.Time         `json:"at"`
 }
 
+// PlanChange is what a change of plan does, if the member still has From.
+type PlanChange struct {
+	Member   services.MemberID
+	From, To string
+	// Entry is what the change costs; its member is Member.
+	Entry Entry
+}
+
 // DB is a client of the lab's relational store as seen from one region. Reads
 // go to the region's replica and may be stale by the replication lag; writes go
 // to the primary wherever it is. Safe for concurrent use. Errors carry a
@@ -112,11 +120,13 @@ type DB interface {
 	// PutTitle inserts or replaces; idempotent.
 	PutTitle(ctx context.Context, t Title) error
 
-	// ChangePlan sets a member's plan and adds the ledger entry in one
-	// transaction; the same entry key again changes nothing. It returns the
-	// member as the transaction left it. NotFound without such a member,
-	// Conflict for a key that is another member's.
-	ChangePlan(ctx context.Context, id services.MemberID, plan string, e Entry) (Member, error)
+	// ChangePlan moves a member from one plan to another and adds the ledger
+	// entry in one transaction; the same entry key again changes nothing. It
+	// returns the member as the transaction left it. done says that the entry is
+	// there; without it nothing was changed, because the member had another plan
+	// than the entry was made for. NotFound without such a member, Conflict for
+	// a key that is another member's.
+	ChangePlan(ctx context.Context, c PlanChange) (m Member, done bool, err error)
 	// AppendEntry adds a ledger entry; the same key again changes nothing.
 	AppendEntry(ctx context.Context, e Entry) error
 	// Ledger lists a member's entries, the oldest first.

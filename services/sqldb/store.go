@@ -146,33 +146,39 @@ func (s *store) PutTitle(ctx context.Context, t Title) error {
 		list(t.Rungs), list(t.Countries), live, int64(t.Year), micros(t.Available), int64(t.MinSites)))
 }
 
-// ChangePlan implements DB. As in CreateMember the ledger's key decides.
-func (s *store) ChangePlan(ctx context.Context, id services.MemberID, plan string, e Entry) (Member, error) {
-	op := "sqldb.ChangePlan " + string(id)
-	if id == "" || plan == "" || e.Key == "" {
-		return Member{}, &services.Error{Op: op, Kind: services.Invalid, Msg: "a change of plan needs a member, a plan and a ledger entry with a key"}
+// changing is the plan of a member in the middle of ChangePlan's transaction,
+// which nobody else sees. It is no plan's id.
+const changing = "(changing)"
+
+// ChangePlan implements DB. As in CreateMember the ledger's key decides, and
+// beside it the plan: of two changes at once, or one by somebody whose replica
+// is behind, the second would cost the difference to a plan that is over.
+func (s *store) ChangePlan(ctx context.Context, c PlanChange) (m Member, done bool, err error) {
+	op, id, e := "sqldb.ChangePlan "+string(c.Member), string(c.Member), c.Entry
+	if id == "" || c.From == "" || c.To == "" || e.Key == "" {
+		return Member{}, false, &services.Error{Op: op, Kind: services.Invalid, Msg: "a change of plan needs a member, two plans and a ledger entry with a key"}
 	}
-	e.Member = id
+	e.Member = c.Member
 	insert := insertEntry(e)
-	insert.SQL += ` AND EXISTS (SELECT 1 FROM members WHERE id = ?)`
-	insert.Args = append(insert.Args, string(id))
+	insert.SQL += ` AND EXISTS (SELECT 1 FROM members WHERE id = ? AND plan = ?)`
+	insert.Args = append(insert.Args, id, changing)
 	rs, err := s.write.Run(ctx, Tx{Confirm: true, Statements: []Statement{
-		exec(`UPDATE members SET plan = ? WHERE id = ? AND NOT EXISTS (SELECT 1 FROM ledger WHERE entry_key = ?)`, plan, string(id), e.Key),
+		exec(`UPDATE members SET plan = ? WHERE id = ? AND plan = ? AND NOT EXISTS (SELECT 1 FROM ledger WHERE entry_key = ?)`, changing, id, c.From, e.Key),
 		insert,
-		query(`SELECT `+memberColumns+` FROM members m WHERE m.id = ?`, string(id)),
+		exec(`UPDATE members SET plan = ? WHERE id = ? AND plan = ?`, c.To, id, changing),
+		query(`SELECT `+memberColumns+` FROM members m WHERE m.id = ?`, id),
 		query(`SELECT `+entryColumns+` FROM ledger WHERE entry_key = ?`, e.Key),
 	}})
 	if err != nil {
-		return Member{}, services.Wrap(op, err)
+		return Member{}, false, services.Wrap(op, err)
 	}
-	m, err := scanOne(op, rs[2].Rows, nil, scanMember)
-	if err != nil {
-		return Member{}, err
+	if m, err = scanOne(op, rs[3].Rows, nil, scanMember); err != nil || len(rs[4].Rows) == 0 {
+		return m, false, err
 	}
-	if was, err := scanOne(op, rs[3].Rows, nil, scanEntry); err != nil || was.Member != id {
-		return Member{}, errors.Join(&services.Error{Op: op, Kind: services.Conflict, Msg: "the key " + e.Key + " is another member's"}, err)
+	if was, err := scanOne(op, rs[4].Rows, nil, scanEntry); err != nil || was.Member != c.Member {
+		return Member{}, false, errors.Join(&services.Error{Op: op, Kind: services.Conflict, Msg: "the key " + e.Key + " is another member's"}, err)
 	}
-	return m, nil
+	return m, true, nil
 }
 
 // AppendEntry implements DB.

@@ -37,7 +37,7 @@ type PlaybackClient interface {
 	// Profiles returns the stream profiles of a title.
 	Profiles(ctx context.Context, in *ProfilesRequest, opts ...grpc.CallOption) (*ProfilesReply, error)
 	// Report records start, progress and stop of a session. Idempotent by
-	// session and sequence number.
+	// session and sequence number, where it has one: 0 is none.
 	Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportReply, error)
 	// Bookmark returns where the member left off.
 	Bookmark(ctx context.Context, in *BookmarkRequest, opts ...grpc.CallOption) (*BookmarkReply, error)
@@ -103,7 +103,7 @@ type PlaybackServer interface {
 	// Profiles returns the stream profiles of a title.
 	Profiles(context.Context, *ProfilesRequest) (*ProfilesReply, error)
 	// Report records start, progress and stop of a session. Idempotent by
-	// session and sequence number.
+	// session and sequence number, where it has one: 0 is none.
 	Report(context.Context, *ReportRequest) (*ReportReply, error)
 	// Bookmark returns where the member left off.
 	Bookmark(context.Context, *BookmarkRequest) (*BookmarkReply, error)

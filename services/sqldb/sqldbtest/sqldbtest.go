@@ -36,6 +36,7 @@ func Run(t *testing.T, open func(t testing.TB) sqldb.DB) {
 		{"one of many concurrent creations wins", concurrentCreate},
 		{"the same creation many times at once", concurrentSame},
 		{"a change of plan is idempotent by entry key", planChange},
+		{"one of many concurrent changes of plan wins", concurrentPlanChanges},
 		{"titles", titles},
 		{"titles beyond a page, by name", manyTitles},
 		{"put title replaces", replaceTitle},
@@ -127,38 +128,80 @@ func planChange(t *testing.T, db sqldb.DB) {
 	other, oe := NewMember()
 	_, err = db.CreateMember(ctx(t), other, oe)
 	must(t, err)
-	change := sqldb.Entry{Key: unique("plan"), Kind: "charge", Cents: 300, At: m.Created.Add(time.Hour)}
+	change := sqldb.PlanChange{Member: m.ID, From: m.Plan, To: "premium", Entry: sqldb.Entry{Key: unique("plan"), Kind: "charge", Cents: 300, At: m.Created.Add(time.Hour)}}
 	for range 2 {
-		got, err := db.ChangePlan(ctx(t), m.ID, "premium", change)
+		got, done, err := db.ChangePlan(ctx(t), change)
 		must(t, err)
-		if got.Plan != "premium" || got.ID != m.ID {
-			t.Errorf("after the change: %+v", got)
+		if got.Plan != "premium" || got.ID != m.ID || !done {
+			t.Errorf("after the change: %+v, %v", got, done)
 		}
 	}
 	back := change
-	back.Key, back.Kind = unique("plan"), "credit"
-	if got, err := db.ChangePlan(ctx(t), m.ID, "basic", back); err != nil || got.Plan != "basic" {
-		t.Errorf("back: %+v, %v", got, err)
+	back.From, back.To, back.Entry.Key, back.Entry.Kind = "premium", m.Plan, unique("plan"), "credit"
+	if got, done, err := db.ChangePlan(ctx(t), back); err != nil || got.Plan != m.Plan || !done {
+		t.Errorf("back: %+v, %v, %v", got, done, err)
 	}
 	// An old key does nothing, and says what is.
-	if got, err := db.ChangePlan(ctx(t), m.ID, "premium", change); err != nil || got.Plan != "basic" {
-		t.Errorf("the first key again: %+v, %v", got, err)
+	if got, done, err := db.ChangePlan(ctx(t), change); err != nil || got.Plan != m.Plan || !done {
+		t.Errorf("the first key again: %+v, %v, %v", got, done, err)
+	}
+	// Neither does a change from a plan that is over, and its key is not used up.
+	late := change
+	late.From, late.To, late.Entry.Key = "premium", "lab", unique("plan")
+	if got, done, err := db.ChangePlan(ctx(t), late); err != nil || got.Plan != m.Plan || done {
+		t.Errorf("from a plan that is over: %+v, %v, %v", got, done, err)
 	}
 	l, err := db.Ledger(ctx(t), m.ID)
 	must(t, err)
 	if len(l) != 3 || l[1].Cents != 300 || l[1].Member != m.ID {
 		t.Errorf("ledger %+v", l)
 	}
-	_, err = db.ChangePlan(ctx(t), other.ID, "premium", change)
+	late.From = m.Plan
+	if got, done, err := db.ChangePlan(ctx(t), late); err != nil || got.Plan != "lab" || !done {
+		t.Errorf("from the plan that is: %+v, %v, %v", got, done, err)
+	}
+	others := change
+	others.Member = other.ID
+	_, _, err = db.ChangePlan(ctx(t), others)
 	wantKind(t, err, services.Conflict)
 	if got, err := db.Member(ctx(t), other.ID); err != nil || got.Plan != other.Plan {
 		t.Errorf("another member's key changed the plan: %+v, %v", got, err)
 	}
-	change.Key = unique("plan")
-	_, err = db.ChangePlan(ctx(t), "nobody", "premium", change)
+	nobody := change
+	nobody.Member, nobody.Entry.Key = "nobody", unique("plan")
+	_, _, err = db.ChangePlan(ctx(t), nobody)
 	wantKind(t, err, services.NotFound)
-	_, err = db.ChangePlan(ctx(t), m.ID, "", change)
+	change.To = ""
+	_, _, err = db.ChangePlan(ctx(t), change)
 	wantKind(t, err, services.Invalid)
+}
+
+// Of many changes from one plan a single one is made, and the others change
+// neither plan nor ledger.
+func concurrentPlanChanges(t *testing.T, db sqldb.DB) {
+	m, e := NewMember()
+	_, err := db.CreateMember(ctx(t), m, e)
+	must(t, err)
+	var made [8]bool
+	var wg sync.WaitGroup
+	c := ctx(t)
+	for i := range made {
+		wg.Go(func() {
+			to := []string{"premium", "lab"}[i%2]
+			_, done, err := db.ChangePlan(c, sqldb.PlanChange{Member: m.ID, From: m.Plan, To: to, Entry: sqldb.Entry{Key: unique("plan"), Kind: "charge", Cents: 100, At: m.Created.Add(time.Hour)}})
+			if err != nil {
+				t.Error(err)
+			}
+			made[i] = done
+		})
+	}
+	wg.Wait()
+	if l, err := db.Ledger(ctx(t), m.ID); err != nil || len(l) != 2 {
+		t.Errorf("ledger %v, %v; want one entry beside the first", l, err)
+	}
+	if n := len(slices.DeleteFunc(made[:], func(done bool) bool { return !done })); n != 1 {
+		t.Errorf("%d changes were made", n)
+	}
 }
 
 func missing(t *testing.T, db sqldb.DB) {
