@@ -71,7 +71,7 @@ func (o *playOptions) parse() error {
 	if o.ip != "" {
 		ip, err := netip.ParseAddr(o.ip)
 		if err != nil {
-			return services.Errorf(services.Invalid, "--ip: %q is not an address", o.ip).WithRemedy("use one of an ISP's prefixes, e.g. 198.18.0.10 (flix lab topology show lists them)")
+			return services.Errorf(services.Invalid, "--ip: %q is not an address", o.ip).WithRemedy("use one of an ISP's prefixes, e.g. 198.18.0.10 (flix lab topology show lists them); any other comes by transit")
 		}
 		o.o.IP = ip
 	}

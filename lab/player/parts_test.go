@@ -30,7 +30,13 @@ func TestPlaceOf(t *testing.T) {
 		{name: "by IPv6 address", o: Options{IP: netip.MustParseAddr("2001:db8:1::9")}, isp: "us-east-isp-2", home: "us-east", ip: "2001:db8:1::9"},
 		{name: "ISP of one region, living near another", o: Options{ISP: "us-east-isp-1", Region: "eu-west"}, isp: "us-east-isp-1", home: "eu-west"},
 		{name: "unknown ISP", o: Options{ISP: "nowhere"}, reason: services.ReasonUnknownISP, mentions: "eu-west-isp-2"},
-		{name: "foreign address", o: Options{IP: netip.MustParseAddr("192.0.2.1")}, reason: services.ReasonUnknownISP, mentions: "us-east-isp-1"},
+		{name: "foreign address", o: Options{IP: netip.MustParseAddr("192.0.2.1")}, isp: abroad, home: "us-east", ip: "192.0.2.1"},
+		{name: "foreign IPv6 address", o: Options{IP: netip.MustParseAddr("2606:4700::1111"), Region: "eu-west"}, isp: abroad, home: "eu-west", ip: "2606:4700::1111"},
+		{name: "foreign address of an ISP", o: Options{IP: netip.MustParseAddr("192.0.2.1"), ISP: "us-east-isp-1"}, reason: services.ReasonUnknownISP, mentions: "us-east-isp-1"},
+		{name: "foreign address and another country", o: Options{IP: netip.MustParseAddr("192.0.2.1"), Country: "FR"}, reason: "unknown_country"},
+		{name: "no host's address", o: Options{IP: netip.MustParseAddr("0.0.0.0")}, reason: "client_address", mentions: "by transit"},
+		{name: "this machine's address", o: Options{IP: netip.MustParseAddr("::ffff:127.0.0.1")}, reason: "client_address"},
+		{name: "address with a zone", o: Options{IP: netip.MustParseAddr("2001:db8::1%eth0")}, reason: "client_address"},
 		{name: "address of another ISP", o: Options{IP: netip.MustParseAddr("198.18.64.9"), ISP: "us-east-isp-1"}, reason: services.ReasonUnknownISP},
 		{name: "unknown region", o: Options{Region: "mars"}, reason: "unknown_region", mentions: "us-west"},
 		{name: "unknown country", o: Options{Country: "Deutschland"}, reason: "unknown_country", mentions: "GB, US"},
@@ -50,7 +56,7 @@ func TestPlaceOf(t *testing.T) {
 			if p.isp.Name != tc.isp || p.home != tc.home || (tc.ip != "" && p.ip.String() != tc.ip) {
 				t.Errorf("got %s of %s near %s", p.ip, p.isp.Name, p.home)
 			}
-			if isp, _, ok := topo.Locate(p.ip); !ok || isp.Name != tc.isp {
+			if isp, _, ok := topo.Locate(p.ip); ok != (tc.isp != abroad) || ok && isp.Name != tc.isp {
 				t.Errorf("%s is not inside %s", p.ip, tc.isp)
 			}
 		})

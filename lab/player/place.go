@@ -1,6 +1,7 @@
 package player
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
@@ -20,7 +21,8 @@ type place struct {
 	home string
 }
 
-// abroad stands for the ISP of a client whose network no ISP of the lab is.
+// abroad stands for the ISP of a client whose network is of no ISP of the lab: it
+// comes by transit.
 const abroad = "abroad"
 
 // placeOf works out a client's place from what was asked for.
@@ -59,9 +61,13 @@ func placeOf(t topology.Topology, o Options) (place, error) {
 // one of its region. What is given has to agree.
 func ispOf(t topology.Topology, o Options) (topology.ISP, topology.Region, error) {
 	if o.IP.IsValid() {
+		if ip := o.IP.Unmap(); !ip.IsGlobalUnicast() || ip.Zone() != "" {
+			return topology.ISP{}, topology.Region{}, services.Errorf(services.Invalid, "%s is not an address that a client on the Internet has", o.IP).
+				WithReason("client_address").WithRemedy("use one inside an ISP's prefixes, or any other single host's, which comes by transit")
+		}
 		isp, region, ok := t.Locate(o.IP)
-		if c := t.CountryOf(o.IP); !ok && c != "" && o.ISP == "" {
-			return topology.ISP{Name: abroad, Country: c}, t.Regions[0], agrees(c, o.Country)
+		if !ok && o.ISP == "" {
+			return foreign(t, o)
 		}
 		if !ok {
 			return isp, region, unknownISP(t, "no ISP announces %s", o.IP)
@@ -100,6 +106,18 @@ func ispOf(t topology.Topology, o Options) (topology.ISP, topology.Region, error
 	}
 	near, _ := t.Region(home)
 	return topology.ISP{Name: abroad, Country: country}, near, nil
+}
+
+// foreign is the network of an address that no ISP of the lab announces. Where its
+// country is not known either it is taken for one near the client's region, as the
+// gateway does.
+func foreign(t topology.Topology, o Options) (topology.ISP, topology.Region, error) {
+	near := t.Regions[0]
+	if r, ok := t.Region(o.Region); ok {
+		near = r
+	}
+	country := cmp.Or(t.CountryOf(o.IP), near.Country)
+	return topology.ISP{Name: abroad, Country: country}, near, agrees(country, o.Country)
 }
 
 // agrees refuses a country that is not the one of the client's network: it is
