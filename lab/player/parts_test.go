@@ -64,17 +64,38 @@ func TestPlaceOf(t *testing.T) {
 }
 
 func TestPickAddrIsDeterministicAndInside(t *testing.T) {
-	p := netip.MustParsePrefix("198.18.16.0/28")
-	seen := map[netip.Addr]bool{}
-	for seed := range uint64(200) {
-		a := pickAddr(p, seed)
-		if a != pickAddr(p, seed) || !p.Contains(a) || a == p.Addr() || a == netip.MustParseAddr("198.18.16.15") {
-			t.Fatalf("seed %d gives %s", seed, a)
+	for _, c := range []struct {
+		prefix, last string
+		many         int
+	}{
+		{"198.18.16.0/28", "198.18.16.15", 14}, {"2001:db8:5::/124", "2001:db8:5::f", 14}, {"2001:db8:5::/48", "", 200},
+		{"198.18.16.7/32", "", 1}, {"198.18.16.6/31", "", 1}, {"2001:db8::7/128", "", 1},
+	} {
+		p := netip.MustParsePrefix(c.prefix)
+		seen := map[netip.Addr]bool{}
+		for seed := range uint64(200) {
+			a := pickAddr(p, seed)
+			if a != pickAddr(p, seed) || !p.Contains(a) || c.many > 1 && a == p.Addr() || a.String() == c.last {
+				t.Fatalf("%s: seed %d gives %s", p, seed, a)
+			}
+			seen[a] = true
 		}
-		seen[a] = true
+		if len(seen) != c.many {
+			t.Errorf("%s: 200 seeds give %d addresses of %d", p, len(seen), c.many)
+		}
 	}
-	if len(seen) != 14 {
-		t.Errorf("200 seeds give %d addresses of 14", len(seen))
+}
+
+// Clients of an ISP that has IPv6 alone have such addresses.
+func TestISPWithoutIPv4(t *testing.T) {
+	topo, err := topology.Preset(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	topo.Regions[0].ISPs[0].Prefixes = []netip.Prefix{netip.MustParsePrefix("2001:db8:5::/48")}
+	p, err := placeOf(topo, Options{Seed: 3})
+	if err != nil || !topo.Regions[0].ISPs[0].Prefixes[0].Contains(p.ip) || p.isp.Name != topo.Regions[0].ISPs[0].Name {
+		t.Errorf("%+v, %v", p, err)
 	}
 }
 

@@ -48,13 +48,15 @@ func placeOf(t topology.Topology, o Options) (place, error) {
 		p.ip, _ = topology.AbroadAddr(isp.Country, o.Seed) // the country was checked
 		return p, nil
 	}
-	for _, prefix := range isp.Prefixes {
-		if prefix.Addr().Is4() {
-			p.ip = pickAddr(prefix, o.Seed)
-			return p, nil
-		}
+	if len(isp.Prefixes) == 0 {
+		return place{}, services.Errorf(services.Invalid, "ISP %q has no prefix to take a client address from", isp.Name).WithRemedy("declare prefixes of it in the topology")
 	}
-	return place{}, services.Errorf(services.Invalid, "ISP %q has no IPv4 prefix to take a client address from", isp.Name).WithRemedy("give an address inside its prefixes by --ip")
+	from := isp.Prefixes[0]
+	if i := slices.IndexFunc(isp.Prefixes, func(x netip.Prefix) bool { return x.Addr().Is4() }); i >= 0 {
+		from = isp.Prefixes[i]
+	}
+	p.ip = pickAddr(from, o.Seed)
+	return p, nil
 }
 
 // ispOf finds the client's ISP: by address, by name, by country, or the first
@@ -151,17 +153,20 @@ func countries(t topology.Topology) []string {
 	return slices.Compact(out)
 }
 
-// pickAddr takes an address inside an IPv4 prefix, the same one for the same
-// seed, and never the first or the last.
+// pickAddr takes an address inside a prefix, the same one for the same seed, and
+// never the first or, of IPv4, the last. Of IPv6 it varies the last 32 bits.
 func pickAddr(p netip.Prefix, seed uint64) netip.Addr {
-	base := binary.BigEndian.Uint32(p.Masked().Addr().AsSlice())
-	size := uint64(1) << (32 - p.Bits())
-	if size <= 2 {
-		return p.Masked().Addr()
+	first := p.Masked().Addr()
+	hosts := min(first.BitLen()-p.Bits(), 32)
+	if hosts < 2 {
+		return first
 	}
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s %d", p, seed)
-	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], base+1+uint32(h.Sum64()%(size-2)))
-	return netip.AddrFrom4(b)
+	n := 1 + uint32(h.Sum64()%(1<<hosts-2))
+	b := first.AsSlice()
+	last := b[len(b)-4:]
+	binary.BigEndian.PutUint32(last, binary.BigEndian.Uint32(last)+n)
+	addr, _ := netip.AddrFromSlice(b) // of the length of an address
+	return addr
 }
