@@ -18,7 +18,7 @@ type folderLog struct {
 func openFolderLog(name string) (*folderLog, error) {
 	f, err := openToAppend(name)
 	if err != nil {
-		return nil, services.Errorf(services.Invalid, "--access-log: %v", err)
+		return nil, services.Errorf(services.Invalid, "--access-log: %v", err).WithRemedy("name a file that can be written, or - for the standard output")
 	}
 	return &folderLog{name: name, f: f}, nil
 }

@@ -190,7 +190,7 @@ func folderKeyOf(ctx context.Context, file string, make bool) (*token.Key, error
 	}
 	key, err := token.NewKey(folderKey, []byte(strings.TrimSpace(string(text))))
 	if err != nil {
-		return nil, services.Errorf(services.Invalid, "--key %s: %v", file, err)
+		return nil, services.Errorf(services.Invalid, "--key %s: %v", file, err).WithRemedy("name a file that does not exist, and one is made")
 	}
 	return &key, nil
 }
@@ -221,7 +221,7 @@ func SignFolder(ctx context.Context, o SignFolderOptions, now time.Time) (string
 		return "", services.Errorf(services.Invalid, "--key is missing").WithRemedy("give the file that flix serve oca has as --key")
 	}
 	if o.TTL <= 0 {
-		return "", services.Errorf(services.Invalid, "--ttl is %s, want more than nothing", o.TTL)
+		return "", services.Errorf(services.Invalid, "--ttl is %s, want more than nothing", o.TTL).WithRemedy("write how long it is good for, e.g. 4h")
 	}
 	if o.Base != "" {
 		u, err := url.Parse(o.Base)
@@ -239,7 +239,7 @@ func SignFolder(ctx context.Context, o SignFolderOptions, now time.Time) (string
 	if o.Client != "" {
 		a, err := netip.ParseAddr(o.Client)
 		if err != nil {
-			return "", services.Errorf(services.Invalid, "--client %q is not an address", o.Client)
+			return "", services.Errorf(services.Invalid, "--client %q is not an address", o.Client).WithRemedy("write it like 198.18.0.7 or 2001:db8::7, or leave it out for any")
 		}
 		o.Client = a.Unmap().String()
 	}

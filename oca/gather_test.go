@@ -280,8 +280,8 @@ func TestGatherOnAFullDiskKeepsNothing(t *testing.T) {
 	if got, held := blamed(s, a, b); held || len(got) != 0 {
 		t.Errorf("held %v, blamed %v: the own disk is to blame", held, got)
 	}
-	if why := s.health.reason(); !strings.HasPrefix(why, "disk: ") {
-		t.Errorf("the appliance calls itself well: %q", why)
+	if full, why := s.health.noRoom(), s.health.reason(); !strings.HasPrefix(full, "disk: ") || why != "" {
+		t.Errorf("the appliance says it is full: %q, and unwell: %q", full, why)
 	}
 	d, err := s.store.root.Open(partialDir)
 	if err != nil {

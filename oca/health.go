@@ -3,21 +3,24 @@ package oca
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
-// health is how the appliance feels: "" or why not well, and the load of its
-// bottleneck. Safe for concurrent use.
+// health is how the appliance feels: "" or why not well, whether its disk has
+// room, and the load of its bottleneck. Safe for concurrent use.
 type health struct {
 	note chan struct{} // has a token when health changed
 
 	mu       sync.Mutex
 	why      string
 	session  string // what is wrong with the router's session
+	full     string // why the disk takes no byte more, which does not keep it from serving
 	draining bool
 	shed     []string // titles that viewers should get elsewhere
 	loadBits atomic.Uint64
@@ -26,9 +29,10 @@ type health struct {
 func newHealth() *health { return &health{note: make(chan struct{}, 1)} }
 
 // set changes the reason and tells of it; setSession does so for what is wrong
-// with the router's session.
+// with the router's session, setFull for the disk that is full.
 func (h *health) set(why string)        { h.change(&h.why, why) }
 func (h *health) setSession(why string) { h.change(&h.session, why) }
+func (h *health) setFull(why string)    { h.change(&h.full, why) }
 
 func (h *health) change(what *string, why string) {
 	h.mu.Lock()
@@ -80,6 +84,13 @@ func (h *health) reason() string {
 	return cmp.Or(h.why, h.session)
 }
 
+// noRoom is why the disk takes no byte more; "" if it does.
+func (h *health) noRoom() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.full
+}
+
 // unrouted says whether nothing is wrong but the router's session, without which no
 // viewer is sent here.
 func (h *health) unrouted() bool {
@@ -124,9 +135,13 @@ func (s *Server) checkHealth(m sample) {
 	s.health.loadBits.Store(math.Float64bits(load))
 	s.governor.look(load, m.titles)
 	s.health.setShed(s.governor.shed)
-	switch why := s.health.reason(); {
-	case err != nil:
+	if err != nil {
 		s.diskFailed(err)
+	} else {
+		s.health.setFull("")
+	}
+	switch why := s.health.reason(); {
+	case err != nil && !isFull(err):
 	case connections >= most, connections >= recovered*most && why == reasonCrowded:
 		s.health.set(reasonCrowded)
 	case s.governor.overloaded:
@@ -146,11 +161,22 @@ const (
 	recovered = 0.9
 )
 
-// diskFailed makes the appliance unhealthy until the disk takes a write again.
+// isFull says whether a disk refused a write for want of room alone.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// diskFailed makes the appliance unhealthy until the disk takes a write again. A
+// disk that is merely full still gives what it holds: no more is filled meanwhile.
 func (s *Server) diskFailed(err error) {
 	s.metrics.diskErrors.Inc()
 	s.d.Tel.Log.Error("the disk failed", "error", err)
-	s.health.set("disk: " + err.Error())
+	why := "disk: " + err.Error()
+	if isFull(err) {
+		s.health.setFull(why)
+		return
+	}
+	s.health.set(why)
 }
 
 // Drain implements services.Drainer: cache control hears that the appliance is

@@ -149,9 +149,9 @@ func (s *Server) hello(files []*pb.HeldFile, filled fillBytes) *pb.Hello {
 // report queues a health report.
 func (s *Server) report() {
 	used, _, filled := s.store.usage()
-	reason := s.health.reason()
+	reason, full := s.health.reason(), s.health.noRoom()
 	s.outbox.send(&pb.ApplianceMessage{Body: &pb.ApplianceMessage_Report{Report: &pb.Report{
-		Healthy: reason == "", Reason: reason, Unrouted: s.health.unrouted(), Load: s.health.load(), BytesServed: s.sent.Load(),
+		Healthy: reason == "", Reason: cmp.Or(reason, full), Unrouted: s.health.unrouted(), Full: full != "", Load: s.health.load(), BytesServed: s.sent.Load(),
 		Connections: uint64(max(0, s.connections())), UsedBytes: used, Filled: filled.message(), Shed: s.health.shedding(),
 	}}})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -71,7 +72,7 @@ func (o *playOptions) parse() error {
 	if o.ip != "" {
 		ip, err := netip.ParseAddr(o.ip)
 		if err != nil {
-			return services.Errorf(services.Invalid, "--ip: %q is not an address", o.ip).WithRemedy("use one of an ISP's prefixes, e.g. 198.18.0.10 (flix lab topology show lists them)")
+			return services.Errorf(services.Invalid, "--ip: %q is not an address", o.ip).WithRemedy("use one of an ISP's prefixes, e.g. 198.18.0.10 (flix lab topology show lists them); any other comes by transit")
 		}
 		o.o.IP = ip
 	}
@@ -149,7 +150,7 @@ func runPlay(ctx context.Context, a *app, o playOptions) error {
 	view.Close()
 	err = unpublished(ctx, client.Jobs, o.o.Title, err)
 	if rep.TraceID != "" {
-		recordPlay(client, viewer, rep, err)
+		recordPlay(client, viewer, o.o.Title, rep, err)
 	}
 	if o.out.machine() && rep.SessionID != "" {
 		if perr := o.out.print(a, rep); perr != nil {
@@ -176,13 +177,13 @@ func (o playOptions) places(t topology.Topology) error {
 
 // recordPlay hands the play to the lab's event log and its traces; the play was
 // what mattered, so a daemon that is gone is no failure.
-func recordPlay(client *control.Client, v *lab.Viewer, rep lab.PlayReport, err error) {
+func recordPlay(client *control.Client, v *lab.Viewer, title string, rep lab.PlayReport, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	e := control.Event{Kind: "play.done", Subject: rep.TitleID, Text: fmt.Sprintf("%s played %.0f s near %s, %d rebuffers", rep.TitleID, rep.SecondsPlayed, rep.ISP, rep.Rebuffers),
 		Data: map[string]any{"session": rep.SessionID, "region": rep.Region, "play_delay_ms": rep.PlayDelayMS, "rebuffers": rep.Rebuffers, "trace_id": rep.TraceID}}
 	if err != nil {
-		e.Kind, e.Text = "play.failed", fmt.Sprintf("a play of %s failed: %v", rep.TitleID, err)
+		e.Kind, e.Text = "play.failed", fmt.Sprintf("a play of %s failed: %v", cmp.Or(rep.TitleID, title), err)
 	}
 	_ = client.Record(ctx, e, v.Spans(rep.TraceID))
 }

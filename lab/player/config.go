@@ -66,7 +66,7 @@ type Options struct {
 	// ISP the client is with, by name.
 	ISP string
 	// IP is the client's simulated address; the zero Addr takes one inside the
-	// ISP's IPv4 prefix, by Seed.
+	// ISP's prefixes, of IPv4 if there is one, by Seed.
 	IP netip.Addr
 	// Seed varies the address of clients of one ISP.
 	Seed uint64

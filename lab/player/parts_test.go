@@ -30,7 +30,13 @@ func TestPlaceOf(t *testing.T) {
 		{name: "by IPv6 address", o: Options{IP: netip.MustParseAddr("2001:db8:1::9")}, isp: "us-east-isp-2", home: "us-east", ip: "2001:db8:1::9"},
 		{name: "ISP of one region, living near another", o: Options{ISP: "us-east-isp-1", Region: "eu-west"}, isp: "us-east-isp-1", home: "eu-west"},
 		{name: "unknown ISP", o: Options{ISP: "nowhere"}, reason: services.ReasonUnknownISP, mentions: "eu-west-isp-2"},
-		{name: "foreign address", o: Options{IP: netip.MustParseAddr("192.0.2.1")}, reason: services.ReasonUnknownISP, mentions: "us-east-isp-1"},
+		{name: "foreign address", o: Options{IP: netip.MustParseAddr("192.0.2.1")}, isp: abroad, home: "us-east", ip: "192.0.2.1"},
+		{name: "foreign IPv6 address", o: Options{IP: netip.MustParseAddr("2606:4700::1111"), Region: "eu-west"}, isp: abroad, home: "eu-west", ip: "2606:4700::1111"},
+		{name: "foreign address of an ISP", o: Options{IP: netip.MustParseAddr("192.0.2.1"), ISP: "us-east-isp-1"}, reason: services.ReasonUnknownISP, mentions: "us-east-isp-1"},
+		{name: "foreign address and another country", o: Options{IP: netip.MustParseAddr("192.0.2.1"), Country: "FR"}, reason: "unknown_country"},
+		{name: "no host's address", o: Options{IP: netip.MustParseAddr("0.0.0.0")}, reason: "client_address", mentions: "by transit"},
+		{name: "this machine's address", o: Options{IP: netip.MustParseAddr("::ffff:127.0.0.1")}, reason: "client_address"},
+		{name: "address with a zone", o: Options{IP: netip.MustParseAddr("2001:db8::1%eth0")}, reason: "client_address"},
 		{name: "address of another ISP", o: Options{IP: netip.MustParseAddr("198.18.64.9"), ISP: "us-east-isp-1"}, reason: services.ReasonUnknownISP},
 		{name: "unknown region", o: Options{Region: "mars"}, reason: "unknown_region", mentions: "us-west"},
 		{name: "unknown country", o: Options{Country: "Deutschland"}, reason: "unknown_country", mentions: "GB, US"},
@@ -50,7 +56,7 @@ func TestPlaceOf(t *testing.T) {
 			if p.isp.Name != tc.isp || p.home != tc.home || (tc.ip != "" && p.ip.String() != tc.ip) {
 				t.Errorf("got %s of %s near %s", p.ip, p.isp.Name, p.home)
 			}
-			if isp, _, ok := topo.Locate(p.ip); !ok || isp.Name != tc.isp {
+			if isp, _, ok := topo.Locate(p.ip); ok != (tc.isp != abroad) || ok && isp.Name != tc.isp {
 				t.Errorf("%s is not inside %s", p.ip, tc.isp)
 			}
 		})
@@ -58,17 +64,38 @@ func TestPlaceOf(t *testing.T) {
 }
 
 func TestPickAddrIsDeterministicAndInside(t *testing.T) {
-	p := netip.MustParsePrefix("198.18.16.0/28")
-	seen := map[netip.Addr]bool{}
-	for seed := range uint64(200) {
-		a := pickAddr(p, seed)
-		if a != pickAddr(p, seed) || !p.Contains(a) || a == p.Addr() || a == netip.MustParseAddr("198.18.16.15") {
-			t.Fatalf("seed %d gives %s", seed, a)
+	for _, c := range []struct {
+		prefix, last string
+		many         int
+	}{
+		{"198.18.16.0/28", "198.18.16.15", 14}, {"2001:db8:5::/124", "2001:db8:5::f", 14}, {"2001:db8:5::/48", "", 200},
+		{"198.18.16.7/32", "", 1}, {"198.18.16.6/31", "", 1}, {"2001:db8::7/128", "", 1},
+	} {
+		p := netip.MustParsePrefix(c.prefix)
+		seen := map[netip.Addr]bool{}
+		for seed := range uint64(200) {
+			a := pickAddr(p, seed)
+			if a != pickAddr(p, seed) || !p.Contains(a) || c.many > 1 && a == p.Addr() || a.String() == c.last {
+				t.Fatalf("%s: seed %d gives %s", p, seed, a)
+			}
+			seen[a] = true
 		}
-		seen[a] = true
+		if len(seen) != c.many {
+			t.Errorf("%s: 200 seeds give %d addresses of %d", p, len(seen), c.many)
+		}
 	}
-	if len(seen) != 14 {
-		t.Errorf("200 seeds give %d addresses of 14", len(seen))
+}
+
+// Clients of an ISP that has IPv6 alone have such addresses.
+func TestISPWithoutIPv4(t *testing.T) {
+	topo, err := topology.Preset(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	topo.Regions[0].ISPs[0].Prefixes = []netip.Prefix{netip.MustParsePrefix("2001:db8:5::/48")}
+	p, err := placeOf(topo, Options{Seed: 3})
+	if err != nil || !topo.Regions[0].ISPs[0].Prefixes[0].Contains(p.ip) || p.isp.Name != topo.Regions[0].ISPs[0].Name {
+		t.Errorf("%+v, %v", p, err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package player
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
@@ -20,7 +21,8 @@ type place struct {
 	home string
 }
 
-// abroad stands for the ISP of a client whose network no ISP of the lab is.
+// abroad stands for the ISP of a client whose network is of no ISP of the lab: it
+// comes by transit.
 const abroad = "abroad"
 
 // placeOf works out a client's place from what was asked for.
@@ -46,22 +48,28 @@ func placeOf(t topology.Topology, o Options) (place, error) {
 		p.ip, _ = topology.AbroadAddr(isp.Country, o.Seed) // the country was checked
 		return p, nil
 	}
-	for _, prefix := range isp.Prefixes {
-		if prefix.Addr().Is4() {
-			p.ip = pickAddr(prefix, o.Seed)
-			return p, nil
-		}
+	if len(isp.Prefixes) == 0 {
+		return place{}, services.Errorf(services.Invalid, "ISP %q has no prefix to take a client address from", isp.Name).WithRemedy("declare prefixes of it in the topology")
 	}
-	return place{}, services.Errorf(services.Invalid, "ISP %q has no IPv4 prefix to take a client address from", isp.Name).WithRemedy("give an address inside its prefixes by --ip")
+	from := isp.Prefixes[0]
+	if i := slices.IndexFunc(isp.Prefixes, func(x netip.Prefix) bool { return x.Addr().Is4() }); i >= 0 {
+		from = isp.Prefixes[i]
+	}
+	p.ip = pickAddr(from, o.Seed)
+	return p, nil
 }
 
 // ispOf finds the client's ISP: by address, by name, by country, or the first
 // one of its region. What is given has to agree.
 func ispOf(t topology.Topology, o Options) (topology.ISP, topology.Region, error) {
 	if o.IP.IsValid() {
+		if ip := o.IP.Unmap(); !ip.IsGlobalUnicast() || ip.Zone() != "" {
+			return topology.ISP{}, topology.Region{}, services.Errorf(services.Invalid, "%s is not an address that a client on the Internet has", o.IP).
+				WithReason("client_address").WithRemedy("use one inside an ISP's prefixes, or any other single host's, which comes by transit")
+		}
 		isp, region, ok := t.Locate(o.IP)
-		if c := t.CountryOf(o.IP); !ok && c != "" && o.ISP == "" {
-			return topology.ISP{Name: abroad, Country: c}, t.Regions[0], agrees(c, o.Country)
+		if !ok && o.ISP == "" {
+			return foreign(t, o)
 		}
 		if !ok {
 			return isp, region, unknownISP(t, "no ISP announces %s", o.IP)
@@ -102,6 +110,18 @@ func ispOf(t topology.Topology, o Options) (topology.ISP, topology.Region, error
 	return topology.ISP{Name: abroad, Country: country}, near, nil
 }
 
+// foreign is the network of an address that no ISP of the lab announces. Where its
+// country is not known either it is taken for one near the client's region, as the
+// gateway does.
+func foreign(t topology.Topology, o Options) (topology.ISP, topology.Region, error) {
+	near := t.Regions[0]
+	if r, ok := t.Region(o.Region); ok {
+		near = r
+	}
+	country := cmp.Or(t.CountryOf(o.IP), near.Country)
+	return topology.ISP{Name: abroad, Country: country}, near, agrees(country, o.Country)
+}
+
 // agrees refuses a country that is not the one of the client's network: it is
 // the address that decides, as it does for the service.
 func agrees(have, want string) error {
@@ -133,17 +153,20 @@ func countries(t topology.Topology) []string {
 	return slices.Compact(out)
 }
 
-// pickAddr takes an address inside an IPv4 prefix, the same one for the same
-// seed, and never the first or the last.
+// pickAddr takes an address inside a prefix, the same one for the same seed, and
+// never the first or, of IPv4, the last. Of IPv6 it varies the last 32 bits.
 func pickAddr(p netip.Prefix, seed uint64) netip.Addr {
-	base := binary.BigEndian.Uint32(p.Masked().Addr().AsSlice())
-	size := uint64(1) << (32 - p.Bits())
-	if size <= 2 {
-		return p.Masked().Addr()
+	first := p.Masked().Addr()
+	hosts := min(first.BitLen()-p.Bits(), 32)
+	if hosts < 2 {
+		return first
 	}
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s %d", p, seed)
-	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], base+1+uint32(h.Sum64()%(size-2)))
-	return netip.AddrFrom4(b)
+	n := 1 + uint32(h.Sum64()%(1<<hosts-2))
+	b := first.AsSlice()
+	last := b[len(b)-4:]
+	binary.BigEndian.PutUint32(last, binary.BigEndian.Uint32(last)+n)
+	addr, _ := netip.AddrFromSlice(b) // of the length of an address
+	return addr
 }

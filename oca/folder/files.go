@@ -4,9 +4,13 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/flix-lab/flix/oca/wire"
@@ -79,7 +83,7 @@ func (f *files) close() {
 }
 
 // get returns the file of a name relative to the folder, for the caller to
-// release. Errors are NotFound and Denied.
+// release. Errors are NotFound, Denied and Unavailable.
 func (f *files) get(name string, slow func()) (*wire.File, error) {
 	f.mu.RLock()
 	e := f.open[name]
@@ -116,7 +120,11 @@ func (f *files) load(name string) (*wire.File, error) {
 		return nil, refusal(err)
 	}
 	info, err := file.Stat()
-	if err != nil || !info.Mode().IsRegular() {
+	if err != nil {
+		file.Close()
+		return nil, refusal(err)
+	}
+	if !info.Mode().IsRegular() {
 		file.Close()
 		return nil, notFound()
 	}
@@ -161,17 +169,25 @@ func refusal(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return services.Errorf(services.Denied, "the file may not be read").WithReason("permission")
 	}
+	if number := syscall.Errno(0); errors.As(err, &number) && !slices.Contains(nowhere, number) {
+		return services.Errorf(services.Unavailable, "the file cannot be opened now: %v", number).WithReason("cannot_open").WithRemedy("try again later")
+	}
 	return notFound()
 }
 
+// nowhere is how the kernel says that a name leads to nothing that can be served.
+// Whatever else it says (no descriptor left, a failing disk) is not the name's fault.
+var nowhere = []syscall.Errno{syscall.ENOENT, syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP, syscall.ENAMETOOLONG, syscall.EINVAL, syscall.ENXIO, syscall.ENODEV, syscall.EXDEV}
+
 // relative turns the path of a URL into a name in the folder; "" if it is
 // none. A folder stands for its index.html.
-func relative(path string) string {
-	name := strings.TrimPrefix(path, "/")
+func relative(url string) string {
+	name := strings.TrimPrefix(url, "/")
 	if name == "" || strings.HasSuffix(name, "/") {
 		name += "index.html"
 	}
-	if !fs.ValidPath(name) || strings.ContainsAny(name, "\\\x00") {
+	// Names are bytes (fs.ValidPath asks for UTF-8).
+	if !filepath.IsLocal(name) || path.Clean(name) != name || strings.ContainsAny(name, "\\\x00") {
 		return ""
 	}
 	return name

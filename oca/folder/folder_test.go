@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,6 +22,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/token"
 )
 
@@ -173,6 +176,37 @@ func TestNothingOutsideIsServed(t *testing.T) {
 		c.Close()
 		if err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 404 ")) || bytes.Contains(answer, []byte("inside")) || bytes.HasSuffix(answer, []byte("secret")) {
 			t.Errorf("%s: %.60q %v", path, answer, err)
+		}
+	}
+}
+
+// What keeps a file from being opened for the moment does not make it absent.
+func TestRefusals(t *testing.T) {
+	for err, want := range map[error]services.Kind{
+		syscall.ENOENT: services.NotFound, syscall.ENOTDIR: services.NotFound, syscall.ELOOP: services.NotFound, syscall.ENAMETOOLONG: services.NotFound, syscall.ENXIO: services.NotFound,
+		errors.New("path escapes from parent"): services.NotFound, // as os.Root says
+		syscall.EACCES:                         services.Denied,
+		syscall.EMFILE:                         services.Unavailable, syscall.ENFILE: services.Unavailable, syscall.EIO: services.Unavailable, syscall.ENOMEM: services.Unavailable,
+	} {
+		if got := services.KindOf(refusal(&fs.PathError{Op: "openat", Path: "v.mp4", Err: err})); got != want {
+			t.Errorf("%v: %v, want %v", err, got, want)
+		}
+	}
+}
+
+// A file's name is bytes, in whatever encoding.
+func TestNamesOfAnyEncoding(t *testing.T) {
+	dir, base := serve(t, nil)
+	write(t, dir, "caf\xe9.mp4", "latin")
+	write(t, dir, "\xff\xfe/\x80", "bytes")
+	for path, want := range map[string]string{"/caf%E9.mp4": "latin", "/%ff%fe/%80": "bytes"} {
+		if resp, body := get(t, base+path); resp.StatusCode != 200 || body != want {
+			t.Errorf("%s: %s %q", path, resp.Status, body)
+		}
+	}
+	for _, path := range []string{"/caf%C3%A9.mp4", "/%ff%fe/../caf%E9.mp4", "/%ff%fe//%80", "/%ff%fe/%80/"} {
+		if resp, _ := get(t, base+path); resp.StatusCode != 404 {
+			t.Errorf("%s: %s", path, resp.Status)
 		}
 	}
 }

@@ -145,7 +145,7 @@ func (a *appliance) info() nodeInfo {
 	return nodeInfo{
 		id: a.id, region: a.hello.GetRegion(), site: a.hello.GetSite(), kind: topology.SiteKind(a.hello.GetKind()),
 		capacity: a.hello.GetCapacityBytes(), bandwidth: a.hello.GetBandwidthBps(), fill: cmp.Or(a.hello.GetFillBps(), a.hello.GetBandwidthBps()), fillURL: a.hello.GetFillUrl(),
-		ill: illness(a.report), connected: a.session != nil,
+		ill: illness(a.report), full: a.report.GetFull(), connected: a.session != nil,
 	}
 }
 

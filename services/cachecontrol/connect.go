@@ -93,9 +93,9 @@ func (s *Server) connected(h *pb.Hello, counter uint64, se *session, now time.Ti
 	h.Holdings = nil
 	a.hello = h
 	// A new one is taken for healthy, since it can say Hello, and one that was
-	// not stays so; the first report follows at once.
+	// not, or had no room, stays so; the first report follows at once.
 	a.report = &pb.Report{
-		Healthy: a.report == nil || a.report.GetHealthy(), Reason: a.report.GetReason(), Unrouted: a.report.GetUnrouted(),
+		Healthy: a.report == nil || a.report.GetHealthy(), Reason: a.report.GetReason(), Unrouted: a.report.GetUnrouted(), Full: a.report.GetFull(),
 		UsedBytes: a.bytes, Filled: h.GetFilled(),
 	}
 	s.touch(a, now)
@@ -138,6 +138,7 @@ func (s *Server) apply(id string, se *session, msg *pb.ApplianceMessage, now tim
 		a.pace.see(b.Report.GetFilled(), now)
 		a.hidden = s.shed(a)
 		s.planner.setHealth(id, illness(b.Report), progress, now)
+		s.planner.setFull(id, b.Report.GetFull())
 	case *pb.ApplianceMessage_Held:
 		s.applyHeld(a, b.Held)
 	case *pb.ApplianceMessage_Removed:

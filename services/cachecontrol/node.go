@@ -30,6 +30,7 @@ type node struct {
 	declared bool
 	grace    time.Time // end of expected
 	ill      string    // why it may not fill, see fit; "" if it may
+	full     bool      // it has no room, and is given nothing new
 	// connected to this cache control, which thus plans for it.
 	connected bool
 	capacity  uint64
@@ -114,6 +115,7 @@ type nodeInfo struct {
 	fill             uint64
 	fillURL          string
 	ill              string
+	full             bool
 	connected        bool
 }
 
@@ -146,7 +148,7 @@ func compareStrings(a, b string) int {
 
 // hopeful says whether the appliance may be counted on to fetch a file.
 func (n *node) hopeful() bool {
-	return !n.paused && (n.presence == expected || n.presence == present && n.well())
+	return n.takes() && (n.presence == expected || n.presence == present && n.well())
 }
 
 // well says whether it may fill, and be filled from.
@@ -156,7 +158,10 @@ func (n *node) well() bool { return n.ill == "" }
 func (n *node) serves() bool { return n.presence == present && n.well() && n.fillURL != "" }
 
 // plans says whether the appliance may be given orders here.
-func (n *node) plans() bool { return n.presence == present && n.well() && n.connected && !n.paused }
+func (n *node) plans() bool { return n.presence == present && n.well() && n.connected && n.takes() }
+
+// takes says whether it may be given anything new, as far as rules and its disk go.
+func (n *node) takes() bool { return !n.paused && !n.full }
 
 func (n *node) setbackOf(f int32) *setback {
 	s := n.setback[f]

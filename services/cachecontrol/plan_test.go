@@ -100,6 +100,30 @@ func TestSecondFailurePassesTheFileOn(t *testing.T) {
 	}
 }
 
+// A full appliance is given nothing, and others fill from it.
+func TestFullApplianceIsASource(t *testing.T) {
+	w := exchangeOnly(t, 2)
+	w.connect(w.ids()...)
+	first := w.busy()
+	if len(first) != 1 {
+		t.Fatalf("masters %v", first)
+	}
+	w.p.setFull(first[0], true)
+	w.finish(first[0], 0) // it was on its way
+	w.publish(asset("tt-b", 1, 1, origins, 100))
+	w.plan()
+	second := w.busy()
+	if len(second) != 1 || second[0] == first[0] {
+		t.Fatalf("%v fill, want the other one", second)
+	}
+	if fl := w.p.nodes[second[0]].flights[0]; fl == nil || fl.from.appliance != first[0] {
+		t.Errorf("%+v is on its way, want the file from %s", fl, first[0])
+	}
+	w.p.setFull(first[0], false)
+	w.settle(rand.New(rand.NewPCG(1, 1)))
+	w.wantComplete()
+}
+
 func TestRetryWaits(t *testing.T) {
 	w := exchangeOnly(t, 1)
 	w.connect(w.ids()...)
@@ -118,6 +142,7 @@ func TestMasterThatGoesAwayIsReplaced(t *testing.T) {
 	for name, leave := range map[string]func(w *world, id string){
 		"gone":                func(w *world, id string) { w.gone(id) },
 		"unhealthy, no order": func(w *world, id string) { w.p.setHealth(id, "disk: full", false, w.now); w.fail(id, 0) },
+		"full, no order":      func(w *world, id string) { w.p.setFull(id, true); w.fail(id, 0) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := exchangeOnly(t, 3)

@@ -140,11 +140,11 @@ func (p *planner) setNode(i nodeInfo, held []heldFile) {
 	if n == nil {
 		n = p.addNode(i.id, i.region, i.site, i.kind)
 	}
-	changed := n.presence != present || n.well() != (i.ill == "") || n.connected != i.connected || n.fillURL != i.fillURL
+	changed := n.presence != present || n.well() != (i.ill == "") || n.full != i.full || n.connected != i.connected || n.fillURL != i.fillURL
 	if n.presence == absent || n.bandwidth != i.bandwidth || n.capacity != i.capacity {
 		n.site.unplaced = true
 	}
-	n.presence, n.ill, n.connected = present, i.ill, i.connected
+	n.presence, n.ill, n.full, n.connected = present, i.ill, i.full, i.connected
 	n.bandwidth, n.fill, n.fillURL = i.bandwidth, i.fill, i.fillURL
 	lost := p.replaceHoldings(n, held)
 	if !i.connected && len(n.flights) > 0 {
@@ -206,6 +206,14 @@ func (p *planner) setHealth(id, ill string, progress bool, now time.Time) {
 	}
 	was := n.well()
 	if n.ill = ill; n.well() != was {
+		p.wakeRegion(n.site)
+	}
+}
+
+// setFull notes whether the appliance's disk takes no byte more.
+func (p *planner) setFull(id string, full bool) {
+	if n := p.nodes[id]; n != nil && n.full != full {
+		n.full = full
 		p.wakeRegion(n.site)
 	}
 }

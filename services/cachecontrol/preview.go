@@ -46,6 +46,8 @@ func (p *planner) blocked(n *node, urgent bool, now time.Time) string {
 		return fmt.Sprintf("fills of %s are paused", scopeName(r.GetScope()))
 	case !n.well():
 		return "it is not healthy: " + n.ill
+	case n.full:
+		return "its disk is full: it serves what it holds"
 	case !urgent && !n.urgent && !n.site.open(p.timing, now):
 		return "the fill window is closed, " + n.site.localTime(now) + " there"
 	}

@@ -221,6 +221,36 @@ func TestOneWithoutRoutesIsFilled(t *testing.T) {
 	blocked("")
 }
 
+// A full appliance is healthy, says so, and is given nothing, after another stream
+// of it, too.
+func TestFullApplianceIsBlocked(t *testing.T) {
+	p := newPlanet(t)
+	c := p.start("us-east")
+	f := p.connect(c, east1, 1)
+	want := func(blocked string) {
+		t.Helper()
+		eventually(t, func() string {
+			r, err := c.FillStatus(t.Context(), &pb.FillStatusRequest{})
+			if err != nil {
+				return err.Error()
+			}
+			for _, a := range r.GetAppliances() {
+				if a.GetName() == east1 && a.GetHealthy() && a.GetBlocked() == blocked {
+					return ""
+				}
+			}
+			return fmt.Sprintf("%v", r.GetAppliances())
+		})
+	}
+	want("")
+	f.send(&pb.ApplianceMessage{Body: &pb.ApplianceMessage_Report{Report: &pb.Report{Healthy: true, Reason: "disk: full", Full: true}}})
+	want("its disk is full: it serves what it holds")
+	f = p.connect(c, east1, 100)
+	want("its disk is full: it serves what it holds")
+	f.send(&pb.ApplianceMessage{Body: &pb.ApplianceMessage_Report{Report: &pb.Report{Healthy: true}}})
+	want("")
+}
+
 func TestSecondStreamReplacesTheFirst(t *testing.T) {
 	p := newPlanet(t)
 	c := p.start("us-east")

@@ -928,7 +928,7 @@ func (x *FillBytes) GetPeer() uint64 {
 type Report struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Healthy     bool                   `protobuf:"varint,1,opt,name=healthy,proto3" json:"healthy,omitempty"`
-	Reason      string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`                               // why not healthy
+	Reason      string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`                               // why not healthy, or full
 	Load        float64                `protobuf:"fixed64,3,opt,name=load,proto3" json:"load,omitempty"`                                 // 0..1 of the bottleneck
 	BytesServed uint64                 `protobuf:"varint,4,opt,name=bytes_served,json=bytesServed,proto3" json:"bytes_served,omitempty"` // to clients, since start
 	Connections uint64                 `protobuf:"varint,5,opt,name=connections,proto3" json:"connections,omitempty"`
@@ -939,7 +939,10 @@ type Report struct {
 	Shed []string `protobuf:"bytes,8,rep,name=shed,proto3" json:"shed,omitempty"`
 	// unrouted: it is not healthy only because it has no routes to viewers. It fills
 	// all the same, and others fill from it.
-	Unrouted      bool `protobuf:"varint,9,opt,name=unrouted,proto3" json:"unrouted,omitempty"`
+	Unrouted bool `protobuf:"varint,9,opt,name=unrouted,proto3" json:"unrouted,omitempty"`
+	// full: its disk takes no byte more. It serves what it holds, to others too, and
+	// is given nothing to fill.
+	Full          bool `protobuf:"varint,10,opt,name=full,proto3" json:"full,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1033,6 +1036,13 @@ func (x *Report) GetShed() []string {
 func (x *Report) GetUnrouted() bool {
 	if x != nil {
 		return x.Unrouted
+	}
+	return false
+}
+
+func (x *Report) GetFull() bool {
+	if x != nil {
+		return x.Full
 	}
 	return false
 }
@@ -3769,7 +3779,7 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"\tFillBytes\x12\x14\n" +
 	"\x05cache\x18\x01 \x01(\x04R\x05cache\x12\x12\n" +
 	"\x04tier\x18\x02 \x01(\x04R\x04tier\x12\x12\n" +
-	"\x04peer\x18\x03 \x01(\x04R\x04peer\"\x9b\x02\n" +
+	"\x04peer\x18\x03 \x01(\x04R\x04peer\"\xaf\x02\n" +
 	"\x06Report\x12\x18\n" +
 	"\ahealthy\x18\x01 \x01(\bR\ahealthy\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
@@ -3780,7 +3790,9 @@ const file_services_cachecontrol_cachecontrolpb_cachecontrol_proto_rawDesc = "" 
 	"used_bytes\x18\x06 \x01(\x04R\tusedBytes\x127\n" +
 	"\x06filled\x18\a \x01(\v2\x1f.flix.cachecontrol.v1.FillBytesR\x06filled\x12\x12\n" +
 	"\x04shed\x18\b \x03(\tR\x04shed\x12\x1a\n" +
-	"\bunrouted\x18\t \x01(\bR\bunrouted\"\xab\x01\n" +
+	"\bunrouted\x18\t \x01(\bR\bunrouted\x12\x12\n" +
+	"\x04full\x18\n" +
+	" \x01(\bR\x04full\"\xab\x01\n" +
 	"\x04Held\x124\n" +
 	"\x05files\x18\x01 \x03(\v2\x1e.flix.cachecontrol.v1.HeldFileR\x05files\x124\n" +
 	"\x06source\x18\x02 \x01(\x0e2\x1c.flix.cachecontrol.v1.SourceR\x06source\x127\n" +
