@@ -63,6 +63,9 @@ func diffInstances(i *intent, live []runtime.Instance) []control.Difference {
 		delete(have, inst.ID)
 		switch {
 		case there && x.State == runtime.Running:
+			if redeclared(x.Spec, runtime.Spec{Instance: inst}) {
+				add("changed", inst.ID, "it runs as it was declared before", up)
+			}
 		case there && x.State == runtime.Failed:
 			add("failed", inst.ID, fmt.Sprintf("it fails and is started again (%d times): %s", x.Restarts, x.Error), "see why: flix lab logs "+inst.ID)
 		case i.Halted:

@@ -93,7 +93,8 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 	if err := l.useRuntime(ctx, r); err != nil {
 		return res, err
 	}
-	if l.current() != nil {
+	before := l.current()
+	if before != nil {
 		if err := l.dropFaults(); err != nil {
 			return res, err
 		}
@@ -117,17 +118,23 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 		if todo, err = l.compare(ctx, specs); err != nil {
 			return "", err
 		}
+		if kept := timingKept(l.paths.Name, before, r.Topology.Timing); kept != "" && todo.same > 0 {
+			st.note("up.note", l.paths.Name, kept, nil)
+		}
 		// Also what an up that was cut short had not told them yet.
 		err = l.rt.SetWorld(ctx, l.world(l.current(), specs))
-		return fmt.Sprintf("%d to start, %d to stop, %d as they are", len(todo.start), len(todo.stop), todo.same), err
+		return fmt.Sprintf("%d to start, %d to stop, %d to start anew, %d as they are", len(todo.start), len(todo.stop), len(todo.renew), todo.same), err
 	}); err != nil {
+		return res, err
+	}
+	if err := l.renew(ctx, st, todo.renew); err != nil {
 		return res, err
 	}
 	later, err := l.startNeeded(ctx, st, todo.start, specs)
 	if err != nil {
 		return res, err
 	}
-	res.Changes = control.Changes{Added: len(todo.start), Removed: len(todo.stop)}
+	res.Changes = control.Changes{Added: len(todo.start), Removed: len(todo.stop), Renewed: len(todo.renew)}
 	guarded, unguard := l.guardHosts(ctx, func(id string) bool { return l.expected(id) && !later.holds(id) })
 	defer unguard()
 	if err := l.awaitStores(guarded, st, except(specs, later.specs), todo); err != nil {
@@ -195,42 +202,6 @@ func (l *Lab) want(t topology.Topology, egress int64) error {
 			}
 		}
 	})
-}
-
-// diff is what an up has to do.
-type diff struct {
-	start []runtime.Spec
-	stop  []runtime.Instance
-	same  int
-}
-
-func (l *Lab) compare(ctx context.Context, specs []runtime.Spec) (diff, error) {
-	live, err := l.rt.List(ctx)
-	if err != nil {
-		return diff{}, err
-	}
-	running := map[string]bool{}
-	wanted := map[string]bool{}
-	for _, s := range specs {
-		wanted[s.ID] = true
-	}
-	var d diff
-	for _, i := range live {
-		switch {
-		case !wanted[i.Spec.ID]:
-			d.stop = append(d.stop, i)
-		case i.State == runtime.Running:
-			running[i.Spec.ID] = true
-		}
-	}
-	for _, s := range specs {
-		if running[s.ID] {
-			d.same++
-		} else {
-			d.start = append(d.start, s)
-		}
-	}
-	return d, nil
 }
 
 // stopGrace bounds the orderly end of an instance.

@@ -32,8 +32,10 @@ func newUpCmd(a *app) *cobra.Command {
 		Use: "up", Short: "Bring a lab up, or converge a running one", Args: cobra.NoArgs,
 		Long: `Brings a lab up and returns when a title has played from every region. A second
 up repairs what is missing; with another --regions or --topology it adds and
-removes what differs and leaves the rest alone, and without either the lab keeps
-the topology it has. Interrupted or killed anywhere, the same command goes on.`,
+removes what differs, starts appliances anew that are declared otherwise, and
+leaves the rest alone; without either the lab keeps the topology it has. Other
+intervals (timing) hold for what starts from then on. Interrupted or killed
+anywhere, the same command goes on.`,
 		Example: "  flix lab up --regions 3\n  flix lab up --topology planet.yaml --dry-run",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.out.check(); err != nil {
@@ -215,15 +217,19 @@ func showSteps(view *render.Steps, verb string) control.Progress {
 
 func printUp(a *app, r control.UpResult) {
 	s := a.env.out()
-	if r.Changes.Added == 0 && r.Changes.Removed == 0 {
+	if r.Changes == (control.Changes{}) {
 		s.Printf("lab %s is up already: nothing changed; a title plays from every region (%s)\n", r.Name, render.MS(r.ReadyMS))
 	} else {
 		whole := "" // little later, if nothing had to wait for the first play
 		if slices.ContainsFunc(r.Steps, func(x control.Step) bool { return x.Name == lab.RestStep }) {
 			whole = fmt.Sprintf("the rest was there after %s, ", render.MS(r.WholeMS))
 		}
-		s.Printf("lab %s is up: %s in %s (%d added, %d removed), a title played from each after %s, %s%s of memory\n",
-			s.Bold(r.Name), services.Count(r.Instances, "instance"), services.Count(len(r.Regions), "region"), r.Changes.Added, r.Changes.Removed, s.Bold(render.MS(r.ReadyMS)), whole, render.Bytes(r.RSSBytes))
+		anew := ""
+		if r.Changes.Renewed > 0 {
+			anew = fmt.Sprintf(", %d started anew", r.Changes.Renewed)
+		}
+		s.Printf("lab %s is up: %s in %s (%d added, %d removed%s), a title played from each after %s, %s%s of memory\n",
+			s.Bold(r.Name), services.Count(r.Instances, "instance"), services.Count(len(r.Regions), "region"), r.Changes.Added, r.Changes.Removed, anew, s.Bold(render.MS(r.ReadyMS)), whole, render.Bytes(r.RSSBytes))
 	}
 	for _, x := range r.Regions {
 		s.Printf("  %s  %s\n", s.State(x.State), x.Name)

@@ -43,10 +43,12 @@ type Step struct {
 	MS   float64 `json:"ms"`
 }
 
-// Changes counts instances that a converging up added and removed.
+// Changes counts instances that a converging up added, removed, and started anew
+// because they ran as they had been declared before.
 type Changes struct {
 	Added   int `json:"added"`
 	Removed int `json:"removed"`
+	Renewed int `json:"renewed"`
 }
 
 // UpResult is the JSON of "flix lab up".

@@ -15,6 +15,7 @@ func TestConverge(t *testing.T) {
 			l := up(t, rt, "--regions", "2")
 			t.Run("grow", func(t *testing.T) { addingARegionInterruptsNobody(l.on(t)) })
 			t.Run("shrink", func(t *testing.T) { removingARegionLeavesTheOthers(l.on(t)) })
+			t.Run("declare otherwise", func(t *testing.T) { whatIsDeclaredOtherwiseStartsAnew(l.on(t)) })
 			t.Run("last region", func(t *testing.T) { lastRegionIsNotEvacuated(l.on(t)) })
 		})
 	}
@@ -39,6 +40,41 @@ func addingARegionInterruptsNobody(l *lab) {
 		t.Errorf("origin egress ratio %g after a region was added", f.OriginEgressRatio)
 	}
 	l.wantUndisturbed(players, titleTime)
+}
+
+// whatIsDeclaredOtherwiseStartsAnew gives one appliance another line: it alone starts
+// anew, and players go on.
+func whatIsDeclaredOtherwiseStartsAnew(l *lab) {
+	t := l.t
+	preset := l.must("lab", "topology", "show", "--regions", "2").stdout
+	const line = "bandwidth: 100Gbit"
+	file := filepath.Join(t.TempDir(), "slower.yaml")
+	if err := os.WriteFile(file, []byte(strings.Replace(preset, line, "bandwidth: 90Gbit", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := l.status()
+	players := l.viewers(2, "us-east", titleTime)
+	res := l.up("--topology", file)
+	if res.Changes.Renewed != 1 || res.Changes.Added != 0 || res.Changes.Removed != 0 {
+		t.Fatalf("of %q once otherwise in\n%s\nchanges %+v", line, tail(preset, 10), res.Changes)
+	}
+	now, anew := instances(l.status()), ""
+	for name, was := range instances(before) {
+		if !now[name].Started.Equal(was.Started) {
+			anew += name + " "
+		}
+	}
+	if strings.Count(anew, "/oca/") != 1 || strings.Count(anew, " ") != 1 {
+		t.Errorf("started anew: %s; want one appliance", anew)
+	}
+	l.must("lab", "diff")
+	l.wantUndisturbed(players, titleTime)
+	if res := l.up("--topology", file); res.Changes.Renewed != 0 {
+		t.Errorf("a second up with the same file: changes %+v", res.Changes)
+	}
+	if res := l.up("--regions", "2"); res.Changes.Renewed != 1 {
+		t.Errorf("back to the preset: changes %+v", res.Changes)
+	}
 }
 
 func removingARegionLeavesTheOthers(l *lab) {

@@ -20,6 +20,7 @@ type upResult struct {
 	Changes   struct {
 		Added   int `json:"added"`
 		Removed int `json:"removed"`
+		Renewed int `json:"renewed"`
 	} `json:"changes"`
 	Steps    []step  `json:"steps"`
 	ReadyMS  float64 `json:"ready_ms"`

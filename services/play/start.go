@@ -141,8 +141,8 @@ func (p play) validate() error {
 
 // gather calls the microservices, at once where one does not need another: a new
 // licence waits for the permission, the permission for a renewed one, and nothing
-// else waits. A refused permission ends the other calls; any other failure lets the permission be heard first,
-// because its reason is the one a person can act on.
+// else waits. A refused permission ends the other calls; any other failure lets the
+// permission be heard first, because its reason is the one a person can act on.
 func (s *Server) gather(ctx context.Context, p play) parts {
 	var got parts
 	ctx, cancel := context.WithCancel(ctx)
