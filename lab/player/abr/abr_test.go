@@ -105,7 +105,7 @@ func TestBeliefFollows(t *testing.T) {
 		t.Errorf("out of the hole it believes in %.0f kbit/s", math.Exp(b.level))
 	}
 	h := b.holes.expect()
-	if h.lastMS < 5000 || h.lastMS > 9000 || h.depth < 2 || h.depth > 3.2 {
+	if h.lastMS[brief] < 5000 || h.lastMS[brief] > 9000 || h.depth < 2 || h.depth > 3.2 {
 		t.Errorf("expects holes of %+v after one of 6 s to a twentieth", h)
 	}
 	for range 120 {
@@ -134,7 +134,7 @@ func TestBeliefStaysFinite(t *testing.T) {
 func TestChainKeepsMoments(t *testing.T) {
 	p := plan{segmentMS: 2000, utilities: []float64{0}}
 	const mean, spread, relax = 7.5, 0.3, 9000.0
-	p.network(mean, spread, relax, holes{perMS: 0, lastMS: 1, depth: 3})
+	p.network(mean, spread, relax, seldom(0, 1, 3))
 	rho := math.Exp(-2000 / relax)
 	weights := [ordinary]float64{1. / 64, 6. / 64, 15. / 64, 20. / 64, 15. / 64, 6. / 64, 1. / 64}
 	var m, v, c float64
@@ -169,10 +169,11 @@ func TestPlannerGivesUpAHopelessDownload(t *testing.T) {
 	if _, yes := p.Progressed(v, Progress{Segment: 5, Rung: 2, Bits: 6e6, Received: 4e6, ElapsedMS: 1020, FirstByteMS: 20}); yes {
 		t.Error("gives up a download that goes as expected")
 	}
-	// 40 kbit/s from then on: at first it may be a hole, after which the rest
-	// comes at once; the longer it lasts, the less.
+	// 40 kbit/s from then on: at first it may be a brief hole, after which the rest
+	// comes at once, and while it lasts the lowest rung would stall as well, at a
+	// seventh of its rate. Once it counts as long, less is to come.
 	after := 0
-	for ; after < 20; after++ {
+	for ; after < 60; after++ {
 		v.BufferMS = max(0, 8000-1000*float64(after))
 		d := Progress{Segment: 5, Rung: 2, Bits: 6e6, Received: 4e6 + 40e3*float64(after+1), ElapsedMS: 2020 + 1000*float64(after), FirstByteMS: 20}
 		if to, yes := p.Progressed(v, d); yes {
@@ -182,7 +183,7 @@ func TestPlannerGivesUpAHopelessDownload(t *testing.T) {
 			break
 		}
 	}
-	if after > 8 {
+	if after > longAfterMS/1000 {
 		t.Errorf("after %d s of 40 kbit/s it has not given up, with 8 s of buffer", after)
 	}
 }
@@ -248,7 +249,7 @@ func TestPlannerKeepsItsWord(t *testing.T) {
 // outlasts the level's memory at the mean's.
 func TestATransferOutlastsItsState(t *testing.T) {
 	p := plan{segmentMS: 2000, utilities: []float64{0}}
-	p.network(math.Log(1000), 0.25, 5000, holes{perMS: 1e-6, lastMS: 4000, depth: 3})
+	p.network(math.Log(1000), 0.25, 5000, seldom(1e-6, 4000, 3))
 	if got, want := p.took(hole, 10), 10/p.kbps[hole]; math.Abs(got-want) > 0.05*want {
 		t.Errorf("10 bits in a hole take %g ms, want about %g", got, want)
 	}
@@ -271,7 +272,7 @@ func TestATransferOutlastsItsState(t *testing.T) {
 // a hole.
 func TestSharesAreOfOne(t *testing.T) {
 	p := plan{segmentMS: 2000, utilities: []float64{0}}
-	p.network(math.Log(5000), 0.002, 5000, holes{perMS: 1e-5, lastMS: 4000, depth: 2})
+	p.network(math.Log(5000), 0.002, 5000, seldom(1e-5, 4000, 2))
 	for _, level := range []float64{p.logs[hole] - 1, p.logs[hole], p.logs[hole] + 0.5, p.logs[0], p.logs[ordinary/2], p.logs[ordinary-1] + 1} {
 		sum := 0.0
 		for _, share := range p.spread(level, 0.003) {
@@ -303,7 +304,7 @@ func TestBeliefDoubtsItsMean(t *testing.T) {
 // Where transfers go by the long run, those of all states take the same time.
 func TestTransfersArePulled(t *testing.T) {
 	p := plan{segmentMS: 2000, utilities: []float64{0}}
-	p.network(math.Log(1000), 0.25, 5000, holes{perMS: 1e-6, lastMS: 4000, depth: 3})
+	p.network(math.Log(1000), 0.25, 5000, seldom(1e-6, 4000, 3))
 	p.usual = math.Log(1500)
 	for s := range states {
 		p.pull = 0
@@ -322,5 +323,52 @@ func TestTransfersArePulled(t *testing.T) {
 		if got := p.took(s, 0); got != 0 {
 			t.Errorf("nothing takes %g ms", got)
 		}
+	}
+}
+
+// seldom are holes of both kinds alike.
+func seldom(perMS, lastMS, depth float64) holes {
+	return holes{perMS: [kinds]float64{perMS / 2, perMS / 2}, lastMS: [kinds]float64{lastMS, lastMS}, depth: depth, share: [kinds]float64{0.5, 0.5}}
+}
+
+// What comes of a transfer from inside a hole is of one, and takes its mean time.
+func TestCoursesThroughAHole(t *testing.T) {
+	p := plan{segmentMS: 4000}
+	p.network(math.Log(1000), 0.25, 5000, seldom(1e-6, 4000, 3))
+	for _, bits := range []float64{10, 1e5, 1e6, 20e6} {
+		weight, mean := 0.0, 0.0
+		for _, c := range p.through(hole, bits) {
+			weight += c.weight
+			mean += c.weight * c.ms
+		}
+		if want := p.took(hole, bits); math.Abs(weight-1) > 1e-9 || math.Abs(mean-want) > 0.15*want {
+			t.Errorf("%g bits: weight %g, mean %g ms, want 1 and about %g", bits, weight, mean, want)
+		}
+	}
+}
+
+// Where transfers go by the long run, those out of a hole do.
+func TestCoursesGoByTheLongRun(t *testing.T) {
+	p := plan{segmentMS: 4000}
+	p.network(math.Log(1000), 0.25, 5000, seldom(1e-6, 4000, 3))
+	before := p.through(hole, 1e5)
+	p.pull, p.usual = 0.9, math.Log(1000)
+	if after := p.through(hole, 1e5); after[0].ms >= before[0].ms {
+		t.Errorf("%g ms by the long run, %g ms without", after[0].ms, before[0].ms)
+	}
+}
+
+// Any number of brief holes leaves long ones as long as they were thought, and
+// a hole that has lasted is more likely one of those.
+func TestBriefHolesSayNothingOfLongOnes(t *testing.T) {
+	d := digger{watchedMS: 600e3, number: [kinds]float64{brief: 20}, insideMS: [kinds]float64{brief: 40e3}, depth: 50}
+	h := d.expect()
+	if h.lastMS[brief] > 3000 || h.lastMS[long] != priorLastMS[long] {
+		t.Errorf("after twenty holes of 2 s it expects %+v", h)
+	}
+	young := h.share[long]
+	h.since(15e3)
+	if !(h.share[long] > 0.9 && young < 0.2) {
+		t.Errorf("long with %.2f at its begin, with %.2f after 15 s", young, h.share[long])
 	}
 }

@@ -232,7 +232,7 @@ func (p *Planner) Progressed(v View, d Progress) (int, bool) {
 	took := d.ElapsedMS - d.FirstByteMS
 	if took-p.sampledMS >= sampleMS && d.Received > p.sampled {
 		p.sample(d)
-		if h := &p.belief.holes; p.planned == v.Next && (!p.plan.covers(p.belief.level) || h.in && h.sinceMS > p.plan.lastMS) {
+		if h := &p.belief.holes; p.planned == v.Next && (!p.plan.covers(p.belief.level) || h.in && h.sinceMS > p.plan.holes.lastMS[brief]) {
 			p.prepare(v) // another network than the plan is for, or a longer hole
 		}
 	}

@@ -69,7 +69,7 @@ func TestPull(t *testing.T) {
 func TestUnsurePlanStallsMore(t *testing.T) {
 	p := plan{segmentMS: 2000, mostMS: 20000, penalty: 5. / 2000, utilities: []float64{0}}
 	p.grid()
-	p.network(math.Log(1000), 0.01, 10000, holes{perMS: 1e-6, lastMS: 1000, depth: 2})
+	p.network(math.Log(1000), 0.01, 10000, seldom(1e-6, 1000, 2))
 	var end table
 	worth := func(variance, levelMS float64) float64 {
 		p.unsure(variance)

@@ -4,10 +4,10 @@ import "math"
 
 const (
 	// states of the network and levels of the buffer in the plan: ordinary ones
-	// in ascending order, then the hole.
+	// in ascending order, then the holes by kind.
 	ordinary = 7
 	hole     = ordinary
-	states   = ordinary + 1
+	states   = ordinary + kinds
 	levels   = 40
 )
 
@@ -43,8 +43,8 @@ type plan struct {
 	// does not say of it.
 	longer [points]float64
 	move   [states][states]float64
-	fall   float64 // probability of a hole within a segment
-	lastMS float64 // of a hole
+	fall   [kinds]float64 // probability of a hole within a segment
+	holes  holes
 	// pull is the share of the way that transfers go from what their state says
 	// to usual, ln kbit/s.
 	pull, usual float64
@@ -81,22 +81,33 @@ func (p *plan) network(mean, spread, relaxMS float64, h holes) {
 		p.logs[i] = mean + sd*math.Sqrt(ordinary-1)*(2*float64(i)/(ordinary-1)-1)
 		p.kbps[i] = math.Exp(p.logs[i])
 	}
-	p.logs[hole] = mean - h.depth
-	p.kbps[hole] = math.Exp(p.logs[hole])
-	p.lastMS, p.relaxMS = h.lastMS, relaxMS
+	p.holes, p.relaxMS = h, relaxMS
+	for k := range kinds {
+		p.logs[hole+k] = mean - h.depth
+		p.kbps[hole+k] = math.Exp(p.logs[hole+k])
+	}
 	rho := math.Exp(-p.segmentMS / relaxMS)
 	p.move = [states][states]float64{}
 	rouwenhorst(&p.move, (1+rho)/2)
-	p.fall = 1 - math.Exp(-p.segmentMS*h.perMS)
+	p.fall = [kinds]float64{}
+	often := h.perMS[brief] + h.perMS[long]
+	fall := 1 - math.Exp(-p.segmentMS*often)
+	for k := range kinds {
+		if often > 0 {
+			p.fall[k] = fall * h.perMS[k] / often
+		}
+	}
 	for i := range ordinary {
 		for j := range ordinary {
-			p.move[i][j] *= 1 - p.fall
+			p.move[i][j] *= 1 - fall
 		}
-		p.move[i][hole] = p.fall
+		for k := range kinds {
+			p.move[i][hole+k] = p.fall[k]
+		}
 	}
-	stay := math.Exp(-p.segmentMS / h.lastMS)
-	p.move[hole][hole] = stay
-	p.move[hole][ordinary/2] = 1 - stay
+	for k := range kinds {
+		p.move[hole+k][hole+k] = 1 // it ends during a transfer
+	}
 }
 
 // rouwenhorst builds the chain of a probability to stay by growing it from two
@@ -145,8 +156,9 @@ func (p *plan) took(state int, bits float64) float64 {
 // the mean as fast as it forgets.
 func (p *plan) alone(state int, bits float64) float64 {
 	ms := bits / p.kbps[state]
-	if state == hole {
-		inside := -p.lastMS * math.Expm1(-ms/p.lastMS)
+	if state >= hole {
+		last := p.holes.lastMS[state-hole]
+		inside := -last * math.Expm1(-ms/last)
 		return inside + (bits-p.kbps[hole]*inside)/p.kbps[ordinary/2]
 	}
 	x := ms / p.relaxMS
@@ -157,9 +169,44 @@ func (p *plan) alone(state int, bits float64) float64 {
 	return bits / math.Exp(mean-(p.logs[state]-mean)*math.Expm1(-x)/x)
 }
 
+// parts of a hole's length that a transfer may outlast.
+const parts = 2
+
+// course is one way in which a transfer that begins in a hole may go.
+type course struct {
+	to         int // state at its end
+	ms, weight float64
+}
+
+// through is how a transfer may go that begins in a hole, whose rest is of
+// exponential length: it comes while the hole lasts, or the hole ends before, early
+// or late, and what is left comes at the usual level.
+func (p *plan) through(state int, bits float64) (out [1 + parts]course) {
+	ms, last := bits/p.kbps[state], p.holes.lastMS[state-hole]
+	ends := -math.Expm1(-ms / last)
+	out[0] = course{state, ms, 1 - ends}
+	for i := range parts {
+		d := -last * math.Log1p(-ends*(float64(i)+0.5)/parts)
+		out[1+i] = course{ordinary / 2, d + (bits-p.kbps[state]*d)/p.kbps[ordinary/2], ends / parts}
+	}
+	if p.pull > 0 {
+		usual := p.took(state, bits) / p.alone(state, bits)
+		for i := range out {
+			out[i].ms *= usual
+		}
+	}
+	return out
+}
+
 // after is the value of fetching bits of some utility from a buffer level in a
 // state, and of going on with what follows.
 func (p *plan) after(follow *table, state int, levelMS, bits, utility float64) float64 {
+	if state >= hole {
+		for _, c := range p.through(state, bits) {
+			utility += c.weight * p.ends(&follow[c.to], levelMS-p.latencyMS-c.ms)
+		}
+		return utility
+	}
 	took := p.took(state, bits)
 	if p.longer[0] == 1 {
 		return utility + p.ends(&follow[state], levelMS-p.latencyMS-took)
@@ -192,6 +239,12 @@ func (p *plan) back(bits []float64, follow, into *table) {
 	for q, size := range bits {
 		for s := range expect {
 			expect[s] = [levels]float64{}
+			if s >= hole {
+				for _, c := range p.through(s, size) {
+					p.fetch(&follow[c.to], &expect[s], p.latencyMS+c.ms, p.utilities[q], c.weight)
+				}
+				continue
+			}
 			took := p.took(s, size)
 			if p.longer[0] == 1 {
 				p.fetch(&follow[s], &expect[s], p.latencyMS+took, p.utilities[q], 1)
@@ -245,8 +298,11 @@ func (p *plan) fetch(follow, into *[levels]float64, tookMS, utility, weight floa
 // spread puts a belief on the states: three points of a normal distribution,
 // each shared between its neighbours.
 func (p *plan) spread(level, variance float64) (w [states]float64) {
-	w[hole] = p.fall / 2
-	others := 1 - w[hole]
+	others := 1.0
+	for k, fall := range p.fall {
+		w[hole+k] = fall / 2
+		others -= fall / 2
+	}
 	sd := math.Sqrt(3 * variance)
 	for _, point := range [3][2]float64{{level - sd, 1. / 6}, {level, 4. / 6}, {level + sd, 1. / 6}} {
 		p.share(&w, point[0], point[1]*others)
@@ -273,7 +329,9 @@ func (p *plan) share(w *[states]float64, level, weight float64) {
 		if down := p.logs[0] - p.logs[hole]; down > 0 {
 			f = min((p.logs[0]-level)/down, 1)
 		}
-		w[hole] += weight * f
+		for k, share := range p.holes.share {
+			w[hole+k] += weight * f * share
+		}
 		w[0] += weight * (1 - f)
 	case t >= ordinary-1:
 		w[ordinary-1] += weight
