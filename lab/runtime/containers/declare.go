@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/topology"
@@ -61,6 +62,8 @@ func (d declaration) sum() (string, error) {
 	if d.Serves {
 		d.Specs = nil
 	}
+	// An instance that was stopped and started again comes last.
+	d.Publish = slices.SortedFunc(slices.Values(d.Publish), func(a, b port) int { return strings.Compare(a.String(), b.String()) })
 	b, err := json.Marshal(d)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", d.ID, err)

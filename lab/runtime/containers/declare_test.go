@@ -40,6 +40,15 @@ func TestSum(t *testing.T) {
 	if sum(serves.sum()) != sum(more.sum()) {
 		t.Error("an instance more in a container of flix's own changes the sum")
 	}
+	// One that was stopped and started again is the last of those inside.
+	again := serves
+	serves.Publish, again.Publish = []port{{Number: 1}, {2, true}}, []port{{2, true}, {Number: 1}}
+	if sum(serves.sum()) != sum(again.sum()) {
+		t.Error("the order of the ports changes the sum")
+	}
+	if again.Publish[0].Number != 2 {
+		t.Error("sum changed the order of the declaration's ports")
+	}
 }
 
 // TestPublished: only what clients dial, and DNS over both protocols.
