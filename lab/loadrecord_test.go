@@ -15,14 +15,7 @@ func TestAShorterLoadIsNotABetterOne(t *testing.T) {
 	keep := func(plays, failed, stalled int) record.Record {
 		t.Helper()
 		id, err := KeepLoad(p, traffic.Config{}, traffic.Limits{}, traffic.Result{Began: time.Unix(1_700_000_000, 0), Report: traffic.Report{Plays: plays, PlaysFailed: failed, StalledPlays: stalled}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := Records(p).Get(id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r
+		return keptRecord(t, p, id, err)
 	}
 	got := map[string]string{}
 	for _, c := range record.Compare(keep(10, 1, 1), keep(100, 2, 20)) {

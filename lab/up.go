@@ -93,38 +93,8 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 	if err := l.useRuntime(ctx, r); err != nil {
 		return res, err
 	}
-	before := l.current()
-	if before != nil {
-		if err := l.dropFaults(); err != nil {
-			return res, err
-		}
-	}
-	var (
-		todo  diff
-		specs []runtime.Spec
-	)
-	if err := st.do(ctx, "prepare", func(ctx context.Context) (string, error) {
-		keep, err := l.egressToKeep(ctx, r.Topology)
-		if err != nil {
-			st.note("up.note", l.paths.Name, fmt.Sprintf("the origin egress ratio still counts what is gone: %v", err), nil)
-		}
-		if err := l.want(r.Topology, keep); err != nil {
-			return "", err
-		}
-		specs, err = l.specs(l.current())
-		if err != nil {
-			return "", err
-		}
-		if todo, err = l.compare(ctx, specs); err != nil {
-			return "", err
-		}
-		if kept := timingKept(l.paths.Name, before, r.Topology.Timing); kept != "" && todo.same > 0 {
-			st.note("up.note", l.paths.Name, kept, nil)
-		}
-		// Also what an up that was cut short had not told them yet.
-		err = l.rt.SetWorld(ctx, l.world(l.current(), specs))
-		return fmt.Sprintf("%d to start, %d to stop, %d to start anew, %d as they are", len(todo.start), len(todo.stop), len(todo.renew), todo.same), err
-	}); err != nil {
+	todo, specs, err := l.prepare(ctx, st, r.Topology)
+	if err != nil {
 		return res, err
 	}
 	if err := l.renew(ctx, st, todo.renew); err != nil {
@@ -155,6 +125,39 @@ func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (
 	l.log.Add("lab.up", l.paths.Name, fmt.Sprintf("%s in %s, ready in %.0f ms", services.Count(res.Instances, "instance"), services.Count(len(res.Regions), "region"), res.ReadyMS),
 		map[string]any{"added": res.Changes.Added, "removed": res.Changes.Removed})
 	return res, nil
+}
+
+// prepare makes a topology the intent, tells the hosts, and returns what is to be done
+// of all that is wanted.
+func (l *Lab) prepare(ctx context.Context, st *steps, t topology.Topology) (todo diff, specs []runtime.Spec, err error) {
+	before := l.current()
+	if before != nil {
+		if err := l.dropFaults(); err != nil {
+			return todo, nil, err
+		}
+	}
+	err = st.do(ctx, "prepare", func(ctx context.Context) (string, error) {
+		keep, err := l.egressToKeep(ctx, t)
+		if err != nil {
+			st.note("up.note", l.paths.Name, fmt.Sprintf("the origin egress ratio still counts what is gone: %v", err), nil)
+		}
+		if err := l.want(t, keep); err != nil {
+			return "", err
+		}
+		if specs, err = l.specs(l.current()); err != nil {
+			return "", err
+		}
+		if todo, err = l.compare(ctx, specs); err != nil {
+			return "", err
+		}
+		if kept := timingKept(l.paths.Name, before, t.Timing); kept != "" && todo.same > 0 {
+			st.note("up.note", l.paths.Name, kept, nil)
+		}
+		// Also what an up that was cut short had not told them yet.
+		err = l.rt.SetWorld(ctx, l.world(l.current(), specs))
+		return fmt.Sprintf("%d to start, %d to stop, %d to start anew, %d as they are", len(todo.start), len(todo.stop), len(todo.renew), todo.same), err
+	})
+	return todo, specs, err
 }
 
 // servedBy refuses a topology of evacuated regions alone; see KeepsServing.

@@ -190,27 +190,31 @@ func TestOldCountersAreIgnored(t *testing.T) {
 	})
 }
 
+// awaitBlocked waits until the first appliance is healthy or not, and why it is given
+// nothing is as wanted.
+func awaitBlocked(t *testing.T, c pb.CacheControlClient, healthy bool, why string) {
+	t.Helper()
+	eventually(t, func() string {
+		r, err := c.FillStatus(t.Context(), &pb.FillStatusRequest{})
+		if err != nil {
+			return err.Error()
+		}
+		for _, a := range r.GetAppliances() {
+			if a.GetName() == east1 && a.GetHealthy() == healthy && a.GetBlocked() == why {
+				return ""
+			}
+		}
+		return fmt.Sprintf("%v", r.GetAppliances())
+	})
+}
+
 // An appliance that only lacks routes to viewers is filled; one that is not well is
 // not.
 func TestOneWithoutRoutesIsFilled(t *testing.T) {
 	p := newPlanet(t)
 	c := p.start("us-east")
 	f := p.connect(c, east1, 1)
-	blocked := func(want string) {
-		t.Helper()
-		eventually(t, func() string {
-			r, err := c.FillStatus(t.Context(), &pb.FillStatusRequest{})
-			if err != nil {
-				return err.Error()
-			}
-			for _, a := range r.GetAppliances() {
-				if a.GetName() == east1 && !a.GetHealthy() && a.GetBlocked() == want {
-					return ""
-				}
-			}
-			return fmt.Sprintf("%v", r.GetAppliances())
-		})
-	}
+	blocked := func(want string) { t.Helper(); awaitBlocked(t, c, false, want) }
 	f.send(&pb.ApplianceMessage{Body: &pb.ApplianceMessage_Report{Report: &pb.Report{Reason: "disk: full"}}})
 	blocked("it is not healthy: disk: full")
 	f.send(&pb.ApplianceMessage{Body: &pb.ApplianceMessage_Report{Report: &pb.Report{Reason: "disk: slow"}}})
@@ -227,21 +231,7 @@ func TestFullApplianceIsBlocked(t *testing.T) {
 	p := newPlanet(t)
 	c := p.start("us-east")
 	f := p.connect(c, east1, 1)
-	want := func(blocked string) {
-		t.Helper()
-		eventually(t, func() string {
-			r, err := c.FillStatus(t.Context(), &pb.FillStatusRequest{})
-			if err != nil {
-				return err.Error()
-			}
-			for _, a := range r.GetAppliances() {
-				if a.GetName() == east1 && a.GetHealthy() && a.GetBlocked() == blocked {
-					return ""
-				}
-			}
-			return fmt.Sprintf("%v", r.GetAppliances())
-		})
-	}
+	want := func(blocked string) { t.Helper(); awaitBlocked(t, c, true, blocked) }
 	want("")
 	f.send(&pb.ApplianceMessage{Body: &pb.ApplianceMessage_Report{Report: &pb.Report{Healthy: true, Reason: "disk: full", Full: true}}})
 	want("its disk is full: it serves what it holds")
