@@ -22,6 +22,8 @@ const (
 	ReasonConnect = "connect_failed"
 	// ReasonReset: the instance broke the connection off.
 	ReasonReset = "connection_reset"
+	// ReasonBadAnswer: what the instance sent is no answer of HTTP.
+	ReasonBadAnswer = "bad_answer"
 	// ReasonTimeout: no answer in time.
 	ReasonTimeout = "timeout"
 	// ReasonConcurrency: too many requests to the API already.
@@ -51,12 +53,14 @@ const statusClientGone = 499
 
 // statusByReason maps as Zuul 2 does: no connection and no server are 502, an
 // answer that does not come, or breaks off before it began, is 504, and what
-// is kept off an origin 503.
+// is kept off an origin 503. An answer that is none is 502, by RFC 9110 section
+// 15.6.3; Zuul has 500 for it.
 var statusByReason = map[string]int{
 	ReasonNoToken:           http.StatusUnauthorized,
 	ReasonNoServers:         http.StatusBadGateway,
 	ReasonConnect:           http.StatusBadGateway,
 	ReasonReset:             http.StatusGatewayTimeout,
+	ReasonBadAnswer:         http.StatusBadGateway,
 	ReasonTimeout:           http.StatusGatewayTimeout,
 	ReasonConcurrency:       http.StatusServiceUnavailable,
 	ReasonTooLarge:          http.StatusRequestEntityTooLarge,
@@ -84,7 +88,7 @@ func outside(err error) error {
 		return err
 	}
 	switch e.Reason {
-	case ReasonConnect, ReasonReset, ReasonTimeout, ReasonSlowBody, ReasonClientGone:
+	case ReasonConnect, ReasonReset, ReasonBadAnswer, ReasonTimeout, ReasonSlowBody, ReasonClientGone:
 		bare := *e
 		bare.Err = nil
 		return &bare

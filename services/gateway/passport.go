@@ -99,7 +99,7 @@ func stateAfter(o outcome) PassportState {
 		return originConnAcquireFailed
 	case late:
 		return originReadTimeout
-	case broken:
+	case broken, malformed:
 		return originException
 	case gone:
 		return inReqCancelled

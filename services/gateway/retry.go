@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/textproto"
+	"strings"
 
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/gateway/wire"
@@ -21,12 +23,13 @@ const (
 	overloaded outcome = "overloaded" // status 503: the server took no work on
 	refused    outcome = "connect"    // no connection, so nothing was sent
 	broken     outcome = "reset"      // the connection broke before an answer
+	malformed  outcome = "malformed"  // what came is no answer of HTTP
 	late       outcome = "timeout"    // no answer in time
 	gone       outcome = "client_gone"
 )
 
 // allOutcomes are all there are.
-var allOutcomes = [...]outcome{answered, faulty, overloaded, refused, broken, late, gone}
+var allOutcomes = [...]outcome{answered, faulty, overloaded, refused, broken, malformed, late, gone}
 
 // classify names what became of a try. client is the context of the request,
 // status that of the answer.
@@ -45,9 +48,40 @@ func classify(client context.Context, status int, err error) outcome {
 		return refused
 	case errors.Is(err, wire.ErrDeadline):
 		return late
+	case noAnswer(err):
+		return malformed
 	}
 	return broken
 }
+
+// noAnswer says that the server spoke, and what it said is no answer.
+func noAnswer(err error) bool {
+	var (
+		bad    *wire.BadMessage
+		text   textproto.ProtocolError
+		stream streamError
+	)
+	switch {
+	case errors.As(err, &bad), errors.As(err, &text):
+		return true
+	case errors.As(err, &stream): // a server's own reset has the cause that it came from the peer
+		return stream.Code == codeProtocolError && (stream.Cause == nil || !strings.Contains(stream.Cause.Error(), "from peer"))
+	}
+	// Package net/http has words alone for the rest.
+	return strings.Contains(err.Error(), "malformed") || strings.Contains(err.Error(), "looked like an HTTP/1.1 header")
+}
+
+// streamError is what net/http lets its errors of a stream be read as.
+type streamError struct {
+	StreamID uint32
+	Code     uint32
+	Cause    error
+}
+
+// Error implements error.
+func (e streamError) Error() string { return "stream error" }
+
+const codeProtocolError = 1 // RFC 9113 section 7
 
 // retryable decides whether another server may be tried. Nothing was done
 // where no connection was made or the server said 503, so any method may be
@@ -58,7 +92,7 @@ func (o outcome) retryable(idempotent, replayable bool) bool {
 	switch o {
 	case refused, overloaded:
 		return replayable
-	case broken, late, faulty:
+	case broken, malformed, late, faulty:
 		return replayable && idempotent
 	}
 	return false
@@ -82,6 +116,8 @@ func failureOf(o outcome, what string, err error) error {
 		e.Reason, e.Msg = ReasonConnect, "no server takes the connection"
 	case late:
 		e.Reason, e.Msg = ReasonTimeout, "no answer in time"
+	case malformed:
+		e.Reason, e.Msg, e.Remedy = ReasonBadAnswer, "the server's answer is not well-formed HTTP", "see the gateway's log for what is wrong with it"
 	case gone:
 		e.Reason, e.Msg = ReasonClientGone, "the client went away"
 	default:

@@ -1,12 +1,17 @@
 package gateway
 
 import (
+	"bufio"
 	"crypto/tls"
 	"encoding/json"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/http2"
 )
 
 // originOver starts a fixed origin that speaks a scheme, and returns its URL.
@@ -66,6 +71,58 @@ func TestFixedOriginsOfEveryScheme(t *testing.T) {
 	for _, path := range []string{"/other", "/address"} { // the certificate is for neither
 		if a := ask(t, c, "GET", path, ""); a.StatusCode < 500 {
 			t.Errorf("%s: status %d of an origin that proves nothing", path, a.StatusCode)
+		}
+	}
+}
+
+// What a server says that is no answer of the protocol that it was asked in is
+// told apart from a connection that broke, and what it said stays inside.
+func TestOriginsThatSpeakSomethingElse(t *testing.T) {
+	w := newWorld(t)
+	e := w.gateway("us-east", func(d *Deps) { d.OriginCAs = w.roots })
+	speaking := func(words string, secure bool) string {
+		return origin(t, func(c net.Conn, _ *bufio.Reader) {
+			if secure {
+				c = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{w.cert}})
+			}
+			r := bufio.NewReader(c)
+			if preface, err := r.Peek(4); err == nil && string(preface) == "PRI " {
+				_, _ = r.Discard(len(http2.ClientPreface))
+				f := http2.NewFramer(c, r)
+				for is := http2.FrameType(0); is != http2.FrameHeaders; {
+					frame, err := f.ReadFrame()
+					if err != nil {
+						return
+					}
+					is = frame.Header().Type
+				}
+			} else if _, err := http.ReadRequest(r); err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, words)
+			_, _ = io.Copy(io.Discard, c)
+		})
+	}
+	const (
+		odd     = "HTTP/1.1 hello\r\n\r\n"
+		settled = "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+		reset   = "\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x02"
+	)
+	routes, err := json.Marshal([]Route{
+		{Prefix: "/h2c", Origins: []string{"h2c://" + speaking("HTTP/1.1 400 Bad Request\r\n\r\n", false)}},
+		{Prefix: "/secure", Origins: []string{"https://" + speaking(odd, true)}, ServerName: edgeHost},
+		{Prefix: "/pseudo", Origins: []string{"h2c://" + speaking(settled+"\x00\x00\x05\x01\x05\x00\x00\x00\x01\x00\x01a\x01b", false)}},
+		{Prefix: "/reset", Origins: []string{"h2c://" + speaking(settled+reset, false)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.set(PropertyRoutes, string(routes))
+	for path, want := range map[string]string{"/h2c": ReasonBadAnswer, "/secure": ReasonBadAnswer, "/pseudo": ReasonBadAnswer, "/reset": ReasonReset} {
+		a := ask(t, e.client(eastClient, true), "GET", path, "")
+		status := map[string]int{ReasonBadAnswer: http.StatusBadGateway, ReasonReset: http.StatusGatewayTimeout}[want]
+		if p := a.problem(t); a.StatusCode != status || p.Reason != want || strings.Contains(a.body, "hello") || p.Remedy == "" {
+			t.Errorf("%s: status %d, %s", path, a.StatusCode, a.body)
 		}
 	}
 }

@@ -56,7 +56,7 @@ func (l *load) tried(o outcome, took time.Duration, now time.Time, sleep time.Du
 		// It answers, though not well: neither good nor gone.
 		l.Took(took, now)
 	case gone:
-	case refused, broken, late, overloaded:
+	case refused, broken, malformed, late, overloaded:
 		if o == late {
 			l.Took(took, now) // it is at least as slow as that
 		}

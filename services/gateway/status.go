@@ -81,6 +81,7 @@ var categoryByReason = map[string]Category{
 	ReasonNoServers:         FailureOriginNoServers,
 	ReasonConnect:           FailureOriginConnectivity,
 	ReasonReset:             FailureOriginReset,
+	ReasonBadAnswer:         FailureOrigin,
 	ReasonTimeout:           FailureOriginReadTimeout,
 	ReasonConcurrency:       FailureLocalThrottledConcurrency,
 	ReasonTooLarge:          FailureClientBadRequest,

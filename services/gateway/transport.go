@@ -192,7 +192,7 @@ func (s *httpSender) Send(ctx context.Context, r *wire.Request, resp *wire.Respo
 		if !ok || r.Upgrade == "" {
 			_ = got.Body.Close()
 			end()
-			return errors.New("the server switched protocols unasked")
+			return &wire.BadMessage{Status: http.StatusBadGateway, Msg: "the server switched protocols unasked"}
 		}
 		h.Set("Upgrade", upgrade)
 		resp.Upgraded = &endingConn{ReadWriteCloser: rwc, end: end}

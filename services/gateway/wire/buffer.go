@@ -1,8 +1,8 @@
 package wire
 
 import (
-	"errors"
 	"io"
+	"net/http"
 	"sync"
 )
 
@@ -78,7 +78,7 @@ func (rd *reader) drop() {
 }
 
 // errFull says that max bytes are buffered already.
-var errFull = errors.New("the buffer is full")
+var errFull error = &BadMessage{http.StatusRequestHeaderFieldsTooLarge, "the header is too long"}
 
 // fill reads once, behind what is unread. The buffer grows to max bytes.
 func (rd *reader) fill(most int) error {

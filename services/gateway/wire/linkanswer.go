@@ -50,7 +50,7 @@ func (l *link) await(r *Request, resp *Response) error {
 			return l.final(r, resp, a)
 		}
 	}
-	return errors.New("the server sends interim answers without end")
+	return bad("the server sends interim answers without end")
 }
 
 // readHead reads the head of an answer.
@@ -136,7 +136,7 @@ func (l *link) final(r *Request, resp *Response, a head) error {
 // switched hands the connection over.
 func (l *link) switched(r *Request, resp *Response, a head) error {
 	if r.Upgrade == "" {
-		return errors.New("the server switched protocols unasked")
+		return bad("the server switched protocols unasked")
 	}
 	resp.Header.Set("Upgrade", a.upgrade)
 	if !l.unhooked() {
