@@ -69,6 +69,40 @@ func TestTokensThatAreNoMembers(t *testing.T) {
 	}
 }
 
+// Who speaks plain HTTP to the port of TLS reads so, whatever stands before the
+// request; what is neither gets no words.
+func TestPlainHTTPToTLS(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	for text, answered := range map[string]bool{
+		"GET / HTTP/1.1\r\nHost: h\r\n\r\n": true, "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n": true,
+		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 65536\r\n\r\n" + strings.Repeat("x", 65536): true,
+		"SSH-2.0-x\r\n\r\n\r\n": false, "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00": false,
+	} {
+		for _, open := range []func() (net.Conn, error){
+			func() (net.Conn, error) { return net.Dial("tcp", e.addr) },
+			func() (net.Conn, error) { return dialAs(t.Context(), e.addr, eastClient) },
+		} {
+			c, err := open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = c.SetDeadline(time.Now().Add(patience))
+			_, _ = io.WriteString(c, text) // one that is refused need not take it all
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if answered != (err == nil) {
+				t.Errorf("%.20q: %v", text, err)
+			}
+			if err == nil {
+				b, err := io.ReadAll(resp.Body)
+				if resp.StatusCode != http.StatusBadRequest || !resp.Close || !json.Valid(b) || !strings.Contains(string(b), "speaks TLS") || err != nil {
+					t.Errorf("%.20q: %s, %s, %v", text, resp.Status, b, err)
+				}
+			}
+			_ = c.Close()
+		}
+	}
+}
+
 // An API that no instance serves is told apart from one that there is not, and
 // the gateway goes on.
 func TestVIPWithoutServers(t *testing.T) {

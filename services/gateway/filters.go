@@ -33,7 +33,7 @@ func (s *Server) builtin() []Filter {
 		{Name: "authenticate", Phase: Inbound, Order: 70, Applies: has("Authorization"), Run: s.authenticate},
 		{Name: "place", Phase: Inbound, Order: 75, Run: s.locate},
 		{Name: "route", Phase: Inbound, Order: 80, Run: s.findRoute},
-		{Name: "health", Phase: Inbound, Order: 82, Applies: func(ex *Exchange) bool { return ex.Request.Path == HealthPath }, Run: s.asksHealth},
+		{Name: "health", Phase: Inbound, Order: 82, Applies: asksGateway, Run: s.asksHealth},
 		{Name: "surgical", Phase: Inbound, Order: 85, Run: s.operate},
 		{Name: "evacuate", Phase: Inbound, Order: 90, Applies: func(ex *Exchange) bool { return !ex.health }, Run: s.evacuate},
 		{Name: "rate-limit", Phase: Inbound, Order: 92, Applies: staying, Run: s.limitRate, Options: s.limiter.options()},
@@ -109,7 +109,7 @@ func insideName(name string) bool {
 // limits refuses what no API could answer.
 func (s *Server) limits(ex *Exchange) error {
 	r := &ex.Request
-	if !cleanPath(r.Path) {
+	if !cleanPath(r.Path) && r.Path != wholeServer {
 		return services.Errorf(services.Invalid, "the path %q is not a clean absolute one", r.Path)
 	}
 	if limit := s.settings.maxBody.Load(); r.ContentLength > limit {

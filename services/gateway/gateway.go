@@ -273,7 +273,7 @@ func (s *Server) serveConn(ctx context.Context, c *edgeConn, plain bool) {
 		err := t.HandshakeContext(hctx)
 		cancel()
 		if err != nil {
-			s.d.Tel.Log.Debug("no TLS", "peer", c.peer, "error", err)
+			s.refuseTLS(c, err)
 			return
 		}
 		if t.ConnectionState().NegotiatedProtocol == "h2" {
@@ -287,6 +287,34 @@ func (s *Server) serveConn(ctx context.Context, c *edgeConn, plain bool) {
 		c.early = early
 		s.streams.take(c, c)
 	}
+}
+
+// refuseTLS notes a handshake that failed. A client that began with HTTP reads
+// why.
+func (s *Server) refuseTLS(c *edgeConn, err error) {
+	s.d.Tel.Log.Debug("no TLS", "peer", c.peer, "error", err)
+	var odd tls.RecordHeaderError
+	if !errors.As(err, &odd) || odd.Conn == nil || !beginsHTTP(odd.RecordHeader[:]) {
+		return
+	}
+	s.metrics.refused.WithLabelValues("no_tls").Inc()
+	plain := wire.NewConn(c, c.tcp, true, nil, s.buffers, &s.bounds)
+	defer plain.Close()
+	plain.Refuse(http.StatusBadRequest, "application/json", problemOf(services.Errorf(services.Invalid, "this port speaks TLS, and the request came without").
+		WithReason(ReasonMalformed).WithRemedy("ask with https://")))
+}
+
+// beginsHTTP says whether five bytes may begin a request of HTTP/1.1.
+func beginsHTTP(b []byte) bool {
+	for k, c := range b {
+		if c == ' ' && k > 2 {
+			return true
+		}
+		if c < 'A' || c > 'Z' {
+			return false
+		}
+	}
+	return true
 }
 
 // trackConn counts the goroutines of connections, so that Serve can wait for

@@ -33,6 +33,8 @@ func (s *Server) h2Server(ctx context.Context) *h2Server {
 		IdleTimeout:       timing.MaxConnectionAge.D(),
 		ErrorLog:          slog.NewLogLogger(s.d.Tel.Log.Handler(), slog.LevelDebug),
 		Protocols:         new(http.Protocols),
+		// OPTIONS * is answered as over HTTP/1.1.
+		DisableGeneralOptionsHandler: true,
 		// Nobody may keep streams by sending nothing, or open more than an
 		// edge can bear.
 		HTTP2: &http.HTTP2Config{

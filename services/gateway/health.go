@@ -51,6 +51,15 @@ func (s *Server) showable(now time.Time) error {
 // evacuation does not count it as one.
 const HealthPath = "/healthz"
 
+// wholeServer is the path of OPTIONS *, which asks about no API but the gateway,
+// by RFC 9110 section 9.3.7: the codecs let no other method have it.
+const wholeServer = "*"
+
+// asksGateway says that no API can answer, unless a route has the path.
+func asksGateway(ex *Exchange) bool {
+	return ex.Request.Path == HealthPath || ex.Request.Path == wholeServer
+}
+
 // asksHealth is the built-in filter "health".
 func (s *Server) asksHealth(ex *Exchange) error {
 	ex.health = ex.Route == nil
@@ -60,6 +69,10 @@ func (s *Server) asksHealth(ex *Exchange) error {
 // answerHealth looks at what the asker, who comes without TLS, does not see: a
 // gateway that shows an expired certificate is no way in for anybody.
 func (s *Server) answerHealth(ex *Exchange) error {
+	if ex.Request.Path == wholeServer {
+		ex.Response = Response{Status: http.StatusOK, Header: NewHeader("Cache-Control", "no-store")}
+		return nil
+	}
 	const ok = "ok\n"
 	if err := s.showable(ex.Received); err != nil {
 		return err

@@ -59,6 +59,32 @@ func TestHealthChecksAreNoClients(t *testing.T) {
 	}
 }
 
+// OPTIONS * asks about the gateway itself: it answers, whatever version of HTTP the
+// client speaks, and neither a route to everything nor a page's origin changes that.
+func TestOptionsOfTheWholeServer(t *testing.T) {
+	for _, routes := range []string{"", `[{"prefix":"/","vip":"play","member":true}]`} {
+		e := newWorld(t).gateway("us-east")
+		e.set(PropertyRoutes, routes)
+		c := e.raw(t)
+		c.send("OPTIONS * HTTP/1.1\r\nHost: h\r\nOrigin: https://evil.example\r\nAccess-Control-Request-Method: GET\r\n\r\n")
+		resp, body := c.answer("OPTIONS")
+		if resp.StatusCode != http.StatusOK || body != "" || resp.Header.Get("X-Flix-Region") != "us-east" || resp.Header.Get("Access-Control-Allow-Origin") != "" || resp.Close {
+			t.Errorf("HTTP/1.1: %s, %q, %v", resp.Status, body, resp.Header)
+		}
+		c.send("GET * HTTP/1.1\r\nHost: h\r\n\r\n")
+		if resp, _ := c.answer("GET"); resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("HTTP/1.1: GET * is %s", resp.Status)
+		}
+		for method, want := range map[string]int{"OPTIONS": http.StatusOK, "GET": http.StatusBadRequest} {
+			f := e.framer(t)
+			writeHead(t, f, true, ":method", method, ":scheme", "https", ":authority", edgeHost, ":path", "*")
+			if status, body := readAnswer(t, f); status != want || want == http.StatusOK && body != "" {
+				t.Errorf("HTTP/2: %s * is %d, %q", method, status, body)
+			}
+		}
+	}
+}
+
 // The answer is the same to everybody, tells nothing, and is open to no page; a
 // route that has the path keeps it, with what it asks of a client.
 func TestHealthAnswerOpensNothing(t *testing.T) {

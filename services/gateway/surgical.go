@@ -117,6 +117,9 @@ func (s *Server) leavesFor(ex *Exchange) bool {
 // findRoute is the inbound filter "route". A request that came from another
 // region, or that no gateway of another region took, stays.
 func (s *Server) findRoute(ex *Exchange) error {
+	if ex.Request.Path == wholeServer {
+		return nil
+	}
 	rs := s.settings.routes.Load()
 	ex.Route = rs.match(ex, ex.ProxiedFrom != "" || s.d.Remote == nil)
 	if s.leavesFor(ex) && !slices.Contains(ex.Savers, ex.Route.Region) {

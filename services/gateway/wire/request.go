@@ -89,7 +89,7 @@ func Check(method, target, host string) error {
 		return bad("%.40q is not a method", method)
 	case method == http.MethodConnect:
 		return errTunnel
-	case target == "" || target[0] != '/' || !all(target, isTarget):
+	case (target != "*" || method != http.MethodOptions) && (target == "" || target[0] != '/' || !all(target, isTarget)):
 		return bad("%.80q is not a request target", target)
 	case !goodHost(host):
 		return bad("%.80q is not a host", host)
