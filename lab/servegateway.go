@@ -224,6 +224,8 @@ func gatewayProperties(texts []string, t gateway.Table) (map[string]string, erro
 		// Nobody else protects a declared upstream, and nobody knows what it
 		// can take: a limit there is for the operator to set.
 		gateway.PropertyConcurrency: strconv.Itoa(standaloneConcurrency),
+		// Pages are the upstreams' own matter until the operator says otherwise.
+		gateway.FilterProperty("cors", "origins"): gateway.CORSPass,
 	}
 	for _, p := range texts {
 		name, value, ok := strings.Cut(p, "=")

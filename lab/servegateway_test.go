@@ -42,6 +42,19 @@ func TestGatewayStandsAlone(t *testing.T) {
 	if !ok {
 		t.Fatalf("it says %q", line)
 	}
+	preflight, err := http.NewRequestWithContext(t.Context(), "OPTIONS", url+"/api/x", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	preflight.Header.Set("Origin", "https://page.example")
+	preflight.Header.Set("Access-Control-Request-Method", "PUT")
+	resp, err := http.DefaultClient.Do(preflight)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _ = resp.Body.Close(); resp.StatusCode != http.StatusOK { // the upstream's
+		t.Errorf("a page's preflight: %s", resp.Status)
+	}
 	for path, want := range map[string]string{"/api/x": "api other.test/api/x ", "/apix": "rest other.test/apix ", "/": "rest other.test/ "} {
 		req, err := http.NewRequestWithContext(t.Context(), "GET", url+path, nil)
 		if err != nil {

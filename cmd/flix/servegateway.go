@@ -33,6 +33,10 @@ place of the route's, as with nginx's proxy_pass: with
 A request's body may have 16 MiB, and is streamed; more with --property
 gateway.max_body=BYTES.
 
+Pages and their preflights (CORS) are the upstreams' own matter, unless
+--property gateway.filter.cors.origins=https://www.example.org,… names the pages
+that may ask: then the gateway answers for them.
+
 /healthz is answered by the gateway itself, with 200, unless a route has it.
 
 Without a certificate it speaks HTTP/1.1, and HTTP/2 to clients that begin with

@@ -232,7 +232,7 @@ func TestErrorsNameNoServer(t *testing.T) {
 		_, _ = io.WriteString(c, "SECRET\r\n\r\n")
 	}))
 	c := e.client(eastClient, true)
-	for path, want := range map[string]string{"/signup/plans": ReasonConnect, "/play/x": ReasonReset} {
+	for path, want := range map[string]string{"/signup/plans": ReasonConnect, "/play/x": ReasonBadAnswer} {
 		a := ask(t, c, "GET", path, "", "Authorization", e.w.member("m-1"))
 		if p := a.problem(t); p.Reason != want || p.Remedy == "" || strings.Contains(a.body, "127.0.0.1") || strings.Contains(a.body, host) || strings.Contains(a.body, "SECRET") {
 			t.Errorf("%s: status %d, %s", path, a.StatusCode, a.body)

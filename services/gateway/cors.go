@@ -73,22 +73,30 @@ func (o corsOrigin) allows(scheme, host, port string) bool {
 	return host == o.host
 }
 
+// CORSPass is the value of the filter's option origins with which the filter leaves
+// pages, and their preflights, to the APIs.
+const CORSPass = "pass"
+
 // cors is the filter that lets pages of other origins use the API, by the
 // Fetch standard. Tokens travel in a header that a page must set, never in a
 // cookie, so credentials are not allowed and need not be.
 type cors struct {
+	// origins is nil where the APIs themselves answer pages.
 	origins atomic.Pointer[[]corsOrigin]
 	maxAge  atomic.Int64
 }
 
 func (c *cors) options() []Option {
 	return []Option{
-		{Name: "origins", Doc: "origins of pages that may use the API, separated by commas; * for all, none to allow no page", Default: defaultCORSOrigins, Set: func(v string) error {
+		{Name: "origins", Doc: "origins of pages that may use the API, separated by commas; * for all, none to allow no page, pass to leave pages to the APIs", Default: defaultCORSOrigins, Set: func(v string) error {
 			switch v {
 			case "":
 				v = defaultCORSOrigins
 			case "none":
 				v = ","
+			case CORSPass:
+				c.origins.Store(nil)
+				return nil
 			}
 			list, err := parseCORSOrigins(v)
 			if err == nil {
@@ -129,17 +137,25 @@ func (c *cors) allowed(origin string) bool {
 const anyOrigin = "*"
 
 // fromPage is the inbound filter: it notes where the page comes from, and
-// whether the request is only the browser's question whether it may ask.
+// whether the request is only the browser's question whether it may ask. A cache
+// may keep what a request without a page gets, and give it to one: that says the
+// same of pages, or that it depends on them.
 func (s *Server) fromPage(ex *Exchange) error {
 	h := ex.Request.Header
-	origin := h.Get("Origin")
+	origin, fromPage := h.Get("Origin"), h.Has("Origin")
+	list := s.cors.origins.Load()
 	switch {
 	case ex.Route != nil && ex.Route.AnyPage:
 		ex.origin = anyOrigin
-	case s.cors.allowed(origin):
-		ex.origin = origin
+	case list == nil:
+		return nil
+	default:
+		ex.byOrigin = len(*list) > 0
+		if fromPage && s.cors.allowed(origin) {
+			ex.origin = origin
+		}
 	}
-	if ex.Request.Method != http.MethodOptions || h.Get("Access-Control-Request-Method") == "" {
+	if !fromPage || ex.Request.Method != http.MethodOptions || h.Get("Access-Control-Request-Method") == "" {
 		return nil
 	}
 	ex.preflight = true
@@ -164,14 +180,26 @@ func (s *Server) answerPreflight(ex *Exchange) error {
 // toPage is the outbound filter: errors too must reach the page.
 func (s *Server) toPage(ex *Exchange) error {
 	h := ex.Response.Header
-	if ex.origin != anyOrigin {
+	if ex.byOrigin && (ex.origin != "" || keepable(ex)) {
 		addVary(h, "Origin")
+	}
+	if ex.origin == "" {
+		return nil
 	}
 	h.Set("Access-Control-Allow-Origin", ex.origin)
 	if !ex.preflight {
 		h.Set("Access-Control-Expose-Headers", corsExposeHeaders)
 	}
 	return nil
+}
+
+// keepable says whether a cache may keep the answer.
+func keepable(ex *Exchange) bool {
+	switch ex.Request.Method {
+	case http.MethodGet, http.MethodHead:
+		return !ex.Response.Header.HasToken("Cache-Control", "no-store")
+	}
+	return false
 }
 
 // addVary adds a name to Vary unless it is there.

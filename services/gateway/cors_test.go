@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -90,6 +91,65 @@ func TestCORSOfStockPlayers(t *testing.T) {
 	e.set(PropertyRoutes, `[{"prefix":"/play/stock","vip":"nobody","any_page":true}]`)
 	if a := read(manifest); a.StatusCode != 502 || a.Header.Get("Access-Control-Allow-Origin") != "*" {
 		t.Errorf("a refusal: %d %v", a.StatusCode, a.Header)
+	}
+}
+
+// A cache may give a page what it got without one: that says that it depends on the
+// page, unless no cache may keep it or all pages are the same.
+func TestAnswersToNoPageInCaches(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	e.api("signup", "us-east/a/signup/1", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", r.URL.RawQuery)
+		w.Header().Set("Vary", "Accept")
+	})
+	e.api("play", "us-east/a/play/1", echo("play"))
+	c := e.client(eastClient, false)
+	for _, tt := range []struct {
+		origins, method, path, origin string
+		vary, allows                  string
+	}{
+		{"", "GET", "/signup/x?max-age=60", "", "Accept, Origin", ""},
+		{"", "HEAD", "/signup/x", "", "Accept, Origin", ""},
+		{"", "GET", "/signup/x", "https://evil.example", "Accept, Origin", ""},
+		{"", "GET", "/signup/x?private,no-store", "", "Accept", ""},
+		{"", "POST", "/signup/x", "", "Accept", ""},
+		{"*", "GET", "/signup/x", "", "Accept, Origin", ""},
+		{"none", "GET", "/signup/x", "", "Accept", ""},
+		{CORSPass, "GET", "/signup/x", "http://localhost", "Accept", ""},
+		{"", "GET", "/play/stock/a.b/manifest.mpd", "", "", "*"},
+	} {
+		e.set(FilterProperty("cors", "origins"), tt.origins)
+		var header []string
+		if tt.origin != "" {
+			header = []string{"Origin", tt.origin}
+		}
+		a := ask(t, c, tt.method, tt.path, "", header...)
+		if a.StatusCode != 200 || strings.Join(a.Header.Values("Vary"), ", ") != tt.vary || a.Header.Get("Access-Control-Allow-Origin") != tt.allows {
+			t.Errorf("%+v: %d %v", tt, a.StatusCode, a.Header)
+		}
+	}
+}
+
+// Where pages are the APIs' own matter the gateway neither answers for them nor
+// changes what they say.
+func TestCORSLeftToTheAPI(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	e.set(FilterProperty("cors", "origins"), CORSPass)
+	e.api("signup", "us-east/a/signup/1", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", "https://its.example")
+		w.Header().Set("Access-Control-Expose-Headers", "X-Its")
+		w.Header().Set("Allow", r.Method)
+		w.WriteHeader(http.StatusAccepted)
+	})
+	c := e.client(eastClient, true)
+	for _, origin := range []string{"https://its.example", "http://localhost"} {
+		for _, method := range []string{"OPTIONS", "GET"} {
+			a := ask(t, c, method, "/signup/x", "", "Origin", origin, "Access-Control-Request-Method", "PUT")
+			h := a.Header
+			if a.StatusCode != http.StatusAccepted || h.Get("Allow") != method || h.Get("Access-Control-Allow-Origin") != "https://its.example" || h.Get("Access-Control-Expose-Headers") != "X-Its" || h.Get("Access-Control-Allow-Methods") != "" {
+				t.Errorf("%s of %s: %d %v", method, origin, a.StatusCode, h)
+			}
+		}
 	}
 }
 

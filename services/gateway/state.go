@@ -51,6 +51,8 @@ type chainState struct {
 	preflight bool
 	// origin is what the Origin header names, if it may use the API.
 	origin string
+	// byOrigin says that the answer depends on where the page comes from.
+	byOrigin bool
 	// vip is the API whose load the request is part of.
 	vip *vipLoad
 	// looked is when the clock was looked at last, since Received.
