@@ -311,8 +311,12 @@ every write, and readers go elsewhere.`,
 			if out.machine() {
 				return out.print(a, w)
 			}
-			a.env.out().Printf("zone %s of %s is warm: %d items (%s) copied from zone %s, %d were there already, %d ended meanwhile; %s\n",
-				w.Zone, w.Region, w.Copied, render.Bytes(w.CopiedBytes), w.From, w.Kept, w.Gone, render.MS(w.MS))
+			skipped := ""
+			if w.Skipped > 0 {
+				skipped = fmt.Sprintf(", %d skipped, whose keys the text protocol cannot name", w.Skipped)
+			}
+			a.env.out().Printf("zone %s of %s is warm: %d items (%s) copied from zone %s, %d were there already, %d ended meanwhile%s; %s\n",
+				w.Zone, w.Region, w.Copied, render.Bytes(w.CopiedBytes), w.From, w.Kept, w.Gone, skipped, render.MS(w.MS))
 			return nil
 		},
 	}

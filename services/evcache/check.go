@@ -205,6 +205,9 @@ func (c *Client) sample(ctx context.Context, zones []*zone, n int) ([]string, er
 			total := 0
 			err := c.dump(ctx, p, func(d dumped) error { // reservoir sampling (Vitter's algorithm R)
 				key := d.key
+				if !lineKey([]byte(key)) {
+					return nil // no client of this package wrote it
+				}
 				if base, n, ok := chunkOf([]byte(key)); ok {
 					if n > 0 {
 						return nil // the description stands for its pieces

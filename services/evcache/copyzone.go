@@ -2,7 +2,9 @@ package evcache
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
+	"strconv"
 	"time"
 )
 
@@ -11,8 +13,29 @@ import (
 
 // metaCommand is a get that tells the time to live.
 func metaCommand(id []byte) command {
+	if !lineKey(id) {
+		b := base64.StdEncoding.AppendEncode([]byte("mg "), id)
+		return command{kind: kindMeta, req: append(b, " b f t v\r\n"...)}
+	}
 	b := make([]byte, 0, len("mg ")+len(id)+10)
 	return command{kind: kindMeta, req: append(append(append(b, "mg "...), id...), " f t v\r\n"...)}
+}
+
+// copyCommand stores an item where there is none.
+func copyCommand(id []byte, v raw, exp int64) command {
+	if lineKey(id) {
+		return storeCommand("add", id, v, exp)
+	}
+	b := base64.StdEncoding.AppendEncode([]byte("ms "), id)
+	b = strconv.AppendInt(append(b, ' '), int64(len(v.value)), 10)
+	b = strconv.AppendUint(append(b, " b ME F"...), uint64(v.flags), 10)
+	b = strconv.AppendInt(append(b, " T"...), exp, 10)
+	return command{kind: kindSet, req: append(b, "\r\n"...), value: v.value}
+}
+
+// copyable says that the text protocol has a way to name a key.
+func copyable(key string) bool {
+	return lineKey([]byte(key)) || base64.StdEncoding.EncodedLen(len(key)) <= maxKey
 }
 
 // expiryOf turns a remaining time to live in seconds into the protocol's

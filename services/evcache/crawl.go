@@ -163,13 +163,16 @@ func (c *session) dump(limit int, render func(crawled, []byte) []byte) error {
 	return c.say("END")
 }
 
+// escaped is a key in URL encoding, a blank as %20.
+func escaped(key string) string { return strings.ReplaceAll(url.QueryEscape(key), "+", "%20") }
+
 // line is an item's line in a metadump.
 func (it crawled) line(b []byte) []byte {
 	exp := int64(-1)
 	if it.expires != 0 {
 		exp = it.expires / int64(time.Second)
 	}
-	b = append(append(b, "key="...), url.QueryEscape(it.key)...)
+	b = append(append(b, "key="...), escaped(it.key)...)
 	b = strconv.AppendInt(append(b, " exp="...), exp, 10)
 	b = strconv.AppendInt(append(b, " la="...), it.used/int64(time.Second), 10)
 	b = strconv.AppendUint(append(b, " cas="...), it.cas, 10)
@@ -187,7 +190,7 @@ func (it crawled) line(b []byte) []byte {
 func (it crawled) oldLine(b []byte) []byte {
 	key := it.key
 	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		key = url.QueryEscape(key)
+		key = escaped(key)
 	}
 	b = append(append(append(b, "ITEM "...), key...), " ["...)
 	b = strconv.AppendInt(b, int64(it.value), 10)

@@ -24,8 +24,8 @@ const (
 
 // dumped is one line of a server's list of its keys.
 type dumped struct {
-	key  string
-	exp  int64 // Unix seconds; -1: never
+	key  string // which the text protocol cannot name, if it is no lineKey
+	exp  int64  // Unix seconds; -1: never
 	size int64
 }
 
@@ -47,7 +47,7 @@ func parseDumpLine(line string) (dumped, bool) {
 			return dumped{}, false
 		}
 	}
-	return d, lineKey([]byte(d.key))
+	return d, d.key != "" && len(d.key) <= maxKey
 }
 
 // dump lists the keys of a server ("lru_crawler metadump all", memcached

@@ -314,10 +314,10 @@ func (k *command) read(r *bufio.Reader) error {
 		return err
 	case k.kind == kindGet && string(line) == "END", k.kind == kindMeta && string(line) == "EN":
 		k.err = ErrMiss
-	case k.kind == kindSet && string(line) == "STORED", k.kind == kindDelete && string(line) == "DELETED", k.kind == kindTouch && string(line) == "TOUCHED":
+	case k.kind == kindSet && (string(line) == "STORED" || string(line) == "HD"), k.kind == kindDelete && string(line) == "DELETED", k.kind == kindTouch && string(line) == "TOUCHED":
 	case k.kind != kindGet && k.kind != kindMeta && string(line) == "NOT_FOUND":
 		k.err = ErrMiss
-	case string(line) == "NOT_STORED":
+	case string(line) == "NOT_STORED", k.kind == kindSet && string(line) == "NS":
 		k.err = errNotStored
 	case bytes.HasPrefix(line, []byte("SERVER_ERROR ")):
 		k.err = &answer{string(line)}

@@ -45,6 +45,8 @@ type Warmed struct {
 	CopiedBytes int64 `json:"copied_bytes"`
 	Kept        int64 `json:"kept"`
 	Gone        int64 `json:"gone"`
+	// Skipped items have keys with blanks that are too long for the text protocol.
+	Skipped int64 `json:"skipped"`
 }
 
 // Percent of the items that are done, 0 to 100.
@@ -52,7 +54,7 @@ func (w Warmed) Percent() float64 {
 	if w.Items == 0 {
 		return 100
 	}
-	return min(100, 100*float64(w.Copied+w.Kept+w.Gone)/float64(w.Items))
+	return min(100, 100*float64(w.Copied+w.Kept+w.Gone+w.Skipped)/float64(w.Items))
 }
 
 // warming is a warming under way.
@@ -168,6 +170,10 @@ func (w *warming) run(ctx context.Context) error {
 				}
 			}
 			err := w.c.dump(gctx, p, func(d dumped) error {
+				if !copyable(d.key) {
+					w.skip()
+					return nil
+				}
 				if keys = append(keys, d.key); len(keys) < warmBatch {
 					return nil
 				}
@@ -208,7 +214,7 @@ func (w *warming) copy(ctx context.Context, p *peer, keys []string) error {
 			gone++
 			continue
 		}
-		b.add([]byte(k), storeCommand("add", []byte(k), cs[i].out, exp))
+		b.add([]byte(k), copyCommand([]byte(k), cs[i].out, exp))
 		sizes = append(sizes, int64(len(cs[i].out.value)))
 	}
 	if err := b.do(ctx, t.Write); err != nil {
@@ -227,6 +233,12 @@ func (w *warming) copy(ctx context.Context, p *peer, keys []string) error {
 	w.mu.Unlock()
 	w.tell(false)
 	return nil
+}
+
+func (w *warming) skip() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.done.Skipped++
 }
 
 // pace waits until n more items may be copied.

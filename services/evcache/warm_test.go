@@ -91,6 +91,37 @@ func warm(t *testing.T, nodes []Node, empty func()) {
 	}
 }
 
+// Keys that only the binary protocol can name are copied too, if there is a way to
+// ask for them.
+func TestWarmOfKeysWithBlanks(t *testing.T) {
+	servers, nodes := zones(t, 2)
+	from, to := servers[0].server, servers[1].server
+	long := strings.Repeat("l ", 125)
+	for _, key := range []string{"a b", " ", "tab\tand+plus", "kept too", long} {
+		talk(from, bin(opSet, 1, 0, "\x00\x00\x00\x05\x00\x00\x0e\x10", key, "v of "+key))
+	}
+	talk(to, bin(opSet, 1, 0, "\x00\x00\x00\x00\x00\x00\x00\x00", "kept too", "newer"))
+	c := newClient(t, Config{}, nodes...)
+	w, err := c.Warm(t.Context(), WarmOptions{Zone: "b"})
+	if err != nil || w.Copied != 3 || w.Kept != 1 || w.Skipped != 1 || w.Percent() != 100 {
+		t.Errorf("%+v, %v", w, err)
+	}
+	for key, want := range map[string]string{"a b": "v of a b", " ": "v of  ", "tab\tand+plus": "v of tab\tand+plus", "kept too": "newer"} {
+		if a := binAnswers(t, talk(to, bin(opGet, 1, 0, "", key, "")))[0]; a.value != want || want != "newer" && a.extras != "\x00\x00\x00\x05" {
+			t.Errorf("%q: %+v", key, a)
+		}
+	}
+	if out := talk(to, "mg YSBi b t\r\n"); out != "HD t3600\r\n" && out != "HD t3599\r\n" {
+		t.Errorf("the time to live: %q", out)
+	}
+	if out := talk(to, "lru_crawler metadump all\r\n"); !strings.Contains(out, "key=a%20b ") {
+		t.Errorf("the list says %q", out)
+	}
+	if res, err := c.Check(t.Context(), CheckOptions{Sample: 100}); err != nil || res.Keys != 0 && res.Missing > 0 {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
 func TestWarmRefuses(t *testing.T) {
 	_, nodes := zones(t, 2)
 	c := newClient(t, Config{}, nodes...)
@@ -277,7 +308,7 @@ func TestCacheDump(t *testing.T) {
 	s.cache.store(entry{key: []byte("c\r\nd e"), value: []byte("zzz")})
 	for in, want := range map[string]string{
 		"stats items\r\n":                "STAT items:1:number 3\r\nEND\r\n",
-		"stats cachedump 1 0\r\n":        "ITEM a [1 b; 1700000060 s]\r\nITEM b [2 b; 0 s]\r\nITEM c%0D%0Ad+e [3 b; 0 s]\r\nEND\r\n",
+		"stats cachedump 1 0\r\n":        "ITEM a [1 b; 1700000060 s]\r\nITEM b [2 b; 0 s]\r\nITEM c%0D%0Ad%20e [3 b; 0 s]\r\nEND\r\n",
 		"stats cachedump 1 1\r\n":        "ITEM a [1 b; 1700000060 s]\r\nEND\r\n",
 		"stats cachedump 2 0\r\n":        "END\r\n",
 		"stats cachedump 64 0\r\n":       "CLIENT_ERROR Illegal slab id\r\n",

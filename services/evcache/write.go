@@ -188,6 +188,12 @@ func (c *Client) write(ctx context.Context, w write, id []byte) error {
 		case e.Kind == services.Unavailable:
 			e.Remedy = "see which servers answer: flix cache status; or wait for fewer zones"
 		}
+		if e.Kind != services.Conflict {
+			// A zone may have taken it, or will: its siblings follow that, and so
+			// do the other regions, which read what is there then.
+			c.hot.drop(w.key)
+			c.announce(late, w)
+		}
 		return e
 	}
 	w.count.ok.Inc()

@@ -324,6 +324,35 @@ func TestFailedWritesAreRepaired(t *testing.T) {
 	want(t, b, "k", "new")
 }
 
+// A write that too few zones took is somewhere all the same, and the others of its
+// region follow: so do the other regions. One that changed nothing is not told.
+func TestWritesThatFewZonesTookAreTold(t *testing.T) {
+	servers, nodes := zones(t, 2)
+	ctx := t.Context()
+	box := &outbox{}
+	c := newClient(t, Config{Prefix: "app", Policy: All, Events: box, Replication: ReplicateValues}, nodes...)
+	if err := c.Set(ctx, "there", []byte("v"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Add(ctx, "there", []byte("other"), time.Hour); services.KindOf(err) != services.Conflict {
+		t.Fatal(err)
+	}
+	box.take(events.TopicCacheWrites)
+	servers[1].stop()
+	if err := c.Set(ctx, "k", []byte("new"), time.Hour); services.KindOf(err) != services.Unavailable {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := c.Delete(ended, "k"); err == nil {
+		t.Fatal("it went on without its caller")
+	}
+	got := box.take(events.TopicCacheWrites)
+	if len(got) != 2 || got[0].Kind != verbSet || got[0].Key != "app:k" || got[1].Kind != verbDelete || got[1].Key != "app:k" {
+		t.Errorf("told %+v", got)
+	}
+}
+
 func TestRelay(t *testing.T) {
 	_, east := zones(t, 2)
 	farServers, west := zones(t, 2)
