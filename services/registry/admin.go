@@ -1,10 +1,12 @@
 package registry
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"strings"
 
+	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/lookup/eureka"
 	"github.com/flix-lab/flix/services/telemetry"
 )
@@ -43,8 +45,12 @@ func (s *Server) evictByHand(w http.ResponseWriter, r *http.Request) {
 	}
 	var req EvictRequest
 	if len(body) > 0 {
-		if err := json.Unmarshal(body, &req); err != nil {
-			refuseBody(w, err)
+		// A name in error would be no name at all, and that is everybody's lease.
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&req); err != nil {
+			telemetry.WriteJSON(w, http.StatusBadRequest, services.ProblemOf(services.Errorf(services.Invalid, "registry: the body %.60q is not what is evicted", body).
+				WithRemedy(`write {"app":"APP","id":"ID"}, or no body to evict every lease that has run out`)))
 			return
 		}
 	}

@@ -170,6 +170,12 @@ func TestWhy(t *testing.T) {
 	if err := json.Unmarshal(f.adminEvict(`{"id":"i-1"}`, http.StatusOK), &gone); err != nil || gone.ID != "i-1" || gone.App != "KV" || gone.Listed || gone.Up || gone.Rule != "by_hand" {
 		t.Errorf("the eviction answers %+v, %v", gone, err)
 	}
+	// A name in error is not everybody.
+	for _, body := range []string{`{"ids":"i-1"}`, `{"id":5}`, `i-1`} {
+		if r := f.adminSend("POST", "/registry/evict", body); r.Code != http.StatusBadRequest || !strings.Contains(r.Body.String(), `\"id\":\"ID\"`) || strings.Contains(r.Body.String(), "unmarshal") {
+			t.Errorf("evict %s: %d %s", body, r.Code, r.Body)
+		}
+	}
 	expect("by_hand", false, false, "an operator evicted it")
 	f.adminEvict(`{"id":"i-1"}`, http.StatusNotFound)
 	f.register("KV", "i-1", "UP", 4)

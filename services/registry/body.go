@@ -99,5 +99,6 @@ func refuseBody(w http.ResponseWriter, err error) {
 		telemetry.WriteJSON(w, http.StatusRequestEntityTooLarge, services.ProblemOf(services.Errorf(services.Invalid, "registry: %v", err)))
 		return
 	}
-	refuse(w, services.Invalid, "%v", err)
+	telemetry.WriteJSON(w, http.StatusBadRequest, services.ProblemOf(services.Errorf(services.Invalid, "registry: %v", err).
+		WithRemedy("write it as the registry does: GET /eureka/v2/apps")))
 }

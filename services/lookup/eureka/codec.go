@@ -48,7 +48,7 @@ func DecodeApplications(b []byte) (*Applications, error) {
 		Applications *Applications `json:"applications"`
 	}
 	if err := json.Unmarshal(b, &doc); err != nil {
-		return nil, fmt.Errorf("applications: %w", err)
+		return nil, trouble("applications", err)
 	}
 	if doc.Applications == nil {
 		return nil, errors.New(`applications: the document has no "applications"`)
@@ -69,7 +69,7 @@ func DecodeInstance(b []byte, media string) (*Instance, error) {
 			Camel string `xml:"overriddenStatus"`
 		}{Instance: unsaid()}
 		if err := xml.Unmarshal(b, &doc); err != nil {
-			return nil, fmt.Errorf("instance: %w", err)
+			return nil, trouble("instance", err)
 		}
 		doc.OverriddenStatus = cmp.Or(doc.OverriddenStatus, doc.Camel)
 		return &doc.Instance, nil
@@ -78,14 +78,14 @@ func DecodeInstance(b []byte, media string) (*Instance, error) {
 		Instance json.RawMessage `json:"instance"`
 	}
 	if err := json.Unmarshal(b, &doc); err != nil {
-		return nil, fmt.Errorf("instance: %w", err)
+		return nil, trouble("instance", err)
 	}
 	if len(doc.Instance) == 0 || string(doc.Instance) == "null" {
 		return nil, errors.New(`instance: the document has no "instance"`)
 	}
 	i := unsaid()
 	if err := json.Unmarshal(doc.Instance, &i); err != nil {
-		return nil, fmt.Errorf("instance: %w", err)
+		return nil, trouble("instance", err)
 	}
 	return &i, nil
 }

@@ -9,7 +9,7 @@ package eureka
 
 import (
 	"encoding/json"
-	"fmt"
+	"encoding/xml"
 	"slices"
 	"strconv"
 	"strings"
@@ -114,10 +114,16 @@ func (p *Port) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	if err := p.Number.UnmarshalJSON(b); err != nil {
-		return fmt.Errorf("port: %w", err)
+		return err
 	}
 	p.Enabled = p.Number > 0
 	return nil
+}
+
+// UnmarshalXML implements xml.Unmarshaler.
+func (p *Port) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
+	type plain Port
+	return inElement(start, d.DecodeElement((*plain)(p), &start))
 }
 
 // MarshalJSON writes a record as it stands in a list.

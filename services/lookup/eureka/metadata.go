@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -39,7 +40,7 @@ func (m *Metadata) UnmarshalJSON(b []byte) error {
 			}
 			out[k] = s
 		case v[0] == '{', v[0] == '[':
-			return fmt.Errorf("metadata %q: a value is a string", k)
+			return &json.UnmarshalTypeError{Field: k, Value: map[byte]string{'{': "object", '[': "array"}[v[0]], Type: reflect.TypeFor[string]()}
 		default:
 			out[k] = string(v) // a number or a boolean, as it was written
 		}

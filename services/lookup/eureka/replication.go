@@ -47,7 +47,7 @@ type Outcomes struct {
 func DecodeBatch(b []byte) (*Batch, error) {
 	var out Batch
 	if err := json.Unmarshal(b, &out); err != nil {
-		return nil, fmt.Errorf("replication: %w", err)
+		return nil, trouble("replication", err)
 	}
 	if out.List == nil {
 		return nil, fmt.Errorf(`replication: the document has no "replicationList"`)
@@ -59,7 +59,7 @@ func DecodeBatch(b []byte) (*Batch, error) {
 func DecodeOutcomes(b []byte) (*Outcomes, error) {
 	var out Outcomes
 	if err := json.Unmarshal(b, &out); err != nil {
-		return nil, fmt.Errorf("replication: %w", err)
+		return nil, trouble("replication", err)
 	}
 	return &out, nil
 }

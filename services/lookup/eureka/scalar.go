@@ -3,7 +3,7 @@ package eureka
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
+	"encoding/xml"
 	"math"
 	"strconv"
 )
@@ -30,6 +30,37 @@ func (m *Millis) UnmarshalJSON(b []byte) error {
 	return err
 }
 
+// UnmarshalXML implements xml.Unmarshaler.
+func (n *Num) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
+	v, err := numberIn(d, start)
+	*n = Num(v)
+	return err
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (n *Num) UnmarshalText(b []byte) error {
+	v, err := number(bytes.TrimSpace(b))
+	*n = Num(v)
+	return err
+}
+
+// UnmarshalXML implements xml.Unmarshaler.
+func (m *Millis) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
+	v, err := numberIn(d, start)
+	*m = Millis(v)
+	return err
+}
+
+// numberIn reads an element of XML.
+func numberIn(d *xml.Decoder, start xml.StartElement) (int64, error) {
+	var text string
+	if err := d.DecodeElement(&text, &start); err != nil {
+		return 0, err
+	}
+	v, err := number(bytes.TrimSpace([]byte(text)))
+	return v, inElement(start, err)
+}
+
 // MarshalJSON implements json.Marshaler.
 func (m Millis) MarshalJSON() ([]byte, error) {
 	b := append(make([]byte, 0, 24), '"')
@@ -48,7 +79,7 @@ func number(b []byte) (int64, error) {
 	// Scripting languages write 30.0 and 1.7e12 for what is an integer.
 	f, ferr := strconv.ParseFloat(string(b), 64)
 	if ferr != nil || f != math.Trunc(f) || math.Abs(f) > maxExact {
-		return 0, fmt.Errorf("%q is not an integer", b)
+		return 0, oddValue[int64](b)
 	}
 	return int64(f), nil
 }
@@ -75,7 +106,7 @@ func (v *Bool) UnmarshalText(b []byte) error {
 	}
 	t, err := strconv.ParseBool(string(b))
 	if err != nil {
-		return fmt.Errorf("%q is neither true nor false", b)
+		return oddValue[bool](b)
 	}
 	*v = Bool(t)
 	return nil
