@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 
 	"github.com/flix-lab/flix/services"
@@ -68,8 +69,10 @@ func noAnswer(err error) bool {
 		return stream.Code == codeProtocolError && (stream.Cause == nil || !strings.Contains(stream.Cause.Error(), "from peer"))
 	}
 	// Package net/http has words alone for the rest.
-	return strings.Contains(err.Error(), "malformed") || strings.Contains(err.Error(), "looked like an HTTP/1.1 header")
+	return slices.ContainsFunc(wordsOfNoAnswer, func(words string) bool { return strings.Contains(err.Error(), words) })
 }
+
+var wordsOfNoAnswer = []string{"malformed", "looked like an HTTP/1.1 header", "header list larger than", "response headers exceeded", "connection error: "}
 
 // streamError is what net/http lets its errors of a stream be read as.
 type streamError struct {

@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/net/http2"
@@ -20,6 +22,11 @@ func originOver(t *testing.T, w *world, scheme string) string {
 		rw.Header().Set("X-Spoke", r.Proto)
 		rw.Header().Set("X-Host", r.Host)
 		rw.Header().Set("X-Asked", r.RequestURI)
+		if r.URL.RawQuery == "header" {
+			for n := range 1000 {
+				rw.Header().Set("X-Long-"+strconv.Itoa(n), strings.Repeat("x", 1000))
+			}
+		}
 		rw.WriteHeader(http.StatusOK)
 	}))
 	switch scheme {
@@ -124,6 +131,44 @@ func TestOriginsThatSpeakSomethingElse(t *testing.T) {
 		if p := a.problem(t); a.StatusCode != status || p.Reason != want || strings.Contains(a.body, "hello") || p.Remedy == "" {
 			t.Errorf("%s: status %d, %s", path, a.StatusCode, a.body)
 		}
+	}
+}
+
+// A server that resets every request is not asked on and on, and its resets are no
+// answer; nor is a header without end one.
+func TestOriginsThatResetEveryRequest(t *testing.T) {
+	e := newWorld(t).gateway("us-east")
+	var asked atomic.Int64
+	addr := origin(t, func(c net.Conn, r *bufio.Reader) {
+		_, _ = r.Discard(len(http2.ClientPreface))
+		f := http2.NewFramer(c, r)
+		_ = f.WriteSettings()
+		for {
+			frame, err := f.ReadFrame()
+			if err != nil {
+				return
+			}
+			if h, ok := frame.(*http2.HeadersFrame); ok {
+				asked.Add(1)
+				_ = f.WriteRSTStream(h.StreamID, http2.ErrCodeProtocol)
+			}
+		}
+	})
+	long := originOver(t, e.w, schemeH2C)
+	e.set(PropertyRoutes, `[{"prefix":"/reset","origins":["h2c://`+addr+`"]},{"prefix":"/long","origins":["`+long+`"]}]`)
+	c := e.client(eastClient, true)
+	for _, method := range []string{"GET", "POST"} {
+		asked.Store(0)
+		a := ask(t, c, method, "/reset", map[string]string{"POST": "x"}[method])
+		if p := a.problem(t); a.StatusCode != http.StatusGatewayTimeout || p.Reason != ReasonReset || asked.Load() > maxSent {
+			t.Errorf("%s: status %d, %s; the server was asked %d times", method, a.StatusCode, a.body, asked.Load())
+		}
+	}
+	if a := ask(t, c, "GET", "/long?header", ""); a.StatusCode != http.StatusBadGateway || a.problem(t).Reason != ReasonBadAnswer {
+		t.Errorf("a header without end: status %d, %.100s", a.StatusCode, a.body)
+	}
+	if a := ask(t, c, "GET", "/long", ""); a.StatusCode != http.StatusOK {
+		t.Errorf("the same server then: status %d, %s", a.StatusCode, a.body)
 	}
 }
 

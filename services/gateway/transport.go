@@ -83,8 +83,9 @@ func idleFor(d Deps) time.Duration { return d.Timing.MaxConnectionAge.D() / 2 }
 func pooled(d Deps) *http.Transport {
 	return &http.Transport{
 		MaxIdleConns: 512, MaxIdleConnsPerHost: 64,
-		IdleConnTimeout:    idleFor(d),
-		DisableCompression: true,
+		IdleConnTimeout:        idleFor(d),
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxDecodedHeader,
 	}
 }
 
@@ -166,7 +167,8 @@ func (s *httpSender) Send(ctx context.Context, r *wire.Request, resp *wire.Respo
 	end := func() { wait.stop(); cancel(nil) }
 	in := &interim{call: r.Interim}
 	defer in.stop() // the transport may call late, when the caller is gone
-	req, err := s.request(ctx, r, in, &wait.progress)
+	again := &repeats{enough: func() { cancel(errRepeated) }}
+	req, err := s.request(httptrace.WithClientTrace(ctx, again.trace(in)), r, &wait.progress)
 	if err != nil {
 		end()
 		return err
@@ -177,8 +179,8 @@ func (s *httpSender) Send(ctx context.Context, r *wire.Request, resp *wire.Respo
 		err = wire.ErrDeadline // it came in the moment the time was over
 	}
 	if err != nil {
-		if errors.Is(context.Cause(ctx), wire.ErrDeadline) {
-			err = wire.ErrDeadline
+		if cause := context.Cause(ctx); errors.Is(cause, wire.ErrDeadline) || errors.Is(cause, errRepeated) {
+			err = cause
 		}
 		end()
 		return err
@@ -225,7 +227,7 @@ func (i *interim) stop() {
 }
 
 // request renders a request for net/http.
-func (s *httpSender) request(ctx context.Context, r *wire.Request, in *interim, progress *wire.Progress) (*http.Request, error) {
+func (s *httpSender) request(ctx context.Context, r *wire.Request, progress *wire.Progress) (*http.Request, error) {
 	u, err := url.ParseRequestURI(r.Target)
 	if err != nil {
 		return nil, services.Wrap("target", err)
@@ -247,9 +249,6 @@ func (s *httpSender) request(ctx context.Context, r *wire.Request, in *interim, 
 	}
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = []string{""} // net/http would put its own
-	}
-	if r.Interim != nil {
-		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: in.got})
 	}
 	req := (&http.Request{
 		Method: r.Method, URL: u, Host: r.Host, Header: h, ContentLength: r.ContentLength,
