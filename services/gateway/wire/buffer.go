@@ -14,7 +14,8 @@ const (
 )
 
 // Buffers are the pooled buffers that connections share. A connection holds
-// one only while it carries something.
+// one only while it carries something; one that waits for the beginning of it
+// holds none where it has a socket.
 type Buffers struct{ small, large sync.Pool }
 
 // NewBuffers returns an empty set.
@@ -82,6 +83,12 @@ var errFull = errors.New("the buffer is full")
 
 // fill reads once, behind what is unread. The buffer grows to max bytes.
 func (rd *reader) fill(most int) error {
+	if s, ok := rd.src.(*socket); ok && rd.r == rd.w {
+		rd.release()
+		var err error
+		rd.buf, rd.w, err = s.borrow(rd.buffers, rd.size)
+		return err
+	}
 	switch {
 	case rd.buf == nil:
 		rd.buf = rd.buffers.get(rd.size)
