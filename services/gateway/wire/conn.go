@@ -27,7 +27,7 @@ type Limits struct {
 	Linger time.Duration
 }
 
-// hold is how long an idle connection without a socket keeps its buffer.
+// hold is how long an idle connection keeps its buffer.
 const hold = time.Second
 
 const (
@@ -153,7 +153,7 @@ func tooLong(b []byte) error {
 }
 
 // Await returns once a byte of the next request is there; ErrIdle when the
-// connection ended instead. While nothing comes, it soon holds no buffer.
+// connection ended instead. While nothing comes, the buffer is lent to others.
 func (c *Conn) Await(now time.Time) error {
 	if c.in.buffered() > 0 {
 		return nil
@@ -162,10 +162,7 @@ func (c *Conn) Await(now time.Time) error {
 	if !c.served {
 		limit = c.limits.Header
 	}
-	wait := limit
-	if c.sock == nil { // which holds no buffer while it waits
-		wait = min(hold, limit)
-	}
+	wait := min(hold, limit)
 	c.armRead(now, wait)
 	err := c.in.fill(c.limits.MaxHeader)
 	if isTimeout(err) && limit > wait {

@@ -140,7 +140,7 @@ func TestSocketBorrows(t *testing.T) {
 		}
 		lender.put(in)
 	}
-	rd := reader{src: s, buffers: lender, size: smallBuffer}
+	rd := reader{src: s, sock: s, buffers: lender, size: smallBuffer}
 	for _, want := range []string{"ONE", "TWO"} {
 		if _, err := s.Write(bytes.ToLower([]byte(want))); err != nil {
 			t.Fatal(err)
