@@ -103,7 +103,7 @@ func (p *Pool) dial(ctx context.Context, r *Request) (*link, error) {
 	}
 	l.in = reader{src: nc, buffers: p.conf.Buffers, size: largeBuffer}
 	if l.sock = newSocket(l.tcp); l.sock != nil {
-		l.in.src = l.sock
+		l.in.src, l.in.sock = l.sock, l.sock
 	}
 	return l, nil
 }
@@ -228,9 +228,10 @@ func (l *link) write(r *Request) error {
 // ask sends a request that is its head alone, and reads the beginning of the
 // answer.
 func (l *link) ask(head []byte) error {
-	n, err := l.sock.ask(head, l.in.buf)
+	l.in.buf = nil // the socket's, with the head
+	in, n, err := l.sock.ask(head, l.in.buffers, largeBuffer)
 	if n > 0 {
-		l.in.r, l.in.w = 0, n
+		l.in.buf, l.in.r, l.in.w = in, 0, n
 		return nil
 	}
 	switch {

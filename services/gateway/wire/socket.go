@@ -19,9 +19,11 @@ type socket struct {
 	raw rawConn
 
 	in     []byte
+	lender *Buffers // lends in, of size, once there is something to read
+	size   int
 	got    int
 	inErr  error
-	asking []byte // goes out before anything is read
+	asking []byte // goes out before anything is read, and then to the lender
 	used   bool   // something had come in before
 	unsent error
 
@@ -53,17 +55,40 @@ func (s *socket) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	s.in = p
-	return s.read()
+	err := s.read()
+	s.in = nil
+	return s.got, err
 }
 
-func (s *socket) read() (int, error) {
+// borrow reads once, into a buffer that it takes when there is something to read,
+// and returns it with the count; nil if there is nothing. Whoever waits holds no
+// buffer, and the one that was used last, and is near the processor, is used again.
+func (s *socket) borrow(from *Buffers, size int) ([]byte, int, error) {
+	s.lender, s.size = from, size
+	err := s.read()
+	p := s.in
+	s.in, s.lender = nil, nil
+	return p, s.got, err
+}
+
+func (s *socket) read() error {
 	s.got, s.inErr = 0, nil
 	err := s.raw.Read(s.receive)
-	s.in = nil
+	if s.got == 0 {
+		s.giveBack()
+	}
 	if s.inErr != nil {
 		err = s.inErr
 	}
-	return s.got, err
+	return err
+}
+
+// giveBack returns a buffer that nothing was read into.
+func (s *socket) giveBack() {
+	if s.lender != nil && s.in != nil {
+		s.lender.put(s.in)
+		s.in = nil
+	}
 }
 
 var (
@@ -74,41 +99,49 @@ var (
 	errUnsent = errors.New("the request could not be sent")
 )
 
-// ask sends out and reads what comes then into in, which may be the same
-// memory. Nothing is sent, and the error is errUsed, when something had come in
-// before.
+// ask sends out, which is in a buffer of from, and reads what comes then into one of
+// a size, as borrow does. Nothing is sent, and the error is errUsed, when something
+// had come in before.
 //
 // The runtime tells of input once, when it comes (its poller is edge triggered).
 // Whoever reads must therefore look first and wait then. Here what is waited for
 // cannot come before out is sent, and the waiting is prepared before that: the
 // first look can be spared.
-func (s *socket) ask(out, in []byte) (int, error) {
-	s.asking, s.in, s.used, s.unsent = out, in, false, nil
-	n, err := s.read()
-	s.asking = nil
+func (s *socket) ask(out []byte, from *Buffers, size int) ([]byte, int, error) {
+	s.asking, s.used, s.unsent = out, false, nil
+	in, n, err := s.borrow(from, size)
+	if s.asking != nil { // it did not come to that
+		s.asking = nil
+		from.put(out)
+	}
 	switch {
 	case s.used:
-		return 0, errUsed
+		return nil, 0, errUsed
 	case s.unsent != nil:
-		return 0, errors.Join(errUnsent, s.unsent)
+		return nil, 0, errors.Join(errUnsent, s.unsent)
 	}
-	return n, err
+	return in, n, err
 }
 
 // take is what the runtime calls when there may be something to read; false
 // makes it wait.
 func (s *socket) take(fd uintptr) bool {
 	if out := s.asking; out != nil {
-		s.asking = nil
 		if s.used = !nothingToRead(fd); s.used {
 			return true
 		}
 		_, s.unsent = s.Write(out)
+		s.asking = nil
+		s.lender.put(out)
 		return s.unsent != nil
+	}
+	if s.in == nil {
+		s.in = s.lender.get(s.size)
 	}
 	n, errno := receiveNow(fd, s.in)
 	switch {
 	case errno == syscall.EAGAIN:
+		s.giveBack()
 		return false
 	case errno != 0:
 		s.inErr = os.NewSyscallError("read", errno)

@@ -57,8 +57,13 @@ func TestSocketDeadlines(t *testing.T) {
 	if n, err := s.Read(b); n != 0 || !isTimeout(err) {
 		t.Errorf("a read of nothing: %d, %v", n, err)
 	}
-	if n, err := s.ask([]byte("x"), b); n != 0 || !isTimeout(err) || errors.Is(err, errUsed) {
+	lender := NewBuffers()
+	if in, n, err := s.ask([]byte("x"), lender, smallBuffer); in != nil || n != 0 || !isTimeout(err) || errors.Is(err, errUsed) {
 		t.Errorf("a question after the deadline: %d, %v", n, err)
+	}
+	_ = tcp.SetDeadline(time.Now().Add(50 * time.Millisecond))
+	if in, n, err := s.borrow(lender, smallBuffer); in != nil || n != 0 || !isTimeout(err) {
+		t.Errorf("a read of nothing that may borrow: %d, %v", n, err)
 	}
 	_ = tcp.SetDeadline(time.Now().Add(50 * time.Millisecond))
 	if n, err := s.Write(make([]byte, 32<<20)); n == 32<<20 || !isTimeout(err) {
@@ -85,14 +90,18 @@ func TestSocketEnds(t *testing.T) {
 	if n, err := s.Read(b); n != 0 || err != io.EOF {
 		t.Errorf("at the end: %d, %v", n, err)
 	}
-	if n, err := s.ask([]byte("x"), b); n != 0 || !errors.Is(err, errUsed) {
+	lender := NewBuffers()
+	if in, n, err := s.borrow(lender, smallBuffer); in != nil || n != 0 || err != io.EOF {
+		t.Errorf("at the end, borrowing: %d, %v", n, err)
+	}
+	if in, n, err := s.ask([]byte("x"), lender, smallBuffer); in != nil || n != 0 || !errors.Is(err, errUsed) {
 		t.Errorf("a question after the end: %d, %v", n, err)
 	}
 	// Closing ends what is under way, and whatever comes later.
 	var tcp *net.TCPConn
 	s, tcp, peer = ends(t)
 	done := make(chan error, 1)
-	go func() { _, err := s.ask([]byte("question"), make([]byte, 16)); done <- err }()
+	go func() { _, _, err := s.ask([]byte("question"), lender, smallBuffer); done <- err }()
 	if n, err := io.ReadFull(peer, make([]byte, len("question"))); err != nil {
 		t.Fatal(n, err)
 	}
@@ -105,6 +114,45 @@ func TestSocketEnds(t *testing.T) {
 	}
 	if _, err := s.Write(b); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a write after Close: %v", err)
+	}
+}
+
+// What answers several questions is read into buffers that go back in between, and
+// whoever waits has none.
+func TestSocketBorrows(t *testing.T) {
+	s, tcp, peer := ends(t)
+	lender := NewBuffers()
+	go func() {
+		b := make([]byte, 16)
+		for {
+			n, err := peer.Read(b)
+			if err != nil {
+				return
+			}
+			_, _ = peer.Write(bytes.ToUpper(b[:n]))
+		}
+	}()
+	for range 100 {
+		head := append(lender.get(smallBuffer)[:0], "question"...)
+		in, n, err := s.ask(head, lender, largeBuffer)
+		if err != nil || string(in[:n]) != "QUESTION" || len(in) != largeBuffer {
+			t.Fatalf("%q of %d, %v", in[:n], len(in), err)
+		}
+		lender.put(in)
+	}
+	rd := reader{src: s, sock: s, buffers: lender, size: smallBuffer}
+	for _, want := range []string{"ONE", "TWO"} {
+		if _, err := s.Write(bytes.ToLower([]byte(want))); err != nil {
+			t.Fatal(err)
+		}
+		if err := rd.fill(smallBuffer); err != nil || string(rd.buf[rd.r:rd.w]) != want {
+			t.Fatalf("%q, %v", rd.buf[rd.r:rd.w], err)
+		}
+		rd.r = rd.w // it is read
+	}
+	_ = tcp.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if err := rd.fill(smallBuffer); !isTimeout(err) || rd.buf != nil || rd.buffered() != 0 {
+		t.Errorf("who waited has a buffer of %d bytes: %v", len(rd.buf), err)
 	}
 }
 
