@@ -1,9 +1,12 @@
 package lab
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/services"
 )
 
 func TestWhatAFillLacks(t *testing.T) {
@@ -21,6 +24,35 @@ func TestWhatAFillLacks(t *testing.T) {
 	} {
 		if got := unfilled(control.FillStatus{Appliances: c.have}, 3); got != c.says {
 			t.Errorf("%q, want %q", got, c.says)
+		}
+	}
+}
+
+// Who waits for a window does not come by waiting: the remedy is a run.
+func TestFillsThatWaitForTheirWindow(t *testing.T) {
+	whole := control.ApplianceFill{Held: 9, Assigned: 9, Blocked: "the fill window is closed, 11:10 there"}
+	closed := control.ApplianceFill{Assigned: 9, Blocked: "the fill window is closed, 11:10 there"}
+	paused := control.ApplianceFill{Assigned: 9, Blocked: "fills of r are paused"}
+	idle := control.ApplianceFill{}
+	for _, c := range []struct {
+		have            []control.ApplianceFill
+		lacking, behind int
+	}{
+		{[]control.ApplianceFill{whole, whole}, 0, 0},
+		{[]control.ApplianceFill{whole, closed, closed}, 2, 2},
+		{[]control.ApplianceFill{closed, paused, idle}, 3, 1},
+	} {
+		st := control.FillStatus{Appliances: c.have}
+		if l, b := lacking(st), behindWindow(st); l != c.lacking || b != c.behind {
+			t.Errorf("%v: %d lack something, %d wait for their window", c.have, l, b)
+		}
+		cause := unready("other", "us-west", services.Errorf(services.NotFound, "no appliance holds all of it"))
+		var e *services.Error
+		if err := fillingLater("other", st, cause); !errors.As(err, &e) || services.KindOf(err) != services.NotFound {
+			t.Fatal(err)
+		}
+		if told := strings.Contains(e.Remedy, "flix fill run --now --name other, then run flix lab up --name other"); told != (c.behind > 0) {
+			t.Errorf("%v: remedy %q", c.have, e.Remedy)
 		}
 	}
 }
