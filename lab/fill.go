@@ -212,6 +212,39 @@ func unfilled(st control.FillStatus, want int) string {
 	return strings.Join(lacks, ", ")
 }
 
+// heldUp adds to the remedy of a title that does not play what its files wait for,
+// if no time brings them.
+func (l *Lab) heldUp(ctx context.Context, err error) error {
+	st, serr := l.FillStatus(ctx)
+	if serr != nil {
+		return err
+	}
+	return fillingLater(l.paths.Name, st, err)
+}
+
+// fillingLater is heldUp by what is known of the fill.
+func fillingLater(name string, st control.FillStatus, err error) error {
+	var e *services.Error
+	if services.ReasonOf(err) != services.ReasonNoReplica || !errors.As(err, &e) || lacking(st) == 0 {
+		return err
+	}
+	why := ""
+	pause := slices.IndexFunc(st.Rules, func(r control.FillRule) bool { return r.Kind == "pause" })
+	switch {
+	case pause >= 0:
+		why = "fills are paused: flix fill resume " + st.Rules[pause].Scope
+		why = strings.TrimSpace(why) + nameFlag(name)
+	case behindWindow(st) > 0:
+		why = "the sites' fill windows are closed (timing.fill_window_start, fill_window): fill now with flix fill run --now" + nameFlag(name)
+	default:
+		return err
+	}
+	later := *e
+	later.Err, later.Msg, later.Op = err, "", ""
+	later.Remedy = strings.TrimSuffix(why+", then "+e.Remedy, ", then ")
+	return &later
+}
+
 // lacking is how many appliances lack something of what they are assigned, or are
 // assigned nothing yet.
 func lacking(st control.FillStatus) (n int) {

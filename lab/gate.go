@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 	"github.com/flix-lab/flix/services/signup"
@@ -45,10 +44,7 @@ func (l *Lab) gate(ctx context.Context, st *steps) error {
 			})
 		}
 		if err := g.Wait(); err != nil {
-			if st, serr := l.FillStatus(all); serr == nil {
-				err = fillingLater(l.paths.Name, st, err)
-			}
-			return "", err
+			return "", l.heldUp(all, err)
 		}
 		worst := 0.0
 		for _, d := range delay {
@@ -71,18 +67,6 @@ func unready(name, region string, err error) error {
 		remedy += "; if it ends here again: " + e.Remedy
 	}
 	return &services.Error{Kind: services.KindOf(err), Reason: services.ReasonOf(err), Msg: fmt.Sprintf("no title plays near %s yet", region), Err: err, Remedy: remedy}
-}
-
-// fillingLater adds to the error of unready that no title comes before the fill
-// windows open, if that is so.
-func fillingLater(name string, st control.FillStatus, err error) error {
-	var e *services.Error
-	if n := behindWindow(st); n == 0 || !errors.As(err, &e) {
-		return err
-	}
-	later := *e
-	later.Remedy = "the sites' fill windows are closed (timing.fill_window_start, fill_window): fill now with flix fill run --now" + nameFlag(name) + ", then " + e.Remedy
-	return &later
 }
 
 // copyTime bounds the wait for a copy of a title near a region.

@@ -417,7 +417,7 @@ func (l *Lab) playTitle(ctx context.Context, t control.Title) error {
 			if err == nil {
 				err = services.Errorf(services.Unavailable, "%s", strings.Join(rep.Errors, "; "))
 			}
-			return services.Wrap("it does not play", err)
+			return services.Wrap("it does not play", l.heldUp(context.WithoutCancel(ctx), err))
 		case <-time.After(wait):
 		}
 	}
