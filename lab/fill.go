@@ -13,6 +13,7 @@ import (
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/cachecontrol"
 	"github.com/flix-lab/flix/services/cachecontrol/cachecontrolpb"
 	"github.com/flix-lab/flix/topology"
 )
@@ -154,16 +155,25 @@ func (l *Lab) awaitFill(ctx context.Context) (string, error) {
 		}
 	}
 	var st control.FillStatus
+	answered := false
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		var err error
-		st, err = l.FillStatus(short)
-		if err == nil && filled(st, want) {
-			return fmt.Sprintf("%d appliances are full, origin egress ratio %.3f", want, st.OriginEgressRatio), nil
+		now, err := l.FillStatus(short)
+		if err == nil {
+			st, answered = now, true
+			if filled(st, want) {
+				return fmt.Sprintf("%d appliances are full, origin egress ratio %.3f", want, st.OriginEgressRatio), nil
+			}
+			if n := behindWindow(st); n > 0 && n == lacking(st) && len(st.Appliances) >= want {
+				return "waits for the fill windows: " + unfilled(st, want) + "; flix fill run --now" + nameFlag(l.paths.Name) + " fills at once", nil
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return "", ctx.Err()
 		case <-short.Done():
+			if !answered {
+				return "goes on, but no region says how far it is; see flix fill status", nil
+			}
 			return "goes on: " + unfilled(st, want) + "; see flix fill status", nil
 		case <-time.After(wait):
 		}
@@ -202,14 +212,61 @@ func unfilled(st control.FillStatus, want int) string {
 	return strings.Join(lacks, ", ")
 }
 
-func filled(st control.FillStatus, want int) bool {
-	if len(st.Appliances) < want || st.UniqueBytes == 0 {
-		return false
+// heldUp adds to the remedy of a title that does not play what its files wait for,
+// if no time brings them.
+func (l *Lab) heldUp(ctx context.Context, err error) error {
+	st, serr := l.FillStatus(ctx)
+	if serr != nil {
+		return err
 	}
+	return fillingLater(l.paths.Name, st, err)
+}
+
+// fillingLater is heldUp by what is known of the fill.
+func fillingLater(name string, st control.FillStatus, err error) error {
+	var e *services.Error
+	if services.ReasonOf(err) != services.ReasonNoReplica || !errors.As(err, &e) || lacking(st) == 0 {
+		return err
+	}
+	why := ""
+	pause := slices.IndexFunc(st.Rules, func(r control.FillRule) bool { return r.Kind == "pause" })
+	switch {
+	case pause >= 0:
+		why = "fills are paused: flix fill resume " + st.Rules[pause].Scope
+		why = strings.TrimSpace(why) + nameFlag(name)
+	case behindWindow(st) > 0:
+		why = "the sites' fill windows are closed (timing.fill_window_start, fill_window): fill now with flix fill run --now" + nameFlag(name)
+	default:
+		return err
+	}
+	later := *e
+	later.Err, later.Msg, later.Op = err, "", ""
+	later.Remedy = strings.TrimSuffix(why+", then "+e.Remedy, ", then ")
+	return &later
+}
+
+// lacking is how many appliances lack something of what they are assigned, or are
+// assigned nothing yet.
+func lacking(st control.FillStatus) (n int) {
 	for _, a := range st.Appliances {
 		if a.Held < a.Assigned || a.Assigned == 0 {
-			return false
+			n++
 		}
 	}
-	return true
+	return n
+}
+
+// behindWindow is how many appliances lack something and wait for their site's fill
+// window.
+func behindWindow(st control.FillStatus) (n int) {
+	for _, a := range st.Appliances {
+		if a.Held < a.Assigned && strings.HasPrefix(a.Blocked, cachecontrol.WindowClosed) {
+			n++
+		}
+	}
+	return n
+}
+
+func filled(st control.FillStatus, want int) bool {
+	return len(st.Appliances) >= want && st.UniqueBytes > 0 && lacking(st) == 0
 }

@@ -21,8 +21,8 @@ const gateTime = 30 * time.Second
 // gate waits until a title has really played near every region: sign-in,
 // search, licence, steering, segments, checksums.
 func (l *Lab) gate(ctx context.Context, st *steps) error {
-	return st.do(ctx, "ready", func(ctx context.Context) (string, error) {
-		ctx, cancel := context.WithTimeout(ctx, gateTime)
+	return st.do(ctx, "ready", func(all context.Context) (string, error) {
+		ctx, cancel := context.WithTimeout(all, gateTime)
 		defer cancel()
 		regions := l.current().Topology.RegionNames()
 		var (
@@ -44,7 +44,7 @@ func (l *Lab) gate(ctx context.Context, st *steps) error {
 			})
 		}
 		if err := g.Wait(); err != nil {
-			return "", err
+			return "", l.heldUp(all, err)
 		}
 		worst := 0.0
 		for _, d := range delay {

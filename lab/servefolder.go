@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/flix-lab/flix/lab/input"
@@ -64,7 +65,8 @@ func ServeFolder(ctx context.Context, o ServeFolderOptions) (err error) {
 	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
 		return services.Errorf(services.Invalid, "--listen %q is not an address: %v", o.Listen, err).WithRemedy("write HOST:PORT, e.g. 127.0.0.1:8080 or [::1]:8080")
 	}
-	c := folder.Config{Dir: o.Root, MaxAge: o.MaxAge, Access: o.Err, AccessCMCD: true, Log: slog.New(slog.DiscardHandler)}
+	c := folder.Config{Dir: o.Root, MaxAge: o.MaxAge, Access: o.Err, AccessCMCD: true, Descriptors: descriptors(),
+		Log: slog.New(slog.NewJSONHandler(o.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	if c.Key, err = folderAuth(ctx, o); err != nil {
 		return err
 	}
@@ -115,6 +117,15 @@ func ServeFolder(ctx context.Context, o ServeFolderOptions) (err error) {
 		o.say(err.Error())
 	}
 	return s.Serve(ctx)
+}
+
+// descriptors is how many this process may have open, zero if nobody knows.
+func descriptors() uint64 {
+	var r syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r) != nil {
+		return 0
+	}
+	return uint64(r.Cur)
 }
 
 // hungUp opens the access log and reads the certificate again; nil is for none.

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
 
@@ -128,8 +130,10 @@ func CheckOriginal(_ Env, r control.AddTitleRequest) error {
 		return services.Errorf(services.Invalid, "title add: %s is not a regular file", r.File)
 	case st.Size() == 0 || st.Size() > maxUpload:
 		return services.Errorf(services.Invalid, "title add: %s has %d bytes, want 1 to %d", r.File, st.Size(), maxUpload)
-	case strings.TrimSpace(r.Name) == "" || len(r.Name) > maxTitle:
-		return services.Errorf(services.Invalid, "--name: %q is not a title's name", r.Name).WithRemedy("use 1 to %d characters", maxTitle)
+	case strings.TrimSpace(r.Name) == "" || utf8.RuneCountInString(r.Name) > maxTitle || !printable(r.Name):
+		return services.Errorf(services.Invalid, "--name: %q is not a title's name", r.Name).WithRemedy("use 1 to %d characters, none of them a control character", maxTitle)
+	case !utf8.ValidString(r.Synopsis):
+		return services.Errorf(services.Invalid, "--synopsis: %q is not UTF-8", r.Synopsis)
 	case r.MinSites < 0 || r.MinSites > maxSites:
 		return services.Errorf(services.Invalid, "--min-sites: %d is not a number of sites", r.MinSites).WithRemedy("use 0, or as many sites as shall hold the title before it is played")
 	case r.ID != "" && !titleID.MatchString(r.ID):
@@ -141,6 +145,12 @@ func CheckOriginal(_ Env, r control.AddTitleRequest) error {
 		}
 	}
 	return nil
+}
+
+// printable says whether a text is UTF-8 without control characters, which a
+// terminal that shows it would obey.
+func printable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // idOf makes an id from a name.
@@ -417,7 +427,7 @@ func (l *Lab) playTitle(ctx context.Context, t control.Title) error {
 			if err == nil {
 				err = services.Errorf(services.Unavailable, "%s", strings.Join(rep.Errors, "; "))
 			}
-			return services.Wrap("it does not play", err)
+			return services.Wrap("it does not play", l.heldUp(context.WithoutCancel(ctx), err))
 		case <-time.After(wait):
 		}
 	}

@@ -29,8 +29,12 @@ added, replaced and removed while it runs, and so may the certificate and its
 key: they are looked at with every handshake, and read again on a hangup
 (SIGHUP); a pair that cannot be used leaves the one before in force. A hangup
 also has the file of --access-log opened again, so that it can be renamed first,
-as logrotate does. It stops on an interrupt, after telling HTTP/2 clients to go
-(GOAWAY) and giving answers under way 3 s.`,
+as logrotate does. It stops on an interrupt, after closing its door, telling
+HTTP/2 clients to go (GOAWAY) and giving answers under way 3 s.
+
+There may be 50,000 connections, fewer if the process may open fewer files
+(ulimit -n). Idle ones then make room for those who come; if none is idle, these
+are closed at once.`,
 		Example: `  flix serve oca --root media --listen 127.0.0.1:8080 --no-auth
   flix serve oca --root media --listen 127.0.0.1:8443 \
     --tls-cert cert.pem --tls-key key.pem --key sign.key

@@ -32,6 +32,9 @@ func runTop(parent context.Context, a *app) error {
 	if !a.env.OutTTY {
 		return needsTerminal(nil)
 	}
+	if a.env.Getenv("TERM") == "dumb" {
+		return needsTerminal(errors.New("TERM=dumb says that this one cannot place text on the screen"))
+	}
 	client, _, err := lab.Connect(parent, a.env.lab(), a.name)
 	if err != nil {
 		return err

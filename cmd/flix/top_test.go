@@ -34,6 +34,26 @@ func TestTopRefusesWithoutTerminal(t *testing.T) {
 	}
 }
 
+// A dumb terminal would show the dashboard's control sequences as text.
+func TestTopRefusesDumbTerminal(t *testing.T) {
+	env, errOut := topEnv(t, true)
+	getenv := env.Getenv
+	env.Getenv = func(k string) string {
+		if k == "TERM" {
+			return "dumb"
+		}
+		return getenv(k)
+	}
+	if code := run(context.Background(), env); code != services.Invalid.ExitCode() {
+		t.Errorf("exit code %d, want %d", code, services.Invalid.ExitCode())
+	}
+	for _, want := range []string{"flix top needs a terminal", "TERM=dumb", "flix lab status -o json"} {
+		if !strings.Contains(errOut.String(), want) {
+			t.Errorf("the message lacks %q:\n%s", want, errOut)
+		}
+	}
+}
+
 func TestTopOfUnknownLab(t *testing.T) {
 	env, errOut := topEnv(t, true)
 	if code := run(context.Background(), env); code != reasonExits[services.ReasonNoLab] {

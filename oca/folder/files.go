@@ -17,7 +17,7 @@ import (
 	"github.com/flix-lab/flix/services"
 )
 
-// maxOpen is how many files are kept open between requests.
+// maxOpen is how many files are kept open between requests at most.
 const maxOpen = 1024
 
 // files keeps the descriptors of files that were asked for. An entry is used
@@ -29,6 +29,8 @@ type files struct {
 	fd   int      // of dir
 	meta func(path string, size int64, etag string, modified time.Time) *wire.Meta
 	now  func() time.Time
+
+	most int // that are kept open
 
 	mu   sync.RWMutex
 	open map[string]*entry
@@ -58,7 +60,7 @@ func (s state) unharmed(now state) bool {
 	return now.size > s.size || now.size == s.size && now.modified == s.modified
 }
 
-func openFiles(dir string, now func() time.Time) (*files, error) {
+func openFiles(dir string, now func() time.Time, most int) (*files, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
@@ -68,16 +70,11 @@ func openFiles(dir string, now func() time.Time) (*files, error) {
 		root.Close()
 		return nil, err
 	}
-	return &files{root: root, dir: self, fd: int(self.Fd()), now: now, open: map[string]*entry{}}, nil
+	return &files{root: root, dir: self, fd: int(self.Fd()), now: now, most: most, open: map[string]*entry{}}, nil
 }
 
 func (f *files) close() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for name, e := range f.open {
-		e.file.Release()
-		delete(f.open, name)
-	}
+	f.forgetAll()
 	f.dir.Close()
 	f.root.Close()
 }
@@ -112,10 +109,24 @@ func (f *files) forget(name string, e *entry) {
 	}
 }
 
+// forgetAll gives back the descriptors of the files that nobody is sent.
+func (f *files) forgetAll() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, e := range f.open {
+		delete(f.open, name)
+		e.file.Release()
+	}
+}
+
 // load opens a file and keeps it.
 func (f *files) load(name string) (*wire.File, error) {
 	// Not to wait for the writer of a named pipe.
 	file, err := f.root.OpenFile(name, os.O_RDONLY|nonblock, 0)
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		f.forgetAll()
+		file, err = f.root.OpenFile(name, os.O_RDONLY|nonblock, 0)
+	}
 	if err != nil {
 		return nil, refusal(err)
 	}
@@ -149,7 +160,7 @@ func (f *files) load(name string) (*wire.File, error) {
 		old.file.Release()
 	}
 	for other, old := range f.open {
-		if len(f.open) < maxOpen {
+		if len(f.open) < f.most {
 			break
 		}
 		delete(f.open, other)

@@ -62,6 +62,12 @@ func (l *lines) await(t *testing.T, n int) {
 // serve serves a folder and returns it with its URL.
 func serve(t *testing.T, change func(*Config)) (dir, base string) {
 	t.Helper()
+	return serveUntil(t, nil, change)
+}
+
+// serveUntil is serve that is ended early by end.
+func serveUntil(t *testing.T, end <-chan struct{}, change func(*Config)) (dir, base string) {
+	t.Helper()
 	dir = filepath.Join(t.TempDir(), "www")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -81,6 +87,13 @@ func serve(t *testing.T, change func(*Config)) (dir, base string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx) }()
+	go func() {
+		select {
+		case <-end:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	t.Cleanup(func() {
 		http.DefaultClient.CloseIdleConnections()
 		cancel()
@@ -318,29 +331,6 @@ func TestFileChangedWhileItIsSent(t *testing.T) {
 				t.Errorf("%d of %d bytes, error %v", n, size, err)
 			}
 		})
-	}
-}
-
-func TestDescriptorsAreBounded(t *testing.T) {
-	dir := t.TempDir()
-	f, err := openFiles(dir, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.close()
-	s := &Server{cache: "x"}
-	f.meta = s.meta
-	for i := range maxOpen + 50 {
-		name := fmt.Sprint(i)
-		write(t, dir, name, "x")
-		file, err := f.get(name, func() {})
-		if err != nil {
-			t.Fatal(err)
-		}
-		file.Release()
-	}
-	if n := len(f.open); n > maxOpen {
-		t.Errorf("%d files are open", n)
 	}
 }
 

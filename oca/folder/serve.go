@@ -42,6 +42,9 @@ type Config struct {
 	Log *slog.Logger
 	// Clock is the wall clock; nil means time.Now.
 	Clock func() time.Time
+	// Descriptors is how many the process may have open; zero is any number.
+	// Connections and open files are bounded by it.
+	Descriptors uint64
 }
 
 const (
@@ -50,6 +53,10 @@ const (
 	stallTimeout = time.Minute
 	// maxConnections bounds memory at a few hundred megabytes.
 	maxConnections = 50_000
+	// sparedDescriptors are for all that is neither a connection nor a file of the
+	// folder: the program's own, a certificate that is read, connections that are
+	// coming or going.
+	sparedDescriptors = 48
 	// drainTime is what answers under way are given when the server ends.
 	drainTime = 3 * time.Second
 )
@@ -68,7 +75,8 @@ func New(c Config) (*Server, error) {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
-	f, err := openFiles(c.Dir, c.Clock)
+	connections, open := share(c.Descriptors)
+	f, err := openFiles(c.Dir, c.Clock, open)
 	if err != nil {
 		return nil, services.Errorf(services.NotFound, "cannot open the folder: %v", err).WithRemedy("give --root a folder that can be read")
 	}
@@ -82,9 +90,20 @@ func New(c Config) (*Server, error) {
 	}
 	s.wire = wire.New(wire.Config{
 		Handler: requests{s}, Prompt: true, TLS: c.TLS, Fields: wire.CrossOrigin(), Log: c.Log,
-		HeadTimeout: headTimeout, IdleTimeout: idleTimeout, StallTimeout: stallTimeout, MaxConnections: maxConnections,
+		HeadTimeout: headTimeout, IdleTimeout: idleTimeout, StallTimeout: stallTimeout, MaxConnections: connections,
 	})
 	return s, nil
+}
+
+// share says how many connections there may be, and how many files are kept open
+// between requests: a quarter of the descriptors at most.
+func share(descriptors uint64) (connections int64, open int) {
+	if descriptors == 0 {
+		return maxConnections, maxOpen
+	}
+	left := max(8, int64(min(descriptors, 1<<30))-sparedDescriptors)
+	open = int(min(maxOpen, left/4))
+	return min(maxConnections, left-int64(open)), open
 }
 
 func (s *Server) meta(name string, size int64, etag string, modified time.Time) *wire.Meta {
@@ -105,6 +124,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	// Connections outlive ctx by drainTime.
 	serving, end := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
+		s.wire.Leave()
 		s.wire.Drain()
 		s.wire.Await(drainTime)
 		end()

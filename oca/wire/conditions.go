@@ -39,9 +39,10 @@ func conditions(r *Request, m *Meta) verdict {
 }
 
 // rangeHolds evaluates If-Range (RFC 9110, 13.1.5): an entity tag matches only
-// strongly; a date has to be the very one, and old enough to tell apart.
+// strongly; a date has to be the very one, and old enough to tell apart. Several
+// at once are none that can be understood.
 func rangeHolds(r *Request, m *Meta, now time.Time) bool {
-	v := r.Get("If-Range")
+	v := r.Join("If-Range")
 	switch {
 	case v == "":
 		return true

@@ -84,6 +84,7 @@ func TestRanges(t *testing.T) {
 			{"bytes=+1-2", 200, 0, size},
 			{"bytes=0x1-2", 200, 0, size},
 			{"bytes 1-2", 200, 0, size},
+			{"bytes =1-2", 200, 0, size},
 			{"seconds=1-2", 200, 0, size},
 			{"bytes=" + strings.Repeat("0-0,", maxRanges) + "5-6", 200, 0, size},
 		} {
@@ -197,6 +198,7 @@ func TestConditions(t *testing.T) {
 			{[]string{"Range", "bytes=0-9", "If-Range", later}, 200},
 			{[]string{"Range", "bytes=0-9", "If-Range", "nonsense"}, 200},
 			{[]string{"Range", "bytes=9000-", "If-Range", `"other"`}, 200},
+			{[]string{"Range", "bytes=0-9", "If-Range", `"tag"`, "If-Range", `"other"`}, 200},
 			{[]string{"Range", "bytes=0-9", "If-None-Match", `"tag"`}, 304},
 		} {
 			for _, method := range []string{"GET", "HEAD"} {

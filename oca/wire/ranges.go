@@ -27,7 +27,7 @@ const (
 // asked for. The spans are appended to out.
 func parseRanges(value string, size int64, out []span) ([]span, outcome) {
 	unit, set, ok := strings.Cut(value, "=")
-	if !ok || !strings.EqualFold(strings.Trim(unit, " \t"), "bytes") {
+	if !ok || !strings.EqualFold(unit, "bytes") {
 		return out, whole
 	}
 	asked := 0

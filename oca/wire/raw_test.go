@@ -293,25 +293,6 @@ func TestParkedConnectionsAnswer(t *testing.T) {
 	}
 }
 
-func TestMaxConnections(t *testing.T) {
-	r := newRig(t, 10, func(c *Config) { c.MaxConnections = 1 })
-	first := dial(t, r.addr)
-	br := bufio.NewReader(first)
-	if resp, _ := raw(t, first, br, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); resp.StatusCode != 200 {
-		t.Fatal(resp.Status)
-	}
-	second := dial(t, r.addr)
-	_, _ = io.WriteString(second, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-	closed(t, bufio.NewReader(second))
-	first.Close()
-	eventually(t, func() string {
-		if n := r.Connections(); n != 0 {
-			return fmt.Sprintf("%d connections", n)
-		}
-		return ""
-	})
-}
-
 func TestDrainEndsConnections(t *testing.T) {
 	r := newRig(t, 10, nil)
 	c := dial(t, r.addr)

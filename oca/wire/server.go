@@ -3,7 +3,6 @@ package wire
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -35,8 +34,8 @@ type Config struct {
 	IdleTimeout time.Duration
 	// StallTimeout is how long a client may take no byte of an answer.
 	StallTimeout time.Duration
-	// MaxConnections is how many there may be; more are closed at once. Zero
-	// is no limit.
+	// MaxConnections is how many there may be. For more, some that are idle are
+	// ended; where there are none, who comes is closed at once. Zero is no limit.
 	MaxConnections int64
 	// Prompt says that the handler answers at once, and calls Request.Slow before
 	// it does what may have to wait: small answers of many connections are then
@@ -44,7 +43,8 @@ type Config struct {
 	Prompt bool
 	// Pace holds answers to a rate; nil does not.
 	Pace Pacer
-	// Log hears of what goes wrong below HTTP, at the debug level.
+	// Log hears of what goes wrong below HTTP: at the debug level of a client's, as
+	// a warning of what concerns all of them.
 	Log *slog.Logger
 }
 
@@ -67,12 +67,14 @@ type Server struct {
 	next    atomic.Uint32
 
 	draining atomic.Bool
+	left     atomic.Bool
 	date     atomic.Pointer[string]
 	tick     atomic.Int64 // coarse clock: ticks since start
 
-	mu    sync.Mutex
-	conns map[*conn]struct{}
-	ended bool
+	mu       sync.Mutex
+	conns    map[*conn]struct{}
+	listener net.Listener // while it serves
+	ended    bool
 
 	count   atomic.Int64
 	busied  chan struct{} // has a token when the first client of a while has come
@@ -166,6 +168,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
+	defer s.listen(l)()
 	own.Go(func() { s.watch(ctx) })
 	for _, p := range s.parkers {
 		p.running = &own
@@ -174,28 +177,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if s.h2 != nil {
 		own.Go(func() { _ = s.h2.Serve(s.h2conn) }) // ends when closeAll closes it
 	}
-	for wait := time.Duration(0); ; {
-		nc, err := l.Accept()
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			if errors.Is(err, net.ErrClosed) {
-				return services.Wrap("accept connections", err)
-			}
-			// Out of descriptors, most likely: connections that end give some
-			// back.
-			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-			s.c.Log.Warn("cannot accept a connection", "error", err, "again_in", wait)
-			select {
-			case <-ctx.Done():
-			case <-time.After(wait):
-			}
-			continue
-		}
-		wait = 0
-		s.start(ctx, nc)
-	}
+	return s.accept(ctx, l)
 }
 
 // openParkers makes a parker for each two processors where they lead.
@@ -223,10 +205,6 @@ func (s *Server) parkerOf() *parker {
 
 // start takes a connection up.
 func (s *Server) start(ctx context.Context, nc net.Conn) {
-	if s.c.MaxConnections > 0 && s.count.Load() >= s.c.MaxConnections {
-		nc.Close()
-		return
-	}
 	c := newConn(ctx, s, nc)
 	s.mu.Lock()
 	ended := s.ended

@@ -33,6 +33,10 @@ func (s source) name() string {
 	return "origin/" + s.region
 }
 
+// WindowClosed is what begins the words of an appliance whose site's fill window is
+// closed: a run that is to begin now goes on all the same.
+const WindowClosed = "the fill window is closed"
+
 // blocked says why an appliance is given no orders as things are; "" if nothing
 // is in the way. urgent: the window does not matter.
 func (p *planner) blocked(n *node, urgent bool, now time.Time) string {
@@ -49,7 +53,7 @@ func (p *planner) blocked(n *node, urgent bool, now time.Time) string {
 	case n.full:
 		return "its disk is full: it serves what it holds"
 	case !urgent && !n.urgent && !n.site.open(p.timing, now):
-		return "the fill window is closed, " + n.site.localTime(now) + " there"
+		return WindowClosed + ", " + n.site.localTime(now) + " there"
 	}
 	return ""
 }

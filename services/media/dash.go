@@ -45,7 +45,9 @@ func (x Index) dash(st Steering) []byte {
 // are: a player that reads a segment index keeps to the place that it came from
 // (and Shaka Player 5.2 takes offsets wrongly if the order of the places changes
 // while it reads the index).
-func listed(st Steering, t Track) bool { return t.Sidx.Size == 0 || len(st.Pathways) > 0 }
+func listed(st Steering, t Track) bool {
+	return t.Sidx.Size == 0 || len(st.Pathways) > 0 && !st.Indexed
+}
 
 func (x Index) writeRepresentation(b *bytes.Buffer, t Track, list bool) {
 	fmt.Fprintf(b, "   <Representation id=\"%s\" codecs=\"%s\" bandwidth=\"%d\"", escapeXML(t.ID), escapeXML(t.Codecs), t.peakBPS())

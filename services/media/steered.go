@@ -23,6 +23,10 @@ type Steering struct {
 	Pathways []Pathway
 	// Server is the steering server's URL; a relative one is so to the manifest's.
 	Server string
+	// Indexed has DASH point at the tracks' segment indexes where they have one,
+	// as it does without pathways. Tools that take ranges of one file for files of
+	// their own (yt-dlp) need it; players then keep to the place an index came from.
+	Indexed bool
 }
 
 // SteeredDASH is DASH with a service location for each pathway (ISO/IEC

@@ -26,6 +26,7 @@ var children = map[string]struct{ elements, attributes []string }{
 	"SegmentList":     {[]string{"Initialization", "SegmentTimeline", "SegmentURL"}, []string{"timescale"}},
 	"SegmentTimeline": {[]string{"S"}, nil},
 	"S":               {nil, []string{"d"}},
+	"SegmentBase":     {[]string{"Initialization"}, []string{"indexRange"}},
 	"Initialization":  {nil, []string{"range"}},
 	"SegmentURL":      {nil, []string{"mediaRange"}},
 }
@@ -93,6 +94,15 @@ func TestSteeredDASH(t *testing.T) {
 		if strings.Count(s, want) != 1 {
 			t.Errorf("not once: %s", want)
 		}
+	}
+	byIndex := twoPathways()
+	byIndex.Indexed = true
+	indexed := x.SteeredDASH(byIndex)
+	if err := wellFormed(indexed); err != nil {
+		t.Errorf("%v\n%s", err, indexed)
+	}
+	if s := string(indexed); strings.Contains(s, "<SegmentList") || strings.Count(s, "<SegmentBase") != len(x.Tracks) || !strings.Contains(s, "isoff-on-demand") || strings.Count(s, "serviceLocation") != 2 {
+		t.Errorf("segments are not found by the index:\n%s", s)
 	}
 	if plain := string(x.DASH()); strings.Contains(plain, "serviceLocation") || strings.Contains(plain, "ContentSteering") {
 		t.Errorf("the static presentation is steered:\n%s", plain)

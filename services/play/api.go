@@ -154,7 +154,7 @@ func operations() described {
 		renew:   edge.Operation{Pattern: "POST " + PathRenew, ID: "renewPlay", Summary: "Other appliances, or a fresh licence, for a play under way", Body: RenewRequest{}, Reply: StartReply{}, Member: true, Fails: fails},
 		report:  edge.Operation{Pattern: "POST " + PathReport, ID: "reportPlay", Summary: "How a play goes; a stop releases its licence", Body: ReportRequest{}, Member: true},
 		suspect: edge.Operation{Pattern: "POST " + PathSuspect, ID: "suspectFile", Summary: "Bytes of an appliance did not match their checksum", Body: SuspectRequest{}, Member: true},
-		dash:    stockOperation(fileDASH, "dashManifest", "The title for a stock DASH player, steered", typeDASH, hostsParam(), waitParam(docWait), baseParam()),
+		dash:    stockOperation(fileDASH, "dashManifest", "The title for a stock DASH player, steered", typeDASH, hostsParam(), waitParam(docWait), baseParam(), segmentsParam()),
 		hls:     stockOperation(fileHLS, "hlsPlaylist", "The title for a stock HLS player, steered", typeHLS, hostsParam(), waitParam(docWait)),
 		steer:   stockOperation(fileSteering, "contentSteering", "The order of the appliances now, as ETSI TS 103 998 and HLS have it", "application/json", append(steerParams(), waitParam("seconds until the answer at the latest; of a player that says which pathway it uses it comes as soon as it should move or the order is another. Spaces come before it meanwhile"))...),
 		events:  stockOperation(fileEvents, "contentSteeringEvents", "The order now and whenever it changes: server-sent events of the type steering, each a SteeringManifest", typeEvents, steerParams()...),

@@ -40,6 +40,12 @@ const (
 	hostsAddress = "address" // 127.0.0.1, for everybody else
 )
 
+// How a DASH manifest leads to segments.
+const (
+	segmentsList  = "list"
+	segmentsIndex = "index"
+)
+
 // stock is what the play API keeps for stock players.
 type stock struct {
 	indexes *indexes
@@ -75,6 +81,10 @@ func stockOperation(file, id, summary, produces string, params ...edge.Param) ed
 
 func hostsParam() edge.Param {
 	return edge.Param{Name: "hosts", In: "query", Doc: "how appliances are named; by name for browsers, which resolve names under localhost by themselves, else by address", Schema: edge.Schema{Type: "string", Enum: []string{hostsName, hostsAddress}}}
+}
+
+func segmentsParam() edge.Param {
+	return edge.Param{Name: "segments", In: "query", Doc: "how the segments are found: listed one by one, which follows the order of the appliances best; or by the files' own index, for tools that do not understand lists of ranges, as yt-dlp", Schema: edge.Schema{Type: "string", Enum: []string{segmentsList, segmentsIndex}}}
 }
 
 func baseParam() edge.Param {
@@ -204,6 +214,7 @@ func (s *Server) dash(r *http.Request) (any, error) {
 		return nil, err
 	}
 	t.steering.Server = steeringServer(r, steeringFile(formatDASH, t))
+	t.steering.Indexed = r.URL.Query().Get("segments") == segmentsIndex
 	s.stock.served.WithLabelValues(fileDASH, "").Inc()
 	return edge.Content{Type: typeDASH, Body: t.index.SteeredDASH(t.steering), Any: true}, nil
 }

@@ -125,6 +125,14 @@ func TestStockManifests(t *testing.T) {
 	if _, body := r.fetch(stock.DASH + "?hosts=name"); !strings.Contains(body, "oca-1-isp-1.localhost") {
 		t.Error("names were asked for")
 	}
+	for _, query := range []string{"", "?segments=list", "?segments=index"} {
+		if resp, body := r.fetch(stock.DASH + query); resp.StatusCode != 200 || !strings.Contains(body, "<ContentSteering") {
+			t.Errorf("%s: %s\n%s", query, resp.Status, body)
+		}
+	}
+	if resp, _ := r.fetch(stock.DASH + "?segments=all"); resp.StatusCode != 400 {
+		t.Errorf("segments=all: %s", resp.Status)
+	}
 	if resp, _ := r.fetch(stock.DASH + "?hosts=all"); resp.StatusCode != 400 {
 		t.Errorf("hosts=all: %s", resp.Status)
 	}

@@ -233,9 +233,9 @@ func TestPlaces(t *testing.T) {
 		"no networks": {func(e *Experiment, t *topology.Topology) {
 			e.Groups.By = "client"
 			for k := range t.Regions[0].ISPs {
-				t.Regions[0].ISPs[k].Prefixes = []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")}
+				t.Regions[0].ISPs[k].Prefixes = []netip.Prefix{netip.MustParsePrefix("2001:db8::/121"), netip.MustParsePrefix("198.18.0.0/25")}
 			}
-		}, "no IPv4 network"},
+		}, "no network of 256 addresses"},
 	} {
 		s := newStage(t)
 		_, err := try(t, s, func(e *Experiment) {

@@ -43,13 +43,21 @@ func (r *runner) isps() []topology.ISP {
 	return slices.DeleteFunc(slices.Clone(region.ISPs), func(i topology.ISP) bool { return i.Name != r.e.Traffic.ISP })
 }
 
-// networks are those of an ISP that clients have addresses of.
-func networks(isp topology.ISP) []netip.Prefix {
-	return slices.DeleteFunc(slices.Clone(isp.Prefixes), func(p netip.Prefix) bool { return !p.Addr().Is4() || p.Bits() > 24 })
+// networks are those of an ISP that clients have addresses of, IPv4 first: as many
+// plays have addresses of their own in a half of each.
+func networks(isp topology.ISP) (out []netip.Prefix) {
+	for _, v4 := range []bool{true, false} {
+		for _, p := range isp.Prefixes {
+			if a := p.Addr(); a.Is4() == v4 && a.BitLen()-p.Bits() >= 8 {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
 }
 
-// address picks a client's address of an ISP. The last bit tells the groups
-// apart, so that one network list names all of a group.
+// address picks a client's address of an ISP. The first bit after its network's
+// tells the groups apart, so that one network list names all of a group.
 func address(isp topology.ISP, group string, rng *rand.Rand) netip.Addr {
 	of := networks(isp)
 	if len(of) == 0 {
@@ -60,21 +68,24 @@ func address(isp topology.ISP, group string, rng *rand.Rand) netip.Addr {
 	if group == treated {
 		px = half[1]
 	}
-	b := px.Addr().As4()
-	host := rng.Uint32N(1<<(32-px.Bits())-2) + 1
+	b := px.Addr().AsSlice()
+	bits := min(px.Addr().BitLen()-px.Bits(), 32)
+	host := rng.Uint64N(1<<bits-2) + 1
 	for i := range 4 {
-		b[i] |= byte(host >> (8 * (3 - i)))
+		b[len(b)-1-i] |= byte(host >> (8 * i))
 	}
-	return netip.AddrFrom4(b)
+	a, _ := netip.AddrFromSlice(b) // it has an address's length
+	return a
 }
 
-// halves of an IPv4 network: the control group lives in the lower, the
-// experiment group in the upper.
+// halves of a network: the control group lives in the lower, the experiment group
+// in the upper.
 func halves(p netip.Prefix) [2]netip.Prefix {
-	low := p.Masked().Addr().As4()
-	high := low
-	high[p.Bits()/8] |= 1 << (7 - p.Bits()%8)
-	return [2]netip.Prefix{netip.PrefixFrom(netip.AddrFrom4(low), p.Bits()+1), netip.PrefixFrom(netip.AddrFrom4(high), p.Bits()+1)}
+	low := p.Masked().Addr()
+	b := low.AsSlice()
+	b[p.Bits()/8] |= 1 << (7 - p.Bits()%8)
+	high, _ := netip.AddrFromSlice(b) // it has an address's length
+	return [2]netip.Prefix{netip.PrefixFrom(low, p.Bits()+1), netip.PrefixFrom(high, p.Bits()+1)}
 }
 
 // scoped limits a fault of calls to the experiment group's networks.
@@ -123,7 +134,7 @@ func (r *runner) place() (out []refusal) {
 	if r.e.Groups.By == "client" {
 		for _, isp := range r.isps() {
 			if len(networks(isp)) == 0 {
-				bad("groups.by", services.Errorf(services.Invalid, "%s has no IPv4 network whose halves could tell clients apart", isp.Name), "name another traffic.isp, or tell the groups apart by region or time")
+				bad("groups.by", services.Errorf(services.Invalid, "%s has no network of 256 addresses or more whose halves could tell clients apart", isp.Name), "name another traffic.isp, or tell the groups apart by region or time")
 			}
 		}
 	}
