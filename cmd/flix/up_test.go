@@ -24,7 +24,7 @@ func TestTooLittleMemory(t *testing.T) {
 		return out
 	}
 	need := func(rt string, top topology.Topology) int64 {
-		plan, err := lab.PlanUp("x", rt, lab.SizeStores(rt, top), nil)
+		plan, err := lab.PlanUp("x", rt, lab.SizeStores(rt, top))
 		if err != nil {
 			t.Fatal(err)
 		}
