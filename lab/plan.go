@@ -51,6 +51,9 @@ func PreviewUp(ctx context.Context, env Env, p Paths, on string, t topology.Topo
 
 // Plan implements control.Engine. It refuses what the up would refuse.
 func (l *Lab) Plan(ctx context.Context, r control.UpRequest) (control.Plan, error) {
+	if r.Runtime == "" {
+		r.Runtime = EmbeddedRuntime
+	}
 	on, t := r.Runtime, r.Topology
 	if err := l.takes(r); err != nil {
 		return control.Plan{}, err
