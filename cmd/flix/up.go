@@ -235,10 +235,24 @@ func printUp(a *app, r control.UpResult) {
 		s.Printf("  %s  %s\n", s.State(x.State), x.Name)
 	}
 	next := "next: flix play --title \"Harbor Lights\"  ·  flix top"
-	if len(r.Regions) > 1 { // one alone has nobody to go to
-		next += "  ·  flix failover " + r.Regions[0].Name
+	if move := nextMove(r.Regions); move != "" {
+		next += "  ·  " + move
 	}
 	s.Printf("%s\n", s.Dim(next))
+}
+
+// nextMove is a move that the regions can make, "" if there is none: one alone has
+// nobody to go to, and one that is evacuated can only return.
+func nextMove(all []control.RegionState) string {
+	if len(all) < 2 {
+		return ""
+	}
+	for _, r := range all {
+		if r.State == "evacuated" {
+			return "flix failback " + r.Name
+		}
+	}
+	return "flix failover " + all[0].Name
 }
 
 func dryRun(ctx context.Context, a *app, o upOptions, rt string, p lab.Paths, t topology.Topology) error {
