@@ -7,7 +7,9 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
@@ -86,23 +88,79 @@ func (l *Lab) renew(ctx context.Context, st *steps, specs []runtime.Spec) error 
 	})
 }
 
-// timingKept says which intervals are declared otherwise than before: an instance
-// takes them when it starts. "" is none.
-func timingKept(name string, before *intent, now topology.Timing) string {
-	if before == nil {
-		return ""
-	}
+// timingChanged names the intervals that are declared otherwise than before.
+func timingChanged(before, now topology.Timing) []string {
 	var names []string
-	a, b := reflect.ValueOf(before.Topology.Timing), reflect.ValueOf(now)
+	a, b := reflect.ValueOf(before), reflect.ValueOf(now)
 	for k := range a.NumField() {
 		if !a.Field(k).Equal(b.Field(k)) {
 			name, _, _ := strings.Cut(a.Type().Field(k).Tag.Get("yaml"), ",")
 			names = append(names, "timing."+name)
 		}
 	}
-	if len(names) == 0 {
+	slices.Sort(names)
+	return names
+}
+
+// TimingKept says of intervals that were declared otherwise what becomes of them
+// in a lab that runs: an instance takes them when it starts. "" is none.
+func TimingKept(name string, changed []string) string {
+	if len(changed) == 0 {
 		return ""
 	}
-	slices.Sort(names)
-	return fmt.Sprintf("%s changed, and what runs keeps the old until it starts anew: flix lab stop%[2]s, then flix lab start%[2]s", strings.Join(names, ", "), nameFlag(name))
+	return fmt.Sprintf("%s changed, and what runs keeps the old until it starts anew: %s", strings.Join(changed, ", "), startAnew(name))
+}
+
+// startAnew is how a lab starts anew and keeps what it holds.
+func startAnew(name string) string {
+	return fmt.Sprintf("flix lab stop%[1]s, then flix lab start%[1]s", nameFlag(name))
+}
+
+// pastTiming is what intervals were until a moment.
+type pastTiming struct {
+	Until  time.Time       `json:"until"`
+	Timing topology.Timing `json:"timing"`
+}
+
+// pastTimings are kept of a lab, at most.
+const pastTimings = 20
+
+// retime takes other intervals, and remembers what those were that run.
+func (i *intent) retime(at time.Time, now topology.Timing) {
+	if len(i.Topology.Regions) > 0 && i.Topology.Timing != now {
+		i.Past = append(i.Past, pastTiming{at, i.Topology.Timing})
+		i.Past = i.Past[max(0, len(i.Past)-pastTimings):]
+	}
+}
+
+// timingAt is what intervals an instance has that started then.
+func (i *intent) timingAt(started time.Time) topology.Timing {
+	for _, p := range i.Past {
+		if started.Before(p.Until) {
+			return p.Timing
+		}
+	}
+	return i.Topology.Timing
+}
+
+// diffTiming says what runs with intervals that are declared otherwise now.
+func diffTiming(i *intent, live []runtime.Instance) []control.Difference {
+	var changed []string
+	n := 0
+	for _, x := range live {
+		if x.State != runtime.Running {
+			continue
+		}
+		if names := timingChanged(i.timingAt(x.Started), i.Topology.Timing); len(names) > 0 {
+			n++
+			changed = append(changed, names...)
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	slices.Sort(changed)
+	return []control.Difference{{Kind: "changed", Of: "lab", Name: i.Name,
+		Text:   fmt.Sprintf("%s as declared before in %s", strings.Join(slices.Compact(changed), ", "), services.Count(n, "instance")),
+		Remedy: "start them anew: " + startAnew(i.Name)}}
 }

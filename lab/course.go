@@ -20,8 +20,9 @@ type course struct {
 	rep  control.Failover
 	err  error
 
-	mu    sync.Mutex
-	along map[*companion]struct{}
+	mu     sync.Mutex
+	along  map[*companion]struct{}
+	undone bool // somebody wanted it undone: it is no move to go along with
 }
 
 // companion is a command that waits for a course.
@@ -68,6 +69,26 @@ func (c *course) forsaken() bool {
 		}
 	}
 	return true
+}
+
+// unwanted says that it is being undone.
+func (c *course) unwanted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.undone
+}
+
+// await waits until a course that is being undone is over, to begin anew then.
+func (c *course) await(ctx context.Context, p control.Progress) error {
+	if p != nil {
+		p(control.Event{At: time.Now().UTC(), Kind: c.verb + ".note", Subject: c.region, Text: "the one before is being undone: this one begins when it is"})
+	}
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // follow hears of a course until it is over.
@@ -124,6 +145,9 @@ func (l *Lab) CancelMove(ctx context.Context, r control.FailoverRequest) (contro
 	if c == nil || r.Region != "" && c.region != r.Region {
 		return control.Failover{}, services.Errorf(services.NotFound, "no region moves").WithRemedy("what was done is in: flix failover status")
 	}
+	c.mu.Lock()
+	c.undone = true
+	c.mu.Unlock()
 	c.cancel()
 	select {
 	case <-c.done:

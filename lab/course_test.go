@@ -77,3 +77,31 @@ func TestCancelMove(t *testing.T) {
 	<-ctx.Done()
 	land(control.Failover{}, ctx.Err())
 }
+
+// A command does not go along with a move that is being undone, to fail with it: it
+// waits for its end, and begins anew.
+func TestMoveAwaitsOneThatIsUndone(t *testing.T) {
+	l := testLab(t, testEnv(t), "x")
+	ctx, _, land := l.embark(t.Context(), "failover", "us-east", nil)
+	cancelled := make(chan struct{})
+	go func() {
+		defer close(cancelled)
+		_, _ = l.CancelMove(t.Context(), control.FailoverRequest{})
+	}()
+	<-ctx.Done()
+	_, err := l.Failover(t.Context(), control.FailoverRequest{Region: "us-east"}, func(e control.Event) {
+		land(control.Failover{State: "rolled_back"}, errors.New("interrupted"))
+	})
+	if services.ReasonOf(err) != services.ReasonNoLab { // it has begun, and this lab was never up
+		t.Errorf("error %v, want that of a move of its own", err)
+	}
+	<-cancelled
+	gone, end := context.WithCancel(t.Context())
+	ctx, c, land := l.embark(t.Context(), "failover", "us-east", nil)
+	c.undone = true
+	end()
+	if _, err := l.Failover(gone, control.FailoverRequest{Region: "us-east"}, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("of a command that is gone: %v", err)
+	}
+	land(control.Failover{}, ctx.Err())
+}

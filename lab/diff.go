@@ -36,6 +36,7 @@ func Diff(ctx context.Context, env Env, p Paths) (d control.Diff, err error) {
 	}
 	specs := mustSpecs(l, i)
 	d.Differences = append(d.Differences, diffInstances(i, live)...)
+	d.Differences = append(d.Differences, diffTiming(i, live)...)
 	more, err := l.diffRuntime(ctx, i, specs)
 	if err != nil {
 		return d, err

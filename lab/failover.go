@@ -42,7 +42,12 @@ func (l *Lab) Failback(ctx context.Context, r control.FailoverRequest, p control
 
 func (l *Lab) move(ctx context.Context, verb string, r control.FailoverRequest, p control.Progress) (control.Failover, error) {
 	if c := l.underway(); c != nil && !r.DryRun && c.verb == verb && c.region == r.Region && c.forsaken() {
-		return c.follow(ctx, p)
+		if !c.unwanted() {
+			return c.follow(ctx, p)
+		}
+		if err := c.await(ctx, p); err != nil {
+			return control.Failover{}, err
+		}
 	}
 	end, err := l.begin(ctx, verb+" "+r.Region)
 	if err != nil {

@@ -22,6 +22,9 @@ type intent struct {
 	ID       string            `json:"id"` // of this incarnation
 	Runtime  string            `json:"runtime"`
 	Topology topology.Topology `json:"topology"`
+	// Past are the intervals that the topology had before, the oldest first: what
+	// started then has them still.
+	Past []pastTiming `json:"past_timing,omitempty"`
 	// Extra are instances beyond the topology: scaled up for an evacuation.
 	Extra []topology.Instance `json:"extra,omitempty"`
 	// Dark are the extra instances that take no work yet: the registry has them

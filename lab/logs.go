@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/services"
 )
 
 // LogOptions select log lines.
@@ -64,16 +65,41 @@ func Logs(ctx context.Context, env Env, p Paths, o LogOptions, f func(LogLine) e
 	if cs != nil {
 		defer cs.close()
 	}
+	known := false
 	emit := func(l LogLine) error {
-		if !matches(l.Instance, o.Instance) || l.Time.Before(o.Since) {
+		if !matches(l.Instance, o.Instance) {
+			return nil
+		}
+		known = true
+		if l.Time.Before(o.Since) {
 			return nil
 		}
 		return f(l)
 	}
-	if err := t.history(ctx, cs, emit); err != nil || !o.Follow {
+	err = t.history(ctx, cs, emit)
+	if err == nil && !known {
+		err = declares(p, o.Instance)
+	}
+	if err != nil || !o.Follow {
 		return err
 	}
 	return t.follow(ctx, cs, emit)
+}
+
+// declares refuses the name of nothing that the lab is to have; who is gone may be
+// in its logs still.
+func declares(p Paths, name string) error {
+	i, err := readIntent(p.Dir)
+	if err != nil || i == nil || matches(EventSource, name) {
+		return err
+	}
+	for _, x := range i.instances() {
+		if matches(x.ID, name) {
+			return nil
+		}
+	}
+	return services.Errorf(services.NotFound, "INSTANCE: nothing is called %q, and nothing in the logs was", name).
+		WithRemedy("write a whole name or the beginning of one, like us-east/a; flix lab status -o wide%s lists them", nameFlag(p.Name))
 }
 
 // logTail knows how far the lab's log files have been read.

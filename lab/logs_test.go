@@ -30,6 +30,23 @@ func logged(t *testing.T, p Paths, o LogOptions) []string {
 	return out
 }
 
+// A name that is nobody's is refused, also where the lab follows; one that is
+// declared and has said nothing is not, nor one that is gone and is in the logs.
+func TestLogsKnowsNames(t *testing.T) {
+	e := testEnv(t)
+	l := testLab(t, e, "x")
+	if err := l.want(preset(t, 1), 0); err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, instanceLog(l.paths.Logs(), "us-east"), logRecord(1, "us-east/a/play/9", "one"))
+	for name, ok := range map[string]bool{"": true, "lab": true, "us-east": true, "us-east/a/kv/1": true, "us-east/a/play/9": true, "us-eest": false, "us-east/a/play/8": false} {
+		err := Logs(t.Context(), e, l.paths, LogOptions{Instance: name, Follow: !ok}, func(LogLine) error { return nil })
+		if known := services.KindOf(err) != services.NotFound; known != ok || ok && err != nil {
+			t.Errorf("%q: error %v", name, err)
+		}
+	}
+}
+
 func TestLogsFilter(t *testing.T) {
 	p := testPaths(t, testEnv(t), "x")
 	if err := Logs(t.Context(), testEnv(t), p, LogOptions{}, nil); services.ReasonOf(err) != services.ReasonNoLab {

@@ -315,7 +315,9 @@ func (w *moveWatch) end(ctx context.Context, rep control.Failover) record.Record
 // fill completes the record with figures and series.
 func (w *moveWatch) fill(rec *record.Record, rep control.Failover, during, after felt, writes *checked) {
 	rec.Phases, rec.Marks, rec.Notes = w.phases, w.marks, w.notes
-	if rep.Verb == evacuate.Leave { // of a region that gets its viewers back there is none
+	// Of a region that gets its viewers back there is none, nor of one that kept them.
+	left := rep.Verb == evacuate.Leave && rep.State == evacuate.Done
+	if left {
 		rec.Figures = append(rec.Figures, record.Figure{Name: "RTO", Value: rep.RTOMS, Unit: "ms", Better: "less"})
 	}
 	rec.Figures = append(rec.Figures, []record.Figure{
@@ -326,7 +328,7 @@ func (w *moveWatch) fill(rec *record.Record, rep control.Failover, during, after
 		{Name: "rebuffer ratio during", Value: during.ratio(), Better: "less"},
 		{Name: "rebuffer ratio after", Value: after.ratio(), Better: "less"},
 	}...)
-	if rep.Verb == evacuate.Leave {
+	if left {
 		rec.Figures = append(rec.Figures, record.Figure{Name: "requests in the region after", Value: float64(rep.RequestsInRegionAfter), Better: "less"})
 	}
 	if w.inFlight == 0 {

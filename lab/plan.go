@@ -2,13 +2,15 @@ package lab
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/flix-lab/flix/fixtures"
 	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/lab/runtime/containers"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
@@ -23,20 +25,79 @@ const (
 	memoryInstance = 1 << 20
 )
 
-// PlanUp says what an up would do to a lab in which the named instances run;
-// it touches nothing.
-func PlanUp(name, on string, t topology.Topology, running []string) (control.Plan, error) {
+// PlanUp says what the first up of a lab would do; it touches nothing.
+func PlanUp(name, on string, t topology.Topology) (control.Plan, error) {
+	return planUp(name, on, t, t.Instances(), nil)
+}
+
+// PreviewUp says what an up would do to the lab of those paths as it is, whether
+// there is one or not; it touches nothing and needs no daemon.
+func PreviewUp(ctx context.Context, env Env, p Paths, on string, t topology.Topology) (plan control.Plan, err error) {
+	r := control.UpRequest{Runtime: on, Topology: t}
+	none := &Lab{paths: p}
+	if !p.Exists() {
+		return none.Plan(ctx, r)
+	}
+	l, err := look(ctx, env, p)
+	if services.ReasonOf(err) == services.ReasonNoLab {
+		return none.Plan(ctx, r)
+	}
+	if err != nil {
+		return plan, err
+	}
+	defer func() { err = errors.Join(err, l.unlook()) }()
+	return l.Plan(ctx, r)
+}
+
+// Plan implements control.Engine. It refuses what the up would refuse.
+func (l *Lab) Plan(ctx context.Context, r control.UpRequest) (control.Plan, error) {
+	if r.Runtime == "" {
+		r.Runtime = EmbeddedRuntime
+	}
+	on, t := r.Runtime, r.Topology
+	if err := l.takes(r); err != nil {
+		return control.Plan{}, err
+	}
+	was := l.current()
+	if was == nil {
+		return PlanUp(l.paths.Name, on, t)
+	}
+	if err := l.servedBy(t); err != nil {
+		return control.Plan{}, err
+	}
+	live, err := l.rt.List(ctx)
+	if err != nil {
+		return control.Plan{}, err
+	}
+	now := *was
+	now.Topology = t
+	p, err := planUp(l.paths.Name, on, t, now.instances(), live)
+	if len(live) > len(p.Remove)+len(p.Renew) { // else nothing goes on as it is
+		p.TimingKept = append(p.TimingKept, timingChanged(was.Topology.Timing, t.Timing)...)
+	}
+	return p, err
+}
+
+// planUp compares what a lab is to have, the topology's instances and those it was
+// given since, with what is there.
+func planUp(name, on string, t topology.Topology, wanted []topology.Instance, live []runtime.Instance) (control.Plan, error) {
 	if err := t.Validate(); err != nil {
 		return control.Plan{}, &services.Error{Op: "topology", Kind: services.Invalid, Err: err}
 	}
-	p := control.Plan{Name: name, Runtime: on, Regions: t.RegionNames(), Add: []string{}, Remove: []string{}}
-	wanted := map[string]bool{}
+	p := control.Plan{Name: name, Runtime: on, Regions: t.RegionNames(), Add: []string{}, Remove: []string{}, Renew: []string{}, TimingKept: []string{}}
 	media, err := fixtures.MediaBytes()
 	if err != nil {
 		return p, err
 	}
-	for _, i := range t.Instances() {
-		wanted[i.ID] = true
+	running, unwanted := map[string]runtime.Spec{}, map[string]bool{}
+	for _, x := range live {
+		unwanted[x.Spec.ID] = true
+		if x.State == runtime.Running {
+			running[x.Spec.ID] = x.Spec
+		}
+	}
+	for _, i := range wanted {
+		delete(unwanted, i.ID)
 		p.Budget.Instances++
 		p.Budget.Ports += len(i.Ports)
 		switch i.Role {
@@ -45,13 +106,15 @@ func PlanUp(name, on string, t topology.Topology, running []string) (control.Pla
 		case topology.RoleS3:
 			p.Budget.DiskBytes += media
 		}
-		if !slices.Contains(running, i.ID) {
+		if was, runs := running[i.ID]; !runs {
 			p.Add = append(p.Add, i.ID)
+		} else if redeclared(was, runtime.Spec{Instance: i}) {
+			p.Renew = append(p.Renew, i.ID)
 		}
 	}
-	for _, id := range running {
-		if !wanted[id] {
-			p.Remove = append(p.Remove, id)
+	for _, x := range live {
+		if unwanted[x.Spec.ID] {
+			p.Remove = append(p.Remove, x.Spec.ID)
 		}
 	}
 	p.Budget.Processes = len(t.Regions) + 2

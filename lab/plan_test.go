@@ -1,10 +1,14 @@
 package lab
 
 import (
+	"context"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/flix-lab/flix/fixtures"
+	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
 )
@@ -16,12 +20,12 @@ func TestPlanUp(t *testing.T) {
 	for _, i := range all {
 		ports += len(i.Ports)
 	}
-	running := []string{all[0].ID, "us-east/a/gateway/9", "eu-west/a/kv/1"}
-	p, err := PlanUp("x", EmbeddedRuntime, two, running)
+	live := []runtime.Instance{runs(all[0]), runs(topology.Instance{ID: "us-east/a/gateway/9"}), runs(topology.Instance{ID: "eu-west/a/kv/1"})}
+	p, err := planUp("x", EmbeddedRuntime, two, all, live)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(p.Add) != len(all)-1 || slices.Contains(p.Add, all[0].ID) || !slices.Equal(p.Remove, running[1:]) {
+	if len(p.Add) != len(all)-1 || slices.Contains(p.Add, all[0].ID) || !slices.Equal(p.Remove, []string{"us-east/a/gateway/9", "eu-west/a/kv/1"}) {
 		t.Errorf("%d to add, remove %v", len(p.Add), p.Remove)
 	}
 	b := p.Budget
@@ -39,12 +43,49 @@ func TestPlanUp(t *testing.T) {
 		t.Errorf("free memory %d", b.FreeMemoryBytes)
 	}
 	// Nothing changes: nothing to do, and empty lists instead of none.
-	ids := make([]string, len(all))
-	for k, i := range all {
-		ids[k] = i.ID
+	live = nil
+	for _, i := range all {
+		live = append(live, runs(i))
 	}
-	if p, err = PlanUp("x", EmbeddedRuntime, two, ids); err != nil || p.Add == nil || p.Remove == nil || len(p.Add)+len(p.Remove) != 0 {
+	if p, err = planUp("x", EmbeddedRuntime, two, all, live); err != nil || p.Add == nil || p.Remove == nil || p.Renew == nil || len(p.Add)+len(p.Remove)+len(p.Renew) != 0 {
 		t.Errorf("plan %+v, error %v", p, err)
+	}
+}
+
+func runs(i topology.Instance) runtime.Instance {
+	return runtime.Instance{Spec: runtime.Spec{Instance: i}, State: runtime.Running}
+}
+
+// running is a runtime in which instances run.
+type running struct {
+	runtime.Runtime
+	live []runtime.Instance
+}
+
+func (r running) List(context.Context) ([]runtime.Instance, error) { return r.live, nil }
+
+// A plan names the appliances that an up starts anew and the intervals that what
+// runs keeps, and leaves alone what the lab was given since its first up.
+func TestPlanOfOtherDeclaration(t *testing.T) {
+	was := preset(t, 1)
+	extra := topology.Instance{ID: "us-east/a/play/9", Region: "us-east", Zone: "a", Role: topology.RolePlay, Number: 9}
+	l := testLab(t, testEnv(t), "x")
+	l.intent = &intent{Name: "x", Topology: was, Extra: []topology.Instance{extra}}
+	var live []runtime.Instance
+	for _, i := range l.intent.instances() {
+		live = append(live, runs(i))
+	}
+	l.rt = running{l.rt, live}
+	now := preset(t, 1)
+	now.Regions[0].Exchange.Appliances[1].Capacity = 1 << 30
+	now.Timing.DNSTTL++
+	p, err := l.Plan(t.Context(), control.UpRequest{Runtime: EmbeddedRuntime, Topology: now})
+	if err != nil || len(p.Add)+len(p.Remove) != 0 || !slices.Equal(p.Renew, []string{"us-east/us-east-ix/oca/2"}) || !slices.Equal(p.TimingKept, []string{"timing.dns_ttl"}) {
+		t.Errorf("to add %v, to remove %v, to renew %v, timing kept %v, error %v", p.Add, p.Remove, p.Renew, p.TimingKept, err)
+	}
+	l.rt = running{l.rt, nil} // stopped as a whole
+	if p, err = l.Plan(t.Context(), control.UpRequest{Runtime: EmbeddedRuntime, Topology: now}); err != nil || len(p.Renew)+len(p.TimingKept) != 0 || len(p.Add) != len(live) {
+		t.Errorf("of a stopped lab: %d to add, to renew %v, timing kept %v, error %v", len(p.Add), p.Renew, p.TimingKept, err)
 	}
 }
 
@@ -53,7 +94,7 @@ func TestPlanUp(t *testing.T) {
 func TestBudgetGrows(t *testing.T) {
 	budget := func(top topology.Topology) (memory, disk int64) {
 		t.Helper()
-		p, err := PlanUp("x", EmbeddedRuntime, top, nil)
+		p, err := PlanUp("x", EmbeddedRuntime, top)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,8 +117,23 @@ func TestBudgetGrows(t *testing.T) {
 	}
 }
 
+// What an up refuses its plan does, too, of a lab that is not there as well.
+func TestPlanRefusesWhatAnUpDoes(t *testing.T) {
+	e := testEnv(t)
+	nodes := preset(t, 1)
+	nodes.Regions[0].Services = map[topology.Role]int{topology.RoleKV: 2}
+	bgp := preset(t, 1)
+	bgp.BGP = true
+	for what, r := range map[string]control.UpRequest{"kv": {Runtime: EmbeddedRuntime, Topology: nodes}, "bgp": {Runtime: ContainersRuntime, Topology: bgp}} {
+		_, err := PreviewUp(t.Context(), e, testPaths(t, e, "x"), r.Runtime, r.Topology)
+		if services.KindOf(err) != services.Invalid || !strings.Contains(err.Error(), what) {
+			t.Errorf("%s: error %v", what, err)
+		}
+	}
+}
+
 func TestPlanOfInvalidTopology(t *testing.T) {
-	if _, err := PlanUp("x", EmbeddedRuntime, topology.Topology{}, nil); services.KindOf(err) != services.Invalid {
+	if _, err := PlanUp("x", EmbeddedRuntime, topology.Topology{}); services.KindOf(err) != services.Invalid {
 		t.Errorf("error %v", err)
 	}
 }

@@ -61,6 +61,30 @@ func (l *Lab) useRuntime(ctx context.Context, r control.UpRequest) error {
 	if r.Runtime == "" {
 		r.Runtime = EmbeddedRuntime
 	}
+	if err := l.takes(r); err != nil {
+		return err
+	}
+	if l.rt == nil {
+		rt, err := newRuntime(ctx, l.env, l.paths, l.journal, r.Runtime, func() topology.Containers {
+			if l.current() == nil {
+				return r.Topology.Containers // it is about to be the intent
+			}
+			return l.containers()
+		})
+		if err != nil {
+			return err
+		}
+		l.rt = rt
+	}
+	if p, ok := l.rt.(interface{ Prepare(context.Context) error }); ok {
+		return p.Prepare(ctx)
+	}
+	return nil
+}
+
+// takes refuses an up to what the runtime has not, or to what a lab that is up
+// cannot become.
+func (l *Lab) takes(r control.UpRequest) error {
 	if r.Runtime == ContainersRuntime && r.Topology.BGP {
 		return services.Errorf(services.Invalid, "the topology says bgp: true, which is not built for the containers runtime").WithRemedy("use --runtime embedded, or leave bgp out: the appliances then announce what is declared")
 	}
@@ -84,21 +108,6 @@ func (l *Lab) useRuntime(ctx context.Context, r control.UpRequest) error {
 				return services.Errorf(services.Invalid, "region %s declares %d kv nodes; the embedded runtime has one", reg.Name, n).WithRemedy("leave services.kv out, or use --runtime containers")
 			}
 		}
-	}
-	if l.rt == nil {
-		rt, err := newRuntime(ctx, l.env, l.paths, l.journal, r.Runtime, func() topology.Containers {
-			if l.current() == nil {
-				return r.Topology.Containers // it is about to be the intent
-			}
-			return l.containers()
-		})
-		if err != nil {
-			return err
-		}
-		l.rt = rt
-	}
-	if p, ok := l.rt.(interface{ Prepare(context.Context) error }); ok {
-		return p.Prepare(ctx)
 	}
 	return nil
 }
@@ -238,7 +247,7 @@ func PickRuntime(ctx context.Context, env Env, p Paths, want string, t topology.
 	if why := containers.Missing(ctx, env.Getenv, env.Exe, t.Containers); why != "" {
 		return EmbeddedRuntime, why, nil
 	}
-	plan, err := PlanUp(p.Name, ContainersRuntime, SizeStores(ContainersRuntime, t), nil)
+	plan, err := PlanUp(p.Name, ContainersRuntime, SizeStores(ContainersRuntime, t))
 	if err != nil {
 		return "", "", err
 	}

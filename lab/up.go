@@ -150,8 +150,10 @@ func (l *Lab) prepare(ctx context.Context, st *steps, t topology.Topology) (todo
 		if todo, err = l.compare(ctx, specs); err != nil {
 			return "", err
 		}
-		if kept := timingKept(l.paths.Name, before, t.Timing); kept != "" && todo.same > 0 {
-			st.note("up.note", l.paths.Name, kept, nil)
+		if before != nil && todo.same > 0 {
+			if kept := TimingKept(l.paths.Name, timingChanged(before.Topology.Timing, t.Timing)); kept != "" {
+				st.note("up.note", l.paths.Name, kept, nil)
+			}
 		}
 		// Also what an up that was cut short had not told them yet.
 		err = l.rt.SetWorld(ctx, l.world(l.current(), specs))
@@ -160,26 +162,21 @@ func (l *Lab) prepare(ctx context.Context, st *steps, t topology.Topology) (todo
 	return todo, specs, err
 }
 
-// servedBy refuses a topology of evacuated regions alone; see KeepsServing.
+// servedBy refuses a topology whose every region is evacuated: an up would take
+// away the regions that serve, and no title would play from what is left.
 func (l *Lab) servedBy(t topology.Topology) error {
 	i := l.current()
 	if i == nil {
 		return nil
 	}
-	return KeepsServing(l.paths.Name, t, func(region string) bool { return i.Evacuated[region] != "" })
-}
-
-// KeepsServing refuses a topology whose every region is evacuated: an up would
-// take away the regions that serve, and no title would play from what is left.
-func KeepsServing(name string, t topology.Topology, evacuated func(region string) bool) error {
 	names := t.RegionNames()
 	for _, region := range names {
-		if !evacuated(region) {
+		if i.Evacuated[region] == "" {
 			return nil
 		}
 	}
 	return services.Errorf(services.Conflict, "regions: none would be left that serves: all that would stay are evacuated (%s)", strings.Join(names, ", ")).
-		WithRemedy("return the traffic first: flix failback %s%s; or keep a region that serves", names[0], nameFlag(name))
+		WithRemedy("return the traffic first: flix failback %s%s; or keep a region that serves", names[0], nameFlag(l.paths.Name))
 }
 
 // want makes the topology the intent, with the lab's key and certificates, and has
@@ -195,6 +192,7 @@ func (l *Lab) want(t topology.Topology, egress int64) error {
 		return err
 	}
 	return l.changeIntent(func(i *intent) {
+		i.retime(time.Now(), t.Timing)
 		i.Name, i.Runtime, i.Topology = l.paths.Name, l.rt.Name(), t
 		// A stop that the operator asked for ends with the next up.
 		i.Stopped, i.Halted = nil, false
@@ -373,24 +371,4 @@ func (l *Lab) removeRegions(ctx context.Context) error {
 		})
 	}
 	return g.Wait()
-}
-
-// Plan implements control.Engine.
-func (l *Lab) Plan(ctx context.Context, r control.UpRequest) (control.Plan, error) {
-	if err := l.servedBy(r.Topology); err != nil {
-		return control.Plan{}, err
-	}
-	var ids []string
-	if l.current() != nil {
-		live, err := l.rt.List(ctx)
-		if err != nil {
-			return control.Plan{}, err
-		}
-		for _, i := range live {
-			if i.State == runtime.Running {
-				ids = append(ids, i.Spec.ID)
-			}
-		}
-	}
-	return PlanUp(l.paths.Name, r.Runtime, r.Topology, ids)
 }

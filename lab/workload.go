@@ -70,14 +70,6 @@ type usage struct {
 	answered          float64
 }
 
-// mean time of a request in seconds; 0 when there was none.
-func (u usage) mean() float64 {
-	if u.rate <= 0 {
-		return 0
-	}
-	return u.concurrency / u.rate
-}
-
 // used compares two looks at an instance. A method whose requests last longer
 // than stream is a stream that stands open: it is no work. An instance that
 // started anew in between did what it shows.

@@ -29,11 +29,8 @@ func TestUsed(t *testing.T) {
 	before := work{"a": {10, 1}, "stream": {0, 0}, "anew": {100, 50}}
 	after := work{"a": {30, 5}, "stream": {1, 60}, "anew": {5, 1}}
 	u := used(before, after, 2*time.Second, 10*time.Second)
-	if u.answered != 25 || u.rate != 12.5 || u.concurrency != 2.5 || math.Abs(u.mean()-0.2) > 1e-9 {
+	if u.answered != 25 || u.rate != 12.5 || u.concurrency != 2.5 {
 		t.Errorf("%+v", u)
-	}
-	if (usage{}).mean() != 0 {
-		t.Error("nothing takes time")
 	}
 }
 

@@ -16,7 +16,8 @@ func newDiffCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "diff", Short: "Where the lab is not as it is wanted", Args: cobra.NoArgs,
 		Long: `Compares what is wanted of the lab with what is there: instances that are
-missing, were stopped, fail or have ended, and those that nothing declares; on
+missing, were stopped, fail or have ended, those that nothing declares, and what
+runs as it was declared before: appliances, and intervals (timing) of all; on
 the containers runtime also containers that would be made otherwise now, the
 network and the volumes. It changes nothing.
 

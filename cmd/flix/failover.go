@@ -197,13 +197,20 @@ func planText(r control.Failover) string {
 	if len(savers) == 0 {
 		return fmt.Sprintf("%s of %s", r.Verb, r.Region)
 	}
-	text := fmt.Sprintf("%s of %s: savers %s; they serve %.1f requests/s, it brings %.1f, together they answer up to %.0f",
+	text := fmt.Sprintf("%s of %s: savers %s; they serve %.1f requests/s, it brings %.1f, by their limits they answer up to %.0f",
 		r.Verb, r.Region, strings.Join(savers, ", "), r.Capacity.Used, r.Capacity.Demand, r.Capacity.Limit)
 	for _, s := range r.Capacity.Services {
-		text += fmt.Sprintf("\n  %-10s %.1f/s and %.1f/s; %.0f/s an instance; %d there, %d more", s.Role, s.Used, s.Demand, s.PerInstance, s.Have, s.Add)
+		text += fmt.Sprintf("\n  %-10s %.1f/s and %.1f/s", s.Role, s.Used, s.Demand)
+		if s.AtOnce > 0 {
+			text += fmt.Sprintf("; an instance %.0f at once of %s, so %.0f/s", s.AtOnce, render.MS(s.MeanMS), s.PerInstance)
+		}
+		text += fmt.Sprintf("; %d there, %d more", s.Have, s.Add)
 		if s.Default != "" {
 			text += " (" + s.Default + ")"
 		}
+	}
+	if len(r.Capacity.Services) > 0 {
+		text += "\nlimits know nothing of processors: the regions share this machine's, and the sum of their work stays"
 	}
 	return text
 }

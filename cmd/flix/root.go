@@ -108,7 +108,7 @@ func run(parent context.Context, env Env) int {
 		env.errOut().Error("interrupted", "", cmp.Or(cmd.Annotations[whenInterrupted], "run the same command again: what is done already is kept"))
 		return exitInterrupted
 	}
-	return report(env, cmd.CommandPath(), err)
+	return report(env, cmd.CommandPath(), neededFlags(err))
 }
 
 // whenInterrupted annotates a command that keeps nothing of what it has done with
@@ -187,6 +187,7 @@ breaks it on purpose to measure what viewers feel.`,
 	root.AddCommand(newVersionCmd(a), newDaemonCmd(a), newHostCmd(a), newKeeperCmd(a), newServeCmd(a), newVolumeCmd(a), newManCmd(a), &cobra.Command{Use: "exit-codes", Short: "What each exit code means", Long: exitHelp})
 	knowVerbs(root)
 	knowTopics(root)
+	nameArgs(root)
 	offer(a, root)
 	root.SetUsageFunc(usage)
 	return root

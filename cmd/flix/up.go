@@ -235,33 +235,28 @@ func printUp(a *app, r control.UpResult) {
 		s.Printf("  %s  %s\n", s.State(x.State), x.Name)
 	}
 	next := "next: flix play --title \"Harbor Lights\"  ·  flix top"
-	if len(r.Regions) > 1 { // one alone has nobody to go to
-		next += "  ·  flix failover " + r.Regions[0].Name
+	if move := nextMove(r.Regions); move != "" {
+		next += "  ·  " + move
 	}
 	s.Printf("%s\n", s.Dim(next))
 }
 
-func dryRun(ctx context.Context, a *app, o upOptions, rt string, p lab.Paths, t topology.Topology) error {
-	var running []string
-	if p.Exists() {
-		st, err := lab.OfflineStatus(ctx, a.env.lab(), p)
-		if err != nil && services.ReasonOf(err) != services.ReasonNoLab {
-			return err
-		}
-		evacuated := map[string]bool{}
-		for _, r := range st.Regions {
-			evacuated[r.Name] = r.State == "evacuated"
-			for _, i := range r.Instances {
-				if i.State == "running" {
-					running = append(running, i.Name)
-				}
-			}
-		}
-		if err := lab.KeepsServing(a.name, t, func(region string) bool { return evacuated[region] }); err != nil {
-			return err
+// nextMove is a move that the regions can make, "" if there is none: one alone has
+// nobody to go to, and one that is evacuated can only return.
+func nextMove(all []control.RegionState) string {
+	if len(all) < 2 {
+		return ""
+	}
+	for _, r := range all {
+		if r.State == "evacuated" {
+			return "flix failback " + r.Name
 		}
 	}
-	plan, err := lab.PlanUp(a.name, rt, t, running)
+	return "flix failover " + all[0].Name
+}
+
+func dryRun(ctx context.Context, a *app, o upOptions, rt string, p lab.Paths, t topology.Topology) error {
+	plan, err := lab.PreviewUp(ctx, a.env.lab(), p, rt, t)
 	if err != nil {
 		return err
 	}
@@ -276,8 +271,16 @@ func dryRun(ctx context.Context, a *app, o upOptions, rt string, p lab.Paths, t 
 	for _, id := range plan.Remove {
 		s.Printf("  %s %s\n", s.Bad("-"), id)
 	}
+	anew := ""
+	for _, id := range plan.Renew {
+		s.Printf("  %s %s, declared otherwise: it starts anew\n", s.Warn("~"), id)
+		anew = fmt.Sprintf(", %d to start anew", len(plan.Renew))
+	}
+	if kept := lab.TimingKept(plan.Name, plan.TimingKept); kept != "" {
+		s.Printf("  %s %s\n", s.Warn("~"), kept)
+	}
 	b := plan.Budget
-	s.Printf("%s, %s (%d to add, %d to remove) in %d processes\n", services.Count(len(plan.Regions), "region"), services.Count(b.Instances, "instance"), len(plan.Add), len(plan.Remove), b.Processes)
+	s.Printf("%s, %s (%d to add, %d to remove%s) in %d processes\n", services.Count(len(plan.Regions), "region"), services.Count(b.Instances, "instance"), len(plan.Add), len(plan.Remove), anew, b.Processes)
 	s.Printf("budget: %d ports, about %s of memory (%s free), %s of disk\n", b.Ports, render.Bytes(b.MemoryBytes), render.Bytes(b.FreeMemoryBytes), render.Bytes(b.DiskBytes))
 	return nil
 }
@@ -286,7 +289,7 @@ func dryRun(ctx context.Context, a *app, o upOptions, rt string, p lab.Paths, t 
 // made. The topology is as declared: how many nodes its stores have is up to the
 // profile. free is in bytes; 0 where the machine does not tell.
 func enoughMemory(name, rt string, t topology.Topology, free int64) error {
-	plan, err := lab.PlanUp(name, rt, lab.SizeStores(rt, t), nil)
+	plan, err := lab.PlanUp(name, rt, lab.SizeStores(rt, t))
 	if err != nil {
 		return err
 	}
@@ -301,7 +304,7 @@ func enoughMemory(name, rt string, t topology.Topology, free int64) error {
 // that does.
 func lessMemory(name, rt string, t topology.Topology, free int64) string {
 	fits := func(t topology.Topology) bool {
-		p, err := lab.PlanUp(name, rt, lab.SizeStores(rt, t), nil)
+		p, err := lab.PlanUp(name, rt, lab.SizeStores(rt, t))
 		return err == nil && p.Budget.MemoryBytes <= free
 	}
 	if rt == lab.ContainersRuntime {

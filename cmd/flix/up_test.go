@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/flix-lab/flix/lab"
+	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/services"
 	"github.com/flix-lab/flix/topology"
 )
@@ -24,7 +25,7 @@ func TestTooLittleMemory(t *testing.T) {
 		return out
 	}
 	need := func(rt string, top topology.Topology) int64 {
-		plan, err := lab.PlanUp("x", rt, lab.SizeStores(rt, top), nil)
+		plan, err := lab.PlanUp("x", rt, lab.SizeStores(rt, top))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,6 +59,16 @@ func TestTooLittleMemory(t *testing.T) {
 		var e *services.Error
 		if !errors.As(err, &e) || e.Kind != services.Exhausted || !strings.Contains(e.Remedy, c.remedy) {
 			t.Errorf("%s: %v, want the remedy %q", name, err, c.remedy)
+		}
+	}
+}
+
+// What comes next is a move that can be made.
+func TestNextMove(t *testing.T) {
+	east, west, gone := control.RegionState{Name: "us-east", State: "ready"}, control.RegionState{Name: "us-west", State: "ready"}, control.RegionState{Name: "us-east", State: "evacuated"}
+	for want, all := range map[string][]control.RegionState{"": {east}, "flix failover us-east": {east, west}, "flix failback us-east": {gone, west}} {
+		if got := nextMove(all); got != want {
+			t.Errorf("%+v: %q, want %q", all, got, want)
 		}
 	}
 }

@@ -118,7 +118,7 @@ func (p Policy) hold(s *State, now time.Time, have, fresh int, d Decision) Decis
 	switch {
 	case d.Want > have:
 		if fresh > 0 && have >= p.Min {
-			return Decision{have, fmt.Sprintf("%s; %d are warming up", d.Reason, fresh)}
+			return Decision{have, fmt.Sprintf("%s; %d warming up", d.Reason, fresh)}
 		}
 		if wait := s.lastUp.Add(p.UpCooldown).Sub(now); !s.lastUp.IsZero() && wait > 0 {
 			return Decision{have, fmt.Sprintf("%s; cooling down for %s", d.Reason, wait.Round(time.Second))}

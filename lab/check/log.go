@@ -1,7 +1,6 @@
 package check
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -106,28 +105,4 @@ func (l *Log) run() error {
 func (l *Log) Close() error {
 	close(l.in)
 	return <-l.done
-}
-
-// ReadLog reads a log back. A last line that was cut short by a crash was not
-// acknowledged to anybody and is left out; anything else that is not an entry
-// fails.
-func ReadLog(path string) ([]Entry, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("log: %w", err)
-	}
-	defer f.Close()
-	var out []Entry
-	r := bufio.NewReader(f)
-	for n := 1; ; n++ {
-		line, err := r.ReadBytes('\n')
-		if err != nil {
-			return out, nil // the end, or half a line
-		}
-		var e Entry
-		if err := json.Unmarshal(line, &e); err != nil {
-			return nil, fmt.Errorf("log %s, line %d: %w", path, n, err)
-		}
-		out = append(out, e)
-	}
 }

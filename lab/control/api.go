@@ -77,7 +77,13 @@ type Plan struct {
 	// Add and Remove list instances that an up would start and stop.
 	Add    []string `json:"add"`
 	Remove []string `json:"remove"`
-	Budget Budget   `json:"budget"`
+	// Renew are appliances that run as they were declared before: an up starts
+	// them anew.
+	Renew []string `json:"renew"`
+	// TimingKept are the intervals that are declared otherwise than before: what
+	// runs keeps the old until it starts anew.
+	TimingKept []string `json:"timing_kept"`
+	Budget     Budget   `json:"budget"`
 }
 
 // Budget is what a lab needs before it is made.

@@ -70,8 +70,11 @@ type ServiceCapacity struct {
 	Role   string  `json:"role"`
 	Demand float64 `json:"demand_rps"`
 	Used   float64 `json:"used_rps"`
-	// PerInstance is what one instance answers at most: what it may have under
-	// way ÷ the mean time of a request.
+	// PerInstance is what one instance answers at most by its limit: AtOnce, the
+	// requests that it may have under way, ÷ MeanMS, the mean time of one in
+	// milliseconds. Processors are not counted: all regions share the machine's.
+	AtOnce      float64 `json:"at_once"`
+	MeanMS      float64 `json:"mean_ms"`
 	PerInstance float64 `json:"per_instance_rps"`
 	// Have, Need and Add count instances at the savers; Need is with one to
 	// spare in each.

@@ -100,6 +100,7 @@ func (r *Run) service(role topology.Role, region string, savers []string, first,
 	}
 	out.Default = strings.Join(why, "; ")
 	if limit > 0 {
+		out.AtOnce, out.MeanMS = limit, mean*1000
 		out.PerInstance = limit / mean
 	}
 	return out

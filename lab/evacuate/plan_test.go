@@ -148,6 +148,26 @@ func TestCapacity(t *testing.T) {
 	}
 }
 
+// Requests come in lumps: a plan that is only looked at measures for longer than one
+// that viewers wait for, and says what its figures are made of.
+func TestDryRunMeasuresLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 3)
+		p.measured(20, 0.1)
+		r, _ := run(p)
+		at := time.Now()
+		rep, err := r.Failover(t.Context(), "us-east", true)
+		if took := time.Since(at); err != nil || took < planLook || took > 2*planLook {
+			t.Errorf("it took %s, error %v", took, err)
+		}
+		for _, s := range rep.Capacity.Services {
+			if s.AtOnce != 20 || math.Abs(s.MeanMS-100) > 1 || math.Abs(s.Demand-100) > 1 || s.PerInstance != s.AtOnce/s.MeanMS*1000 {
+				t.Errorf("%+v", s)
+			}
+		}
+	})
+}
+
 // TestRestartedGatewayHasNoRate gives a counter that goes back.
 func TestRestartedGatewayHasNoRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

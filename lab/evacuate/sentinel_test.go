@@ -60,6 +60,33 @@ func TestSentinelJudgesStartsByThemselves(t *testing.T) {
 	}
 }
 
+// A region that fails for two seconds of every eight, a quarter of its plays, is sick
+// however many begin: where many do, the calm between is no health. One second of
+// sixteen is less than a tenth, and no sickness.
+func TestSentinelSeesWhatFailsTimeAndAgain(t *testing.T) {
+	const ill = 300
+	for _, rate := range []float64{4, 10, 20, 100} {
+		for seed := range uint64(10) {
+			flapping := func(bad, of int) map[string]int {
+				east, west := newViewers(seed, "us-east", rate), newViewers(seed+100, "us-west", rate)
+				return watchFor(NewSentinel(), 0, ill+240, func(i int) []Vitals {
+					share := 0.0
+					if i > ill && i%of < bad {
+						share = 1
+					}
+					return []Vitals{east.second(share), west.second(0)}
+				})
+			}
+			if got := flapping(2, 8); len(got) != 1 || got["us-east"] < ill+5 || got["us-east"] > ill+48 {
+				t.Errorf("seed %d, %g starts a second: evacuated %v, want us-east in 48 s of second %d", seed, rate, got, ill)
+			}
+			if got := flapping(1, 16); len(got) != 0 {
+				t.Errorf("seed %d, %g starts a second, of which a sixteenth fails: evacuated %v", seed, rate, got)
+			}
+		}
+	}
+}
+
 // No region is sick for a play now and then that does not begin, nor for some
 // that fail together in a moment.
 func TestSentinelTakesFewFailuresForNoSickness(t *testing.T) {

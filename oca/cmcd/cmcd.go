@@ -96,13 +96,6 @@ func FromHeaders(get func(name string) string) (d Data, ok bool) {
 	return d, ok
 }
 
-// Parse reads one text of pairs.
-func Parse(s string) Data {
-	var d Data
-	d.add(s)
-	return d
-}
-
 // add reads "key=value,flag,other="text"". A key that comes twice keeps its
 // last value.
 func (d *Data) add(s string) {

@@ -33,7 +33,7 @@ func TestParse(t *testing.T) {
 		{strings.Repeat("a", MaxLength+1), nil, 1},
 		{`d=99999999999999999999`, map[string]any{}, 1},
 	} {
-		got := Parse(c.text)
+		got := parse(c.text)
 		if !maps.Equal(got.Values, c.want) || got.Bad != c.bad {
 			t.Errorf("%.80q: %v, %d bad; want %v, %d", c.text, got.Values, got.Bad, c.want, c.bad)
 		}
@@ -67,7 +67,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(`,=,,"(`)
 	f.Add(`br=(1;v 2;a),e=ps`)
 	f.Fuzz(func(t *testing.T, s string) {
-		d := Parse(s)
+		d := parse(s)
 		if len(d.Values) > maxKeys || d.Bad < 0 || d.Bad > len(s)+1 {
 			t.Fatalf("%q: %d keys, %d bad", s, len(d.Values), d.Bad)
 		}
@@ -82,4 +82,11 @@ func FuzzParse(f *testing.F) {
 			t.Fatal(q)
 		}
 	})
+}
+
+// parse reads one text of pairs.
+func parse(s string) Data {
+	var d Data
+	d.add(s)
+	return d
 }

@@ -1,8 +1,6 @@
 package evcache
 
 import (
-	"context"
-	"encoding/json"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -116,26 +114,4 @@ func exptime(ttl time.Duration, now time.Time) int64 {
 		return now.Unix() + secs
 	}
 	return secs
-}
-
-// GetJSON reads an item written by SetJSON.
-func GetJSON[T any](ctx context.Context, c *Client, key string) (T, error) {
-	var v T
-	b, err := c.Get(ctx, key)
-	if err != nil {
-		return v, err
-	}
-	if err := json.Unmarshal(b, &v); err != nil {
-		return v, &services.Error{Op: "evcache.GetJSON " + key, Kind: services.Internal, Msg: "the cached value is not what was asked for", Err: err}
-	}
-	return v, nil
-}
-
-// SetJSON stores a value as JSON.
-func SetJSON[T any](ctx context.Context, c *Client, key string, v T, ttl time.Duration) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return services.Wrap("evcache.SetJSON "+key, err)
-	}
-	return c.Set(ctx, key, b, ttl)
 }

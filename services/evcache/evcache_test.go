@@ -181,12 +181,6 @@ func roundTrip(t *testing.T, nodes []Node, pass func(time.Duration)) {
 	if err := c.Set(ctx, "big", append(big, 'x'), 0); services.KindOf(err) != services.Invalid {
 		t.Errorf("an oversized value gave %v", err)
 	}
-	if err := SetJSON(ctx, c, "j", map[string]int{"a": 1}, 0); err != nil {
-		t.Fatal(err)
-	}
-	if v, err := GetJSON[map[string]int](ctx, c, "j"); err != nil || v["a"] != 1 {
-		t.Errorf("GetJSON = %v, %v", v, err)
-	}
 	if err := c.Touch(ctx, "never stored", time.Hour); err != nil {
 		t.Errorf("Touch of what is not there: %v", err)
 	}

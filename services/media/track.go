@@ -157,13 +157,6 @@ func (f TrackFile) complete(pending bool) error {
 	return nil
 }
 
-// Duration is the time from the first sample to the end of the last, in
-// track units.
-func (f TrackFile) Duration() uint64 {
-	last := f.Fragments[len(f.Fragments)-1]
-	return last.DecodeTime + last.Duration - f.Fragments[0].DecodeTime
-}
-
 // Samples is the number of samples of the file.
 func (f TrackFile) Samples() int {
 	n := 0

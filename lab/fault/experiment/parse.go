@@ -82,13 +82,8 @@ func (p *parser) at(field string) int {
 	}
 }
 
-// Parse reads an experiment. The error is Invalid and holds Problems.
-func Parse(r io.Reader, file string) (Experiment, error) {
-	s, err := Read(r, file)
-	return s.Experiment, err
-}
-
-// Read reads an experiment as Parse does, and keeps where its fields stand.
+// Read reads an experiment, and keeps where its fields stand. The error is Invalid
+// and holds Problems.
 func Read(r io.Reader, file string) (Source, error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {

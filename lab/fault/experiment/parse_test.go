@@ -3,6 +3,7 @@ package experiment
 import (
 	"bytes"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func shipped(t *testing.T) map[string]Source {
 }
 
 func TestParse(t *testing.T) {
-	e, err := Parse(strings.NewReader(good), "a.yaml")
+	e, err := parse(strings.NewReader(good), "a.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +101,7 @@ func TestParse(t *testing.T) {
 		{good, "- a\n", 1, "file"},
 	} {
 		text := strings.Replace(good, c.from, c.to, 1)
-		_, err := Parse(strings.NewReader(text), "a.yaml")
+		_, err := parse(strings.NewReader(text), "a.yaml")
 		var ps Problems
 		if !errors.As(err, &ps) || services.KindOf(err) != services.Invalid {
 			t.Errorf("%q instead of %q is taken: %v", c.to, c.from, err)
@@ -117,7 +118,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("a: &a {b: *a}\nmethod: [*a]\n"))
 	f.Add([]byte("steady_state: {error_ratio: !!float x}"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		e, err := Parse(bytes.NewReader(b), "a.yaml")
+		e, err := parse(bytes.NewReader(b), "a.yaml")
 		var ps Problems
 		if err != nil && (!errors.As(err, &ps) || len(ps) == 0 || len(ps) > maxProblems) {
 			t.Errorf("%v", err)
@@ -140,7 +141,7 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 		strings.Replace(good, "viewers: 2", "viewers: 2, device: tab", 1):  "→ use one of tv, phone, tablet, web",
 		strings.Replace(good, "{max: 0.1}", "{}", 1):                       "steady_state.error_ratio: it bounds nothing",
 	} {
-		if _, err := Parse(strings.NewReader(text), "x"); services.KindOf(err) != services.Invalid || !strings.Contains(err.Error(), want) {
+		if _, err := parse(strings.NewReader(text), "x"); services.KindOf(err) != services.Invalid || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
@@ -148,9 +149,15 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 
 // A bound without a largest number does not name the one that floats have.
 func TestBoundBelowZero(t *testing.T) {
-	_, err := Parse(strings.NewReader(strings.Replace(good, "error_ratio: {max: 0.1}", "p99_ms: {max: -4}", 1)), "a.yaml")
+	_, err := parse(strings.NewReader(strings.Replace(good, "error_ratio: {max: 0.1}", "p99_ms: {max: -4}", 1)), "a.yaml")
 	var ps Problems
 	if !errors.As(err, &ps) || ps[0].Field != "steady_state.p99_ms.max" || ps[0].Text != "-4 is no number from 0 on" {
 		t.Errorf("%v", err)
 	}
+}
+
+// parse reads an experiment alone.
+func parse(r io.Reader, file string) (Experiment, error) {
+	s, err := Read(r, file)
+	return s.Experiment, err
 }

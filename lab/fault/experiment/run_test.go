@@ -103,7 +103,7 @@ func (s *stage) Play(ctx context.Context, v Viewer) Play {
 
 func try(t *testing.T, s *stage, change func(*Experiment)) (Result, error) {
 	t.Helper()
-	e, err := Parse(strings.NewReader(good), "a.yaml")
+	e, err := parse(strings.NewReader(good), "a.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func TestBaselineWaitsForPlays(t *testing.T) {
 // Each step of an experiment left a region, all of them none: it began before it
 // was refused.
 func TestStepsArePlannedBesideEachOther(t *testing.T) {
-	e, err := Parse(strings.NewReader(strings.Replace(good, "  - {kind: kill, target: us-east/a/play/1}\n", `  - {kind: kill, target: us-east, at: 1s}
+	e, err := parse(strings.NewReader(strings.Replace(good, "  - {kind: kill, target: us-east/a/play/1}\n", `  - {kind: kill, target: us-east, at: 1s}
   - {kind: cache-flush, target: us-west}
   - {kind: kill, target: us-west, at: 2s, ttl: 1s}
   - {kind: pause, target: play, at: 1s}

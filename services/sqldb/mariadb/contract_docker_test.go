@@ -20,13 +20,6 @@ func TestContract(t *testing.T) {
 	sqldbtest.Run(t, func(testing.TB) sqldb.DB { return n.db })
 	t.Run("text compares byte by byte", func(t *testing.T) { textOrder(t, n) })
 	t.Run("what does not fit is invalid", func(t *testing.T) { tooLong(t, n) })
-	t.Run("migrate again", func(t *testing.T) {
-		for range 2 {
-			if err := mariadb.Migrate(t.Context(), n.config()); err != nil {
-				t.Error(err)
-			}
-		}
-	})
 	t.Run("the account of the services cannot write past read-only", func(t *testing.T) {
 		n.end() // the Keeper would open it again
 		defer n.keep()
