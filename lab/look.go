@@ -10,6 +10,19 @@ import (
 // look opens a lab for looking at: nothing of it can be changed, and no daemon
 // is needed. Callers close what it returns.
 func look(ctx context.Context, env Env, p Paths) (*Lab, error) {
+	l, err := glance(ctx, env, p)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.secrets(l.intent.ID); err != nil {
+		return nil, errors.Join(err, l.unlook())
+	}
+	return l, nil
+}
+
+// glance is look without the lab's keys, which an up that was cut short may not have
+// made.
+func glance(ctx context.Context, env Env, p Paths) (*Lab, error) {
 	i, err := readIntent(p.Dir)
 	if err != nil {
 		return nil, err
@@ -21,16 +34,14 @@ func look(ctx context.Context, env Env, p Paths) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	ports, err := newPorts(p.Home, p.Name, publicAddress, j)
+	l := &Lab{env: env, paths: p, journal: j, intent: i}
+	if l.ports, err = newPorts(p.Home, p.Name, publicAddress, j); err == nil {
+		l.rt, err = newRuntime(ctx, env, p, j, i.Runtime, l.containers)
+	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, l.unlook())
 	}
-	l := &Lab{env: env, paths: p, journal: j, ports: ports, intent: i}
-	if err := l.secrets(i.ID); err != nil {
-		return nil, err
-	}
-	l.rt, err = newRuntime(ctx, env, p, j, i.Runtime, l.containers)
-	return l, err
+	return l, nil
 }
 
 // unlook gives back what look has opened.

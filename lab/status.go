@@ -3,12 +3,12 @@ package lab
 import (
 	"cmp"
 	"context"
+	"errors"
 	"os"
 	"slices"
 	"time"
 
 	"github.com/flix-lab/flix/lab/control"
-	"github.com/flix-lab/flix/lab/journal"
 	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/lab/runtime/embedded"
 	"github.com/flix-lab/flix/topology"
@@ -128,29 +128,16 @@ func regionState(r control.RegionStatus, evacuated bool) string {
 
 // OfflineStatus is the status of a lab whose daemon is dead, read from its
 // journal and from its hosts; it changes nothing.
-func OfflineStatus(ctx context.Context, env Env, p Paths) (control.Status, error) {
-	i, err := readIntent(p.Dir)
+func OfflineStatus(ctx context.Context, env Env, p Paths) (st control.Status, err error) {
+	l, err := glance(ctx, env, p)
 	if err != nil {
-		return control.Status{}, err
+		return st, err
 	}
-	if i == nil {
-		return control.Status{}, noLab(p.Name)
-	}
-	j, err := journal.OpenReadOnly(journal.Path(p.Dir))
-	if err != nil {
-		return control.Status{}, err
-	}
-	ports, err := newPorts(p.Home, p.Name, publicAddress, j)
-	if err != nil {
-		return control.Status{}, err
-	}
-	l := &Lab{env: env, paths: p, journal: j, ports: ports, intent: i}
-	if l.rt, err = newRuntime(ctx, env, p, j, i.Runtime, l.containers); err != nil {
-		return control.Status{}, err
-	}
+	defer func() { err = errors.Join(err, l.unlook()) }()
+	i := l.intent
 	live, err := l.rt.List(ctx)
 	if err != nil {
-		return control.Status{}, err
+		return st, err
 	}
 	var specs []runtime.Spec
 	for _, inst := range i.instances() {
@@ -160,7 +147,7 @@ func OfflineStatus(ctx context.Context, env Env, p Paths) (control.Status, error
 		}
 		specs = append(specs, s)
 	}
-	st := statusOf(i, l.world(i, specs), specs, live)
+	st = statusOf(i, l.world(i, specs), specs, live)
 	st.Daemon.State = "dead"
 	pids, err := l.rt.Processes(ctx)
 	for _, pid := range pids {
