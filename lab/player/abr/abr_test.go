@@ -326,6 +326,39 @@ func TestTransfersArePulled(t *testing.T) {
 	}
 }
 
+// A step of several segments comes to what they come to one by one, where nothing is
+// in doubt: their utility, and the stalls when they come slower than they play. Only
+// what the first keeps an empty buffer waiting is not seen, if they come faster.
+func TestAStepOfSeveralSegments(t *testing.T) {
+	p := plan{segmentMS: 1000, latencyMS: 50, mostMS: 40e3, penalty: 0.006, utilities: []float64{0.7}}
+	p.grid()
+	for _, kbps := range []float64{400, 700, 5000} {
+		p.network(math.Log(kbps), 1e-12, 1e12, seldom(0, 1000, 0))
+		for _, levelMS := range []float64{1500, 6000, 30e3} {
+			const n = 8
+			want, left := 0.0, levelMS
+			for range n {
+				left -= p.latencyMS + 1e6/kbps
+				want += 0.7 + p.penalty*min(left, 0)
+				left = max(left, 0) + p.segmentMS
+			}
+			var follow, before table
+			for s := range follow {
+				for b := range follow[s] {
+					follow[s][b] = p.level[b] / 1000 // so that the buffer left shows
+				}
+			}
+			want += min(left, p.mostMS) / 1000
+			p.strides(n)
+			p.back([]float64{n * 1e6}, &follow, &before)
+			if got := p.at(&before[ordinary/2], levelMS); math.Abs(got-want) > 0.05*(1+math.Abs(want)) {
+				t.Errorf("eight segments at %g kbit/s from %g ms are worth %.2f, one by one %.2f", kbps, levelMS, got, want)
+			}
+			p.strides(1)
+		}
+	}
+}
+
 // seldom are holes of both kinds alike.
 func seldom(perMS, lastMS, depth float64) holes {
 	return holes{perMS: [kinds]float64{perMS / 2, perMS / 2}, lastMS: [kinds]float64{lastMS, lastMS}, depth: depth, share: [kinds]float64{0.5, 0.5}}

@@ -3,10 +3,12 @@ package abr
 import "math"
 
 const (
-	// horizon is how many segments are planned with their exact sizes; endgame
-	// how many when the title ends within them.
+	// horizon is how many segments are planned one by one; endgame how many steps
+	// lead to the end of the title, when that is planned for.
 	horizon = 6
 	endgame = 20
+	// mostStep is the share of the buffer that a step of several segments may fetch.
+	mostStep = 0.25
 	// sweeps of the stationary values at the first decision, and at each other.
 	sweepsFirst = 12
 	sweepsNext  = 2
@@ -25,8 +27,9 @@ const (
 // objective is the score itself. It believes in a distribution of the
 // throughput and of its future (belief), knows every segment's exact size, and
 // solves by dynamic programming which rung brings most utility for the stalls
-// it risks, to the end of the title: exactly for the next segments, with
-// stationary values beyond. Downloads under way and buffered segments are
+// it risks, to the end of the title: exactly for the next segments, in steps of
+// several where the end is some buffers away, with stationary values where it is
+// farther. Downloads under way and buffered segments are
 // weighed on the same scale.
 type Planner struct {
 	ladder   Ladder
@@ -84,19 +87,44 @@ func (p *Planner) prepare(v View) {
 	p.plan.unsure(p.surprise.beyond())
 	p.plan.pull, p.plan.usual = p.surprise.pull()
 	left := len(p.ladder.Bits) - v.Next
+	p.before = table{}
 	if left > endgame {
+		const steps = endgame - horizon
+		stride := (left - horizon + steps - 1) / steps
 		left = horizon
-		p.sweep()
-		p.behind = p.stationary
-	} else {
-		p.behind = table{}
+		if float64(stride)*p.ladder.SegmentMS <= mostStep*p.plan.mostMS {
+			p.end(v.Next+horizon, stride)
+		} else {
+			p.sweep()
+			p.before = p.stationary
+		}
 	}
-	p.before = p.behind
+	p.behind = p.before
 	for i := v.Next + left - 1; i >= v.Next; i-- {
 		p.behind = p.before
 		p.plan.back(p.ladder.Bits[i], &p.behind, &p.before)
 	}
 	p.planned = v.Next
+}
+
+// end plans from the title's end back to a segment, in steps of so many at once: a
+// buffer that lasts to the end is spent on the way, not filled.
+func (p *Planner) end(first, stride int) {
+	var follow table
+	sizes := make([]float64, len(p.ladder.Kbps))
+	for last := len(p.ladder.Bits); last > first; last -= stride {
+		stride = min(stride, last-first)
+		p.plan.strides(stride)
+		clear(sizes)
+		for _, row := range p.ladder.Bits[last-stride : last] {
+			for q, bits := range row {
+				sizes[q] += bits
+			}
+		}
+		follow = p.before
+		p.plan.back(sizes, &follow, &p.before)
+	}
+	p.plan.strides(1)
 }
 
 // sweep brings the stationary values up to what is believed now.
