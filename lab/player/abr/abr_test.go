@@ -359,6 +359,25 @@ func TestAStepOfSeveralSegments(t *testing.T) {
 	}
 }
 
+// A stall costs what would have been played meanwhile, too, in a title that is short
+// from the first.
+func TestAStallCostsTheAverage(t *testing.T) {
+	for _, segments := range []int{15, 30} {
+		p := NewPlanner(ladder(segments, 2000, 500, 1000, 2000), 20000)
+		p.Done(View{}, Transfer{Progress: Progress{Bits: 1e6, Received: 1e6, ElapsedMS: 520, FirstByteMS: 20}})
+		v := View{Next: 1, BufferMS: 2000, Buffered: []int{0}, ThroughputKbps: 2000, LatencyMS: 20}
+		p.Next(v)
+		if top := math.Log(4); p.average < top/3 || p.average > top {
+			t.Errorf("%d segments: at the top rung's bit rate the average utility is %.2f, that rung's is %.2f", segments, p.average, top)
+		}
+		v.Next = 2
+		p.Next(v)
+		if want := (gammaSeconds + 0.4) / 2000; p.plan.penalty < want {
+			t.Errorf("%d segments: a millisecond of stall costs %.5f, want %.5f at the least", segments, p.plan.penalty, want)
+		}
+	}
+}
+
 // seldom are holes of both kinds alike.
 func seldom(perMS, lastMS, depth float64) holes {
 	return holes{perMS: [kinds]float64{perMS / 2, perMS / 2}, lastMS: [kinds]float64{lastMS, lastMS}, depth: depth, share: [kinds]float64{0.5, 0.5}}

@@ -41,7 +41,7 @@ type Planner struct {
 
 	stationary table // relative value with all of the title ahead
 	swept      bool
-	average    float64 // utility per segment of the stationary plan
+	average    float64 // utility per segment of the last plan: a stall costs it, too
 	// before and behind are the values before and after the next segment.
 	before, behind table
 	planned        int // the segment they are of; -1 for none
@@ -86,13 +86,14 @@ func (p *Planner) prepare(v View) {
 	p.plan.network(mean, max(spread+p.belief.doubt, leastSpread), relax, holes)
 	p.plan.unsure(p.surprise.beyond())
 	p.plan.pull, p.plan.usual = p.surprise.pull()
-	left := len(p.ladder.Bits) - v.Next
+	ahead := len(p.ladder.Bits) - v.Next
+	left, ends := ahead, true
 	p.before = table{}
-	if left > endgame {
+	if ahead > endgame {
 		const steps = endgame - horizon
-		stride := (left - horizon + steps - 1) / steps
+		stride := (ahead - horizon + steps - 1) / steps
 		left = horizon
-		if float64(stride)*p.ladder.SegmentMS <= mostStep*p.plan.mostMS {
+		if ends = float64(stride)*p.ladder.SegmentMS <= mostStep*p.plan.mostMS; ends {
 			p.end(v.Next+horizon, stride)
 		} else {
 			p.sweep()
@@ -105,6 +106,13 @@ func (p *Planner) prepare(v View) {
 		p.plan.back(p.ladder.Bits[i], &p.behind, &p.before)
 	}
 	p.planned = v.Next
+	if ends {
+		w, sum := p.now(), 0.0
+		for s, share := range w {
+			sum += share * p.plan.at(&p.before[s], v.BufferMS)
+		}
+		p.average = max(sum/float64(ahead), 0)
+	}
 }
 
 // end plans from the title's end back to a segment, in steps of so many at once: a
