@@ -326,6 +326,58 @@ func TestTransfersArePulled(t *testing.T) {
 	}
 }
 
+// A step of several segments comes to what they come to one by one, where nothing is
+// in doubt: their utility, and the stalls when they come slower than they play. Only
+// what the first keeps an empty buffer waiting is not seen, if they come faster.
+func TestAStepOfSeveralSegments(t *testing.T) {
+	p := plan{segmentMS: 1000, latencyMS: 50, mostMS: 40e3, penalty: 0.006, utilities: []float64{0.7}}
+	p.grid()
+	for _, kbps := range []float64{400, 700, 5000} {
+		p.network(math.Log(kbps), 1e-12, 1e12, seldom(0, 1000, 0))
+		for _, levelMS := range []float64{1500, 6000, 30e3} {
+			const n = 8
+			want, left := 0.0, levelMS
+			for range n {
+				left -= p.latencyMS + 1e6/kbps
+				want += 0.7 + p.penalty*min(left, 0)
+				left = max(left, 0) + p.segmentMS
+			}
+			var follow, before table
+			for s := range follow {
+				for b := range follow[s] {
+					follow[s][b] = p.level[b] / 1000 // so that the buffer left shows
+				}
+			}
+			want += min(left, p.mostMS) / 1000
+			p.strides(n)
+			p.back([]float64{n * 1e6}, &follow, &before)
+			if got := p.at(&before[ordinary/2], levelMS); math.Abs(got-want) > 0.05*(1+math.Abs(want)) {
+				t.Errorf("eight segments at %g kbit/s from %g ms are worth %.2f, one by one %.2f", kbps, levelMS, got, want)
+			}
+			p.strides(1)
+		}
+	}
+}
+
+// A stall costs what would have been played meanwhile, too, in a title that is short
+// from the first.
+func TestAStallCostsTheAverage(t *testing.T) {
+	for _, segments := range []int{15, 30} {
+		p := NewPlanner(ladder(segments, 2000, 500, 1000, 2000), 20000)
+		p.Done(View{}, Transfer{Progress: Progress{Bits: 1e6, Received: 1e6, ElapsedMS: 520, FirstByteMS: 20}})
+		v := View{Next: 1, BufferMS: 2000, Buffered: []int{0}, ThroughputKbps: 2000, LatencyMS: 20}
+		p.Next(v)
+		if top := math.Log(4); p.average < top/3 || p.average > top {
+			t.Errorf("%d segments: at the top rung's bit rate the average utility is %.2f, that rung's is %.2f", segments, p.average, top)
+		}
+		v.Next = 2
+		p.Next(v)
+		if want := (gammaSeconds + 0.4) / 2000; p.plan.penalty < want {
+			t.Errorf("%d segments: a millisecond of stall costs %.5f, want %.5f at the least", segments, p.plan.penalty, want)
+		}
+	}
+}
+
 // seldom are holes of both kinds alike.
 func seldom(perMS, lastMS, depth float64) holes {
 	return holes{perMS: [kinds]float64{perMS / 2, perMS / 2}, lastMS: [kinds]float64{lastMS, lastMS}, depth: depth, share: [kinds]float64{0.5, 0.5}}

@@ -5,12 +5,13 @@ import (
 	"testing"
 )
 
-// busy returns a planner in the middle of a title, and what it is shown.
-func busy(tb testing.TB) (*Planner, View) {
+// busy returns a planner in the middle of a title, with a buffer of at most bufferMS,
+// and what it is shown.
+func busy(tb testing.TB, bufferMS float64) (*Planner, View) {
 	tb.Helper()
 	r := rand.New(rand.NewPCG(1, 2))
 	l := ladder(200, 3000, 230, 331, 477, 688, 991, 1427, 2056, 2962, 5027, 6000)
-	p := NewPlanner(l, 25000)
+	p := NewPlanner(l, bufferMS)
 	for i := range 40 {
 		ms := 500 + 1500*r.Float64()
 		bits := ms * 3000 * (0.5 + r.Float64())
@@ -20,14 +21,16 @@ func busy(tb testing.TB) (*Planner, View) {
 }
 
 // BenchmarkDecision is what the default algorithm takes for one segment, in the
-// middle of a title of ten rungs and near its end, where it plans farthest.
+// middle of a title of ten rungs, near its end, which it plans segment by segment, and
+// in the middle with a buffer so large that it plans to the end in longer steps.
 func BenchmarkDecision(b *testing.B) {
 	for _, at := range []struct {
-		name string
-		next int
-	}{{"middle", 60}, {"end", 200 - endgame}} {
+		name     string
+		next     int
+		bufferMS float64
+	}{{"middle", 60, 25000}, {"end", 200 - endgame, 25000}, {"large buffer", 60, 240000}} {
 		b.Run(at.name, func(b *testing.B) {
-			p, v := busy(b)
+			p, v := busy(b, at.bufferMS)
 			v.Next = at.next
 			p.Next(v)
 			for b.Loop() {
@@ -42,14 +45,14 @@ func BenchmarkDecision(b *testing.B) {
 // BenchmarkFirstDecision has no plan to begin with.
 func BenchmarkFirstDecision(b *testing.B) {
 	for b.Loop() {
-		p, v := busy(b)
+		p, v := busy(b, 25000)
 		p.Next(v)
 	}
 }
 
 // BenchmarkProgressed is a look at a download under way.
 func BenchmarkProgressed(b *testing.B) {
-	p, v := busy(b)
+	p, v := busy(b, 25000)
 	p.Next(v)
 	d := Progress{Segment: 60, Rung: 9, Bits: 18e6, Received: 4e6, ElapsedMS: 900, FirstByteMS: 50}
 	for b.Loop() {

@@ -3,10 +3,12 @@ package abr
 import "math"
 
 const (
-	// horizon is how many segments are planned with their exact sizes; endgame
-	// how many when the title ends within them.
+	// horizon is how many segments are planned one by one; endgame how many steps
+	// lead to the end of the title, when that is planned for.
 	horizon = 6
 	endgame = 20
+	// mostStep is the share of the buffer that a step of several segments may fetch.
+	mostStep = 0.25
 	// sweeps of the stationary values at the first decision, and at each other.
 	sweepsFirst = 12
 	sweepsNext  = 2
@@ -25,8 +27,9 @@ const (
 // objective is the score itself. It believes in a distribution of the
 // throughput and of its future (belief), knows every segment's exact size, and
 // solves by dynamic programming which rung brings most utility for the stalls
-// it risks, to the end of the title: exactly for the next segments, with
-// stationary values beyond. Downloads under way and buffered segments are
+// it risks, to the end of the title: exactly for the next segments, in steps of
+// several where the end is some buffers away, with stationary values where it is
+// farther. Downloads under way and buffered segments are
 // weighed on the same scale.
 type Planner struct {
 	ladder   Ladder
@@ -38,7 +41,7 @@ type Planner struct {
 
 	stationary table // relative value with all of the title ahead
 	swept      bool
-	average    float64 // utility per segment of the stationary plan
+	average    float64 // utility per segment of the last plan: a stall costs it, too
 	// before and behind are the values before and after the next segment.
 	before, behind table
 	planned        int // the segment they are of; -1 for none
@@ -83,20 +86,53 @@ func (p *Planner) prepare(v View) {
 	p.plan.network(mean, max(spread+p.belief.doubt, leastSpread), relax, holes)
 	p.plan.unsure(p.surprise.beyond())
 	p.plan.pull, p.plan.usual = p.surprise.pull()
-	left := len(p.ladder.Bits) - v.Next
-	if left > endgame {
+	ahead := len(p.ladder.Bits) - v.Next
+	left, ends := ahead, true
+	p.before = table{}
+	if ahead > endgame {
+		const steps = endgame - horizon
+		stride := (ahead - horizon + steps - 1) / steps
 		left = horizon
-		p.sweep()
-		p.behind = p.stationary
-	} else {
-		p.behind = table{}
+		if ends = float64(stride)*p.ladder.SegmentMS <= mostStep*p.plan.mostMS; ends {
+			p.end(v.Next+horizon, stride)
+		} else {
+			p.sweep()
+			p.before = p.stationary
+		}
 	}
-	p.before = p.behind
+	p.behind = p.before
 	for i := v.Next + left - 1; i >= v.Next; i-- {
 		p.behind = p.before
 		p.plan.back(p.ladder.Bits[i], &p.behind, &p.before)
 	}
 	p.planned = v.Next
+	if ends {
+		w, sum := p.now(), 0.0
+		for s, share := range w {
+			sum += share * p.plan.at(&p.before[s], v.BufferMS)
+		}
+		p.average = max(sum/float64(ahead), 0)
+	}
+}
+
+// end plans from the title's end back to a segment, in steps of so many at once: a
+// buffer that lasts to the end is spent on the way, not filled.
+func (p *Planner) end(first, stride int) {
+	var follow table
+	sizes := make([]float64, len(p.ladder.Kbps))
+	for last := len(p.ladder.Bits); last > first; last -= stride {
+		stride = min(stride, last-first)
+		p.plan.strides(stride)
+		clear(sizes)
+		for _, row := range p.ladder.Bits[last-stride : last] {
+			for q, bits := range row {
+				sizes[q] += bits
+			}
+		}
+		follow = p.before
+		p.plan.back(sizes, &follow, &p.before)
+	}
+	p.plan.strides(1)
 }
 
 // sweep brings the stationary values up to what is believed now.

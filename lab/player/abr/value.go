@@ -17,9 +17,10 @@ const points = 3
 var weights = [points]float64{1. / 6, 4. / 6, 1. / 6}
 
 // unsure sets how far the logarithm of a transfer's time may be from what its
-// state says: a variance.
+// state says: a variance, of which a step of several has so much less.
 func (p *plan) unsure(variance float64) {
-	sd := math.Sqrt(points * variance)
+	p.variance = variance
+	sd := math.Sqrt(points * variance / float64(max(p.stride, 1)))
 	p.longer = [points]float64{math.Exp(-sd), 1, math.Exp(sd)}
 }
 
@@ -40,15 +41,18 @@ type plan struct {
 	kbps      [states]float64
 	logs      [states]float64 // of kbps
 	// longer are factors of a transfer's time, and how likely: what the state
-	// does not say of it.
-	longer [points]float64
-	move   [states][states]float64
-	fall   [kinds]float64 // probability of a hole within a segment
-	holes  holes
+	// does not say of it, of which variance is the measure.
+	longer   [points]float64
+	variance float64
+	move     [states][states]float64
+	fall     [kinds]float64 // probability of a hole within a segment
+	holes    holes
 	// pull is the share of the way that transfers go from what their state says
 	// to usual, ln kbit/s.
 	pull, usual float64
 	relaxMS     float64 // memory of the level
+	// stride is how many segments one step fetches.
+	stride int
 }
 
 // grid places the buffer's levels, closer together where it is thin.
@@ -86,12 +90,21 @@ func (p *plan) network(mean, spread, relaxMS float64, h holes) {
 		p.logs[hole+k] = mean - h.depth
 		p.kbps[hole+k] = math.Exp(p.logs[hole+k])
 	}
-	rho := math.Exp(-p.segmentMS / relaxMS)
+	p.strides(1)
+}
+
+// strides sets how many segments one step of the plan fetches, all in one rung, and
+// how the network moves from step to step.
+func (p *plan) strides(n int) {
+	p.stride = n
+	p.unsure(p.variance)
+	h, stepMS := p.holes, float64(n)*p.segmentMS
+	rho := math.Exp(-stepMS / p.relaxMS)
 	p.move = [states][states]float64{}
 	rouwenhorst(&p.move, (1+rho)/2)
 	p.fall = [kinds]float64{}
 	often := h.perMS[brief] + h.perMS[long]
-	fall := 1 - math.Exp(-p.segmentMS*often)
+	fall := 1 - math.Exp(-stepMS*often)
 	for k := range kinds {
 		if often > 0 {
 			p.fall[k] = fall * h.perMS[k] / often
@@ -227,10 +240,13 @@ func (p *plan) ends(follow *[levels]float64, left float64) float64 {
 	return stall + p.at(follow, left+p.segmentMS)
 }
 
-// back computes the value before a segment of given sizes from the value after
-// it.
+// back computes the value before a step, of segments that have so many bits in each
+// rung, from the value after it.
 func (p *plan) back(bits []float64, follow, into *table) {
 	var expect table
+	// Of several segments all but the last are in the buffer before the last comes.
+	n := float64(p.stride)
+	firstMS := n*p.latencyMS - (n-1)*p.segmentMS
 	for s := range into {
 		for b := range into[s] {
 			into[s][b] = math.Inf(-1)
@@ -241,17 +257,17 @@ func (p *plan) back(bits []float64, follow, into *table) {
 			expect[s] = [levels]float64{}
 			if s >= hole {
 				for _, c := range p.through(s, size) {
-					p.fetch(&follow[c.to], &expect[s], p.latencyMS+c.ms, p.utilities[q], c.weight)
+					p.fetch(&follow[c.to], &expect[s], firstMS+c.ms, n*p.utilities[q], c.weight)
 				}
 				continue
 			}
 			took := p.took(s, size)
 			if p.longer[0] == 1 {
-				p.fetch(&follow[s], &expect[s], p.latencyMS+took, p.utilities[q], 1)
+				p.fetch(&follow[s], &expect[s], firstMS+took, n*p.utilities[q], 1)
 				continue
 			}
 			for i, f := range p.longer {
-				p.fetch(&follow[s], &expect[s], p.latencyMS+f*took, p.utilities[q], weights[i])
+				p.fetch(&follow[s], &expect[s], firstMS+f*took, n*p.utilities[q], weights[i])
 			}
 		}
 		for s := range into {
