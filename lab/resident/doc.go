@@ -1,2 +1,3 @@
-// Package resident gives back memory that only a program's start needed.
+// Package resident decides what memory a server keeps: it gives back what only the
+// start needed, and lets a small heap grow before it is collected.
 package resident
