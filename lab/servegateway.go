@@ -140,7 +140,9 @@ func RunGateway(ctx context.Context, env Env, o GatewayOptions, out io.Writer) e
 	if err := resident.Release(); err != nil {
 		say(err.Error())
 	}
-	defer resident.Floor(gatewayHeap)()
+	if env.Getenv("GOGC") == "" {
+		defer resident.Floor(gatewayHeap)()
+	}
 	return s.Serve(ctx)
 }
 

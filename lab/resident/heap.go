@@ -1,7 +1,6 @@
 package resident
 
 import (
-	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -15,12 +14,9 @@ const usualGrowth, mostGrowth = 100, 1000
 // Floor lets the heap grow to so many bytes before the collector begins, and beyond
 // that to twice what is in use, as usual. A server that keeps little and makes some
 // garbage for each request would otherwise be looked through several times a second.
-// GOGC in the environment takes precedence: nothing changes then. The function that it
+// It is for who has not said otherwise (GOGC in the environment). The function that it
 // returns ends it.
 func Floor(least uint64) (end func()) {
-	if os.Getenv("GOGC") != "" {
-		return func() {}
-	}
 	f := &floor{least: least, growth: usualGrowth}
 	f.collected(new(cycle))
 	return func() {

@@ -30,7 +30,6 @@ func growthNow() int {
 // The heap grows to the floor while little is in use, and to twice of what is once
 // that is much.
 func TestFloor(t *testing.T) {
-	t.Setenv("GOGC", "")
 	defer debug.SetGCPercent(debug.SetGCPercent(usualGrowth))
 	await := func(what string, ok func(int) bool) {
 		t.Helper()
@@ -54,15 +53,5 @@ func TestFloor(t *testing.T) {
 	runtime.GC()
 	if g := growthNow(); g != usualGrowth {
 		t.Errorf("after its end: %d %%", g)
-	}
-}
-
-func TestFloorYieldsToTheEnvironment(t *testing.T) {
-	t.Setenv("GOGC", "50")
-	defer debug.SetGCPercent(debug.SetGCPercent(50))
-	defer Floor(1 << 30)()
-	runtime.GC()
-	if g := growthNow(); g != 50 {
-		t.Errorf("%d %%, GOGC says 50", g)
 	}
 }
