@@ -137,13 +137,20 @@ func RunGateway(ctx context.Context, env Env, o GatewayOptions, out io.Writer) e
 			cert.reload(watch)
 		})
 	})
+	defer keepLittle(env, say)()
+	return s.Serve(ctx)
+}
+
+// keepLittle gives back what only the start needed, and sets what the heap may become;
+// end takes that back.
+func keepLittle(env Env, say func(string)) (end func()) {
 	if err := resident.Release(); err != nil {
 		say(err.Error())
 	}
-	if env.Getenv("GOGC") == "" {
-		defer resident.Floor(gatewayHeap)()
+	if env.Getenv("GOGC") != "" { // the operator has said
+		return func() {}
 	}
-	return s.Serve(ctx)
+	return resident.Floor(gatewayHeap)
 }
 
 func countOf(n int, what string) string {
