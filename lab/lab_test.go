@@ -277,6 +277,29 @@ func TestOfflineStatus(t *testing.T) {
 	}
 }
 
+// Where no engine answers, looking at a lab of containers says so.
+func TestLookWithoutEngine(t *testing.T) {
+	e := testEnv(t)
+	e.Getenv = func(key string) string {
+		if key == "DOCKER_HOST" {
+			return "unix:///nonexistent/engine.sock"
+		}
+		return ""
+	}
+	l := testLab(t, e, "x")
+	if err := errors.Join(l.want(preset(t, 1), 0), l.changeIntent(func(i *intent) { i.Runtime = ContainersRuntime })); err != nil {
+		t.Fatal(err)
+	}
+	_, status := OfflineStatus(t.Context(), e, l.paths)
+	_, diff := Diff(t.Context(), e, l.paths)
+	_, plan := PreviewUp(t.Context(), e, l.paths, ContainersRuntime, preset(t, 1))
+	for what, err := range map[string]error{"status": status, "diff": diff, "plan": plan} {
+		if services.KindOf(err) != services.Unavailable || !strings.Contains(services.ProblemOf(err).Remedy, "docker") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 // TestDownOfDeadLab takes down what only disk and journal still know.
 func TestDownOfDeadLab(t *testing.T) {
 	e := testEnv(t)

@@ -35,11 +35,11 @@ func glance(ctx context.Context, env Env, p Paths) (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{env: env, paths: p, journal: j, intent: i}
-	if l.ports, err = newPorts(p.Home, p.Name, publicAddress, j); err == nil {
-		l.rt, err = newRuntime(ctx, env, p, j, i.Runtime, l.containers)
+	if l.ports, err = newPorts(p.Home, p.Name, publicAddress, j); err != nil {
+		return nil, errors.Join(err, j.Close())
 	}
-	if err != nil {
-		return nil, errors.Join(err, l.unlook())
+	if l.rt, err = newRuntime(ctx, env, p, j, i.Runtime, l.containers); err != nil {
+		return nil, errors.Join(err, j.Close())
 	}
 	return l, nil
 }

@@ -33,10 +33,14 @@ func newRuntime(ctx context.Context, env Env, p Paths, j *journal.Journal, name 
 	case EmbeddedRuntime, "":
 		return embeddedRuntime(env, p, j), nil
 	case ContainersRuntime:
-		return containers.New(ctx, containers.Config{
+		rt, err := containers.New(ctx, containers.Config{
 			Lab: p.Name, Dir: p.Dir, Exe: env.Exe, Getenv: env.Getenv, Journal: j,
 			Declared: declared,
 		})
+		if err != nil {
+			return nil, err // and not a nil of its type
+		}
+		return rt, nil
 	}
 	return nil, services.Errorf(services.Invalid, "there is no runtime %q", name).WithRemedy("use %s or %s", EmbeddedRuntime, ContainersRuntime)
 }
