@@ -14,8 +14,8 @@ const (
 )
 
 // Buffers are the pooled buffers that connections share. A connection holds
-// one only while it carries something, and a server's none while it is waited
-// for.
+// one only while it carries something, and a server's none while its answer is
+// waited for.
 type Buffers struct{ small, large sync.Pool }
 
 // NewBuffers returns an empty set.
@@ -47,7 +47,6 @@ func (b *Buffers) put(p []byte) {
 // reader reads from a connection through a pooled buffer.
 type reader struct {
 	src     io.Reader
-	sock    *socket // src, if no buffer is held while nothing has come
 	buffers *Buffers
 	size    int    // of a new buffer
 	buf     []byte // nil while nothing is held
@@ -84,12 +83,6 @@ var errFull error = &BadMessage{http.StatusRequestHeaderFieldsTooLarge, "the hea
 
 // fill reads once, behind what is unread. The buffer grows to max bytes.
 func (rd *reader) fill(most int) error {
-	if rd.sock != nil && rd.r == rd.w {
-		rd.release()
-		var err error
-		rd.buf, rd.w, err = rd.sock.borrow(rd.buffers, rd.size)
-		return err
-	}
 	switch {
 	case rd.buf == nil:
 		rd.buf = rd.buffers.get(rd.size)

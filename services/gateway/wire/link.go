@@ -103,7 +103,7 @@ func (p *Pool) dial(ctx context.Context, r *Request) (*link, error) {
 	}
 	l.in = reader{src: nc, buffers: p.conf.Buffers, size: largeBuffer}
 	if l.sock = newSocket(l.tcp); l.sock != nil {
-		l.in.src, l.in.sock = l.sock, l.sock
+		l.in.src = l.sock
 	}
 	return l, nil
 }
