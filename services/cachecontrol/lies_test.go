@@ -23,19 +23,7 @@ func (p *planet) liar(c pb.CacheControlClient, h *pb.Hello, counter uint64) *fak
 	}
 	f := &fakeAppliance{t: p.t, id: h.GetAppliance(), stream: stream, counter: counter, cancel: func() {}}
 	f.hello(h)
-	go func() {
-		for {
-			m, err := stream.Recv()
-			f.mu.Lock()
-			if err != nil {
-				f.err = err
-				f.mu.Unlock()
-				return
-			}
-			f.messages = append(f.messages, m)
-			f.mu.Unlock()
-		}
-	}()
+	go f.listen()
 	return f
 }
 

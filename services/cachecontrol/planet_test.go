@@ -185,20 +185,23 @@ func (p *planet) connect(c pb.CacheControlClient, id string, counter uint64, hel
 			}}})
 		}
 	}
-	go func() {
-		for {
-			m, err := stream.Recv()
-			f.mu.Lock()
-			if err != nil {
-				f.err = err
-				f.mu.Unlock()
-				return
-			}
-			f.messages = append(f.messages, m)
-			f.mu.Unlock()
-		}
-	}()
+	go f.listen()
 	return f
+}
+
+// listen keeps what the control plane says, until the stream ends.
+func (f *fakeAppliance) listen() {
+	for {
+		m, err := f.stream.Recv()
+		f.mu.Lock()
+		if err != nil {
+			f.err = err
+			f.mu.Unlock()
+			return
+		}
+		f.messages = append(f.messages, m)
+		f.mu.Unlock()
+	}
 }
 
 func (f *fakeAppliance) send(m *pb.ApplianceMessage) {
