@@ -107,11 +107,35 @@ func (p *planner) repeat(orders []order, n *node, now time.Time) []order {
 	return orders
 }
 
-// planNode gives an appliance orders for files of a rank below limit.
+// planNode gives an appliance orders for files of a rank below limit. While there
+// are files that its site never had, those that another of the site can give take
+// no more than maxFromPeers places: a peer that got ahead is slow, since all fill
+// from it, and who waits for it alone brings nothing to the site, so that the
+// other has to give even more.
 func (p *planner) planNode(orders []order, n *node, limit int32, now time.Time) []order {
+	orders, passed := p.planFiles(orders, n, limit, maxFromPeers, now)
+	if passed && len(n.flights) < maxInFlight {
+		orders, _ = p.planFiles(orders, n, limit, maxInFlight, now)
+	}
+	return orders
+}
+
+// planFiles is planNode with at most so many files from peers. It says whether it
+// passed over some for that.
+func (p *planner) planFiles(orders []order, n *node, limit int32, fromPeers int, now time.Time) (_ []order, passed bool) {
+	peers := 0
+	for _, fl := range n.flights {
+		if fl.from.kind == pb.Source_SOURCE_PEER {
+			peers++
+		}
+	}
 	r := n.ready.next(0)
 	for ; r >= 0 && r < limit && len(n.flights) < maxInFlight; r = n.ready.next(r + 1) {
 		f := n.site.feed.order[r]
+		if peers >= fromPeers && n.site.ever.has(f) {
+			passed = true
+			continue
+		}
 		n.ready.clear(r)
 		if n.held.has(f) || n.flights[f] != nil {
 			continue
@@ -129,12 +153,15 @@ func (p *planner) planNode(orders []order, n *node, limit int32, now time.Time) 
 		}
 		size := p.cat.files[f].file.GetSize()
 		p.gives(sources[0])
+		if sources[0].kind == pb.Source_SOURCE_PEER {
+			peers++
+		}
 		n.flights[f] = &flight{deadline: now.Add(p.patience(n, size)), bytes: size, from: sources[0]}
 		n.site.advance(now)
 		orders = append(orders, order{to: n.id, file: p.cat.files[f], sources: sources, evict: evict})
 	}
-	n.awake = r >= 0
-	return orders
+	n.awake = r >= 0 || passed
+	return orders, passed
 }
 
 // lacks says whether an assigned file is missing.

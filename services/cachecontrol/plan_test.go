@@ -444,3 +444,39 @@ func BenchmarkHeld(b *testing.B) {
 		w.finish(busy[0], 0)
 	}
 }
+
+// TestNewContentKeepsAPlace has one of two appliances of an exchange get ahead: the
+// other has a whole list of files, first in order, that it could fill from there,
+// and goes on bringing the region what nobody has.
+func TestNewContentKeepsAPlace(t *testing.T) {
+	w := newWorld(t, 1, topology.LabTiming())
+	first, second := east1, east2
+	w.connect(first, second)
+	w.publish(asset("tt-film", 1, 1, origins, slices.Repeat([]uint64{100}, 60)...))
+	for len(w.flying[first]) > 0 && w.flying[first][0].sources[0].kind == pb.Source_SOURCE_CACHE {
+		w.finish(first, 0)
+	}
+	if n := len(w.disk[first]); n < 15 {
+		t.Fatalf("%s got %d files from the object store before one from its peer: it is not ahead", first, n)
+	}
+	peers := 0
+	for w.bySource[pb.Source_SOURCE_CACHE] < w.uniqueBytes() {
+		fresh := 0
+		for _, o := range w.flying[second] {
+			if o.sources[0].kind == pb.Source_SOURCE_CACHE {
+				fresh++
+			}
+		}
+		if fresh == 0 {
+			t.Fatalf("all %d orders of %s are for what %s has, with %d bytes of %d still to be brought", len(w.flying[second]), second, first, w.uniqueBytes()-w.bySource[pb.Source_SOURCE_CACHE], w.uniqueBytes())
+		}
+		peers = max(peers, len(w.flying[second])-fresh)
+		w.finish(second, 0)
+	}
+	if peers != maxFromPeers {
+		t.Errorf("%s had up to %d orders for what its peer has, want %d: those come first", second, peers, maxFromPeers)
+	}
+	w.settle(rand.New(rand.NewPCG(1, 1)))
+	w.wantComplete()
+	w.wantRatioOne()
+}

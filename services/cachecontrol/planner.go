@@ -12,6 +12,10 @@ import (
 // maxInFlight is how many files an appliance fetches at once.
 const maxInFlight = 4
 
+// maxFromPeers is how many of them come from its own site while others are to be
+// brought there.
+const maxFromPeers = maxInFlight - 1
+
 // planner decides which appliance fetches which file from where. It is a
 // state machine without clock, sockets or goroutines: events go in through its
 // methods, orders come out of plan, and the same events in the same order give
