@@ -2,9 +2,12 @@ package evcache
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -123,7 +126,7 @@ type codec struct {
 	// never.
 	over    int
 	writers sync.Pool // *deflater
-	readers sync.Pool // *gzip.Reader
+	readers sync.Pool // *inflater
 }
 
 // deflater is a compressor with its output.
@@ -175,27 +178,57 @@ func (c *codec) decode(v raw) (Item, error) {
 		return it, nil
 	}
 	it.Compressed = true
-	r, ok := c.readers.Get().(*gzip.Reader)
+	r, ok := c.readers.Get().(*inflater)
 	if !ok {
-		r = new(gzip.Reader)
+		r = new(inflater)
 	}
-	err := r.Reset(bytes.NewReader(v.value))
-	if err == nil {
-		it.Value, err = inflate(r, len(v.value))
-		c.readers.Put(r)
-	}
+	var err error
+	it.Value, err = r.inflate(v.value)
+	c.readers.Put(r)
 	if err != nil {
 		return Item{}, &services.Error{Kind: services.Internal, Msg: "the cached value does not decompress", Err: err}
 	}
 	return it, nil
 }
 
-// inflate reads a decompressor to its end, up to the longest value.
-func inflate(r io.Reader, packed int) ([]byte, error) {
-	out := bytes.NewBuffer(make([]byte, 0, min(4*packed+bytes.MinRead, maxChunked)))
-	n, err := out.ReadFrom(io.LimitReader(r, maxChunked+1))
-	if err == nil && n > maxChunked {
-		err = fmt.Errorf("more than %d bytes", maxChunked)
+// inflater is a decompressor with its input.
+type inflater struct {
+	r  gzip.Reader
+	in bytes.Reader
+}
+
+// inflate returns the value that was packed, up to the longest there may be.
+func (d *inflater) inflate(packed []byte) ([]byte, error) {
+	d.in.Reset(packed)
+	defer d.in.Reset(nil) // it keeps nobody's value
+	if err := d.r.Reset(&d.in); err != nil {
+		return nil, err
 	}
-	return out.Bytes(), err
+	out := make([]byte, 0, room(packed))
+	for {
+		n, err := d.r.Read(out[len(out):cap(out)])
+		out = out[:len(out)+n]
+		switch {
+		case len(out) > maxChunked:
+			return nil, fmt.Errorf("more than %d bytes", maxChunked)
+		case errors.Is(err, io.EOF):
+			return out, nil
+		case err != nil:
+			return nil, err
+		case len(out) == cap(out):
+			out = slices.Grow(out, bytes.MinRead)
+		}
+	}
+}
+
+// room is how long a packed value says that it is, in its last four bytes (RFC
+// 1952, ISIZE), and one more to find its end with; no more than deflate can make
+// of so many bytes.
+func room(packed []byte) int {
+	const most = 1032 // to one: 258 bytes from two bits
+	says := 0
+	if n := len(packed); n >= 4 {
+		says = int(binary.LittleEndian.Uint32(packed[n-4:]))
+	}
+	return min(says, most*len(packed), maxChunked) + 1
 }

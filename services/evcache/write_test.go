@@ -239,6 +239,25 @@ func TestCompression(t *testing.T) {
 			t.Errorf("%q decompresses: %v", bad, err)
 		}
 	}
+	// Two packed values in a row are one, as gzip has it: the last length is not all.
+	half, err := (&codec{}).encode([]byte(text), Text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	servers[0].server.cache.store(entry{key: []byte("k"), value: slices.Concat(half.value, half.value), flags: half.flags})
+	if v, err := c.Get(ctx, "k"); err != nil || string(v) != text+text {
+		t.Errorf("two in a row: %d bytes, want %d (%v)", len(v), 2*len(text), err)
+	}
+	// A length that is a lie takes no room, and the value is none.
+	lie := slices.Clone(half.value)
+	copy(lie[len(lie)-4:], "\xff\xff\xff\xff")
+	if got, most := room(lie), 1032*len(lie)+1; got > most {
+		t.Errorf("room for %d bytes, want at most %d", got, most)
+	}
+	servers[0].server.cache.store(entry{key: []byte("k"), value: lie, flags: half.flags})
+	if _, err := c.Get(ctx, "k"); !errors.Is(err, ErrMiss) {
+		t.Errorf("a wrong length decompresses: %v", err)
+	}
 	// A small item that unpacks to more than any value is no value.
 	bomb, err := (&codec{}).encode(make([]byte, maxChunked+1), Bytes)
 	if err != nil || bomb.flags&flagCompressed == 0 {
