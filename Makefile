@@ -14,7 +14,7 @@ TESTARGS ?=
 # e.g. -seed 2 -n 50, or -set 3G,bbb.json,25,traces/ for traces from files
 ABRARGS  ?=
 
-# e.g. -players 100 -watch 10s, -soak 30m -seed 2, or -containers -only evacuation -players 100
+# e.g. -players 100 -watch 9.4s, -soak 30m -seed 2, or -containers -only evacuation -players 100
 RESILIENCEARGS ?=
 
 # The tools are run at fixed versions; a local binary may stand in for one,
