@@ -30,7 +30,7 @@ func RunHost(ctx context.Context, env Env, dir, host, socket string) error {
 		ready.Tell(err)
 		return err
 	}
-	return embedded.RunHost(ctx, dir, host, socket, NewWiring(h, exp), slog.New(h).With("instance", "host/"+host), ready)
+	return embedded.RunHost(ctx, dir, host, socket, newWiring(h, exp), slog.New(h).With("instance", "host/"+host), ready)
 }
 
 // instanceLog is the file that a host's instances log to.

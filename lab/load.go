@@ -42,7 +42,7 @@ func Load(ctx context.Context, client *control.Client, c traffic.Config, isps, t
 			c.Titles = append(c.Titles, traffic.Title{ID: t.ID, Countries: t.Countries, Length: secondsOf(t.DurationS)})
 		}
 	}
-	v, err := NewFleetViewer(world)
+	v, err := newFleetViewer(world)
 	if err != nil {
 		return traffic.Result{}, err
 	}
@@ -75,16 +75,16 @@ func ispsNamed(t topology.Topology, names []string) ([]topology.ISP, error) {
 	return out, nil
 }
 
-// AllTraces stands for every trace that is built in.
-const AllTraces = "all"
+// allTraces stands for every trace that is built in.
+const allTraces = "all"
 
 // maxTrace bounds the file of a network trace, in bytes.
 const maxTrace = 64 << 20
 
 // tracesNamed reads network traces: names of those built in, or files.
 func tracesNamed(ctx context.Context, names []string) ([]traffic.Trace, error) {
-	if slices.Contains(names, AllTraces) {
-		names = append(slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == AllTraces }), fixtures.Traces()...)
+	if slices.Contains(names, allTraces) {
+		names = append(slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == allTraces }), fixtures.Traces()...)
 	}
 	var out []traffic.Trace
 	for _, n := range names {

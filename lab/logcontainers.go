@@ -35,7 +35,7 @@ type containerTail struct {
 // has none, or when only events are asked for.
 func containerLogs(ctx context.Context, env Env, p Paths, o LogOptions) (*containerTail, error) {
 	i, err := readIntent(p.Dir)
-	if err != nil || i == nil || i.Runtime != ContainersRuntime || o.Instance == EventSource {
+	if err != nil || i == nil || i.Runtime != ContainersRuntime || o.Instance == eventSource {
 		return nil, err
 	}
 	l, err := look(ctx, env, p)

@@ -139,7 +139,7 @@ func TestLogsWithEvents(t *testing.T) {
 		}
 	}
 	l, ok := parseEvent([]byte(`{"at":"2026-03-01T12:00:00Z","kind":"lab.up","subject":"x","text":"hello"}`))
-	if !ok || l.Instance != EventSource || l.Level != "INFO" || l.Attrs != "kind=lab.up subject=x" || string(l.Raw) != `{"instance":"lab","kind":"lab.up","level":"INFO","msg":"hello","subject":"x","time":"2026-03-01T12:00:00Z"}` {
+	if !ok || l.Instance != eventSource || l.Level != "INFO" || l.Attrs != "kind=lab.up subject=x" || string(l.Raw) != `{"instance":"lab","kind":"lab.up","level":"INFO","msg":"hello","subject":"x","time":"2026-03-01T12:00:00Z"}` {
 		t.Errorf("%+v %s", l, l.Raw)
 	}
 	if _, ok := parseEvent([]byte("torn")); ok {

@@ -43,8 +43,8 @@ func PastEvents(p Paths) ([]control.Event, error) {
 	return control.ReadLog(eventsPath(p))
 }
 
-// EventSource is the name under which the lab's events are in its logs.
-const EventSource = "lab"
+// eventSource is the name under which the lab's events are in its logs.
+const eventSource = "lab"
 
 // pollLogs is how often followed logs are looked at for new lines.
 const pollLogs = 100 * time.Millisecond
@@ -90,7 +90,7 @@ func Logs(ctx context.Context, env Env, p Paths, o LogOptions, f func(LogLine) e
 // in its logs still.
 func declares(p Paths, name string) error {
 	i, err := readIntent(p.Dir)
-	if err != nil || i == nil || matches(EventSource, name) {
+	if err != nil || i == nil || matches(eventSource, name) {
 		return err
 	}
 	for _, x := range i.instances() {
@@ -116,11 +116,11 @@ func (t *logTail) fresh() (map[*logFile]*fileLines, error) {
 		return nil, fmt.Errorf("logs: %w", err)
 	}
 	for _, path := range hosts {
-		if t.files[path] == nil && t.o.Instance != EventSource {
+		if t.files[path] == nil && t.o.Instance != eventSource {
 			t.files[path] = &logFile{path: path, parse: parseLog}
 		}
 	}
-	if path := eventsPath(t.paths); t.files[path] == nil && matches(EventSource, t.o.Instance) {
+	if path := eventsPath(t.paths); t.files[path] == nil && matches(eventSource, t.o.Instance) {
 		t.files[path] = &logFile{path: path, parse: parseEvent}
 	}
 	out := map[*logFile]*fileLines{}
@@ -221,7 +221,7 @@ func parseEvent(b []byte) (LogLine, bool) {
 	if err := json.Unmarshal(b, &e); err != nil {
 		return LogLine{}, false
 	}
-	l := LogLine{Time: e.At, Level: "INFO", Instance: EventSource, Msg: e.Text, Attrs: "kind=" + e.Kind}
+	l := LogLine{Time: e.At, Level: "INFO", Instance: eventSource, Msg: e.Text, Attrs: "kind=" + e.Kind}
 	if e.Subject != "" {
 		l.Attrs += " subject=" + e.Subject
 	}

@@ -86,8 +86,8 @@ func (v *Viewer) observed(observe func(PlayProgress)) (*Viewer, error) {
 	return &Viewer{p: p, tel: v.tel, cfg: cfg, table: v.table}, err
 }
 
-// NewFleetViewer builds a viewer for many plays at once: it records no spans.
-func NewFleetViewer(w control.World) (*Viewer, error) {
+// newFleetViewer builds a viewer for many plays at once: it records no spans.
+func newFleetViewer(w control.World) (*Viewer, error) {
 	v, err := NewViewer(w, nil)
 	if err != nil {
 		return nil, err

@@ -19,5 +19,5 @@ func RunServe(ctx context.Context, env Env, name, dir, control string) error {
 	if err != nil {
 		return err
 	}
-	return containers.Serve(ctx, name, dir, control, NewWiring(h, exp), slog.New(h).With("instance", "serve/"+name))
+	return containers.Serve(ctx, name, dir, control, newWiring(h, exp), slog.New(h).With("instance", "serve/"+name))
 }

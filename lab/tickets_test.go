@@ -30,7 +30,7 @@ func edgeWorld(t *testing.T) (*Wiring, *shared) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := NewWiring(slog.DiscardHandler, nil)
+	w := newWiring(slog.DiscardHandler, nil)
 	w.world.Store(world)
 	return w, world
 }

@@ -72,8 +72,9 @@ func (s *steps) note(kind, subject, text string, data map[string]any) {
 func (s *steps) elapsed() float64 { return float64(time.Since(s.start).Microseconds()) / 1000 }
 
 // Up implements control.Engine: it converges what runs to the wanted topology
-// and returns when a title has played from every region. Cancelled or killed
-// anywhere, the same request goes on from what is there.
+// and returns when a title has played from every region, all of it runs, and its
+// appliances are full. Cancelled or killed anywhere, the same request goes on from
+// what is there.
 func (l *Lab) Up(ctx context.Context, r control.UpRequest, p control.Progress) (control.UpResult, error) {
 	end, err := l.begin(ctx, "lab up")
 	if err != nil {

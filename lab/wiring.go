@@ -90,9 +90,9 @@ func newShared(world runtime.World) (*shared, error) {
 
 var _ host.Factory = (*Wiring)(nil)
 
-// NewWiring returns a wiring that logs to h; spans go to the exporter too, if
+// newWiring returns a wiring that logs to h; spans go to the exporter too, if
 // there is one.
-func NewWiring(h slog.Handler, exporter sdktrace.SpanExporter) *Wiring {
+func newWiring(h slog.Handler, exporter sdktrace.SpanExporter) *Wiring {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &Wiring{log: h, exporter: exporter, ctx: ctx, cancel: cancel, lookups: map[route]*lookup.Client{}, setters: map[*unit][]func(topology.Topology){}, hosts: map[string]bool{}, burns: map[string]bool{}}
 	w.wan = wan.NewTable(topology.Topology{}, w.locate)

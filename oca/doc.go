@@ -1,6 +1,6 @@
 // Package oca is the Open Connect appliance: it stores titles, serves them to
-// clients over TLS and to other appliances inside the lab, and fills itself by
-// the orders of cache control.
+// clients over TLS (to browsers on this machine without it) and to other appliances
+// inside the lab, and fills itself by the orders of cache control.
 //
 // It promises that bytes leave it only under the checksum they were published
 // with, as far as it has looked: a file is verified before it can be read,

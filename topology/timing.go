@@ -110,9 +110,9 @@ func LabTiming() Timing {
 
 // ProductionTiming is the preset with the originals' defaults: Eureka renews
 // every 30 s, keeps a lease 90 s and evicts every 60 s; appliances report
-// about every 5 minutes; content steering's default is 5 minutes; a fill window is 12 hours from 02:00 local time. A
-// player's patience is not of the originals, but of the order that players for
-// the open internet use.
+// about every 5 minutes; content steering's default is 5 minutes; a fill window is
+// 12 hours from 02:00 local time. A player's patience is not of the originals, but
+// of the order that players for the open internet use.
 func ProductionTiming() Timing {
 	t := LabTiming()
 	t.LeaseRenewal, t.LeaseDuration, t.EvictionInterval, t.RegistryFetch = 30*s, 90*s, 60*s, 30*s

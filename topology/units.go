@@ -76,8 +76,8 @@ func formatUnits(v int64, units []unit) string {
 	return strconv.FormatInt(v, 10) + units[len(units)-1].suffix
 }
 
-// ParseSize reads "4GiB", "500MB" or a plain number of bytes.
-func ParseSize(s string) (Size, error) {
+// parseSize reads "4GiB", "500MB" or a plain number of bytes.
+func parseSize(s string) (Size, error) {
 	v, err := parseUnits(s, "size", "4GiB or 500MB", sizeUnits)
 	return Size(v), err
 }
@@ -89,7 +89,7 @@ func (s Size) String() string { return formatUnits(int64(s), sizeUnits) }
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
-func (s *Size) UnmarshalText(b []byte) (err error) { *s, err = ParseSize(string(b)); return err }
+func (s *Size) UnmarshalText(b []byte) (err error) { *s, err = parseSize(string(b)); return err }
 
 // ParseRate reads "10Gbit", "300k", "20M" or a plain number of bits per second.
 func ParseRate(s string) (Rate, error) {

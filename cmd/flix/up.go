@@ -30,12 +30,12 @@ func newUpCmd(a *app) *cobra.Command {
 	var o upOptions
 	c := &cobra.Command{
 		Use: "up", Short: "Bring a lab up, or converge a running one", Args: cobra.NoArgs,
-		Long: `Brings a lab up and returns when a title has played from every region. A second
-up repairs what is missing; with another --regions or --topology it adds and
-removes what differs, starts appliances anew that are declared otherwise, and
-leaves the rest alone; without either the lab keeps the topology it has. Other
-intervals (timing) hold for what starts from then on. Interrupted or killed
-anywhere, the same command goes on.`,
+		Long: `Brings a lab up and returns when a title has played from every region and the
+appliances are full. A second up repairs what is missing; with another --regions
+or --topology it adds and removes what differs, starts appliances anew that are
+declared otherwise, and leaves the rest alone; without either the lab keeps the
+topology it has. Other intervals (timing) hold for what starts from then on.
+Interrupted or killed anywhere, the same command goes on.`,
 		Example: "  flix lab up --regions 3\n  flix lab up --topology planet.yaml --dry-run",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.out.check(); err != nil {

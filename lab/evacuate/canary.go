@@ -11,7 +11,7 @@ import (
 )
 
 func (r *Run) playsFailed() error {
-	return &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: r.lastErr,
+	return &services.Error{Kind: services.Unavailable, Reason: services.ReasonPlayFailed, Err: r.lastError(),
 		Msg:    services.Count(r.failures(), "play") + " failed during it",
 		Remedy: r.remedy()}
 }

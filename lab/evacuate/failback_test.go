@@ -61,19 +61,41 @@ func TestFailbackOfOneOfTwo(t *testing.T) {
 	})
 }
 
+// TestFailbackLeavesALostPrimary does not wait for, or open, a primary elsewhere that
+// does not answer; one that cannot be asked for ends the failback.
+func TestFailbackLeavesALostPrimary(t *testing.T) {
+	for name, asked := range map[string]error{"lost": nil, "unknown": errors.New("no SQL node answers")} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPlanet(t, 3)
+				p.evacuated["us-west"], p.primary, p.primaryLost, p.fenced = true, "eu-west", true, true
+				p.fail["PrimaryRegion"] = asked
+				r, _ := run(p)
+				rep, err := r.Failback(t.Context(), "us-west", false)
+				if !errors.Is(err, asked) || (rep.State == Done) != (asked == nil) {
+					t.Errorf("state %s, error %v", rep.State, err)
+				}
+				if calls := p.changes(); len(after(calls, "primary")) != 0 {
+					t.Errorf("calls %q", calls)
+				}
+			})
+		})
+	}
+}
+
 // evacuatedPlanet is one whose first region was evacuated.
 func evacuatedPlanet(t *testing.T) *fakePlanet {
 	t.Helper()
 	p := newPlanet(t, 3)
-	p.evacuated["us-east"], p.primary, p.share, p.weight = true, "us-west", 1, 0
+	p.evacuated["us-east"], p.primary, p.share, p.weight, p.draining = true, "us-west", 1, 0, true
 	return p
 }
 
 // staysEvacuated fails unless the savers have everything as before.
 func (p *fakePlanet) staysEvacuated(t *testing.T, rep control.Failover) {
 	t.Helper()
-	if rep.State != RolledBack || p.share != 1 || p.weight != 0 || p.primary != "us-west" || !p.evacuated["us-east"] {
-		t.Errorf("state %s, share %g, weight %g, primary in %s, evacuated %v", rep.State, p.share, p.weight, p.primary, p.evacuated)
+	if rep.State != RolledBack || p.share != 1 || p.weight != 0 || !p.draining || p.primary != "us-west" || !p.evacuated["us-east"] {
+		t.Errorf("state %s, share %g, weight %g, draining %v, primary in %s, evacuated %v", rep.State, p.share, p.weight, p.draining, p.primary, p.evacuated)
 	}
 	calls := p.changes()
 	if given := after(calls, "return us-east"); given != nil && !slices.Contains(given, "adopt us-east [us-west eu-west]") {

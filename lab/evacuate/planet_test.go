@@ -39,15 +39,19 @@ type fakePlanet struct {
 	onEdge func(region string, e *Edge)
 	// onServices does so for each of its services.
 	onServices func(region string, s *Service)
-	looks      int
-	dark       int // instances that were started and not lit
-	primary    string
+	// onCaches does so for a region's caches.
+	onCaches func(region string, c *Caches)
+	looks    int
+	dark     int // instances that were started and not lit
+	primary  string
 	// primaryLost says that the primary does not answer.
 	primaryLost bool
 	// fenced says that the primary takes no writes: a move was cut short.
 	fenced bool
 	share  float64
 	weight float64
+	// draining says that the leaving region's gateways keep no connections.
+	draining bool
 	// rate is the requests per second each region's edge counts while DNS
 	// sends it traffic; until is when the last client of the leaving one leaves.
 	rate  map[string]float64
@@ -140,7 +144,11 @@ func (p *fakePlanet) Services(_ context.Context, region string, roles []topology
 func (p *fakePlanet) Caches(_ context.Context, region string) (Caches, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Caches{Cold: p.cold[region]}, p.fail["Caches "+region]
+	c := Caches{Cold: p.cold[region]}
+	if p.onCaches != nil {
+		p.onCaches(region, &c)
+	}
+	return c, p.fail["Caches "+region]
 }
 func (p *fakePlanet) WarmCache(ctx context.Context, region, zone string) error {
 	if p.warming != nil {
@@ -161,7 +169,7 @@ func (p *fakePlanet) SetProxy(_ context.Context, region string, share float64, s
 	return p.call(func() { p.share = share }, "proxy %s %g %v", region, share, savers)
 }
 func (p *fakePlanet) SetDrain(_ context.Context, region string, on bool) error {
-	return p.call(func() {}, "drain %s %v", region, on)
+	return p.call(func() { p.draining = on }, "drain %s %v", region, on)
 }
 func (p *fakePlanet) Scale(_ context.Context, add map[string]map[topology.Role]int) (map[string][]string, error) {
 	names := map[string][]string{}
@@ -199,7 +207,7 @@ func (p *fakePlanet) MovePrimary(_ context.Context, to string) (bool, error) {
 func (p *fakePlanet) PrimaryRegion(context.Context) (string, bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.primary, p.primaryLost, nil
+	return p.primary, p.primaryLost, p.fail["PrimaryRegion"]
 }
 func (p *fakePlanet) TakePrimary(_ context.Context, of []string) (string, error) {
 	to := of[len(of)-1] // not the nearest: the one with the most

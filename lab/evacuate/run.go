@@ -164,7 +164,6 @@ const (
 )
 
 func (r *Run) begun() error {
-	r.report.State = "running"
 	if r.Begun == nil {
 		return nil
 	}

@@ -119,9 +119,9 @@ func (b *Blast) tell(f Fault, v View) {
 	case len(e.Lost) > 0:
 		add("the whole of %s is killed without a warning: %s; its appliances live on", strings.Join(e.Lost, ", "), services.Count(len(b.Instances), "instance"))
 	case e.Call != nil:
-		what := "is delayed by " + e.Call.Delay.String()
+		what := "are delayed by " + e.Call.Delay.String()
 		if e.Call.Fail {
-			what = "fails"
+			what = "fail"
 		}
 		add("%g %% of the calls of %s %s, for %s", e.Call.Share*100, e.Call.Name, what, e.Call.Scope)
 	case l != nil:

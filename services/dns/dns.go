@@ -115,12 +115,12 @@ func (s *Server) property(name, value string) {
 	switch name {
 	case PropWeights:
 		var w Weights
-		if w, err = ParseWeights(value); err == nil {
+		if w, err = parseWeights(value); err == nil {
 			s.weights = w
 		}
 	case PropLeaving:
 		var leaving []string
-		if leaving, err = ParseLeaving(value); err == nil {
+		if leaving, err = parseLeaving(value); err == nil {
 			s.leaving = leaving
 		}
 	default:

@@ -65,7 +65,7 @@ func FuzzWeights(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
-		w, err := ParseWeights(in)
+		w, err := parseWeights(in)
 		if err != nil {
 			return
 		}

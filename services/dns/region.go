@@ -24,8 +24,8 @@ const PropWeights = "dns.weights"
 // topology.Timing's LeavingTTL.
 const PropLeaving = "dns.leaving"
 
-// ParseLeaving reads the property; "" is no region.
-func ParseLeaving(s string) ([]string, error) {
+// parseLeaving reads the property; "" is no region.
+func parseLeaving(s string) ([]string, error) {
 	if s == "" {
 		return nil, nil
 	}
@@ -42,8 +42,8 @@ func ParseLeaving(s string) ([]string, error) {
 // from one answer to the next, and a smaller share is a subset of a larger.
 type Weights map[string]float64
 
-// ParseWeights reads the property; "" is no weights.
-func ParseWeights(s string) (Weights, error) {
+// parseWeights reads the property; "" is no weights.
+func parseWeights(s string) (Weights, error) {
 	if s == "" {
 		return nil, nil
 	}

@@ -164,7 +164,7 @@ func (s *Server) stay(ex *Exchange) error {
 	return s.toOrigin(ex)
 }
 
-// saverGateways are the gateways of the savers, nearest region first.
+// spanOfSaver names a try at a saver in traces: from region to region.
 func (s *Server) spanOfSaver(_ *call, to server) string {
 	return "proxy " + s.d.Region + "→" + to.region
 }

@@ -41,9 +41,9 @@ func badFormat(offset int64, format string, args ...any) error {
 	return &FormatError{Offset: offset, Problem: fmt.Sprintf(format, args...)}
 }
 
-// WalkBoxes visits the boxes between two offsets in order, without reading
+// walkBoxes visits the boxes between two offsets in order, without reading
 // their payloads. It stops at the first error, visit's included.
-func WalkBoxes(r io.ReaderAt, from, to int64, visit func(Box) error) error {
+func walkBoxes(r io.ReaderAt, from, to int64, visit func(Box) error) error {
 	for n, at := 0, from; at < to; n++ {
 		if n == maxBoxes {
 			return badFormat(at, "more than %d boxes", maxBoxes)

@@ -68,7 +68,7 @@ func buildTrack(fsys fs.FS, s Source) (Track, error) {
 		return Track{}, err
 	}
 	defer f.Close()
-	layout, err := ReadTrack(r, size)
+	layout, err := readTrack(r, size)
 	if err != nil {
 		return Track{}, err
 	}

@@ -29,9 +29,9 @@ const (
 	maxTime = 1 << 50
 )
 
-// ParseMoof reads the payload of a "moof" box of the given track. Offset and
+// parseMoof reads the payload of a "moof" box of the given track. Offset and
 // Size of the result are not set, and Lead counts from the box.
-func ParseMoof(body []byte, track TrackInfo) (Fragment, error) {
+func parseMoof(body []byte, track TrackInfo) (Fragment, error) {
 	var (
 		fr    Fragment
 		timed bool

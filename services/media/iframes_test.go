@@ -37,13 +37,13 @@ func TestLeadOfAFragment(t *testing.T) {
 		"without a place or sizes": {testFragment(0, 4), 0},
 	} {
 		v := testTrack(KindVideo, 180, c.file)
-		f, err := ReadTrack(bytes.NewReader(v), int64(len(v)))
+		f, err := readTrack(bytes.NewReader(v), int64(len(v)))
 		if err != nil || f.Fragments[0].Lead != c.want {
 			t.Errorf("%s: %+v (%v), want a lead of %d", name, f.Fragments, err, c.want)
 		}
 	}
 	v := testTrack(KindVideo, 180, keyed(0, 0, 41))
-	if _, err := ReadTrack(bytes.NewReader(v), int64(len(v))); err == nil || !strings.Contains(err.Error(), "1 bytes behind its media data") {
+	if _, err := readTrack(bytes.NewReader(v), int64(len(v))); err == nil || !strings.Contains(err.Error(), "1 bytes behind its media data") {
 		t.Errorf("a sample behind the end: %v", err)
 	}
 }

@@ -16,8 +16,8 @@ type SidxRefs struct {
 	Sizes, Durations []uint32
 }
 
-// ParseSidx reads the payload of a "sidx" box that references media only.
-func ParseSidx(body []byte) (SidxRefs, error) {
+// parseSidx reads the payload of a "sidx" box that references media only.
+func parseSidx(body []byte) (SidxRefs, error) {
 	p := &payload{b: body}
 	v, _ := p.full()
 	p.skip(4) // reference id

@@ -53,9 +53,9 @@ type TrackFile struct {
 	Fragments []Fragment
 }
 
-// ReadTrack reads the layout of a CMAF track file: an initialisation segment
+// readTrack reads the layout of a CMAF track file: an initialisation segment
 // (ftyp, moov) and movie fragments. It reads no media data.
-func ReadTrack(r io.ReaderAt, size int64) (TrackFile, error) {
+func readTrack(r io.ReaderAt, size int64) (TrackFile, error) {
 	f, refs, err := readLayout(r, size)
 	if err != nil {
 		return TrackFile{}, err
@@ -70,7 +70,7 @@ func readLayout(r io.ReaderAt, size int64) (TrackFile, SidxRefs, error) {
 		whole SidxRefs
 		moof  *Fragment
 	)
-	err := WalkBoxes(r, 0, size, func(b Box) error {
+	err := walkBoxes(r, 0, size, func(b Box) error {
 		switch {
 		case f.InitSize == 0 && b.Type == "moov":
 			body, err := readPayload(r, b)
@@ -78,7 +78,7 @@ func readLayout(r io.ReaderAt, size int64) (TrackFile, SidxRefs, error) {
 				return err
 			}
 			f.InitSize = b.End()
-			f.Info, err = ParseMoov(body)
+			f.Info, err = parseMoov(body)
 			return err
 		case f.InitSize == 0:
 			if b.Type == "moof" || b.Type == "mdat" {
@@ -98,7 +98,7 @@ func readLayout(r io.ReaderAt, size int64) (TrackFile, SidxRefs, error) {
 			if err != nil {
 				return err
 			}
-			refs, err := ParseSidx(body)
+			refs, err := parseSidx(body)
 			if err != nil {
 				return err
 			}
@@ -113,7 +113,7 @@ func readLayout(r io.ReaderAt, size int64) (TrackFile, SidxRefs, error) {
 			if err != nil {
 				return err
 			}
-			fr, err := ParseMoof(body, f.Info)
+			fr, err := parseMoof(body, f.Info)
 			if fr.Lead > 0 {
 				fr.Lead += b.Offset - lead
 			}
@@ -166,8 +166,8 @@ func (f TrackFile) Samples() int {
 	return n
 }
 
-// ParseMoov reads the payload of a "moov" box with exactly one track.
-func ParseMoov(body []byte) (TrackInfo, error) {
+// parseMoov reads the payload of a "moov" box with exactly one track.
+func parseMoov(body []byte) (TrackInfo, error) {
 	var (
 		t      TrackInfo
 		tracks int

@@ -76,7 +76,7 @@ func testTrack(kind string, height int, fragments ...[]byte) []byte {
 
 func TestReadTrack(t *testing.T) {
 	v := testTrack(KindVideo, 180, box("styp", "msdh"), testFragment(0, 4), testFragment(2000, 0, 500, 700, 300))
-	f, err := ReadTrack(bytes.NewReader(v), int64(len(v)))
+	f, err := readTrack(bytes.NewReader(v), int64(len(v)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestReadTrack(t *testing.T) {
 		t.Errorf("fragments %+v", f.Fragments)
 	}
 	a := testTrack(KindAudio, 0, testFragment(0, 4))
-	if f, err := ReadTrack(bytes.NewReader(a), int64(len(a))); err != nil || f.Info.Codecs != "mp4a.40.2" || f.Info.Kind != KindAudio {
+	if f, err := readTrack(bytes.NewReader(a), int64(len(a))); err != nil || f.Info.Codecs != "mp4a.40.2" || f.Info.Kind != KindAudio {
 		t.Errorf("audio %+v, %v", f.Info, err)
 	}
 }
@@ -117,7 +117,7 @@ func TestReadTrackRefuses(t *testing.T) {
 		{"neither AVC nor AAC", "neither AVC video nor AAC", strings.Replace(string(init), "avcC", "hvcC", 1) + string(frag)},
 		{"no tracks", "0 tracks", strings.Replace(string(init), "trak", "free", 1) + string(frag)},
 	} {
-		_, err := ReadTrack(strings.NewReader(c.file), int64(len(c.file)))
+		_, err := readTrack(strings.NewReader(c.file), int64(len(c.file)))
 		var fe *FormatError
 		if !errors.As(err, &fe) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want a FormatError with %q", c.name, err, c.want)
@@ -141,7 +141,7 @@ func TestWholeFileIndexIsFoundAndMended(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return ReadTrack(bytes.NewReader(c), int64(len(c)))
+		return readTrack(bytes.NewReader(c), int64(len(c)))
 	}
 	write(sidx(len(a), len(b), 1979)) // the first part's duration is wrong
 	if _, err := read(); err == nil {
@@ -266,7 +266,7 @@ func FuzzReadTrack(f *testing.F) {
 	f.Add(testTrack(KindAudio, 0, testFragment(0, 2)))
 	f.Add(testInit(KindVideo, 90))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		layout, err := ReadTrack(bytes.NewReader(b), int64(len(b)))
+		layout, err := readTrack(bytes.NewReader(b), int64(len(b)))
 		if err != nil {
 			return
 		}

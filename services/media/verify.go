@@ -40,7 +40,7 @@ func checkFrames(root *os.Root, tr Track, frames int) error {
 		return err
 	}
 	defer f.Close()
-	layout, err := ReadTrack(r, size)
+	layout, err := readTrack(r, size)
 	if err != nil {
 		return fmt.Errorf("%s: %w", tr.Path, err)
 	}

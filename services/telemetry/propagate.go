@@ -35,7 +35,7 @@ func (c carrier) Keys() []string {
 // ServerOptions instrument a gRPC server: a server span that continues the
 // caller's trace, the metrics rpc_server_requests_total and rpc_server_seconds
 // per method, and errors turned into statuses by services' table (see
-// ToStatus). A stream is one request, which ends when its handler returns.
+// toStatus). A stream is one request, which ends when its handler returns.
 func (t *Telemetry) ServerOptions() []grpc.ServerOption {
 	m := rpcMetrics{
 		total:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rpc_server_requests_total", Help: "gRPC requests answered."}, []string{"method", "kind"}),
@@ -49,7 +49,7 @@ func (t *Telemetry) ServerOptions() []grpc.ServerOption {
 			resp, err := next(ctx, req)
 			m.answered(info.FullMethod, start, err)
 			End(span, err)
-			return resp, ToStatus(err)
+			return resp, toStatus(err)
 		}),
 		grpc.ChainStreamInterceptor(func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 			ctx, span := t.serverSpan(ss.Context(), info.FullMethod)
@@ -57,7 +57,7 @@ func (t *Telemetry) ServerOptions() []grpc.ServerOption {
 			err := next(srv, serverStream{ss, ctx})
 			m.answered(info.FullMethod, start, err)
 			End(span, err)
-			return ToStatus(err)
+			return toStatus(err)
 		}),
 	}
 }

@@ -13,9 +13,9 @@ import (
 // errorDomain marks the ErrorInfo detail that carries reason and remedy.
 const errorDomain = "flix"
 
-// ToStatus turns an error into a gRPC status by services' table, with reason
+// toStatus turns an error into a gRPC status by services' table, with reason
 // and remedy as an ErrorInfo detail. A status passes through unchanged.
-func ToStatus(err error) error {
+func toStatus(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -34,7 +34,7 @@ func ToStatus(err error) error {
 	return st.Err()
 }
 
-// FromStatus is the inverse of ToStatus.
+// FromStatus is the inverse of toStatus.
 func FromStatus(err error) error {
 	if err == nil {
 		return nil

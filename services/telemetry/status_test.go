@@ -28,7 +28,7 @@ func TestStatusRoundTrip(t *testing.T) {
 			{Kind: k, Msg: "ä why", Reason: "r", Remedy: "then: 100 %"},
 		} {
 			sent := fmt.Errorf("op: %w", e)
-			st := ToStatus(sent)
+			st := toStatus(sent)
 			if uint32(status.Code(st)) != k.GRPCCode() {
 				t.Errorf("%s became %s", k, status.Code(st))
 			}
@@ -37,7 +37,7 @@ func TestStatusRoundTrip(t *testing.T) {
 				t.Errorf("%+v came back as %#v", e, got)
 			}
 			// A second hop changes nothing.
-			if again := ToStatus(FromStatus(st)); again.Error() != st.Error() {
+			if again := toStatus(FromStatus(st)); again.Error() != st.Error() {
 				t.Errorf("%v became %v", st, again)
 			}
 		}
@@ -45,11 +45,11 @@ func TestStatusRoundTrip(t *testing.T) {
 }
 
 func TestForeignStatuses(t *testing.T) {
-	if ToStatus(nil) != nil || FromStatus(nil) != nil {
+	if toStatus(nil) != nil || FromStatus(nil) != nil {
 		t.Error("an error was made of none")
 	}
 	own := status.Error(codes.AlreadyExists, "there")
-	if ToStatus(own) != own {
+	if toStatus(own) != own {
 		t.Error("a status did not pass unchanged")
 	}
 	for err, want := range map[error]codes.Code{
@@ -58,7 +58,7 @@ func TestForeignStatuses(t *testing.T) {
 		fmt.Errorf("x: %w", io.EOF): codes.Internal,
 		fmt.Errorf("deep: %w", own): codes.AlreadyExists,
 	} {
-		if got := status.Code(ToStatus(err)); got != want {
+		if got := status.Code(toStatus(err)); got != want {
 			t.Errorf("%v became %s, want %s", err, got, want)
 		}
 	}

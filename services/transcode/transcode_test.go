@@ -317,7 +317,7 @@ func checkPublished(t *testing.T, r *region) {
 	for _, f := range a.GetFiles() {
 		kinds[f.GetKind()]++
 		total += f.GetSize()
-		body, err := r.s3.Get(t.Context(), objects.BucketMedia, MediaKey("my-clip", a.GetVersion(), f.GetPath()), 0, 0)
+		body, err := r.s3.Get(t.Context(), objects.BucketMedia, mediaKey("my-clip", a.GetVersion(), f.GetPath()), 0, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,8 +14,8 @@ import (
 	"github.com/flix-lab/flix/services/objects"
 )
 
-// MediaKey is the key of a published file in objects.BucketMedia.
-func MediaKey(title string, version uint64, path string) string {
+// mediaKey is the key of a published file in objects.BucketMedia.
+func mediaKey(title string, version uint64, path string) string {
 	return fmt.Sprintf("titles/%s/%d/%s", title, version, path)
 }
 
@@ -64,7 +64,7 @@ func (s *Server) uploadFile(ctx context.Context, root *os.Root, x media.Index, n
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
-	if _, err := s.d.Objects.PutFile(ctx, objects.BucketMedia, MediaKey(x.Title, x.Version, name), f, contentType(name)); err != nil {
+	if _, err := s.d.Objects.PutFile(ctx, objects.BucketMedia, mediaKey(x.Title, x.Version, name), f, contentType(name)); err != nil {
 		return nil, err
 	}
 	return describe(x, name, digest), nil

@@ -171,6 +171,6 @@ func (f *fixture) spec(region string, n int) runtime.Spec {
 }
 
 // there says whether a process exists and is no zombie.
-func there(pid int) bool { _, ok := Identify(pid); return ok }
+func there(pid int) bool { _, ok := identify(pid); return ok }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

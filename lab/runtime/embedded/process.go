@@ -23,9 +23,9 @@ type Process struct {
 	Exe        string `json:"exe"`
 }
 
-// Identify reads the identity of a live process; ok is false when there is no
+// identify reads the identity of a live process; ok is false when there is no
 // such process, or only its zombie.
-func Identify(pid int) (p Process, ok bool) {
+func identify(pid int) (p Process, ok bool) {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
 		return Process{}, false
@@ -134,7 +134,7 @@ func Find(args ...string) []Process {
 		if syscall.Stat(filepath.Join("/proc", d.Name()), &st) != nil || int(st.Uid) != os.Getuid() {
 			continue
 		}
-		if p, ok := Identify(pid); ok {
+		if p, ok := identify(pid); ok {
 			out = append(out, p)
 		}
 	}

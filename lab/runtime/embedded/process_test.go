@@ -86,7 +86,7 @@ func readFile(t *testing.T, path string) string {
 }
 
 func TestIdentify(t *testing.T) {
-	me, ok := Identify(os.Getpid())
+	me, ok := identify(os.Getpid())
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -94,10 +94,10 @@ func TestIdentify(t *testing.T) {
 	if !ok || me.PID != os.Getpid() || me.StartTicks == 0 || me.Exe != exe || !me.Alive() {
 		t.Errorf("this process is %+v (found %v), executable %s", me, ok, exe)
 	}
-	if again, _ := Identify(os.Getpid()); again != me {
+	if again, _ := identify(os.Getpid()); again != me {
 		t.Errorf("identity changed from %+v to %+v", me, again)
 	}
-	if _, ok := Identify(1 << 22); ok { // beyond pid_max
+	if _, ok := identify(1 << 22); ok { // beyond pid_max
 		t.Error("a pid that cannot be was found")
 	}
 	// A command name may hold spaces and parentheses; fields count after it.
@@ -113,12 +113,12 @@ func TestIdentify(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if p, ok := Identify(cmd.Process.Pid); !ok || p.StartTicks < me.StartTicks {
+	if p, ok := identify(cmd.Process.Pid); !ok || p.StartTicks < me.StartTicks {
 		t.Errorf("an oddly named process is %+v (found %v), began before this test", p, ok)
 	}
 	_ = in.Close()
 	// Not waited for yet: a zombie is not alive, however long it lies there.
-	for p, ok := Identify(cmd.Process.Pid); ok; p, ok = Identify(cmd.Process.Pid) {
+	for p, ok := identify(cmd.Process.Pid); ok; p, ok = identify(cmd.Process.Pid) {
 		if err := p.WaitGone(withLimit(t)); err != nil {
 			t.Fatal(err)
 		}

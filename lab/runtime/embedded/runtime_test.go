@@ -62,7 +62,7 @@ func TestRegionIsOneProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, ok := Identify(pid)
+	p, ok := identify(pid)
 	if !ok {
 		t.Fatalf("process %d is not there", pid)
 	}

@@ -45,7 +45,7 @@ func Spawn(ctx context.Context, exe, logFile string, env []string, args ...strin
 	}
 	// Reap it whenever it ends, so that it leaves no zombie while we live.
 	go func() { _ = cmd.Wait() }()
-	p, ok := Identify(cmd.Process.Pid)
+	p, ok := identify(cmd.Process.Pid)
 	answer := make(chan string, 1)
 	go func() {
 		b, _ := io.ReadAll(bufio.NewReader(r)) // end of file is the process's end
@@ -61,7 +61,7 @@ func Spawn(ctx context.Context, exe, logFile string, env []string, args ...strin
 			return p, fmt.Errorf("%s did not start: %s (log: %s)", strings.Join(args[:1], " "), why, logFile)
 		}
 		if !ok {
-			p, ok = Identify(cmd.Process.Pid)
+			p, ok = identify(cmd.Process.Pid)
 		}
 		if !ok {
 			return p, fmt.Errorf("%s ended as soon as it was ready (log: %s)", strings.Join(args[:1], " "), logFile)

@@ -15,8 +15,8 @@ type Lifeline struct {
 	cut  bool
 }
 
-// NewLifeline returns a lifeline for a context; call Cut after its end.
-func NewLifeline(ctx context.Context) *Lifeline { return &Lifeline{done: ctx.Done()} }
+// newLifeline returns a lifeline for a context; call Cut after its end.
+func newLifeline(ctx context.Context) *Lifeline { return &Lifeline{done: ctx.Done()} }
 
 // Cut ends what hangs on the lifeline, now and later.
 func (f *Lifeline) Cut() {

@@ -29,7 +29,7 @@ type Presence struct {
 // Leave when the connection ends.
 func NewPresence(parent context.Context, grace time.Duration) (context.Context, *Presence) {
 	ctx, cancel := context.WithCancel(parent)
-	return ctx, &Presence{Lifeline: NewLifeline(ctx), cancel: cancel, grace: grace}
+	return ctx, &Presence{Lifeline: newLifeline(ctx), cancel: cancel, grace: grace}
 }
 
 // Busy says that a request is under way, or no longer.
