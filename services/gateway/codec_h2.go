@@ -202,7 +202,7 @@ func (i interimWriter) Interim(status int, f Header) {
 // whole request may take; a client that takes nothing is let go.
 func (c *h2) write(w http.ResponseWriter, ex *Exchange) error {
 	rc := http.NewResponseController(w)
-	arm := func() { _ = rc.SetWriteDeadline(time.Now().Add(30 * c.s.d.Timing.RPCTimeout.D())) }
+	arm := func() { _ = rc.SetWriteDeadline(time.Now().Add(c.s.bounds.Write)) }
 	arm()
 	h := w.Header()
 	for name, value := range ex.Response.Header.All() {

@@ -35,11 +35,12 @@ func (s *Server) h2Server(ctx context.Context) *h2Server {
 		Protocols:         new(http.Protocols),
 		// OPTIONS * is answered as over HTTP/1.1.
 		DisableGeneralOptionsHandler: true,
-		// Nobody may keep streams by sending nothing, or open more than an
-		// edge can bear.
+		// Nobody may keep streams by sending or taking nothing, or open more
+		// than an edge can bear.
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: 250, MaxReadFrameSize: 16 << 10,
 			SendPingTimeout: timing.MaxConnectionAge.D() / 2, PingTimeout: 5 * timing.RPCTimeout.D(),
+			WriteByteTimeout: s.bounds.Write,
 		},
 	}
 	srv.Protocols.SetHTTP2(true)

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	proxyproto "github.com/pires/go-proxyproto"
+
+	"github.com/flix-lab/flix/services/gateway/wire"
 )
 
 // maxConnections bounds what one listener of a gateway carries at once.
@@ -147,7 +149,9 @@ func (a *acceptor) run(ctx context.Context) error {
 func (a *acceptor) wrap(nc net.Conn) *edgeConn {
 	age := float64(a.s.d.Timing.MaxConnectionAge) * (0.9 + 0.2*rand.Float64())
 	c := &edgeConn{Conn: nc, retire: time.Now().Add(time.Duration(age))}
-	c.tcp, _ = nc.(*net.TCPConn)
+	if c.tcp, _ = nc.(*net.TCPConn); c.tcp != nil {
+		wire.LimitUnsent(c.tcp)
+	}
 	c.peer, _ = netip.ParseAddrPort(nc.RemoteAddr().String()) // the zero value is "unknown"
 	return c
 }

@@ -43,6 +43,7 @@ func newTransports(d Deps, buffers *wire.Buffers) *transports {
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
+	dial = shallow(dial)
 	local := dial.Within(rpc)
 	streams := pooled(d)
 	streams.DialContext = connecting(local)
@@ -103,6 +104,18 @@ func (t *transports) to(ex *Exchange) wire.Sender {
 		return t.streams
 	}
 	return t.origin
+}
+
+// shallow bounds what the kernel takes of a request before it has sent it: how far
+// an upload is must be seen while its server reads slowly.
+func shallow(dial services.DialFunc) services.DialFunc {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		if tcp, ok := c.(*net.TCPConn); ok && err == nil {
+			wire.LimitUnsent(tcp)
+		}
+		return c, err
+	}
 }
 
 // connecting marks the errors of a dialer.

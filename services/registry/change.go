@@ -190,7 +190,7 @@ func (s *Server) annotate(w http.ResponseWriter, r *http.Request, path []string)
 		return
 	}
 	if !fromPeer(r) {
-		s.peers.tell(eureka.ActRegister, k)
+		s.peers.tellFor(eureka.ActRegister, k, wordKept)
 	}
 	found(w, k, true)
 }

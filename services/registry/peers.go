@@ -90,12 +90,15 @@ func (p *peers) all() []*peer {
 
 // tell queues for every peer that something happened to an instance; what
 // exactly is read when it is sent.
-func (p *peers) tell(action string, k key) {
+func (p *peers) tell(action string, k key) { p.tellFor(action, k, p.s.patience(action, k)) }
+
+// tellFor is tell with another patience.
+func (p *peers) tellFor(action string, k key, patience time.Duration) {
 	nodes := p.all()
 	if len(nodes) == 0 {
 		return
 	}
-	t := task{action: action, key: k, expires: p.s.deps.Clock().Add(p.s.patience(action, k))}
+	t := task{action: action, key: k, expires: p.s.deps.Clock().Add(patience)}
 	if action == eureka.ActCancel {
 		t.dirty = p.s.store.leftAt(k)
 	}

@@ -267,6 +267,63 @@ func TestPeerThatIsAway(t *testing.T) {
 	}
 }
 
+// An operator's metadata wait for a peer that is away, as an override does: no
+// renewal brings them.
+func TestMetadataWaitForAPeer(t *testing.T) {
+	var (
+		away  atomic.Bool
+		calls atomic.Int64
+		told  = make(chan eureka.Replication, 100)
+	)
+	away.Store(true)
+	peer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls.Add(1)
+		var b eureka.Batch
+		if away.Load() || json.NewDecoder(r.Body).Decode(&b) != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		out := eureka.Outcomes{}
+		for _, it := range b.List {
+			out.List = append(out.List, eureka.Outcome{Status: 200})
+			told <- it
+		}
+		_ = json.NewEncoder(w).Encode(out)
+	}))
+	t.Cleanup(peer.Close)
+	f := startWith(t, topology.ProductionTiming(), func(d *registry.Deps) { d.Peers = func() []string { return []string{peer.URL} } })
+	f.register("KV", "i-1", "UP", 1)
+	f.want(http.StatusOK, "PUT", "/apps/KV/i-1/metadata?colour=red")
+	before := calls.Load()
+	eventually(t, func() error {
+		if calls.Load() == before {
+			return errors.New("it was not tried again")
+		}
+		return nil
+	})
+	f.register("KV", "i-2", "UP", 1)
+	f.want(http.StatusOK, "PUT", "/apps/KV/i-1?lastDirtyTimestamp=1")
+	f.clock.advance(time.Minute)
+	away.Store(false)
+	timeout := time.After(patience)
+	for {
+		select {
+		case it := <-told:
+			if it.ID == "i-2" {
+				t.Error("an instance's own word outlives its next renewal")
+			}
+			if it.Action == eureka.ActRegister && it.ID == "i-1" {
+				if it.Instance.Metadata["colour"] != "red" {
+					t.Errorf("told without the metadata: %v", it.Instance.Metadata)
+				}
+				return
+			}
+		case <-timeout:
+			t.Fatal("the metadata never reached the peer")
+		}
+	}
+}
+
 // TestStartsWithPeersContents: a registry that starts beside another does not
 // answer with less than there is.
 func TestStartsWithPeersContents(t *testing.T) {
