@@ -62,8 +62,8 @@ type moveWatch struct {
 	p99      []record.Point
 	starts   []record.Point
 	last     map[string]regionLoad
+	most     map[string]regionLoad // servers that answered at once
 	times    latencies
-	begun    float64
 	lastAt   time.Time
 	notes    []string
 }
@@ -86,7 +86,7 @@ func (f felt) ratio() float64 {
 // watchMove begins to look, and to write.
 func (l *Lab) watchMove(ctx context.Context, verb string, r control.FailoverRequest, p control.Progress) *moveWatch {
 	i := l.current()
-	w := &moveWatch{l: l, verb: verb, tell: p, region: r.Region, regions: i.Topology.RegionNames(), began: time.Now(), sessions: map[string]control.Session{}, requests: map[string][]record.Point{}}
+	w := &moveWatch{l: l, verb: verb, tell: p, region: r.Region, regions: i.Topology.RegionNames(), began: time.Now(), sessions: map[string]control.Session{}, requests: map[string][]record.Point{}, most: map[string]regionLoad{}}
 	if _, ok := i.Topology.Region(r.Region); !ok {
 		return w // it will be refused
 	}
@@ -155,15 +155,16 @@ func (w *moveWatch) look(ctx context.Context) {
 	if err != nil {
 		sessions = nil // the pipeline is out of reach: nothing is known of viewers
 	}
-	loads, starts := map[string]regionLoad{}, 0.0
+	loads := make(map[string]regionLoad, len(w.regions))
 	for _, r := range w.regions {
+		var load regionLoad
 		if e, err := (planet{w.l}).Edge(ctx, r); err == nil {
-			loads[r] = regionLoad{requests: e.ClientRequests, answered: e.Answered, failed: e.Failed, busy: e.BusySeconds}
+			load = regionLoad{gateways: e.Gateways, requests: e.ClientRequests, answered: e.Answered, failed: e.Failed, busy: e.BusySeconds}
 		}
 		if !w.l.isDown(r) {
-			n, _ := w.l.playsBegun(ctx, r)
-			starts += n
+			load.starts, load.apis = w.l.playsBegun(ctx, r)
 		}
+		loads[r] = load
 	}
 	times := w.l.edgeLatencies(ctx, w.regions)
 	if ctx.Err() != nil {
@@ -179,15 +180,20 @@ func (w *moveWatch) look(ctx context.Context) {
 	if len(w.rebuffer) < maxMoveLooks {
 		w.rebuffer = append(w.rebuffer, record.Point{At: at, Value: delta.ratio()})
 		w.playing = append(w.playing, record.Point{At: at, Value: float64(active)})
-		w.rates(loads, now, at)
+		rate := w.rates(loads, now, at)
 		if w.last != nil {
-			p99, rate := times.quantile(0.99, w.times), max(starts-w.begun, 0)/max(now.Sub(w.lastAt).Seconds(), 0.001)
+			p99 := times.quantile(0.99, w.times)
 			w.p99 = append(w.p99, record.Point{At: at, Value: p99})
 			w.starts = append(w.starts, record.Point{At: at, Value: rate})
 			w.show(active, delta, p99, rate)
 		}
 	}
-	w.last, w.lastAt, w.times, w.begun = loads, now, times, starts
+	w.last, w.lastAt, w.times = loads, now, times
+	for r, a := range loads {
+		m := w.most[r]
+		m.gateways, m.apis = max(m.gateways, a.gateways), max(m.apis, a.apis)
+		w.most[r] = m
+	}
 }
 
 // show tells whoever watches what the last look saw. The caller holds the lock.
@@ -211,31 +217,43 @@ func (w *moveWatch) show(active int, delta felt, p99, starts float64) {
 	w.tell(control.Event{At: time.Now().UTC(), Kind: w.verb + ".look", Subject: w.region, Text: fmt.Sprintf("%d plays under way", active), Data: data})
 }
 
-// regionLoad is what a region's gateways have counted.
+// regionLoad is what those of a region's gateways and play APIs that answered have
+// counted.
 type regionLoad struct {
+	gateways, apis             int
 	requests, answered, failed uint64
-	busy                       float64
+	busy, starts               float64
 }
 
-// rates adds what came per second to the series. The caller holds the lock.
-func (w *moveWatch) rates(loads map[string]regionLoad, now time.Time, at float64) {
+// continues says whether what n servers have counted goes on from what was counted
+// before: by the same number, or by more than ever answered, of which the others are
+// new. One that answers again brings all that it ever counted.
+func continues(was, n, most int) bool { return n == was || n > most }
+
+// rates adds what came per second to the series, and returns how many plays began
+// per second. The caller holds the lock.
+func (w *moveWatch) rates(loads map[string]regionLoad, now time.Time, at float64) float64 {
 	took := now.Sub(w.lastAt).Seconds()
 	if w.last == nil || took <= 0 {
-		return
+		return 0
 	}
-	var busy float64
+	var busy, starts float64
 	var answered, failed uint64
 	for _, r := range w.regions {
-		b, a := w.last[r], loads[r]
+		b, a, most := w.last[r], loads[r], w.most[r]
 		rate := 0.0
-		if a.requests >= b.requests {
+		known := continues(b.gateways, a.gateways, most.gateways)
+		if known && a.requests >= b.requests {
 			rate = float64(a.requests-b.requests) / took
 		}
-		if a.answered >= b.answered && a.busy >= b.busy {
+		if known && a.answered >= b.answered && a.busy >= b.busy {
 			busy, answered = busy+a.busy-b.busy, answered+a.answered-b.answered
 		}
-		if a.failed >= b.failed {
+		if known && a.failed >= b.failed {
 			failed += a.failed - b.failed
+		}
+		if continues(b.apis, a.apis, most.apis) {
+			starts += max(a.starts-b.starts, 0)
 		}
 		w.requests[r] = append(w.requests[r], record.Point{At: at, Value: rate})
 	}
@@ -245,6 +263,7 @@ func (w *moveWatch) rates(loads map[string]regionLoad, now time.Time, at float64
 	}
 	w.latency = append(w.latency, record.Point{At: at, Value: mean})
 	w.errors = append(w.errors, record.Point{At: at, Value: float64(failed)})
+	return starts / took
 }
 
 // feel compares sessions with what they were. The caller holds the lock.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"path"
 	"testing"
 	"time"
 
@@ -158,7 +159,15 @@ func TestKeptDescriptorsGoWithTheFile(t *testing.T) {
 	if err := s.root.Remove(e.sum.objectPath()); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.acquire(r); services.ReasonOf(err) != reasonLost {
+	if _, _, err := s.acquire(r); services.ReasonOf(err) != reasonLost || services.KindOf(err) != services.NotFound {
 		t.Errorf("bytes that are gone: %v", err)
+	}
+	// A folder that is none stands for whatever else keeps a file from being opened.
+	folder := path.Dir(e.sum.objectPath())
+	if err := errors.Join(s.root.RemoveAll(folder), s.root.WriteFile(folder, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.acquire(r); services.ReasonOf(err) != reasonLost || services.KindOf(err) != services.Unavailable {
+		t.Errorf("bytes that cannot be opened: %v", err)
 	}
 }

@@ -261,7 +261,8 @@ func (s *store) close() error {
 }
 
 // open returns a stored file for reading. Errors are NotFound, with reason
-// "superseded" when only another version of the title is stored.
+// "superseded" when only another version of the title is stored, and Unavailable
+// where a file cannot be opened for the moment.
 func (s *store) open(r ref) (*os.File, entry, error) {
 	s.mu.RLock()
 	e, ok := s.files[r]
@@ -276,7 +277,11 @@ func (s *store) open(r ref) (*os.File, entry, error) {
 	}
 	f, err := s.root.Open(e.sum.objectPath())
 	if err != nil {
-		return nil, e, &services.Error{Kind: services.NotFound, Reason: reasonLost, Msg: r.String() + " cannot be read", Err: err}
+		kind := services.Unavailable // for the moment: no descriptor is left, the disk fails
+		if errors.Is(err, fs.ErrNotExist) {
+			kind = services.NotFound
+		}
+		return nil, e, &services.Error{Kind: kind, Reason: reasonLost, Msg: r.String() + " cannot be read", Err: err}
 	}
 	if info, err := f.Stat(); err != nil || uint64(info.Size()) != e.size {
 		f.Close()

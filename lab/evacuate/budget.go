@@ -60,8 +60,8 @@ const (
 func (r *Run) spent(before, after map[string]Edge, regions []string) string {
 	for _, s := range regions {
 		b, a := before[s], after[s]
-		if a.Answered < b.Answered || a.Failed < b.Failed {
-			continue // a gateway started anew
+		if a.Gateways != b.Gateways || a.Answered < b.Answered || a.Failed < b.Failed {
+			continue // others are counted, or one started anew
 		}
 		answered, failed := a.Answered-b.Answered, a.Failed-b.Failed
 		if failed > errorsAtLeast && float64(failed) > errorBudget*float64(answered) {

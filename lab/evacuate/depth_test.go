@@ -235,6 +235,29 @@ func TestBudgetSpent(t *testing.T) {
 	}
 }
 
+// TestAGatewayMissesALook has a gateway with a past not answer as a share is given:
+// what failed before is not the share's.
+func TestAGatewayMissesALook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 2)
+		p.onEdge = func(region string, e *Edge) {
+			if region != "us-west" {
+				return
+			}
+			e.Answered, e.Failed = 2000, 1000
+			if p.share == 0.1 {
+				if p.looks++; p.looks == 1 {
+					e.Gateways, e.Answered, e.Failed = 1, 1000, 0
+				}
+			}
+		}
+		r, _ := run(p)
+		if rep, err := r.Failover(t.Context(), "us-east", false); err != nil || rep.State != Done || p.looks < 2 {
+			t.Errorf("state %s after %d looks, error %v", rep.State, p.looks, err)
+		}
+	})
+}
+
 func TestColdCachesAreWarmedFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlanet(t, 2)

@@ -94,6 +94,7 @@ func (r *Run) capacity(ctx context.Context, region string, savers []string) erro
 	if r.report.DryRun {
 		look = max(look, planLook)
 	}
+	at := r.Clock()
 	if err := sleep(ctx, look); err != nil {
 		return err
 	}
@@ -101,6 +102,7 @@ func (r *Run) capacity(ctx context.Context, region string, savers []string) erro
 	if err != nil {
 		return err
 	}
+	took := r.Clock().Sub(at).Seconds() // asking takes its time, too, on a busy machine
 	if r.lost = second[region].Gateways == 0; r.lost {
 		r.tell(r.report.Verb+".note", region+" is lost: none of its gateways answers", nil)
 	}
@@ -109,9 +111,9 @@ func (r *Run) capacity(ctx context.Context, region string, savers []string) erro
 		if b.ClientRequests < a.ClientRequests || b.Gateways != a.Gateways { // one started anew, or others are counted
 			return 0
 		}
-		return float64(b.ClientRequests-a.ClientRequests) / look.Seconds()
+		return float64(b.ClientRequests-a.ClientRequests) / took
 	}
-	r.demand(region, savers, before, after, look.Seconds())
+	r.demand(region, savers, before, after, took)
 	c := control.Capacity{Demand: rate(region), Services: r.report.Capacity.Services}
 	for _, s := range savers {
 		e := second[s]

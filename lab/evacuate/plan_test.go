@@ -168,6 +168,25 @@ func TestDryRunMeasuresLonger(t *testing.T) {
 	})
 }
 
+// TestRatesAreOfTheTimeThatPassed has instances that take long to tell their counts.
+func TestRatesAreOfTheTimeThatPassed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlanet(t, 3)
+		p.measured(20, 0.1)
+		p.slow = planLook / 2
+		r, _ := run(p)
+		rep, err := r.Failover(t.Context(), "us-east", true)
+		if c := rep.Capacity; err != nil || math.Abs(c.Demand-100) > 1 || math.Abs(c.Used-200) > 1 {
+			t.Errorf("demand %g, used %g, want 100 and 200, error %v", c.Demand, c.Used, err)
+		}
+		for _, s := range rep.Capacity.Services {
+			if math.Abs(s.Demand-100) > 1 {
+				t.Errorf("%s: demand %g, want 100", s.Role, s.Demand)
+			}
+		}
+	})
+}
+
 // TestRestartedGatewayHasNoRate gives a counter that goes back.
 func TestRestartedGatewayHasNoRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -42,8 +42,10 @@ type fakePlanet struct {
 	// onCaches does so for a region's caches.
 	onCaches func(region string, c *Caches)
 	looks    int
-	dark     int // instances that were started and not lit
-	primary  string
+	// slow is how long a look takes, up to the answer.
+	slow    time.Duration
+	dark    int // instances that were started and not lit
+	primary string
 	// primaryLost says that the primary does not answer.
 	primaryLost bool
 	// fenced says that the primary takes no writes: a move was cut short.
@@ -127,7 +129,10 @@ func (p *fakePlanet) Edge(_ context.Context, region string) (Edge, error) {
 	}
 	return e, p.fail["Edge "+region]
 }
-func (p *fakePlanet) Services(_ context.Context, region string, roles []topology.Role) (map[topology.Role]Service, error) {
+func (p *fakePlanet) Services(ctx context.Context, region string, roles []topology.Role) (map[topology.Role]Service, error) {
+	if err := sleep(ctx, p.slow); err != nil {
+		return nil, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	out := map[topology.Role]Service{}

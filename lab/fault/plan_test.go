@@ -133,6 +133,9 @@ func TestBlastOfCalls(t *testing.T) {
 		if err != nil || len(b.Instances) != c.instances || !slices.Equal(b.Regions, c.regions) || len(b.Roles) > 0 {
 			t.Errorf("%s: %+v, %v", c.target, b, err)
 		}
+		if want := "100 % of the calls of " + c.target + " fail, for "; !strings.HasPrefix(b.Text[0], want) {
+			t.Errorf("text %q, want %q", b.Text[0], want)
+		}
 	}
 }
 

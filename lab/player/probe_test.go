@@ -1,12 +1,33 @@
 package player
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/flix-lab/flix/services/play"
 )
+
+// TestALeanProbeDoubtsWrongBytes passes by the best rank for what it sent before.
+func TestALeanProbeDoubtsWrongBytes(t *testing.T) {
+	t.Parallel()
+	s := &session{conn: &connector{}, now: time.Now, wrong: map[string]bool{"near": true}}
+	s.opts.Mode = Light
+	p := s.newProbing(t.Context(), []play.Appliance{{Name: "near", URL: "https://near.test/"}, {Name: "far", Rank: 1, URL: "https://far.test/"}})
+	defer p.cancel()
+	var asked []string
+	p.spawn = func(func(context.Context) outcome) {}
+	p.open()
+	for _, src := range p.sources {
+		if src.stage == connecting {
+			asked = append(asked, src.Name)
+		}
+	}
+	if !slices.Equal(asked, []string{"far"}) {
+		t.Errorf("it connects to %q", asked)
+	}
+}
 
 func TestTheFirstThatNothingCanComeBeforeIsChosen(t *testing.T) {
 	t.Parallel()

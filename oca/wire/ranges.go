@@ -103,7 +103,8 @@ func number(s string) (int64, bool) {
 	return n, s != ""
 }
 
-// join merges spans that overlap and returns how many are left. A client that asks for parts out of order gets them so, unless some overlap.
+// join merges spans that overlap and returns how many are left. A client that asks
+// for parts out of order gets them so, unless some overlap.
 func join(s []span) int {
 	overlap := false
 	for i := range s {

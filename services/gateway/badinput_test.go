@@ -201,6 +201,10 @@ func TestBodyThatEndsEarly(t *testing.T) {
 			t.Errorf("%q: status %d, %q", text, resp.StatusCode, body)
 		}
 	}
+	// None of it is held against the server.
+	if gone, reset := e.metric("gateway_tries_total", "outcome", "client_gone"), e.metric("gateway_tries_total", "outcome", "reset"); gone != 2 || reset != 0 {
+		t.Errorf("%g tries ended with the client, %g with the server", gone, reset)
+	}
 }
 
 // A server that answers a request before its body has come, and ends its

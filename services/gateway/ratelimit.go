@@ -247,7 +247,11 @@ func (s *Server) within(ex *Exchange, scope string, r *rates) error {
 	}
 	if r.all.PerSecond > 0 {
 		if wait, ok := b.take(b.hash('a', scope, ""), r.all.part(among), now); !ok {
-			return limited(ex, "this route", r.all, wait)
+			who := "everybody on this route together"
+			if scope == whole {
+				who = "everybody together"
+			}
+			return limited(ex, who, r.all, wait)
 		}
 	}
 	return nil

@@ -171,6 +171,35 @@ func TestRateLimits(t *testing.T) {
 	}
 }
 
+// A rate of everybody holds over all routes, one of a route's on it alone; the refusal
+// says which it is.
+func TestRateOfEverybody(t *testing.T) {
+	w := newWorld(t)
+	e := w.gateway("us-east")
+	e.api("signup", "us-east/a/signup/1", echo("signup"))
+	e.api("play", "us-east/a/play/1", echo("play"))
+	get := func(address, path, want, refused string) {
+		t.Helper()
+		a := ask(t, e.client(address, true), "GET", path, "")
+		if strconv.Itoa(a.StatusCode) != want {
+			t.Fatalf("%s: %d, want %s", path, a.StatusCode, want)
+		}
+		if refused != "" {
+			if p := a.problem(t); !strings.Contains(p.Error, refused) {
+				t.Errorf("%s: %q, want %q", path, p.Error, refused)
+			}
+		}
+	}
+	e.set(PropertyRoutes, `{"version":1,"routes":[{"prefix":"/signup","vip":"signup","limits":{"all":"1/h:1"}},{"prefix":"/play","vip":"play"}]}`)
+	get(eastClient, "/signup/plans", "200", "")
+	get(westClient, "/signup/plans", "429", "everybody on this route together may ask")
+	e.set(FilterProperty("rate-limit", "all"), "1/h:1")
+	get(eastClient, "/play/x", "200", "")
+	get(westClient, "/play/x", "429", "everybody together may ask")
+	e.set(FilterProperty("rate-limit", "all"), "")
+	get(westClient, "/play/x", "200", "")
+}
+
 func TestAddressKey(t *testing.T) {
 	b := &buckets{seed: maphash.MakeSeed()}
 	key := func(s string) uint64 { return b.hashAddress("", netip.MustParseAddr(s)) }

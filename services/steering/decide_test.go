@@ -252,4 +252,8 @@ func TestSilenceOfAllIsNobodysFault(t *testing.T) {
 	if r, ok, n := ask(); ok {
 		t.Errorf("where another was heard: %v with %d appliances, want none", r, n)
 	}
+	s.connected.Store(false) // nobody can be heard in time any more
+	if r, ok, n := ask(); !ok || r != resultStale || n != 1 {
+		t.Errorf("with cache control away: %v, %v, %d appliances, want the one that was well", r, ok, n)
+	}
 }

@@ -124,6 +124,40 @@ func TestUnsettled(t *testing.T) {
 	f.until(&pb.RankRequest{}, is(true))
 }
 
+// Nor is an order settled by which the nearest site serves nobody, since it may soon
+// hold the title.
+func TestUnsettledWhileTheNearestLackTheTitle(t *testing.T) {
+	f := start(t, patience)
+	part := ispBox(1)
+	part.paths = whole[:1]
+	f.control.tell(asset(1), part.event(), ixBox("us-east", 1, "198.18.0.0/20").event())
+	if r := f.until(&pb.RankRequest{}, offers(1)); !r.GetUnsettled() {
+		t.Errorf("settled: %v", r)
+	}
+	part.paths, part.counter = whole, 2
+	f.control.tell(part.event())
+	if r := f.until(&pb.RankRequest{}, offers(2)); r.GetUnsettled() {
+		t.Errorf("unsettled: %v", r)
+	}
+}
+
+// However many are asked for, ten are what a client is told of. A zone of its
+// address is nobody's business but its own.
+func TestAtMostTen(t *testing.T) {
+	f := start(t, patience)
+	events := []*ccpb.WatchEvent{asset(1)}
+	for n := range most + 2 {
+		events = append(events, ispBox(n+1).event())
+	}
+	f.control.tell(events...)
+	for asked, want := range map[uint32]int{0: most, 3: 3, most: most, most + 1: most, 1 << 31: most} {
+		f.until(&pb.RankRequest{Max: asked}, offers(want))
+		f.until(&pb.RankRequest{Max: asked, ClientIp: "2001:db8::7%eth0", Explain: true}, offers(want))
+	}
+}
+
+const most = 10
+
 // A title that cache control withholds is refused with what it waits for, until
 // it is told of.
 func TestTitleThatIsNotLive(t *testing.T) {
