@@ -130,6 +130,11 @@ func (l *Lab) SetCommand(ctx context.Context, r control.CommandRequest) (control
 	if err != nil {
 		return control.Commands{}, err
 	}
+	for _, c := range at.Commands {
+		if err := fitting(r.Name, c, props); err != nil {
+			return control.Commands{}, err
+		}
+	}
 	type place struct {
 		region string
 		role   topology.Role
@@ -166,6 +171,28 @@ func commandProperties(r control.CommandRequest) (map[string]string, error) {
 		out[resilience.Prefix+r.Name+"."+p.Name] = value
 	}
 	return out, nil
+}
+
+// fitting refuses limits that do not go with those that a command has: each is
+// right by itself, and the command would keep its old ones.
+func fitting(name string, c control.Command, set map[string]string) error {
+	all := map[string]string{}
+	if name != everyCommand { // what a command has of its own counts more
+		maps.Copy(all, c.Properties)
+	}
+	limits := false
+	for full, value := range set {
+		p := strings.TrimPrefix(full, resilience.Prefix+name+".")
+		limits = limits || strings.HasPrefix(p, "limit.")
+		all[p] = value
+	}
+	if !limits {
+		return nil
+	}
+	if err := resilience.CheckTogether(all); err != nil {
+		return services.Wrap(name, err)
+	}
+	return nil
 }
 
 func describe(props map[string]string) string {

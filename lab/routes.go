@@ -28,15 +28,12 @@ type routeTable struct {
 	Routes  []gateway.Route `json:"routes"`
 }
 
-// keepTables bounds the versions that can be rolled back to.
+// keepTables bounds the versions that can be rolled back to, beside the built-in
+// table.
 const keepTables = 50
 
-// tables are the versions there are; the first is the built-in table as long as
-// it can be rolled back to.
+// tables are the versions there are; the first is always the built-in table.
 func (i *intent) tables() []routeTable {
-	if len(i.Tables) > 0 && i.Tables[0].Version > 1 {
-		return i.Tables
-	}
 	return append([]routeTable{{Version: 0, Changes: []string{}, Routes: gateway.DefaultRoutes()}}, i.Tables...)
 }
 

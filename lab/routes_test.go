@@ -48,14 +48,17 @@ func TestTablesAreKeptAndBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := back.tables()
-	if len(all) != keepTables || all[0].Version != 6 || back.table().Version != keepTables+5 || back.table().Routes[0].VIP != "v55" {
-		t.Errorf("%d versions, from %d to %+v", len(all), all[0].Version, back.table())
+	if len(all) != 1+keepTables || all[0].Version != 0 || all[1].Version != 6 || back.table().Version != keepTables+5 || back.table().Routes[0].VIP != "v55" {
+		t.Errorf("%d versions, from %d and %d to %+v", len(all), all[0].Version, all[1].Version, back.table())
 	}
 	for _, r := range []string{"us-east", "us-west"} {
 		value := back.Properties[r][topology.RoleGateway][gateway.PropertyRoutes]
 		if tab, err := gateway.ParseTable(value, nil); err != nil || tab.Version != keepTables+5 {
 			t.Errorf("%s: %s, %v", r, value, err)
 		}
+	}
+	if v, err := earlier(back, 0); err != nil || len(v.Routes) != len(gateway.DefaultRoutes()) {
+		t.Errorf("the built-in table, after many others: %+v, %v", v, err)
 	}
 	if _, err := earlier(back, 1); services.KindOf(err) != services.NotFound {
 		t.Errorf("a version that is forgotten: %v", err)

@@ -51,7 +51,7 @@ func (s *Server) serveH1(ctx context.Context, nc net.Conn, edge *edgeConn, plain
 	}
 	h.conn = wire.NewConn(nc, edge.tcp, plain, early, s.buffers, &s.bounds)
 	defer h.conn.Close()
-	h.ctx, h.presence = wire.NewPresence(ctx, s.grace)
+	h.ctx, h.presence = wire.NewPresence(ctx, h.conn, s.grace)
 	defer h.presence.Leave()
 	defer context.AfterFunc(ctx, h.presence.Cut)()
 	if edge.tcp != nil {

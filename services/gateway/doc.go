@@ -20,6 +20,10 @@
 // with codec_h1.go and upgrade.go for HTTP/1.1, codec_h2.go on net/http for
 // HTTP/2), the pooled transports behind it (transport.go).
 //
+// A request's trailer passes on. Where HTTP/2 is spoken, by the client or to a
+// server, it does only as far as the client announces it (the field Trailer):
+// net/http drops what is not, and nobody learns of it. Clients of gRPC send none.
+//
 // What is refused for too much load, here or in a filter's limit, gets 503 with
 // Retry-After and says in X-Flix-Status which limit it met; 429 is for rates. The
 // limit of an API adapts: a gateway on a busy machine may find that few dozen

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/flix-lab/flix/services/gateway/wire"
+	"github.com/flix-lab/flix/topology"
 )
 
 // streamed answers with n bytes, and tells how that ended.
@@ -109,6 +111,35 @@ func TestSlowReaderGetsTheWhole(t *testing.T) {
 				t.Errorf("%d of %d bytes, %v", got, size, err)
 			}
 		})
+	}
+}
+
+// A client that has ended its sending gets a large answer whole, too, however long
+// it takes: that it reads says that it is there.
+func TestHalfClosedReaderGetsTheWhole(t *testing.T) {
+	const size, piece = 4 << 20, 64 << 10
+	e := newWorld(t).gateway("us-east", func(d *Deps) { d.Timing.RPCTimeout = topology.Duration(200 * time.Millisecond) }) // half of it is the grace
+	e.api("signup", "us-east/a/signup/1", streamed(size, make(chan error, 1)))
+	c := e.narrow(t)
+	if _, err := io.WriteString(c, plainGet); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	got := int64(0)
+	for n := int64(0); err == nil; got += n {
+		<-tick.C
+		n, err = io.CopyN(io.Discard, resp.Body, piece)
+	}
+	if got != size {
+		t.Errorf("%d of %d bytes, %v", got, size, err)
 	}
 }
 

@@ -130,11 +130,7 @@ func (g *Group) limit(c *circuit, s *settings) {
 		c.limiter.Store(nil)
 		return
 	}
-	want := s.limit
-	if want.Max == 0 { // the bulkhead is the most there may be
-		want.Max = max(int(s.maxConcurrent), want.Min, want.Initial)
-	}
-	l, err := limit.New(want)
+	l, err := limit.New(s.limits())
 	if err != nil {
 		g.tel.Log.Warn("adaptive limit refused, the old one stays", "command", c.name, "error", err)
 		return

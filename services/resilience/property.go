@@ -109,6 +109,20 @@ func (p Property) Check(value string) error {
 	return nil
 }
 
+// CheckTogether refuses properties, by name, that no command can go by at once,
+// though it can by each.
+func CheckTogether(values map[string]string) error {
+	var s settings
+	for _, p := range Properties() {
+		_ = p.set(&s, values[p.Name]) // what is not set, or wrong by itself, counts for nothing here
+	}
+	if s.limit.Algorithm == "" {
+		return nil
+	}
+	_, err := limit.New(s.limits())
+	return err
+}
+
 func number[N int | int64](name, short string, least, most N, at func(*settings) *N) Property {
 	return Property{
 		Name: name, Short: short, Want: "a number from " + strconv.FormatInt(int64(least), 10) + " to " + strconv.FormatInt(int64(most), 10),

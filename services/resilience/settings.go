@@ -36,6 +36,15 @@ func (o Options) settings() settings {
 // bounded says whether the command has a time of its own.
 func (s *settings) bounded() bool { return s.timeout > 0 && !s.timeoutOff }
 
+// limits is what the adaptive limit moves between.
+func (s *settings) limits() limit.Config {
+	c := s.limit
+	if c.Max == 0 { // the bulkhead is the most there may be
+		c.Max = max(int(s.maxConcurrent), c.Min, c.Initial)
+	}
+	return c
+}
+
 func (s *settings) forced() string {
 	switch {
 	case s.forceOpen: // it wins, as in Hystrix

@@ -118,6 +118,8 @@ func (c *Conn) Write(p []byte, flush bool) error {
 // connection can.
 func (c *Conn) writeThrough(p []byte) error {
 	c.armWrite(time.Now())
+	c.writes.Add(1)
+	defer c.writes.Add(1)
 	var err error
 	if c.sock != nil {
 		end := crlf

@@ -74,6 +74,8 @@ type Conn struct {
 	broken   bool
 	served   bool // a request has been read
 
+	writes atomic.Uint32 // how often one began or ended: odd while one is under way
+
 	mu        sync.Mutex // interim answers against the final one
 	final     bool       // the final answer has begun
 	continued bool       // 100 Continue is out, or not waited for
@@ -256,6 +258,8 @@ func (c *Conn) Interim(status int, h *Fields) {
 
 // send writes one piece.
 func (c *Conn) send(p []byte) error {
+	c.writes.Add(1)
+	defer c.writes.Add(1)
 	var err error
 	if c.sock != nil {
 		_, err = c.sock.Write(p)

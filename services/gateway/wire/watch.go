@@ -11,13 +11,15 @@ import (
 // connection's context when the client is gone.
 //
 // A client that only ended its sending looks like one that went away until
-// something is sent to it; it is given a grace to get its answer in.
+// something is sent to it; it is given a grace to get its answer in. From then on
+// what is sent tells: one that is gone resets the connection.
 type Presence struct {
 	// Lifeline hangs what is done for the client on its presence.
 	Lifeline *Lifeline
 
 	cancel context.CancelFunc
 	grace  time.Duration
+	conn   *Conn
 
 	mu    sync.Mutex
 	busy  bool
@@ -27,9 +29,9 @@ type Presence struct {
 
 // NewPresence returns the context of a connection and what ends it; call
 // Leave when the connection ends.
-func NewPresence(parent context.Context, grace time.Duration) (context.Context, *Presence) {
+func NewPresence(parent context.Context, c *Conn, grace time.Duration) (context.Context, *Presence) {
 	ctx, cancel := context.WithCancel(parent)
-	return ctx, &Presence{Lifeline: newLifeline(ctx), cancel: cancel, grace: grace}
+	return ctx, &Presence{Lifeline: newLifeline(ctx), cancel: cancel, grace: grace, conn: c}
 }
 
 // Busy says that a request is under way, or no longer.
@@ -58,10 +60,12 @@ func (p *Presence) Gone(reset bool) {
 
 func (p *Presence) wait() {
 	if p.timer == nil {
+		before := p.conn.writes.Load()
 		p.timer = time.AfterFunc(p.grace, func() {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			if p.busy {
+			now := p.conn.writes.Load()
+			if sending := now%2 == 1 || now != before; p.busy && !sending {
 				p.end()
 			}
 		})

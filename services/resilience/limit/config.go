@@ -13,6 +13,9 @@ const (
 	AIMD      = "aimd"
 )
 
+// inOrder is what to do about numbers that do not go together.
+const inOrder = "set limit.min, limit.initial and limit.max so that none is below the one before; one that is not set takes its default"
+
 // Algorithms lists their names.
 func Algorithms() []string { return []string{Vegas, Gradient2, AIMD} }
 
@@ -41,8 +44,11 @@ func (c Config) complete() (Config, error) {
 	c.Max = cmp.Or(c.Max, max(d.Max, c.Min, c.Initial))
 	c.Min = cmp.Or(c.Min, min(d.Min, c.Max))
 	c.Initial = cmp.Or(c.Initial, min(max(d.Initial, c.Min), c.Max))
-	if c.Min > c.Max || c.Initial < c.Min || c.Initial > c.Max {
-		return c, services.Errorf(services.Invalid, "limit: initial %d is not between min %d and max %d", c.Initial, c.Min, c.Max)
+	if c.Min > c.Max {
+		return c, services.Errorf(services.Invalid, "limit: min %d is above max %d", c.Min, c.Max).WithRemedy(inOrder)
+	}
+	if c.Initial < c.Min || c.Initial > c.Max {
+		return c, services.Errorf(services.Invalid, "limit: initial %d is not between min %d and max %d", c.Initial, c.Min, c.Max).WithRemedy(inOrder)
 	}
 	return c, nil
 }
