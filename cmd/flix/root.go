@@ -155,6 +155,7 @@ func isUsage(err error) bool {
 
 func newRoot(env Env) *cobra.Command {
 	a := &app{env: env}
+	a.env.differs = a.warnOfBuild()
 	root := &cobra.Command{
 		Use:   "flix",
 		Short: "A global-scale streaming lab on one machine",
