@@ -236,8 +236,8 @@ func fillingLater(name string, st control.FillStatus, err error) error {
 		why = strings.TrimSpace(why) + nameFlag(name)
 	case blockedBy(st, cachecontrol.WindowClosed) > 0:
 		why = "the sites' fill windows are closed (timing.fill_window_start, fill_window): fill now with flix fill run --now" + nameFlag(name)
-	case blockedBy(st, cachecontrol.DiskFull) == lacking(st):
-		why = "the appliances' disks are full: free space on the disk of the lab's state (XDG_STATE_HOME, else ~/.local/state); flix lab snapshot ls shows what may go"
+	case blockedBy(st, cachecontrol.DiskFull) > 0: // others wait for what these would get
+		why = "the disks of " + services.Count(blockedBy(st, cachecontrol.DiskFull), "appliance") + " are full: free space on the disk of the lab's state (XDG_STATE_HOME, else ~/.local/state); flix lab snapshot ls shows what may go"
 	default:
 		return err
 	}

@@ -64,10 +64,10 @@ func TestFillsOfFullDisks(t *testing.T) {
 	full := control.ApplianceFill{Held: 4, Assigned: 9, Blocked: cachecontrol.DiskFull + ": it serves what it holds"}
 	cause := services.Errorf(services.NotFound, "no appliance holds all of it").WithReason(services.ReasonNoReplica).WithRemedy("wait")
 	var e *services.Error
-	if err := fillingLater("default", control.FillStatus{Appliances: []control.ApplianceFill{full, full}}, cause); !errors.As(err, &e) || !strings.HasPrefix(e.Remedy, "the appliances' disks are full: free space") {
+	if err := fillingLater("default", control.FillStatus{Appliances: []control.ApplianceFill{full, full, {Assigned: 9}}}, cause); !errors.As(err, &e) || !strings.HasPrefix(e.Remedy, "the disks of 2 appliances are full: free space") {
 		t.Errorf("remedy %q", e.Remedy)
 	}
-	if err := fillingLater("default", control.FillStatus{Appliances: []control.ApplianceFill{full, {Assigned: 9}}}, cause); err != error(cause) {
+	if err := fillingLater("default", control.FillStatus{Appliances: []control.ApplianceFill{{Assigned: 9}}}, cause); err != error(cause) {
 		t.Errorf("with one that fills: %v", err)
 	}
 }
