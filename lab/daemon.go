@@ -110,6 +110,7 @@ const answerTime = 20 * time.Second
 func EnsureDaemon(ctx context.Context, env Env, p Paths) (*control.Client, error) {
 	c := control.NewClient(p.Socket())
 	if answers(p) {
+		env.compare(ctx, c)
 		return c, nil
 	}
 	if err := p.make(); err != nil {
@@ -133,6 +134,19 @@ func EnsureDaemon(ctx context.Context, env Env, p Paths) (*control.Client, error
 		}
 	}
 	return nil, err
+}
+
+// compare tells of a daemon of another build. One that is too busy to say is left:
+// what it is asked for next counts.
+func (e Env) compare(ctx context.Context, c *control.Client) {
+	if e.Differs == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	if v, err := c.Version(ctx); err == nil && v != e.Version {
+		e.Differs(v)
+	}
 }
 
 func answers(p Paths) bool {

@@ -163,7 +163,7 @@ func (l *Lab) awaitFill(ctx context.Context) (string, error) {
 			if filled(st, want) {
 				return fmt.Sprintf("%d appliances are full, origin egress ratio %.3f", want, st.OriginEgressRatio), nil
 			}
-			if n := behindWindow(st); n > 0 && n == lacking(st) && len(st.Appliances) >= want {
+			if n := blockedBy(st, cachecontrol.WindowClosed); n > 0 && n == lacking(st) && len(st.Appliances) >= want {
 				return "waits for the fill windows: " + unfilled(st, want) + "; flix fill run --now" + nameFlag(l.paths.Name) + " fills at once", nil
 			}
 		}
@@ -234,8 +234,10 @@ func fillingLater(name string, st control.FillStatus, err error) error {
 	case pause >= 0:
 		why = "fills are paused: flix fill resume " + st.Rules[pause].Scope
 		why = strings.TrimSpace(why) + nameFlag(name)
-	case behindWindow(st) > 0:
+	case blockedBy(st, cachecontrol.WindowClosed) > 0:
 		why = "the sites' fill windows are closed (timing.fill_window_start, fill_window): fill now with flix fill run --now" + nameFlag(name)
+	case blockedBy(st, cachecontrol.DiskFull) > 0: // others wait for what these would get
+		why = "the disks of " + services.Count(blockedBy(st, cachecontrol.DiskFull), "appliance") + " are full: free space on the disk of the lab's state (XDG_STATE_HOME, else ~/.local/state); flix lab snapshot ls shows what may go"
 	default:
 		return err
 	}
@@ -256,11 +258,11 @@ func lacking(st control.FillStatus) (n int) {
 	return n
 }
 
-// behindWindow is how many appliances lack something and wait for their site's fill
-// window.
-func behindWindow(st control.FillStatus) (n int) {
+// blockedBy is how many appliances lack something and are given nothing, for a
+// reason that begins with some words.
+func blockedBy(st control.FillStatus, words string) (n int) {
 	for _, a := range st.Appliances {
-		if a.Held < a.Assigned && strings.HasPrefix(a.Blocked, cachecontrol.WindowClosed) {
+		if a.Held < a.Assigned && strings.HasPrefix(a.Blocked, words) {
 			n++
 		}
 	}

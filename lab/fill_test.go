@@ -8,6 +8,7 @@ import (
 
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/services"
+	"github.com/flix-lab/flix/services/cachecontrol"
 )
 
 func TestWhatAFillLacks(t *testing.T) {
@@ -44,7 +45,7 @@ func TestFillsThatWaitForTheirWindow(t *testing.T) {
 		{[]control.ApplianceFill{closed, paused, idle}, 3, 1},
 	} {
 		st := control.FillStatus{Appliances: c.have}
-		if l, b := lacking(st), behindWindow(st); l != c.lacking || b != c.behind {
+		if l, b := lacking(st), blockedBy(st, cachecontrol.WindowClosed); l != c.lacking || b != c.behind {
 			t.Errorf("%v: %d lack something, %d wait for their window", c.have, l, b)
 		}
 		cause := unready("other", "us-west", services.Errorf(services.NotFound, "no appliance holds all of it").WithReason(services.ReasonNoReplica))
@@ -55,6 +56,19 @@ func TestFillsThatWaitForTheirWindow(t *testing.T) {
 		if told := strings.Contains(e.Remedy, "flix fill run --now --name other, then run flix lab up --name other"); told != (c.behind > 0) {
 			t.Errorf("%v: remedy %q", c.have, e.Remedy)
 		}
+	}
+}
+
+// Nor does it where no disk takes more.
+func TestFillsOfFullDisks(t *testing.T) {
+	full := control.ApplianceFill{Held: 4, Assigned: 9, Blocked: cachecontrol.DiskFull + ": it serves what it holds"}
+	cause := services.Errorf(services.NotFound, "no appliance holds all of it").WithReason(services.ReasonNoReplica).WithRemedy("wait")
+	var e *services.Error
+	if err := fillingLater("default", control.FillStatus{Appliances: []control.ApplianceFill{full, full, {Assigned: 9}}}, cause); !errors.As(err, &e) || !strings.HasPrefix(e.Remedy, "the disks of 2 appliances are full: free space") {
+		t.Errorf("remedy %q", e.Remedy)
+	}
+	if err := fillingLater("default", control.FillStatus{Appliances: []control.ApplianceFill{{Assigned: 9}}}, cause); err != error(cause) {
+		t.Errorf("with one that fills: %v", err)
 	}
 }
 

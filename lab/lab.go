@@ -151,6 +151,9 @@ func (l *Lab) close() error {
 // Log returns the event log.
 func (l *Lab) Log() *control.Log { return l.log }
 
+// Version implements control.Engine.
+func (l *Lab) Version() string { return l.env.Version }
+
 // endOfVerb bounds the wait for a verb whose client has gone.
 const endOfVerb = 10 * time.Second
 

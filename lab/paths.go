@@ -30,6 +30,9 @@ type Env struct {
 	Getenv func(string) string
 	// Version of the build.
 	Version string
+	// Differs hears of a daemon of another build, which is "" if it does not say; nil
+	// hears nothing.
+	Differs func(daemon string)
 }
 
 // Paths of one lab.

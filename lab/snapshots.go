@@ -106,8 +106,12 @@ func (l *Lab) copied(ctx context.Context, st *steps, i *intent, dir string, m *s
 	}
 	began := time.Now()
 	_, err = l.halt(ctx, st)
+	stopped := l.current().Halted // or on its way there
 	if err == nil {
 		err = l.save(ctx, st, tmp, state, m)
+	}
+	if err != nil { // what was copied may fill the disk that the lab needs to start
+		err = errors.Join(err, os.RemoveAll(tmp))
 	}
 	// The lab comes back whatever has become of the copy, and a whole copy stays
 	// whatever becomes of the lab.
@@ -121,7 +125,7 @@ func (l *Lab) copied(ctx context.Context, st *steps, i *intent, dir string, m *s
 			return fmt.Errorf("snapshot %s is saved, but the lab does not start again: %w", m.Name, rerr)
 		}
 	}
-	if rerr != nil {
+	if rerr != nil && stopped {
 		err = errors.Join(err, fmt.Errorf("the lab does not start again: %w", rerr))
 	}
 	return err

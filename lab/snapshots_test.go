@@ -11,6 +11,7 @@ import (
 
 	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/lab/journal"
+	"github.com/flix-lab/flix/lab/runtime"
 	"github.com/flix-lab/flix/lab/snapshot"
 	"github.com/flix-lab/flix/services"
 )
@@ -93,6 +94,40 @@ func TestSaveSnapshotCutShort(t *testing.T) {
 	}
 	if ds, err := os.ReadDir(filepath.Dir(s.Dir)); err != nil || len(ds) != 1 {
 		t.Errorf("left behind: %v (%v)", ds, err)
+	}
+}
+
+// roomy is a runtime that looks, before it starts anything, for what fills the disk.
+type roomy struct {
+	runtime.Runtime
+	look func()
+}
+
+func (r roomy) SetWorld(context.Context, runtime.World) error {
+	r.look()
+	return errors.New("nothing is started here")
+}
+
+// A snapshot that failed has left the disk before the lab starts again: it may need
+// the room.
+func TestFailedSnapshotMakesRoom(t *testing.T) {
+	l, s := snapshotted(t)
+	if err := os.Symlink("/etc", filepath.Join(l.paths.Data(), "us-east", "a", "kv", "1", "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.changeIntent(func(i *intent) { i.Halted = false }); err != nil {
+		t.Fatal(err)
+	}
+	looked := false
+	l.rt = roomy{l.rt, func() {
+		looked = true
+		if ds, err := os.ReadDir(filepath.Dir(s.Dir)); err != nil || len(ds) != 1 {
+			t.Errorf("there still: %v (%v)", ds, err)
+		}
+	}}
+	_, err := l.SaveSnapshot(t.Context(), control.SnapshotRequest{Name: "t"}, nil)
+	if err == nil || !strings.Contains(err.Error(), "link") || !strings.Contains(err.Error(), "does not start again: nothing is started here") || !looked {
+		t.Errorf("started again %v: %v", looked, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/flix-lab/flix/lab/control"
@@ -12,7 +13,7 @@ import (
 )
 
 // A title is live when its date has come and as many sites as its publisher
-// asked for hold all of it. The date stands in the catalogue; what the sites hold
+// asked for, one appliance at least, hold all of it. The date stands in the catalogue; what the sites hold
 // is known to cache control.
 
 // sites counts the Open Connect sites of a topology that have appliances.
@@ -43,6 +44,9 @@ func (l *Lab) checkSites(min int) error {
 	return nil
 }
 
+// noHolder says why a title that everything else allows does not play.
+const noHolder = "no appliance holds all of it"
+
 // judgeLive corrects which titles are live, and says of the others why not. The
 // catalogue is shown without cache control, too, and then says what is not known.
 func (l *Lab) judgeLive(ctx context.Context, titles []control.Title) {
@@ -53,33 +57,47 @@ func (l *Lab) judgeLive(ctx context.Context, titles []control.Title) {
 		if now.Before(t.Available) {
 			t.Waiting = "its date has not come: " + t.Available.UTC().Format(time.RFC3339)
 		}
-		asks = asks || t.MinSites > 1
+		asks = asks || t.Live || t.MinSites > 1
 	}
-	if !asks {
-		return
+	if asks {
+		judgeHeld(titles, l.heldTitles(ctx))
 	}
-	waits, err := l.waitingTitles(ctx)
+}
+
+// holdings is what cache control says of titles: why those wait that may not be
+// played yet, by id, and which ones no appliance holds whole.
+type holdings struct {
+	waits  map[string]control.WaitingTitle
+	unheld []string
+	err    error
+}
+
+// judgeHeld corrects by what the sites hold which titles are live.
+func judgeHeld(titles []control.Title, h holdings) {
 	for i := range titles {
 		t := &titles[i]
-		if w, ok := waits[t.ID]; ok {
+		if w, ok := h.waits[t.ID]; ok {
 			t.Live, t.Waiting = false, w.Why
-		} else if err != nil && t.MinSites > 1 && t.Live {
+		} else if h.err != nil && t.MinSites > 1 && t.Live {
 			t.Live, t.Waiting = false, fmt.Sprintf("no cache control says whether %d sites hold all of it", t.MinSites)
+		} else if t.Live && slices.Contains(h.unheld, t.ID) {
+			t.Live, t.Waiting = false, noHolder
 		}
 	}
 }
 
-// waitingTitles asks cache control which titles may not be played yet, by id.
-func (l *Lab) waitingTitles(ctx context.Context) (map[string]control.WaitingTitle, error) {
-	out := map[string]control.WaitingTitle{}
-	err := l.anyCacheControl(ctx, func(ctx context.Context, cc cachecontrolpb.CacheControlClient) error {
+// heldTitles asks cache control what the sites hold of the titles.
+func (l *Lab) heldTitles(ctx context.Context) holdings {
+	h := holdings{waits: map[string]control.WaitingTitle{}}
+	h.err = l.anyCacheControl(ctx, func(ctx context.Context, cc cachecontrolpb.CacheControlClient) error {
 		rep, err := cc.FillStatus(ctx, &cachecontrolpb.FillStatusRequest{})
 		for _, w := range waitsOf(rep.GetWaits()) {
-			out[w.Title] = w
+			h.waits[w.Title] = w
 		}
+		h.unheld = rep.GetUnheld()
 		return err
 	})
-	return out, err
+	return h
 }
 
 func waitsOf(ws []*cachecontrolpb.WaitingTitle) []control.WaitingTitle {
@@ -98,7 +116,8 @@ func waitsOf(ws []*cachecontrolpb.WaitingTitle) []control.WaitingTitle {
 func (l *Lab) proveLive(ctx context.Context, t *control.Title) (string, error) {
 	one := []control.Title{*t}
 	l.judgeLive(ctx, one)
-	if one[0].Waiting != "" {
+	// What no appliance holds may come yet: the play waits, and says what holds it up.
+	if one[0].Waiting != "" && one[0].Waiting != noHolder {
 		*t = one[0]
 		return "not yet: " + t.Waiting, nil
 	}

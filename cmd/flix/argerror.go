@@ -23,11 +23,26 @@ func nameArgs(c *cobra.Command) {
 	}
 	c.Args = func(cmd *cobra.Command, args []string) error {
 		err := count(cmd, args)
-		if e := (*services.Error)(nil); err == nil || errors.As(err, &e) {
+		if err == nil {
+			return emptyArg(cmd, args)
+		}
+		if e := (*services.Error)(nil); errors.As(err, &e) {
 			return err
 		}
 		return argError(cmd, args, err)
 	}
+}
+
+// emptyArg refuses an argument that may be left out and is there and empty, as a
+// variable of a script that is not set: without it a verb is about the whole lab.
+func emptyArg(c *cobra.Command, args []string) error {
+	for k, name := range argNames(c) {
+		if k < len(args) && args[k] == "" && strings.HasPrefix(name, "[") {
+			verb := strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
+			return services.Errorf(services.Invalid, "%s: %s is empty", verb, strings.Trim(name, "[]…")).WithRemedy("name one, or leave the argument out")
+		}
+	}
+	return nil
 }
 
 // argError says of a wrong number of arguments which it is about; err is what

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/flix-lab/flix/lab"
+	"github.com/flix-lab/flix/lab/control"
 	"github.com/flix-lab/flix/lab/player/abr"
 	"github.com/flix-lab/flix/topology"
 )
@@ -19,7 +20,7 @@ type names func(context.Context, *app) ([]string, error)
 // flagNames are what the flags take that name something, whatever the command.
 func flagNames() map[string]names {
 	return map[string]names{
-		"title": titleNames, "region": regionNames, "isp": ispNames, "isps": ispNames, "instance": instanceNames,
+		"title": publishedNames, "region": regionNames, "isp": ispNames, "isps": ispNames, "instance": instanceNames,
 		"name": labNames, "lab": labNames,
 		"abr": fixed(abr.Names()...), "device": fixed("web", "phone", "tv"), "pace": fixed("fast", "safe"),
 		"runtime": fixed("auto", lab.EmbeddedRuntime, lab.ContainersRuntime),
@@ -30,12 +31,12 @@ func flagNames() map[string]names {
 // argumentNames are what the arguments of a command are, in their order.
 func argumentNames() map[string][]names {
 	return map[string][]names{
-		"flix failover": {regionNames}, "flix failback": {regionNames}, "flix chaos region": {regionNames},
-		"flix fill explain": {titleNames, applianceNames}, "flix fill pin": {titleNames, applianceNames},
-		"flix fill unpin": {titleNames, applianceNames}, "flix fill plan": {titleNames, applianceNames},
-		"flix fill pause": {applianceNames}, "flix fill resume": {applianceNames},
+		"flix failover": {movable(false)}, "flix failback": {movable(true)}, "flix chaos region": {regionNames},
+		"flix fill explain": {publishedNames, applianceNames}, "flix fill pin": {publishedNames, scopeNames},
+		"flix fill unpin": {publishedNames, scopeNames}, "flix fill plan": {publishedNames, scopeNames},
+		"flix fill pause": {scopeNames}, "flix fill resume": {scopeNames},
 		"flix lab exec": {instanceNames}, "flix lab kill": {instanceNames}, "flix lab start": {instanceNames},
-		"flix lab stop": {instanceNames}, "flix lab logs": {instanceNames}, "flix lab wan cut": {regionNames, regionNames},
+		"flix lab stop": {instanceNames}, "flix lab logs": {loggedNames}, "flix lab wan cut": {regionNames, regionNames},
 		"flix registry evict": {instanceNames}, "flix registry show": {instanceNames}, "flix registry why": {instanceNames},
 		"flix registry status": {instanceNames, fixed(registryStatuses()...)},
 		"flix title show":      {titleNames},
@@ -67,7 +68,8 @@ func offer(a *app, root *cobra.Command) {
 				if len(before) >= len(args) {
 					return nil, cobra.ShellCompDirectiveNoFileComp
 				}
-				return args[len(before)].complete(a)(cmd, before, prefix)
+				all, how := args[len(before)].complete(a)(cmd, before, prefix)
+				return slices.DeleteFunc(all, func(s string) bool { return slices.Contains(before, s) }), how // twice is no pair
 			}
 		}
 	}
@@ -91,6 +93,15 @@ func fixed(all ...string) names {
 func labNames(_ context.Context, a *app) ([]string, error) { return lab.Names(a.env.lab()) }
 
 func titleNames(ctx context.Context, a *app) ([]string, error) {
+	return titlesThat(ctx, a, func(control.Title) bool { return true })
+}
+
+// publishedNames are the titles that have video; the others are words alone.
+func publishedNames(ctx context.Context, a *app) ([]string, error) {
+	return titlesThat(ctx, a, func(t control.Title) bool { return len(t.Rungs) > 0 })
+}
+
+func titlesThat(ctx context.Context, a *app, good func(control.Title) bool) ([]string, error) {
 	client, _, err := lab.Connect(ctx, a.env.lab(), a.name)
 	if err != nil {
 		return nil, err
@@ -101,7 +112,9 @@ func titleNames(ctx context.Context, a *app) ([]string, error) {
 	}
 	var out []string
 	for _, t := range ts.Titles {
-		out = append(out, t.ID+"\t"+t.Name)
+		if good(t) {
+			out = append(out, t.ID+"\t"+t.Name)
+		}
 	}
 	return out, nil
 }
@@ -112,6 +125,46 @@ func regionNames(_ context.Context, a *app) ([]string, error) {
 		return nil, err
 	}
 	return t.RegionNames(), nil
+}
+
+// movable completes the regions that are evacuated, or those that are not.
+func movable(evacuated bool) names {
+	return func(ctx context.Context, a *app) ([]string, error) {
+		st, err := labStatus(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		client, _, err := lab.Connect(ctx, a.env.lab(), a.name)
+		if err != nil {
+			return moves(st, nil, evacuated), nil // what moves now, only the daemon knows
+		}
+		now, _ := client.FailoverStatus(ctx) // without it the others are offered
+		return moves(st, now, evacuated), nil
+	}
+}
+
+// moves are the regions that a failover takes, or a failback: one whose move has
+// not ended may go on either way.
+func moves(st control.Status, now []control.Failover, evacuated bool) (out []string) {
+	for _, r := range st.Regions {
+		open := slices.ContainsFunc(now, func(m control.Failover) bool {
+			return m.Region == r.Name && (m.State == "running" || m.State == "cut short")
+		})
+		if open || (r.Share == 0) == evacuated {
+			out = append(out, r.Name)
+		}
+	}
+	return out
+}
+
+// loggedNames are the lab, its regions and its instances.
+func loggedNames(ctx context.Context, a *app) ([]string, error) {
+	all, err := instanceNames(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	regions, err := regionNames(ctx, a)
+	return slices.Concat([]string{"lab"}, regions, all), err
 }
 
 func instanceNames(ctx context.Context, a *app) ([]string, error) {
@@ -142,22 +195,30 @@ func ispNames(_ context.Context, a *app) ([]string, error) {
 	return out, nil
 }
 
-// applianceNames are those of the fill, and the sites and regions they stand in.
-func applianceNames(ctx context.Context, a *app) ([]string, error) {
-	all, err := instanceNames(ctx, a)
+// scopeNames are the appliances of the fill, and the sites and regions they stand in.
+func scopeNames(ctx context.Context, a *app) ([]string, error) {
+	appliances, err := applianceNames(ctx, a)
 	if err != nil {
 		return nil, err
 	}
 	regions, err := regionNames(ctx, a)
-	if err != nil {
-		return nil, err
+	var sites []string
+	for _, name := range appliances {
+		site, _, _ := strings.Cut(name, "/")
+		sites = append(sites, site)
 	}
-	var sites, appliances []string
+	return slices.Concat(appliances, slices.Compact(sites), regions), err
+}
+
+// applianceNames are those of the fill, as it takes them: without the region.
+func applianceNames(ctx context.Context, a *app) ([]string, error) {
+	all, err := instanceNames(ctx, a)
+	var out []string
 	for _, name := range all {
 		_, rest, _ := strings.Cut(name, "/")
-		if site, kind, _ := strings.Cut(rest, "/"); strings.HasPrefix(kind, string(topology.RoleOCA)+"/") {
-			sites, appliances = append(sites, site), append(appliances, rest)
+		if _, kind, _ := strings.Cut(rest, "/"); strings.HasPrefix(kind, string(topology.RoleOCA)+"/") {
+			out = append(out, rest)
 		}
 	}
-	return slices.Concat(appliances, slices.Compact(sites), regions), nil
+	return out, err
 }

@@ -29,6 +29,8 @@ type Env struct {
 	Exe     string
 	HomeDir string
 	TempDir string
+	// differs hears of a daemon of another build.
+	differs func(daemon string)
 }
 
 func osEnv() Env {
@@ -81,7 +83,7 @@ func (e Env) lab() lab.Env {
 	}
 	return lab.Env{
 		StateHome: state, RuntimeDir: e.Getenv("XDG_RUNTIME_DIR"), TempDir: e.TempDir,
-		Exe: e.Exe, Environ: e.Environ, Getenv: e.Getenv, Version: version(),
+		Exe: e.Exe, Environ: e.Environ, Getenv: e.Getenv, Version: version(), Differs: e.differs,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/flix-lab/flix/cmd/flix/render"
 	"github.com/flix-lab/flix/lab"
 	"github.com/flix-lab/flix/lab/control"
+	"github.com/flix-lab/flix/services"
 )
 
 func newFillCmd(a *app) *cobra.Command {
@@ -74,7 +75,7 @@ func printFill(a *app, out output, st control.FillStatus) error {
 		s.Printf("%s\n", s.Warn(ruleLine(r)))
 	}
 	if len(st.Unheld) > 0 {
-		s.Printf("%s\n", s.Bad(fmt.Sprintf("no appliance holds all of %d titles: %s", len(st.Unheld), someOf(st.Unheld, 10))))
+		s.Printf("%s\n", s.Bad(fmt.Sprintf("no appliance holds all of %s: %s", services.Count(len(st.Unheld), "title"), someOf(st.Unheld, 10))))
 	}
 	for _, w := range st.WaitingFor[:min(len(st.WaitingFor), waitingShown)] {
 		s.Printf("%s\n", s.Warn(fmt.Sprintf("%s is not live: %s", w.Title, w.Why)))

@@ -111,6 +111,21 @@ func run(parent context.Context, env Env) int {
 	return report(env, cmd.CommandPath(), neededFlags(err))
 }
 
+// outOfRoom gives an error of a full disk its kind and its remedy, unless it has
+// them. What the daemon, a host or a store met comes as text.
+func outOfRoom(err error) error {
+	var e *services.Error
+	if errors.As(err, &e) && (e.Kind != services.Internal || e.Remedy != "") {
+		return err
+	}
+	for _, told := range []string{syscall.ENOSPC.Error(), syscall.EDQUOT.Error(), "database or disk is full"} {
+		if strings.Contains(err.Error(), told) {
+			return &services.Error{Kind: services.Exhausted, Reason: services.ReasonOf(err), Err: err, Remedy: "free space on that disk and run the same command again; flix lab snapshot ls shows what of the labs may go"}
+		}
+	}
+	return err
+}
+
 // whenInterrupted annotates a command that keeps nothing of what it has done with
 // what to do after an interrupt.
 const whenInterrupted = "interrupted"
@@ -118,6 +133,7 @@ const whenInterrupted = "interrupted"
 // report prints an error of a command in the one format there is, and picks the
 // exit code.
 func report(env Env, command string, err error) int {
+	err = outOfRoom(err)
 	var e *services.Error
 	if !errors.As(err, &e) {
 		e = &services.Error{Kind: services.Internal}
@@ -155,6 +171,7 @@ func isUsage(err error) bool {
 
 func newRoot(env Env) *cobra.Command {
 	a := &app{env: env}
+	a.env.differs = a.warnOfBuild()
 	root := &cobra.Command{
 		Use:   "flix",
 		Short: "A global-scale streaming lab on one machine",

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -31,6 +32,9 @@ func TestExitCodes(t *testing.T) {
 		{services.Errorf(services.Conflict, "x"), 5},
 		{services.Errorf(services.Unavailable, "x"), 6},
 		{services.Errorf(services.Exhausted, "x"), 7},
+		{fmt.Errorf("save: %w", syscall.ENOSPC), 7},
+		{services.Problem{Kind: services.Internal, Error: "start: kv: write x: no space left on device"}.Err(), 7},
+		{services.Errorf(services.Unavailable, "x: %v", syscall.ENOSPC), 6},
 		{fmt.Errorf("outer: %w", services.Errorf(services.Denied, "x").WithReason(services.ReasonNotLicensed)), 22},
 	}
 	for reason, code := range reasonExits {

@@ -26,7 +26,7 @@ stays.`
 func newScaleCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "scale", Short: "Autoscaling policies", Long: scaleHelp,
-		Example: "  flix scale ls\n  flix scale set play --region us-east --target 2 --max 6\n  flix scale set gateway --metric rate --target 50 --predict 10s\n  flix scale set license --schedule 18:00-23:30=4",
+		Example: "  flix scale ls\n  flix scale set play --region us-east --target 2 --max 6\n  flix scale set gateway --metric rate --target 50 --predict 10s\n  flix scale set license --max 4 --schedule 18:00-23:30=4",
 	}
 	c.AddCommand(newScaleLsCmd(a), newScaleSetCmd(a), newScaleRmCmd(a),
 		newScaleHoldCmd(a, "pause", "Keep what there is, whatever the load", control.ScaleRequest{Pause: true}),

@@ -23,9 +23,13 @@ func labStatus(ctx context.Context, a *app) (control.Status, error) {
 	if err != nil {
 		return control.Status{}, err
 	}
+	env := a.env.lab()
 	st, err := control.NewClient(p.Socket()).Status(ctx)
 	if errors.Is(err, control.ErrNoDaemon) {
-		return lab.OfflineStatus(ctx, a.env.lab(), p)
+		return lab.OfflineStatus(ctx, env, p)
+	}
+	if err == nil && st.Daemon.Version != env.Version && env.Differs != nil {
+		env.Differs(st.Daemon.Version)
 	}
 	return st, err
 }

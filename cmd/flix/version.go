@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,5 +51,18 @@ func newManCmd(a *app) *cobra.Command {
 			a.env.out().Printf("man pages written to %s; read one: man %s\n", dir, filepath.Join(dir, "flix.1"))
 			return nil
 		},
+	}
+}
+
+// warnOfBuild tells once that the lab's daemon is of another build: it may not know
+// what this one asks for, and does what it did. Answers are as they were.
+func (a *app) warnOfBuild() func(daemon string) {
+	var once sync.Once
+	return func(daemon string) {
+		once.Do(func() {
+			s := a.env.errOut()
+			s.Printf("%s the daemon of lab %s is of another build, %s, and this flix is %s\n", s.Warn("!"), a.name, cmp.Or(daemon, "an older one"), version())
+			s.Printf("  %s %s\n", s.Dim("→"), "flix lab down, then flix lab up, runs the lab by this one")
+		})
 	}
 }

@@ -117,6 +117,16 @@ func streamed[Res any](ctx context.Context, c *Client, path string, in any, p Pr
 	}
 }
 
+// Version of the daemon's build; "" is one from before it told.
+func (c *Client) Version(ctx context.Context) (string, error) {
+	resp, err := c.send(ctx, http.MethodHead, "/v1/version", nil)
+	if err != nil {
+		return "", err
+	}
+	_ = resp.Body.Close()
+	return resp.Header.Get(versionHeader), nil
+}
+
 // Up converges the lab; p gets its progress.
 func (c *Client) Up(ctx context.Context, r UpRequest, p Progress) (UpResult, error) {
 	return streamed[UpResult](ctx, c, "/v1/up", r, p)

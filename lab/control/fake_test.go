@@ -29,6 +29,8 @@ type fakeEngine struct {
 	spans []Span
 }
 
+func (*fakeEngine) Version() string { return "v1.2.3" }
+
 func (*fakeEngine) FailoverWatch(context.Context) (FailoverWatch, error) {
 	return FailoverWatch{}, nil
 }

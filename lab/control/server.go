@@ -64,7 +64,12 @@ type Engine interface {
 	GatewayEngine
 	FaultEngine
 	Log() *Log
+	// Version of the build.
+	Version() string
 }
+
+// versionHeader names the daemon's build, in the answer that asks for it.
+const versionHeader = "Flix-Version"
 
 // Message is one line of a streamed answer: an event, the result, or an error.
 type Message struct {
@@ -132,6 +137,7 @@ func (g *gate) end() {
 
 func mux(e Engine, onDown func()) *http.ServeMux {
 	m := http.NewServeMux()
+	m.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(versionHeader, e.Version()) })
 	m.HandleFunc("POST /v1/up", stream(e.Up))
 	m.HandleFunc("POST /v1/plan", call(e.Plan))
 	m.HandleFunc("POST /v1/down", func(w http.ResponseWriter, r *http.Request) {

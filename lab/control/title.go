@@ -16,7 +16,7 @@ type Title struct {
 	Rungs     []Rung   `json:"rungs"`
 	Countries []string `json:"countries"`
 	// Live says that it may be played: it is published, its date has come, and as
-	// many sites as it wants hold all of it.
+	// many sites as it wants, one appliance at least, hold all of it.
 	Live bool `json:"live"`
 	// Available is its date, if it has one; MinSites how many sites have to hold
 	// all of it, if it is more than one appliance.

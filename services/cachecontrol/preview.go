@@ -37,6 +37,9 @@ func (s source) name() string {
 // closed: a run that is to begin now goes on all the same.
 const WindowClosed = "the fill window is closed"
 
+// DiskFull is what begins the words of an appliance whose disk takes no more.
+const DiskFull = "its disk is full"
+
 // blocked says why an appliance is given no orders as things are; "" if nothing
 // is in the way. urgent: the window does not matter.
 func (p *planner) blocked(n *node, urgent bool, now time.Time) string {
@@ -51,7 +54,7 @@ func (p *planner) blocked(n *node, urgent bool, now time.Time) string {
 	case !n.well():
 		return "it is not healthy: " + n.ill
 	case n.full:
-		return "its disk is full: it serves what it holds"
+		return DiskFull + ": it serves what it holds"
 	case !urgent && !n.urgent && !n.site.open(p.timing, now):
 		return WindowClosed + ", " + n.site.localTime(now) + " there"
 	}
