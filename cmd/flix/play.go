@@ -218,11 +218,28 @@ func printPlay(a *app, o playOptions, r lab.PlayReport) {
 		}
 		s.Printf("  rung %s %dp %d kbit/s: %d segments%s\n", x.ID, x.Height, x.Kbps, x.Segments, similar)
 	}
-	for _, e := range r.Errors {
+	for _, e := range onceEach(r.Errors) {
 		s.Printf("  %s %s\n", s.Warn("!"), e)
 	}
 	if o.o.Save != "" {
 		s.Printf("  saved to %s\n", o.o.Save)
 	}
 	s.Printf("%s\n", s.Dim("trace it: flix trace "+r.TraceID))
+}
+
+// onceEach lists texts in the order in which they came first, each once and with how
+// often it came.
+func onceEach(texts []string) (out []string) {
+	times := map[string]int{}
+	for _, t := range texts {
+		if times[t]++; times[t] == 1 {
+			out = append(out, t)
+		}
+	}
+	for i, t := range out {
+		if n := times[t]; n > 1 {
+			out[i] = fmt.Sprintf("%d × %s", n, t)
+		}
+	}
+	return out
 }
