@@ -78,6 +78,11 @@ func (o *fillRunOptions) run(ctx context.Context, a *app, f filler) error {
 	s := a.env.out()
 	if !o.watch {
 		s.Printf("%d appliances compare their disks with their plans; flix fill status shows what comes of it\n", res.Appliances)
+		if st, err := f.FillStatus(ctx); err == nil { // what was asked for is under way without it
+			if why := stuck(st, o.req.Title != ""); why != "" {
+				s.Printf("%s nothing comes as things are: %s; flix fill plan says more\n", s.Warn("!"), why)
+			}
+		}
 		return nil
 	}
 	s.Printf("everything is filled: %s in %s, lower bound %s", render.Bytes(res.FilledBytes), render.MS(res.MS), render.MS(float64(res.BoundMS)))
@@ -121,7 +126,7 @@ func (o *fillRunOptions) follow(ctx context.Context, a *app, f filler, res *cont
 			}
 			return nil
 		}
-		if why := stuck(st); why != "" {
+		if why := stuck(st, false); why != "" {
 			return services.Errorf(services.Unavailable, "the rest does not come as things are: %s", why).WithReason("fill_blocked").WithRemedy("flix fill plan says what is missing and why")
 		}
 		done := 100.0
@@ -144,12 +149,13 @@ func filledBytes(st control.FillStatus) (total uint64) {
 	return total
 }
 
-// stuck says why nothing of what is missing can come; "" if some can.
-func stuck(st control.FillStatus) (why string) {
+// stuck says why nothing of what is missing can come; "" if some can. urgent: the
+// fill windows do not matter.
+func stuck(st control.FillStatus, urgent bool) (why string) {
 	for _, x := range st.Appliances {
 		switch {
 		case x.MissingBytes == 0:
-		case x.Blocked == "":
+		case x.Blocked == "", urgent && x.OutsideWindow():
 			return ""
 		case why == "":
 			why = x.Name + ": " + x.Blocked

@@ -1,7 +1,10 @@
 package control
 
 import (
+	"strings"
 	"time"
+
+	"github.com/flix-lab/flix/services/cachecontrol"
 )
 
 // FillStatus is the JSON of "flix fill status".
@@ -69,6 +72,11 @@ type ApplianceFill struct {
 	// Blocked says why nothing is ordered now.
 	Blocked string `json:"blocked,omitempty"`
 	FillTime
+}
+
+// OutsideWindow says that nothing is ordered until the site's fill window opens.
+func (a ApplianceFill) OutsideWindow() bool {
+	return strings.HasPrefix(a.Blocked, cachecontrol.WindowClosed)
 }
 
 // FillRunRequest starts fills.
