@@ -5,27 +5,29 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"syscall"
 )
 
 // socket reads and writes a TCP connection that carries its bytes as they are.
 // It does less than net.TCPConn for the same: a descriptor that never blocks
 // is used without telling the scheduler, which only needs to know of calls that
-// may take long, and ask saves the read that finds nothing yet.
+// may take long, and who finds nothing lets others run before it is parked.
 //
 // Deadlines are those of the connection. One goroutine may read while another
 // writes; neither may be two.
 type socket struct {
 	raw rawConn
 
-	in     []byte
-	lender *Buffers // lends in, of size, once there is something to read
-	size   int
-	got    int
-	inErr  error
-	asking []byte // goes out before anything is read, and then to the lender
-	used   bool   // something had come in before
-	unsent error
+	in      []byte
+	lender  *Buffers // lends in, of size, once there is something to read
+	size    int
+	got     int
+	yielded bool // others ran since the read began
+	inErr   error
+	asking  []byte // goes out before anything is read, and then to the lender
+	used    bool   // something had come in before
+	unsent  error
 
 	out     [3][]byte
 	sent    int
@@ -72,7 +74,7 @@ func (s *socket) borrow(from *Buffers, size int) ([]byte, int, error) {
 }
 
 func (s *socket) read() error {
-	s.got, s.inErr = 0, nil
+	s.got, s.inErr, s.yielded = 0, nil, false
 	err := s.raw.Read(s.receive)
 	if s.got == 0 {
 		s.giveBack()
@@ -106,7 +108,7 @@ var (
 // The runtime tells of input once, when it comes (its poller is edge triggered).
 // Whoever reads must therefore look first and wait then. Here what is waited for
 // cannot come before out is sent, and the waiting is prepared before that: the
-// first look can be spared.
+// first look is after others ran.
 func (s *socket) ask(out []byte, from *Buffers, size int) ([]byte, int, error) {
 	s.asking, s.used, s.unsent = out, false, nil
 	in, n, err := s.borrow(from, size)
@@ -133,23 +135,43 @@ func (s *socket) take(fd uintptr) bool {
 		_, s.unsent = s.Write(out)
 		s.asking = nil
 		s.lender.put(out)
-		return s.unsent != nil
+		if s.unsent != nil {
+			return true
+		}
+		s.yield()
 	}
-	if s.in == nil {
-		s.in = s.lender.get(s.size)
+	for {
+		if s.in == nil {
+			s.in = s.lender.get(s.size)
+		}
+		n, errno := receiveNow(fd, s.in)
+		switch {
+		case errno == syscall.EAGAIN:
+			s.giveBack()
+			if s.yield() {
+				continue
+			}
+			return false
+		case errno != 0:
+			s.inErr = os.NewSyscallError("read", errno)
+		case n == 0:
+			s.inErr = io.EOF
+		default:
+			s.got = n
+		}
+		return true
 	}
-	n, errno := receiveNow(fd, s.in)
-	switch {
-	case errno == syscall.EAGAIN:
-		s.giveBack()
+}
+
+// yield lets others run, once in a read; false if they did. On a busy machine what is
+// waited for is often there by then, and to look again costs less than to be parked
+// and woken, and than a thread that goes to sleep meanwhile (decision 027).
+func (s *socket) yield() bool {
+	if s.yielded {
 		return false
-	case errno != 0:
-		s.inErr = os.NewSyscallError("read", errno)
-	case n == 0:
-		s.inErr = io.EOF
-	default:
-		s.got = n
 	}
+	s.yielded = true
+	runtime.Gosched()
 	return true
 }
 
