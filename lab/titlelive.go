@@ -12,9 +12,9 @@ import (
 	"github.com/flix-lab/flix/topology"
 )
 
-// A title is live when its date has come and as many sites as its publisher
-// asked for, one appliance at least, hold all of it. The date stands in the catalogue; what the sites hold
-// is known to cache control.
+// A title is live when its date has come and as many sites as its publisher asked
+// for, one appliance at least, hold all of it. The date stands in the catalogue;
+// what the sites hold is known to cache control.
 
 // sites counts the Open Connect sites of a topology that have appliances.
 func sites(t topology.Topology) (n int) {

@@ -170,19 +170,22 @@ const dnsTTL = 2000
 // startEvery is how often each player of the evacuation begins a play.
 const startEvery = 10 * time.Second
 
-// meanOf is the mean of a record's series.
-func meanOf(r record.Record, name string) (float64, error) {
+// meanRate is the mean over time of a record's series of rates. Each is that of the
+// time since the look before, so that the first says nothing.
+func meanRate(r record.Record, name string) (float64, error) {
 	for _, s := range r.Series {
-		if s.Name != name || len(s.Points) == 0 {
+		if s.Name != name || len(s.Points) < 2 {
 			continue
 		}
-		sum := 0.0
-		for _, p := range s.Points {
-			sum += p.Value
+		sum, began := 0.0, s.Points[0].At
+		last := began
+		for _, p := range s.Points[1:] {
+			sum += p.Value * (p.At - last)
+			last = p.At
 		}
-		return sum / float64(len(s.Points)), nil
+		return sum / (last - began), nil
 	}
-	return 0, fmt.Errorf("the record %s has no series %q", r.ID, name)
+	return 0, fmt.Errorf("the record %s has no two looks of %q", r.ID, name)
 }
 
 // evacuation evacuates and returns a region under light players.
@@ -216,7 +219,7 @@ func evacuation(ctx context.Context, l lab, c config) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	starts, err := meanOf(rep, "starts")
+	starts, err := meanRate(rep, "starts")
 	if err != nil {
 		return nil, err
 	}

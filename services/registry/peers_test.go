@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -185,6 +186,11 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// accept answers a batch as a peer that takes all of it.
+func accept(w http.ResponseWriter, b eureka.Batch) {
+	_ = json.NewEncoder(w).Encode(eureka.Outcomes{List: slices.Repeat([]eureka.Outcome{{Status: http.StatusOK}}, len(b.List))})
+}
+
 // TestPeerThatIsAway: nothing is lost that a peer missed, and it is not flooded.
 func TestPeerThatIsAway(t *testing.T) {
 	var (
@@ -207,12 +213,8 @@ func TestPeerThatIsAway(t *testing.T) {
 		if err := json.NewDecoder(r.Body).Decode(&b); err != nil {
 			t.Errorf("body: %v", err)
 		}
-		out := eureka.Outcomes{}
-		for range b.List {
-			out.List = append(out.List, eureka.Outcome{Status: 200})
-		}
 		got <- b
-		_ = json.NewEncoder(w).Encode(out)
+		accept(w, b)
 	}))
 	t.Cleanup(peer.Close)
 	begun := time.Now()
@@ -283,12 +285,10 @@ func TestMetadataWaitForAPeer(t *testing.T) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
-		out := eureka.Outcomes{}
 		for _, it := range b.List {
-			out.List = append(out.List, eureka.Outcome{Status: 200})
 			told <- it
 		}
-		_ = json.NewEncoder(w).Encode(out)
+		accept(w, b)
 	}))
 	t.Cleanup(peer.Close)
 	f := startWith(t, topology.ProductionTiming(), func(d *registry.Deps) { d.Peers = func() []string { return []string{peer.URL} } })
